@@ -1,0 +1,87 @@
+# Everything a person does with this repository is one command here; `make` alone lists them.
+# Needs Python 3.11+ with pip, make, git. All else is installed below the folder, from pinned and hashed lists.
+
+PYTHON ?= python3
+UV := .tools/uv/bin/uv
+RUN := .venv/bin
+SAM := .tools/sam/bin/sam
+WORKERS ?= auto
+
+export UV_PYTHON_DOWNLOADS := never
+export SAM_CLI_TELEMETRY := 0
+export PATH := $(CURDIR)/.tools/uv/bin:$(CURDIR)/.tools/sam/bin:$(PATH)
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*##[[:space:]]*(.*)/  make \1\t\2/' | expand -t 20
+
+# ---- environments ---------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .venv/.ready .tools/sam/.ready .tools/ministack/.ready  ## install all that the other commands need
+
+$(UV): local/requirements/uv.txt
+	@echo "» uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	@rm -rf .tools/uv && $(PYTHON) -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/.ready: pyproject.toml uv.lock $(UV)
+	@echo "» our own environment (.venv)"
+	@$(UV) sync --quiet --locked --python $(PYTHON)
+	@touch $@
+
+.tools/%/.ready: local/requirements/%.txt $(UV)
+	@echo "» $* (.tools/$*)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
+	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
+	@touch $@
+
+# ---- the embedded stack ---------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: setup  ## the whole service on this machine, on ws://localhost:8080/ws; Ctrl-C ends it
+	@exec $(RUN)/realtime up
+
+# ---- checks ---------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup lint  ## all checks and all tests
+	@$(RUN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
+
+.PHONY: lint
+lint: setup  ## style, types, template, exported requirements
+	@$(RUN)/ruff check --quiet
+	@$(RUN)/ruff format --check --quiet
+	@$(RUN)/mypy
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
+
+.PHONY: format
+format: .venv/.ready  ## write all code in one style
+	@$(RUN)/ruff check --fix-only --quiet
+	@$(RUN)/ruff format --quiet
+
+# ---- dependencies ---------------------------------------------------------------------------------------------------
+
+EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-annotate
+
+.PHONY: lock
+lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and local/requirements/*.in
+	@$(UV) lock --quiet --upgrade
+	@$(EXPORT) > layers/realtime/requirements.txt
+	@for tool in uv sam ministack; do \
+		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
+	done
+
+.PHONY: clean
+clean:  ## remove what was built, the tools and environments too
+	@if [ -x $(RUN)/realtime ]; then $(RUN)/realtime down; fi
+	@rm -rf .venv .tools .realtime .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
