@@ -1,0 +1,28 @@
+"""$default: answer one frame of a client; what is returned is sent back to it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from realtime import bootstrap, messages
+from realtime.errors import ClientError, Internal, RealtimeError
+from realtime.frames import Frame
+from realtime.log import logger
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Answer a frame, with an `error` frame where it cannot be served; the connection lives on either way."""
+    context = event["requestContext"]
+    now = int(time.time() * 1000)
+    frame = Frame(context["connectionId"], context["stage"], event.get("body") or "", now)
+    try:
+        answer = bootstrap.desk().answer(frame)
+        logger().debug("answered", extra={"connection_id": frame.connection_id})
+    except ClientError as problem:
+        logger().warning("refused", extra={"connection_id": frame.connection_id, "code": problem.code})
+        answer = messages.error(problem, now)
+    except RealtimeError as problem:
+        logger().error("failed", extra={"connection_id": frame.connection_id, "reason": str(problem)})
+        answer = messages.error(Internal(retry_after=1), now)
+    return {"statusCode": 200, "body": answer}

@@ -1,0 +1,25 @@
+"""$disconnect: forget a connection. Best effort on AWS's side, so that nothing may depend on it alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from realtime import bootstrap
+from realtime.log import logger
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Forget the connection that ended."""
+    context = event["requestContext"]
+    user_id = bootstrap.disconnect_registry().forget(context["connectionId"], int(time.time() * 1000))
+    logger().info(
+        "disconnected",
+        extra={
+            "connection_id": context["connectionId"],
+            "endpoint": context["stage"],
+            "user_id": user_id,
+            "status_code": context.get("disconnectStatusCode"),
+        },
+    )
+    return {"statusCode": 200}

@@ -1,0 +1,44 @@
+"""Audiences: the only routing concept. A connection hears audiences; an event is recorded for audiences.
+
+`calls/{user}`, `notifications/{user}`   one user's connections on that endpoint
+`{endpoint}/*/{shard}`                   every connection on that endpoint, split over shards
+`connection/{id}`                        one connection
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+CONNECTION = "connection"
+
+
+def personal(endpoint: str, user_id: str) -> str:
+    """Name the audience of one user's connections on an endpoint."""
+    return f"{endpoint}/{user_id}"
+
+
+def everyone(endpoint: str, shards: int) -> list[str]:
+    """Name the audiences that together are all connections on an endpoint."""
+    return [f"{endpoint}/*/{shard}" for shard in range(shards)]
+
+
+def direct(connection_id: str) -> str:
+    """Name the audience of a single connection; it is also the key of that connection's session."""
+    return f"{CONNECTION}/{connection_id}"
+
+
+def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int) -> list[str]:
+    """Name the audiences that a new connection hears on its endpoint."""
+    wide = f"{endpoint}/*/{crc32(connection_id.encode()) % shards}"
+    return {
+        "feed": [wide],
+        "presence": [wide],
+        "calls": [personal("calls", user_id)],
+        "notifications": [personal("notifications", user_id), wide],
+    }[endpoint]
+
+
+def connection_of(audience: str) -> str | None:
+    """Return the connection's id if the audience is a single connection."""
+    kind, _, rest = audience.partition("/")
+    return rest if kind == CONNECTION else None

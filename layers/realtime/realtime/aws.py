@@ -1,0 +1,84 @@
+"""Clients of AWS services, made once and when first used, and the translation of their errors.
+
+botocore, not boto3: the same clients for a quarter less CPU at a cold start (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from realtime.errors import ConfigurationError, Unavailable
+
+# A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
+_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    tcp_keepalive=True,
+)
+
+
+@cache
+def session() -> botocore.session.Session:
+    """Return the one botocore session, which also holds the function's credentials."""
+    return botocore.session.get_session()
+
+
+@cache
+def client(service: str) -> Any:
+    """Return the one client of an AWS service, by botocore's name for it."""
+    return session().create_client(service, config=_CONFIG)
+
+
+def region() -> str:
+    """Return the Region that the function runs in.
+
+    Raises ConfigurationError if none is set.
+    """
+    name = session().get_config_variable("region")
+    if not name:
+        raise ConfigurationError("AWS_REGION is not set")
+    return str(name)
+
+
+def frozen_credentials() -> ReadOnlyCredentials:
+    """Return the function's credentials as of now; botocore renews them when they near their end.
+
+    Raises ConfigurationError if there are none.
+    """
+    credentials = session().get_credentials()
+    if credentials is None:
+        raise ConfigurationError("the function has no AWS credentials")
+    return credentials.get_frozen_credentials()
+
+
+def error_code(error: ClientError) -> str:
+    """Return AWS's code of an error, such as `ConditionalCheckFailedException`."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable:
+    """Turn an AWS error into ours: a missing right or resource is the operator's, all else may pass."""
+    if not isinstance(error, ClientError):
+        return Unavailable(f"{doing}: {type(error).__name__}")
+    code = error_code(error)
+    if code in {"AccessDeniedException", "AccessDenied", "ResourceNotFoundException", "ParameterNotFound"}:
+        return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
+    return Unavailable(f"{doing}: {code}")
+
+
+@contextmanager
+def aws_errors(doing: str) -> Iterator[None]:
+    """Run a call to AWS; its errors leave as ConfigurationError or Unavailable that say what was being done."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise translate(error, doing) from error

@@ -1,0 +1,149 @@
+"""What backends may say: the schema of each event on the bus.
+
+`detail-type` is the message's type and `detail` its data; what a schema does not name is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from realtime.errors import InvalidEvent
+from realtime.ids import parse_id
+
+MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts at most
+
+Id = int | str
+Word = Annotated[str, Meta(min_length=1, max_length=256)]
+Seconds = Annotated[int, Meta(gt=0, le=86_400)]
+Recipients = tuple[str, ...] | Literal["everyone"] | None  # None where presence decides who hears it
+
+
+class Delivery(Struct, forbid_unknown_fields=True):
+    """The reserved key `delivery`, which is taken off before a message is sent."""
+
+    to: list[Id] | Literal["everyone"] | None = None
+    expires_in: Seconds | None = None
+
+
+class Call(Struct):
+    """`call_ended` and `call_billing`: what else they hold is passed on."""
+
+    call_id: Id
+    user_id: Id
+    listener_id: Id
+
+
+class StartedCall(Call):
+    """`call_started`."""
+
+    call_type: Word
+    status: Word
+
+
+class Acquaintance(Struct):
+    """`favorite_added` and its like: what `user_id` did to those that the event is delivered to."""
+
+    user_id: Id
+    username: Word
+    action: Word | None = None  # filled in when absent
+
+
+class Status(Struct):
+    """`status_change`: a user sets themself busy or available by hand."""
+
+    user_id: Id
+    is_busy: bool
+
+
+class Session(Struct):
+    """`session_revoked`: all connections of a user end."""
+
+    user_id: Id
+
+
+class Announcement(Struct):
+    """`system_notification`: all that it holds is passed on."""
+
+
+SCHEMAS: dict[str, type[Struct]] = {
+    "call_started": StartedCall,
+    "call_ended": Call,
+    "call_billing": Call,
+    "favorite_added": Acquaintance,
+    "favorite_removed": Acquaintance,
+    "user_blocked": Acquaintance,
+    "user_unblocked": Acquaintance,
+    "system_notification": Announcement,
+    "status_change": Status,
+    "session_revoked": Session,
+}
+ACTIONS = {
+    "favorite_added": "added_you_to_favorites",
+    "favorite_removed": "removed_you_from_favorites",
+    "user_blocked": "blocked_you",
+    "user_unblocked": "unblocked_you",
+}
+ID_FIELDS = ("call_id", "user_id", "listener_id")
+_MAX_MESSAGE_BYTES = 120_000  # API Gateway posts 128 KB at most; the rest is for the envelope
+
+
+class BackendEvent(Struct, frozen=True):
+    """A backend's event, found good: `data` is what clients hear, `at` the event's own time in ms."""
+
+    event_id: str
+    kind: str
+    data: dict[str, Any]
+    to: Recipients
+    expires_in: int | None
+    at: int
+
+
+def validate(event_id: str, kind: str, detail: object, at: int) -> BackendEvent:
+    """Hold an event against its schema.
+
+    Raises InvalidEvent that says which key is wrong, and how.
+    """
+    schema = SCHEMAS.get(kind)
+    if schema is None:
+        raise InvalidEvent(f"detail-type: unknown {kind!r}; known are {', '.join(SCHEMAS)}")
+    if not isinstance(detail, dict):
+        raise InvalidEvent("detail: must be a JSON object")
+    data = {key: value for key, value in detail.items() if key != "delivery"}
+    try:
+        msgspec.convert(data, schema)
+        delivery = msgspec.convert(detail.get("delivery", {}), Delivery)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f"detail: {error}") from error
+    if kind in ACTIONS:
+        data.setdefault("action", ACTIONS[kind])
+    for name in ID_FIELDS:
+        if name in data:
+            data[name] = _id(f"detail.{name}", data[name])
+    to = _recipients(kind, data, delivery.to)
+    if len(msgspec.json.encode(data)) > _MAX_MESSAGE_BYTES:
+        raise InvalidEvent(f"detail: larger than the {_MAX_MESSAGE_BYTES} bytes that a client can be sent")
+    return BackendEvent(event_id, kind, data, to, delivery.expires_in, at)
+
+
+def _id(name: str, value: object) -> str:
+    try:
+        return parse_id(value)
+    except ValueError as error:
+        raise InvalidEvent(f"{name}: {error}") from error
+
+
+def _recipients(kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None) -> Recipients:
+    if isinstance(to, list):
+        if not 0 < len(to) <= MAX_RECIPIENTS:
+            raise InvalidEvent(f"detail.delivery.to: must name 1 to {MAX_RECIPIENTS} users, or be 'everyone'")
+        return tuple(dict.fromkeys(_id("detail.delivery.to", each) for each in to))
+    if to == "everyone" and kind != "system_notification":
+        raise InvalidEvent(f"detail.delivery.to: a {kind} cannot be sent to everyone")
+    if to is None and kind.startswith("call_"):
+        return tuple(dict.fromkeys((data["user_id"], data["listener_id"])))
+    if to is None and (kind in ACTIONS or kind == "system_notification"):
+        raise InvalidEvent("detail.delivery.to: is required; name the users to tell")
+    return to

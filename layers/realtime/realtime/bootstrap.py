@@ -1,0 +1,171 @@
+"""Wiring: what each Lambda function works with, made at its first invocation and kept for the next ones.
+
+Imports stand inside the functions, so that a function loads only what it uses.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+from realtime import aws, settings
+
+if TYPE_CHECKING:
+    from realtime.announcing import Announcer
+    from realtime.fanout import Fanout
+    from realtime.frames import Desk
+    from realtime.handshake import Door
+    from realtime.ingestion import Ingestion
+    from realtime.outbox import Outbox
+    from realtime.queues import Queue
+    from realtime.registry import Registry
+    from realtime.tokens import Tokens
+    from realtime.users import Users
+
+
+@cache
+def connect_settings() -> settings.ConnectSettings:
+    """Return the settings of `connect`."""
+    return settings.load(settings.ConnectSettings)
+
+
+@cache
+def outbox(table: str) -> Outbox:
+    """Return the outbox."""
+    from realtime.outbox import Outbox
+
+    return Outbox(aws.client("dynamodb"), table)
+
+
+@cache
+def registry(connections_table: str, users_table: str) -> Registry:
+    """Return the register of who is connected."""
+    from realtime.connections import Connections
+    from realtime.registry import Registry
+    from realtime.users import Users
+
+    client = aws.client("dynamodb")
+    return Registry(client, Connections(client, connections_table), Users(client, users_table))
+
+
+@cache
+def door() -> Door:
+    """Return what `connect` works with."""
+    from realtime.handshake import Door
+
+    chosen = connect_settings()
+    return Door(
+        _tokens(chosen),
+        registry(chosen.connections_table, chosen.users_table),
+        shards=chosen.audience_shards,
+        lease_seconds=chosen.lease_seconds,
+        max_connections=chosen.max_connections_per_user,
+    )
+
+
+def _tokens(chosen: settings.ConnectSettings) -> Tokens:
+    from realtime.token_keys import SharedKeys
+    from realtime.tokens import Tokens, published_keys
+
+    return Tokens(
+        SharedKeys(aws.client, chosen.token_keys) if chosen.token_keys else None,
+        published_keys(chosen.jwks_url) if chosen.jwks_url else None,
+        issuer=chosen.token_issuer,
+        audience=chosen.token_audience,
+    )
+
+
+@cache
+def disconnect_registry() -> Registry:
+    """Return what `disconnect` works with."""
+    chosen = settings.load(settings.DisconnectSettings)
+    return registry(chosen.connections_table, chosen.users_table)
+
+
+@cache
+def desk() -> Desk:
+    """Return what `default` works with."""
+    from realtime.connections import Connections
+    from realtime.frames import Desk
+    from realtime.rate_limit import RateLimit
+
+    chosen = settings.load(settings.DefaultSettings)
+    return Desk(
+        Connections(aws.client("dynamodb"), chosen.connections_table),
+        outbox(chosen.events_table),
+        RateLimit(chosen.message_rate, chosen.message_burst, time.time),
+        lease_seconds=chosen.lease_seconds,
+    )
+
+
+@cache
+def ingestion() -> Ingestion:
+    """Return what `ingest` works with."""
+    from realtime.connections import Connections
+    from realtime.ingestion import Ingestion
+    from realtime.users import Users
+
+    chosen = settings.load(settings.IngestSettings)
+    client = aws.client("dynamodb")
+    return Ingestion(
+        Connections(client, chosen.connections_table),
+        Users(client, chosen.users_table),
+        outbox(chosen.events_table),
+        shards=chosen.audience_shards,
+        history_seconds=chosen.history_seconds,
+    )
+
+
+@cache
+def rejected() -> Queue:
+    """Return the dead-letter queue for events that break their schema."""
+    from realtime.queues import Queue
+
+    return Queue(aws.client("sqs"), settings.load(settings.IngestSettings).rejected_queue_url)
+
+
+@cache
+def announcer() -> Announcer:
+    """Return what `announce` works with."""
+    from realtime.announcing import Announcer
+    from realtime.bus import Bus
+    from realtime.presence import Rules
+    from realtime.queues import Queue
+
+    chosen = settings.load(settings.AnnounceSettings)
+    return Announcer(
+        outbox(chosen.events_table),
+        Bus(aws.client("events"), chosen.event_bus),
+        Queue(aws.client("sqs"), chosen.deadlines_queue_url),
+        Rules(chosen.audience_shards, chosen.feed_role, chosen.presence_history_seconds),
+        grace_seconds=chosen.grace_period_seconds,
+    )
+
+
+@cache
+def fanout() -> Fanout:
+    """Return what `broadcast` works with."""
+    from realtime.connections import Connections
+    from realtime.fanout import Fanout
+    from realtime.management import ManagementApi
+
+    chosen = settings.load(settings.BroadcastSettings)
+    return Fanout(
+        Connections(aws.client("dynamodb"), chosen.connections_table),
+        registry(chosen.connections_table, chosen.users_table),
+        ManagementApi(
+            chosen.management_endpoint,
+            aws.region(),
+            aws.frozen_credentials,
+            posts_per_second=chosen.posts_per_second,
+        ),
+    )
+
+
+@cache
+def users() -> Users:
+    """Return what `deadlines` works with."""
+    from realtime.users import Users
+
+    return Users(aws.client("dynamodb"), settings.load(settings.DeadlinesSettings).users_table)

@@ -1,0 +1,208 @@
+"""The Connections table: what each connection is, and which connections hear an audience."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from realtime.audiences import direct
+from realtime.aws import aws_errors, error_code, translate
+from realtime.dynamodb import Value, attribute, item, plain, write_all
+
+AUDIENCE_INDEX = "AudienceIndex"
+# API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
+CONNECTION_TTL_SECONDS = 3 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One WebSocket connection; `connected_at` in ms, `token_expires_at` in s, both since the epoch."""
+
+    connection_id: str
+    endpoint: str
+    user_id: str
+    connected_at: int
+    token_expires_at: int
+    types: frozenset[str] = frozenset()  # the message types that it wants; none = all
+    batch: bool = False  # a frame may be a JSON array of messages
+
+    @property
+    def expires_at(self) -> int:
+        """When DynamoDB may drop what is left of it (s)."""
+        return self.connected_at // 1000 + CONNECTION_TTL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What `default` must know of a connection to answer it; times in s since the epoch."""
+
+    connection_id: str
+    user_id: str
+    endpoint: str
+    lease_until: int
+    limited_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """What `broadcast` must know of a connection to post to it; `connected_at` in ms."""
+
+    connection_id: str
+    user_id: str
+    connected_at: int
+    types: frozenset[str]
+    batch: bool
+
+
+class Connections:
+    """The Connections table: an item for each audience of a connection, the one of its own id being its session."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self.table = table
+
+    def puts(self, connection: Connection, audiences: Sequence[str], lease_until: int) -> list[dict[str, Any]]:
+        """Return the parts of a transaction that store a connection."""
+        shared: dict[str, Value | None] = {
+            "connection_id": connection.connection_id,
+            "user_id": connection.user_id,
+            "endpoint": connection.endpoint,
+            "connected_at": connection.connected_at,
+            "types": connection.types,
+            "batch": connection.batch or None,
+            "expires_at": connection.expires_at,
+        }
+        session: dict[str, Value | None] = {
+            "audience": direct(connection.connection_id),
+            "lease_until": lease_until,
+            "token_expires_at": connection.token_expires_at,
+        }
+        own_parts: list[dict[str, Value | None]] = [session, *({"audience": audience} for audience in audiences)]
+        return [{"Put": {"TableName": self.table, "Item": item({**shared, **own})}} for own in own_parts]
+
+    def session(self, connection_id: str) -> Session | None:
+        """Return a connection's session, or None where it is not registered.
+
+        One eventually consistent read, half a unit; read again consistently only when it finds nothing, which a
+        connection of this very moment may cause.
+        """
+        for consistent in (False, True):
+            with aws_errors("reading a connection"):
+                answer = self._client.get_item(
+                    TableName=self.table, Key=_session_key(connection_id), ConsistentRead=consistent
+                )
+            if "Item" in answer:
+                return _session(answer["Item"])
+        return None
+
+    def sessions(self, connection_ids: Collection[str]) -> list[Session]:
+        """Return the sessions of up to 100 connections, without those that are not registered."""
+        keys = [_session_key(connection_id) for connection_id in connection_ids]
+        found: list[Session] = []
+        while keys:
+            with aws_errors("reading connections"):
+                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}})
+            found += [_session(row) for row in answer["Responses"].get(self.table, [])]
+            keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+        return found
+
+    def renew_lease(self, connection_id: str, lease_until: int) -> None:
+        """Extend a connection's lease, unless it was forgotten meanwhile."""
+        self._update_session(connection_id, "lease_until", lease_until)
+
+    def limit_until(self, connection_id: str, limited_until: int) -> None:
+        """Let every function instance know that a connection has sent too much."""
+        self._update_session(connection_id, "limited_until", limited_until)
+
+    def _update_session(self, connection_id: str, name: str, value: int) -> None:
+        try:
+            self._client.update_item(
+                TableName=self.table,
+                Key=_session_key(connection_id),
+                UpdateExpression=f"SET {name} = :value",
+                ConditionExpression="attribute_exists(connection_id)",  # else it would come back as a ghost
+                ExpressionAttributeValues={":value": attribute(value)},
+            )
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise translate(error, "updating a connection") from error
+
+    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
+        """Yield the connections that hear an audience, a page at a time, without those whose time has run out."""
+        start: dict[str, Any] | None = None
+        while True:
+            with aws_errors("reading an audience"):
+                answer = self._client.query(
+                    TableName=self.table,
+                    IndexName=AUDIENCE_INDEX,
+                    KeyConditionExpression="audience = :audience",
+                    ExpressionAttributeValues={":audience": attribute(audience)},
+                    **({"ExclusiveStartKey": start} if start else {}),
+                )
+            rows = (plain(row) for row in answer["Items"])
+            yield [
+                Subscriber(
+                    connection_id=row["connection_id"],
+                    user_id=row["user_id"],
+                    connected_at=row["connected_at"],
+                    types=row.get("types", frozenset()),
+                    batch=row.get("batch", False),
+                )
+                for row in rows
+                if row["expires_at"] > now
+            ]
+            start = answer.get("LastEvaluatedKey")
+            if not start:
+                return
+
+    def find(self, connection_id: str) -> tuple[str | None, list[str]]:
+        """Return whose a connection is and all audiences it hears; (None, []) where it is not registered."""
+        user_id: str | None = None
+        audiences: list[str] = []
+        start: dict[str, Any] | None = None
+        while True:
+            with aws_errors("reading a connection"):
+                answer = self._client.query(
+                    TableName=self.table,
+                    KeyConditionExpression="connection_id = :id",
+                    ExpressionAttributeValues={":id": attribute(connection_id)},
+                    ProjectionExpression="audience, user_id",
+                    ConsistentRead=True,
+                    **({"ExclusiveStartKey": start} if start else {}),
+                )
+            for row in answer["Items"]:
+                values = plain(row)
+                audiences.append(values["audience"])
+                user_id = values.get("user_id", user_id)
+            start = answer.get("LastEvaluatedKey")
+            if not start:
+                return user_id, audiences
+
+    def delete(self, connection_id: str, audiences: Sequence[str]) -> None:
+        """Delete a connection's items for these audiences."""
+        write_all(
+            self._client,
+            self.table,
+            [
+                {"DeleteRequest": {"Key": item({"connection_id": connection_id, "audience": audience})}}
+                for audience in audiences
+            ],
+        )
+
+
+def _session(row: dict[str, Any]) -> Session:
+    values = plain(row)
+    return Session(
+        connection_id=values["connection_id"],
+        user_id=values["user_id"],
+        endpoint=values["endpoint"],
+        lease_until=values["lease_until"],
+        limited_until=values.get("limited_until", 0),
+    )
+
+
+def _session_key(connection_id: str) -> dict[str, Any]:
+    return item({"connection_id": connection_id, "audience": direct(connection_id)})

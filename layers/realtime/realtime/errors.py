@@ -1,0 +1,105 @@
+"""Everything that can go wrong, as a tree.
+
+RealtimeError
+├── ClientError            what a client did or may not do: it hears an `error` frame
+│   ├── AuthFailed             AUTH_FAILED        401
+│   ├── PermissionDenied       PERMISSION_DENIED  403
+│   ├── ConnectionLimit        CONNECTION_LIMIT   429
+│   ├── RateLimited            RATE_LIMITED       429
+│   ├── BadRequest             BAD_REQUEST        400
+│   └── Internal               INTERNAL           500
+├── InvalidEvent           what a backend sent: the event goes to a dead-letter queue with the reason
+├── ConfigurationError     what an operator must mend: the message names the setting
+└── Unavailable            what AWS did not do this time: the caller's trigger tries again
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RealtimeError(Exception):
+    """The root of this service's own errors."""
+
+
+class ClientError(RealtimeError):
+    """A refusal that the client hears, with a stable `code`; `retry_after` (seconds) is set where waiting helps."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]  # of the handshake, with RejectionMode=handshake
+    default_message: ClassVar[str]
+
+    def __init__(self, message: str | None = None, *, retry_after: int | None = None, reason: str = "") -> None:
+        """Take the words for the client, and a `reason` that is for the log alone."""
+        super().__init__(message or self.default_message)
+        self.message = message or self.default_message
+        self.retry_after = retry_after
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason or self.message}"
+
+
+class AuthFailed(ClientError):
+    """The token is absent, malformed, wrongly signed or expired; the client is not told which."""
+
+    code = "AUTH_FAILED"
+    status = 401
+    default_message = "Invalid or expired token"
+
+
+class PermissionDenied(ClientError):
+    """The token is good, but not for this endpoint."""
+
+    code = "PERMISSION_DENIED"
+    status = 403
+    default_message = "Insufficient permissions"
+
+
+class ConnectionLimit(ClientError):
+    """The user has as many connections as one user may have."""
+
+    code = "CONNECTION_LIMIT"
+    status = 429
+    default_message = "Maximum connections reached"
+
+
+class RateLimited(ClientError):
+    """The client sends faster than it may."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    default_message = "Too many requests"
+
+
+class BadRequest(ClientError):
+    """The client sent what the service cannot read; the message says what it should be."""
+
+    code = "BAD_REQUEST"
+    status = 400
+    default_message = "Malformed message"
+
+
+class Internal(ClientError):
+    """The service failed; the client did nothing wrong and may try again."""
+
+    code = "INTERNAL"
+    status = 500
+    default_message = "Something went wrong on our side; try again"
+
+
+class InvalidEvent(RealtimeError):
+    """A backend's event breaks its schema."""
+
+    def __init__(self, reason: str) -> None:
+        """Take the reason in words that let the backend's author mend the event."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ConfigurationError(RealtimeError):
+    """A setting is missing or wrong; the message names it."""
+
+
+class Unavailable(RealtimeError):
+    """An AWS service refused or failed for now."""

@@ -1,0 +1,220 @@
+"""From the Events stream to the wire: each record to every connection of its audience, in order, each once.
+
+A batch's records are numbered, and a set of them is an `int` whose bit n stands for record n: most connections of a
+wide audience are due the same set, so that its frames are made once and shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from realtime.audiences import connection_of
+from realtime.connections import Connections, Subscriber
+from realtime.errors import ConfigurationError
+from realtime.management import Delivery, Frame, ManagementApi, Outcome
+from realtime.outbox import Entry, from_image
+from realtime.registry import Registry
+
+METERED_BYTES = 32 * 1024  # API Gateway charges a frame in steps of so much
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of the Events stream."""
+
+    sequence_number: str
+    entry: Entry
+
+
+def read(record: Mapping[str, Any]) -> Record:
+    """Read a record of the Events stream."""
+    image = record["dynamodb"]
+    return Record(image["SequenceNumber"], from_image(image["NewImage"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a batch: how many connections ended how, and the first record that is not done, if any."""
+
+    outcomes: Counter[Outcome]
+    undone: str | None  # its sequence number: the stream is to go on from there
+
+
+@dataclass(slots=True)
+class _Due:
+    """The records that one connection of a narrow audience is due."""
+
+    endpoint: str
+    subscriber: Subscriber
+    records: int = 0
+
+
+@dataclass(slots=True)
+class _Addressed(Delivery):
+    """A delivery that knows the records it is made of."""
+
+    records: int = field(kw_only=True)
+
+
+class Fanout:
+    """Posts what the outbox holds."""
+
+    def __init__(self, connections: Connections, registry: Registry, management: ManagementApi) -> None:
+        self._connections = connections
+        self._registry = registry
+        self._management = management
+
+    def broadcast(self, records: Sequence[Record], *, now: float, until: float) -> Report:
+        """Post a batch of records; `now` in s since the epoch, `until` on the monotonic clock.
+
+        Raises ConfigurationError if API Gateway does not let us post at all.
+        """
+        batch = _Batch([record.entry for record in records], now)
+        outcomes: Counter[Outcome] = Counter()
+        gone: list[str] = []
+        undone = 0
+        with ThreadPoolExecutor(_THREADS) as threads:
+            due = self._deliveries(batch, threads, int(now))
+            for delivery, outcome in self._management.deliver(due, until=until):
+                outcomes[outcome] += 1
+                if outcome is Outcome.GONE:
+                    gone.append(delivery.connection_id)
+                elif outcome is Outcome.NOT_TRIED:
+                    undone |= delivery.records
+                elif outcome is Outcome.FORBIDDEN:
+                    raise ConfigurationError(
+                        "the role of broadcast may not execute-api:ManageConnections: POST and DELETE "
+                        f"on {delivery.endpoint}/*/@connections/*, or MANAGEMENT_ENDPOINT is another API's"
+                    )
+            list(threads.map(lambda connection_id: self._registry.forget(connection_id, int(now * 1000)), gone))
+        first_undone = (undone & -undone).bit_length() - 1
+        return Report(outcomes, records[first_undone].sequence_number if undone else None)
+
+    def _deliveries(self, batch: _Batch, threads: ThreadPoolExecutor, now: int) -> Iterator[_Addressed]:
+        """Yield what each connection is due, once for each, whichever of its audiences the records are for.
+
+        Narrow audiences are read first, for they are small; the wide ones then pass by, page by page, and a
+        connection that was found in both gets its records in one delivery.
+        """
+        narrow: dict[str, _Due] = {}
+        for connection_id, records, endpoint in batch.direct():
+            newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
+            narrow.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
+        audiences = list(batch.narrow())
+        pages = threads.map(lambda audience: list(self._connections.hearing(audience, now)), audiences)
+        for audience, subscribers in zip(audiences, pages, strict=True):
+            for subscriber in chain.from_iterable(subscribers):
+                due = narrow.setdefault(subscriber.connection_id, _Due(batch.endpoint(audience), subscriber))
+                due.records |= batch.audiences[audience]
+        for audience in batch.wide():
+            for subscriber in chain.from_iterable(self._connections.hearing(audience, now)):
+                also = narrow.pop(subscriber.connection_id, None)
+                records = batch.audiences[audience] | (also.records if also else 0)
+                yield from batch.delivery(batch.endpoint(audience), subscriber, records)
+        for due in narrow.values():
+            yield from batch.delivery(due.endpoint, due.subscriber, due.records)
+
+
+class _Batch:
+    """The records of one invocation, and the frames made of them."""
+
+    def __init__(self, entries: Sequence[Entry], now: float) -> None:
+        self.now = now
+        self.audiences: dict[str, int] = {}
+        self._entries = entries
+        self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
+        self._kinds: dict[str, int] = {}
+        self._hidden: dict[int, frozenset[str]] = {}
+        self._closing = 0
+        self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
+        seen: set[tuple[str, str]] = set()
+        for at, entry in enumerate(entries):
+            if (entry.audience, entry.event_id) in seen:
+                continue  # the stream may show a record twice
+            seen.add((entry.audience, entry.event_id))
+            record = 1 << at
+            self.audiences[entry.audience] = self.audiences.get(entry.audience, 0) | record
+            self._kinds[entry.kind] = self._kinds.get(entry.kind, 0) | record
+            if entry.hidden_from:
+                self._hidden[record] = entry.hidden_from
+            if entry.close:
+                self._closing |= record
+
+    def direct(self) -> Iterator[tuple[str, int, str]]:
+        """Yield the connections that records are for by name, with the records and the endpoint."""
+        for audience, records in self.audiences.items():
+            connection_id = connection_of(audience)
+            if connection_id is not None:
+                first = self._entries[(records & -records).bit_length() - 1]
+                yield connection_id, records, first.endpoint or ""
+
+    def narrow(self) -> Iterator[str]:
+        """Yield the audiences of one user or listener."""
+        return (each for each in self.audiences if "/*/" not in each and connection_of(each) is None)
+
+    def wide(self) -> Iterator[str]:
+        """Yield the audiences of everyone on an endpoint."""
+        return (each for each in self.audiences if "/*/" in each)
+
+    @staticmethod
+    def endpoint(audience: str) -> str:
+        """Return the endpoint, and so the stage, of an audience's connections."""
+        return audience.partition("/")[0]
+
+    def delivery(self, endpoint: str, subscriber: Subscriber, records: int) -> Iterator[_Addressed]:
+        """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
+        if subscriber.types:
+            wanted = 0
+            for kind in subscriber.types:
+                wanted |= self._kinds.get(kind, 0)
+            records &= wanted
+        for record, users in self._hidden.items():
+            if subscriber.user_id in users:
+                records &= ~record
+        if records:
+            yield _Addressed(
+                endpoint=endpoint,
+                connection_id=subscriber.connection_id,
+                frames=self._frames_of(records, packed=subscriber.batch),
+                connected_at=subscriber.connected_at / 1000,
+                close=bool(records & self._closing),
+                records=records,
+            )
+
+    def _frames_of(self, records: int, *, packed: bool) -> Sequence[Frame]:
+        frames = self._framed.get((records, packed))
+        if frames is None:
+            frames = [frame for at, frame in enumerate(self._frames) if records >> at & 1]
+            if packed:
+                frames = pack(frames)
+            self._framed[records, packed] = frames
+        return frames
+
+
+def pack(frames: Sequence[Frame]) -> list[Frame]:
+    """Join messages into JSON arrays, each of at most one metered step; what stands alone stays as it is."""
+    packed: list[Frame] = []
+    group: list[Frame] = []
+    size = 0
+    for frame in frames:
+        if group and size + 1 + len(frame.body) > METERED_BYTES:
+            packed.append(_joined(group))
+            group, size = [], 0
+        size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets
+        group.append(frame)
+    if group:
+        packed.append(_joined(group))
+    return packed
+
+
+def _joined(group: Sequence[Frame]) -> Frame:
+    if len(group) == 1:
+        return group[0]
+    ends = [frame.not_after for frame in group if frame.not_after is not None]
+    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", min(ends, default=None))

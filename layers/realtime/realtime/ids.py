@@ -1,0 +1,38 @@
+"""Ids of users and calls, of events, and how they look in JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+MAX_ID_LENGTH = 128
+MAX_SAFE_INTEGER = 2**53 - 1  # past it a JavaScript client would round the number
+_CANONICAL_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f/]")  # an id is a part of an audience's name, and `/` parts it
+
+
+def parse_id(value: object) -> str:
+    """Return a user's or call's id as text.
+
+    Raises ValueError unless it is a whole number, or 1 to 128 characters without `/`, space or control character.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _FORBIDDEN.search(value):
+        raise ValueError(
+            f"must be a whole number, or 1 to {MAX_ID_LENGTH} characters with no '/', space or control character"
+        )
+    return value
+
+
+def id_as_json(value: str) -> int | str:
+    """Return the id as clients see it: canonical whole numbers as numbers, all else as strings."""
+    if _CANONICAL_NUMBER.fullmatch(value) and int(value) <= MAX_SAFE_INTEGER:
+        return int(value)
+    return value
+
+
+def event_id(at_ms: int, *source: str) -> str:
+    """Return an id that sorts by time and is the same whenever it is made from the same time and source."""
+    digest = hashlib.blake2b("\0".join(source).encode(), digest_size=8).hexdigest()
+    return f"{at_ms:012x}{digest}"

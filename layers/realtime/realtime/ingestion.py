@@ -1,0 +1,114 @@
+"""From the bus: a backend's event takes effect on presence and is recorded for each audience, once and as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from realtime import messages
+from realtime.audiences import direct, everyone, personal
+from realtime.backend_events import ID_FIELDS, BackendEvent, validate
+from realtime.connections import Connections
+from realtime.errors import AuthFailed, InvalidEvent
+from realtime.ids import event_id, id_as_json
+from realtime.outbox import Entry, Outbox
+from realtime.users import Users
+
+
+def read(event: Mapping[str, Any]) -> BackendEvent:
+    """Read and validate EventBridge's event.
+
+    Raises InvalidEvent.
+    """
+    try:
+        at = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
+    except ValueError as error:
+        raise InvalidEvent("time: must be RFC 3339") from error
+    return validate(event["id"], event["detail-type"], event["detail"], at)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of an event: for how many audiences it was recorded, and whether it had been before."""
+
+    audiences: int
+    duplicate: bool
+
+
+class Ingestion:
+    """Records backends' events."""
+
+    def __init__(
+        self, connections: Connections, users: Users, outbox: Outbox, *, shards: int, history_seconds: int
+    ) -> None:
+        self._connections = connections
+        self._users = users
+        self._outbox = outbox
+        self._shards = shards
+        self._history_seconds = history_seconds
+
+    def ingest(self, event: BackendEvent, now: int) -> Ingested:
+        """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others."""
+        entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
+        recorded = self._outbox.put_once(event.event_id, now // 1000, entries, self._effects(event, now))
+        return Ingested(len(entries), duplicate=not recorded)
+
+    def _entries(self, event: BackendEvent, now: int) -> list[Entry]:
+        if event.to is None:
+            return []
+        endpoint = messages.ENDPOINT_OF[event.kind]
+        audiences = (
+            everyone(endpoint, self._shards)
+            if event.to == "everyone"
+            else [personal(endpoint, user_id) for user_id in event.to]
+        )
+        identity = event_id(now, event.event_id)
+        data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
+        message = messages.encode(event.kind, data, event.at, identity)
+        return [
+            Entry(
+                audience=audience,
+                event_id=identity,
+                kind=event.kind,
+                message=message,
+                expires_at=now // 1000 + self._history_seconds,
+                not_after=event.at // 1000 + event.expires_in if event.expires_in else None,
+            )
+            for audience in audiences
+        ]
+
+    def _ends_of_sessions(self, event: BackendEvent, now: int) -> list[Entry]:
+        """Return what tells a user's present connections that they are over, and closes them."""
+        user = self._users.get(event.data["user_id"])
+        sessions = self._connections.sessions(user.connection_ids) if user else []
+        message = messages.error(AuthFailed("Session revoked"), event.at)
+        return [
+            Entry(
+                audience=direct(session.connection_id),
+                event_id=event_id(now, event.event_id),
+                kind="error",
+                message=message,
+                expires_at=now // 1000 + self._history_seconds,
+                endpoint=session.endpoint,
+                close=True,
+            )
+            for session in sessions
+        ]
+
+    def _effects(self, event: BackendEvent, now: int) -> list[dict[str, Any]]:
+        """Return the updates of users that an event brings about."""
+        users, data = self._users, event.data
+        match event.kind:
+            case "call_started" | "call_ended":
+                participants = dict.fromkeys((data["user_id"], data["listener_id"]))
+                ongoing = event.kind == "call_started"
+                return [users.calling(each, data["call_id"], now, ongoing=ongoing) for each in participants]
+            case "status_change":
+                return [users.busying(data["user_id"], now, busy=data["is_busy"])]
+            case "user_blocked" | "user_unblocked":
+                hidden = event.kind == "user_blocked"
+                return [users.hiding(data["user_id"], frozenset(event.to or ()), now, hidden=hidden)]
+            case _:
+                return []

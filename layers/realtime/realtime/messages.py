@@ -1,0 +1,43 @@
+"""Messages: their types, and the envelope `{"type", "data", "timestamp"}`, with `id` where it can be resumed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from realtime.errors import ClientError
+
+# What clients hear on each endpoint; answers to their own frames, `error` and `reconnect` aside.
+TYPES = {
+    "feed": frozenset({"listener_online", "listener_offline", "listener_busy", "listener_available"}),
+    "presence": frozenset({"presence_update", "status_change"}),
+    "calls": frozenset({"call_started", "call_ended", "call_billing"}),
+    "notifications": frozenset(
+        {"favorite_added", "favorite_removed", "user_blocked", "user_unblocked", "system_notification"}
+    ),
+}
+ENDPOINTS = tuple(TYPES)  # each is a stage of the API
+ENDPOINT_OF = {kind: endpoint for endpoint, kinds in TYPES.items() for kind in kinds}
+
+
+def rfc3339(at_ms: int) -> str:
+    """Format milliseconds since the epoch as RFC 3339 in UTC with `Z`, to the millisecond."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def encode(kind: str, data: dict[str, Any], at_ms: int, event_id: str | None = None) -> str:
+    """Return the exact frame of a message."""
+    message: dict[str, Any] = {"type": kind, "data": data, "timestamp": rfc3339(at_ms)}
+    if event_id is not None:
+        message["id"] = event_id
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+
+
+def error(problem: ClientError, at_ms: int) -> str:
+    """Return the `error` frame that tells a client what is wrong and, where waiting helps, how long to wait."""
+    data: dict[str, Any] = {"code": problem.code, "message": problem.message}
+    if problem.retry_after is not None:
+        data["retry_after"] = problem.retry_after
+    return encode("error", data, at_ms)

@@ -1,0 +1,102 @@
+"""The Events table: outbox, history and shard key at once. Whatever a client hears is first an item here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from realtime.aws import aws_errors
+from realtime.dynamodb import item, plain, write_all
+from realtime.transactions import ConditionsFailed, transact
+
+TRANSACTION_LIMIT = 100  # parts in one transaction
+_INGESTED = "ingested"  # audiences of this kind hold no message: they mark events of the bus that were recorded
+# EventBridge delivers an event again for up to 24 h; so long must its mark be kept.
+_INGESTED_TTL_SECONDS = 26 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message for one audience; times in s since the epoch."""
+
+    audience: str
+    event_id: str
+    kind: str  # the message's type, for filters
+    message: str  # the exact frame
+    expires_at: int
+    endpoint: str | None = None  # of the one connection addressed, when the audience is `connection/{id}`
+    close: bool = False  # end that connection once it has heard the message
+    not_after: int | None = None  # past it the message is not worth hearing
+    hidden_from: frozenset[str] = frozenset()  # users who must not hear it
+
+    def as_item(self) -> dict[str, Any]:
+        """Return the entry as it is stored."""
+        return item(
+            {
+                "audience": self.audience,
+                "event_id": self.event_id,
+                "kind": self.kind,
+                "message": self.message,
+                "expires_at": self.expires_at,
+                "endpoint": self.endpoint,
+                "close": self.close or None,
+                "not_after": self.not_after,
+                "hidden_from": self.hidden_from,
+            }
+        )
+
+
+def from_image(image: dict[str, Any]) -> Entry:
+    """Read an entry from a stream's image."""
+    values = plain(image)
+    return Entry(
+        audience=values["audience"],
+        event_id=values["event_id"],
+        kind=values["kind"],
+        message=values["message"],
+        expires_at=values["expires_at"],
+        endpoint=values.get("endpoint"),
+        close=values.get("close", False),
+        not_after=values.get("not_after"),
+        hidden_from=values.get("hidden_from", frozenset()),
+    )
+
+
+class Outbox:
+    """The Events table, for those who write to it."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def put(self, entry: Entry) -> None:
+        """Record one entry; the same entry again changes nothing, and the stream does not show it again."""
+        with aws_errors("recording an event"):
+            self._client.put_item(TableName=self._table, Item=entry.as_item())
+
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        """Record entries, not as one: a caller that fails midway tries them all again, to the same effect."""
+        unique = {(entry.audience, entry.event_id): entry for entry in entries}  # a batch may not name a key twice
+        write_all(self._client, self._table, [{"PutRequest": {"Item": entry.as_item()}} for entry in unique.values()])
+
+    def put_once(self, source_id: str, now: int, entries: Sequence[Entry], effects: Sequence[dict[str, Any]]) -> bool:
+        """Record what an event of the bus says, with its effects on other tables, once and as one.
+
+        `source_id` is the event's own id, `now` in s. Returns False if it had been recorded before.
+        """
+        mark = {
+            "Put": {
+                "TableName": self._table,
+                "Item": item(
+                    {"audience": f"{_INGESTED}/{source_id}", "event_id": "-", "expires_at": now + _INGESTED_TTL_SECONDS}
+                ),
+                "ConditionExpression": "attribute_not_exists(audience)",
+            }
+        }
+        puts = [{"Put": {"TableName": self._table, "Item": entry.as_item()}} for entry in entries]
+        try:
+            transact(self._client, [mark, *effects, *puts], "recording an event")
+        except ConditionsFailed:
+            return False
+        return True

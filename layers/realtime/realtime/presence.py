@@ -1,0 +1,102 @@
+"""Presence: what a change of a user's state means to those who watch, and to the backends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from realtime import messages
+from realtime.audiences import everyone
+from realtime.bus import Announcement
+from realtime.ids import event_id, id_as_json
+from realtime.outbox import Entry
+from realtime.users import User
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a deployment may choose; times in s."""
+
+    shards: int
+    feed_role: str  # only users of this role are announced on feed
+    history_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What follows from one change: messages for clients, events for backends, and a look at who may have left."""
+
+    entries: list[Entry] = field(default_factory=list)
+    announcements: list[Announcement] = field(default_factory=list)
+    may_have_left: bool = False
+
+
+def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
+    """Compare a user's state before and after a change; the same change has the same consequences, ids included."""
+    was_online = old is not None and old.is_online
+    was_busy = old is not None and old.is_busy
+    entries: list[Entry] = []
+    announcements: list[Announcement] = []
+    if new.is_online != was_online:
+        entries += _seen(new, "listener_online" if new.is_online else "listener_offline", "presence_update", rules)
+        announcements.append(_told(new))
+    if new.is_busy != was_busy:
+        entries += _seen(new, "listener_busy" if new.is_busy else "listener_available", "status_change", rules)
+    had_connections = old is not None and bool(old.connection_ids)
+    may_have_left = had_connections and not new.connection_ids and new.is_online
+    return Consequences(entries, announcements, may_have_left)
+
+
+def state(user: User) -> dict[str, Any]:
+    """Return a user's presence as clients see it."""
+    return {
+        "user_id": id_as_json(user.user_id),
+        "is_online": user.is_online,
+        "is_busy": user.is_busy,
+        "last_seen": messages.rfc3339(user.last_seen) if user.last_seen else None,
+    }
+
+
+def _seen(user: User, on_feed: str, on_presence: str, rules: Rules) -> list[Entry]:
+    presence = state(user)
+    entries = _entries("presence", on_presence, presence, user, rules)
+    if user.role == rules.feed_role:
+        listener = {"user_id": presence["user_id"], "username": user.username, **presence}
+        entries += _entries("feed", on_feed, listener, user, rules)
+    return entries
+
+
+def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules) -> list[Entry]:
+    identity = _event_id(user, kind)
+    message = messages.encode(kind, data, user.changed_at, identity)
+    return [
+        Entry(
+            audience=audience,
+            event_id=identity,
+            kind=kind,
+            message=message,
+            expires_at=user.changed_at // 1000 + rules.history_seconds,
+            hidden_from=user.hidden_from,
+        )
+        for audience in everyone(endpoint, rules.shards)
+    ]
+
+
+def _told(user: User) -> Announcement:
+    kind = "user_online" if user.is_online else "user_offline"
+    return Announcement(
+        detail_type=kind,
+        detail={
+            "id": _event_id(user, kind),
+            "user_id": id_as_json(user.user_id),
+            "username": user.username,
+            "version": user.version,
+            "last_seen": messages.rfc3339(user.last_seen),
+            "connections": len(user.connection_ids),
+        },
+        at=user.changed_at,
+    )
+
+
+def _event_id(user: User, kind: str) -> str:
+    return event_id(user.changed_at, kind, user.user_id, str(user.version))

@@ -1,0 +1,120 @@
+"""A function's settings: typed, mandatory, read from its environment once, all complaints in one message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_type_hints
+
+from realtime.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSettings:
+    """What `connect` needs; times in seconds."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    audience_shards: int
+    token_keys: str
+    jwks_url: str
+    token_issuer: str
+    token_audience: str
+    rejection_mode: str
+    max_connections_per_user: int
+    lease_seconds: int
+    history_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectSettings:
+    """What `disconnect` needs."""
+
+    connections_table: str
+    users_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultSettings:
+    """What `default` needs; `message_rate` in messages a second, `message_burst` in messages."""
+
+    connections_table: str
+    events_table: str
+    lease_seconds: int
+    history_seconds: int
+    message_rate: int
+    message_burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """What `ingest` needs."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    audience_shards: int
+    history_seconds: int
+    rejected_queue_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceSettings:
+    """What `announce` needs."""
+
+    events_table: str
+    audience_shards: int
+    presence_history_seconds: int
+    feed_role: str
+    grace_period_seconds: int
+    deadlines_queue_url: str
+    event_bus: str
+
+
+@dataclass(frozen=True, slots=True)
+class BroadcastSettings:
+    """What `broadcast` needs; `management_endpoint` is a URL without the stage."""
+
+    connections_table: str
+    users_table: str
+    management_endpoint: str
+    posts_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinesSettings:
+    """What `deadlines` needs."""
+
+    users_table: str
+
+
+OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be set to nothing
+
+SettingsType = TypeVar("SettingsType")
+
+
+def load(kind: type[SettingsType], environment: Mapping[str, str] = os.environ) -> SettingsType:
+    """Read one function's settings from the environment variables named like its fields, in capitals.
+
+    Raises ConfigurationError that names every variable which is missing or not a whole number.
+    """
+    types = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    complaints: list[str] = []
+    for field in fields(kind):  # type: ignore[arg-type]  # every settings class is a dataclass
+        variable = field.name.upper()
+        text = environment.get(variable, "")
+        if not text and field.name not in OPTIONAL:
+            complaints.append(f"{variable} is not set")
+        elif types[field.name] is int:
+            try:
+                values[field.name] = int(text)
+            except ValueError:
+                complaints.append(f"{variable} must be a whole number, not {text!r}")
+        else:
+            values[field.name] = text
+    if complaints:
+        raise ConfigurationError(f"{kind.__name__}: {'; '.join(complaints)}")
+    return kind(**values)
