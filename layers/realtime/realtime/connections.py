@@ -80,8 +80,8 @@ class Connections:
             "lease_until": lease_until,
             "token_expires_at": connection.token_expires_at,
         }
-        own_parts: list[dict[str, Value | None]] = [session, *({"audience": audience} for audience in audiences)]
-        return [{"Put": {"TableName": self.table, "Item": item({**shared, **own})}} for own in own_parts]
+        hears: list[dict[str, Value | None]] = [{"audience": audience} for audience in audiences]
+        return [{"Put": {"TableName": self.table, "Item": item({**shared, **own})}} for own in (session, *hears)]
 
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None where it is not registered.
