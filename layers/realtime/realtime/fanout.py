@@ -55,7 +55,7 @@ class _Due:
     records: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Addressed(Delivery):
     """A delivery that knows the records it is made of."""
 
@@ -78,23 +78,25 @@ class Fanout:
         batch = _Batch([record.entry for record in records], now)
         outcomes: Counter[Outcome] = Counter()
         gone: list[str] = []
-        undone = 0
+        not_tried = 0
         with ThreadPoolExecutor(_THREADS) as threads:
             due = self._deliveries(batch, threads, int(now))
-            for delivery, outcome in self._management.deliver(due, until=until):
+            for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
                 outcomes[outcome] += 1
                 if outcome is Outcome.GONE:
                     gone.append(delivery.connection_id)
                 elif outcome is Outcome.NOT_TRIED:
-                    undone |= delivery.records
+                    not_tried |= delivery.records
                 elif outcome is Outcome.FORBIDDEN:
                     raise ConfigurationError(
-                        "the role of broadcast may not execute-api:ManageConnections: POST and DELETE "
-                        f"on {delivery.endpoint}/*/@connections/*, or MANAGEMENT_ENDPOINT is another API's"
+                        "the function's role may not execute-api:ManageConnections, or MANAGEMENT_ENDPOINT is not this "
+                        f"API's: {self._management.refusal}"
                     )
             list(threads.map(lambda connection_id: self._registry.forget(connection_id, int(now * 1000)), gone))
-        first_undone = (undone & -undone).bit_length() - 1
-        return Report(outcomes, records[first_undone].sequence_number if undone else None)
+        if not not_tried:
+            return Report(outcomes, None)
+        undone = not_tried | batch.not_drawn()  # time ran out: what was not even drawn is not done either
+        return Report(outcomes, records[_first(undone)].sequence_number)
 
     def _deliveries(self, batch: _Batch, threads: ThreadPoolExecutor, now: int) -> Iterator[_Addressed]:
         """Yield what each connection is due, once for each, whichever of its audiences the records are for.
@@ -117,8 +119,11 @@ class Fanout:
                 also = narrow.pop(subscriber.connection_id, None)
                 records = batch.audiences[audience] | (also.records if also else 0)
                 yield from batch.delivery(batch.endpoint(audience), subscriber, records)
+            batch.drawn |= batch.audiences[audience]
         for due in narrow.values():
             yield from batch.delivery(due.endpoint, due.subscriber, due.records)
+        for records in batch.audiences.values():
+            batch.drawn |= records
 
 
 class _Batch:
@@ -127,6 +132,7 @@ class _Batch:
     def __init__(self, entries: Sequence[Entry], now: float) -> None:
         self.now = now
         self.audiences: dict[str, int] = {}
+        self.drawn = 0  # the records all of whose deliveries were drawn
         self._entries = entries
         self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
         self._kinds: dict[str, int] = {}
@@ -146,13 +152,19 @@ class _Batch:
             if entry.close:
                 self._closing |= record
 
+    def not_drawn(self) -> int:
+        """Return the records some of whose deliveries may not have been drawn."""
+        every = 0
+        for records in self.audiences.values():
+            every |= records
+        return every & ~self.drawn
+
     def direct(self) -> Iterator[tuple[str, int, str]]:
         """Yield the connections that records are for by name, with the records and the endpoint."""
         for audience, records in self.audiences.items():
             connection_id = connection_of(audience)
             if connection_id is not None:
-                first = self._entries[(records & -records).bit_length() - 1]
-                yield connection_id, records, first.endpoint or ""
+                yield connection_id, records, self._entries[_first(records)].endpoint or ""
 
     def narrow(self) -> Iterator[str]:
         """Yield the audiences of one user or listener."""
@@ -195,6 +207,10 @@ class _Batch:
                 frames = pack(frames)
             self._framed[records, packed] = frames
         return frames
+
+
+def _first(records: int) -> int:
+    return (records & -records).bit_length() - 1
 
 
 def pack(frames: Sequence[Frame]) -> list[Frame]:
