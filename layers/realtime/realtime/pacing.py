@@ -1,0 +1,61 @@
+"""How fast to post: a quota in posts a second, and a bound on the posts in flight that finds what is let through."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """A quota: `rate` tokens a second, saved up for up to `burst` of them. Times on the monotonic clock."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        if rate <= 0 or burst < 1:
+            raise ValueError("a token bucket needs a rate above 0 and room for one token")
+        self.tokens = burst
+        self._rate = rate
+        self._burst = burst
+        self._filled_at: float | None = None
+
+    def refill(self, now: float) -> int:
+        """Add what has dropped in since the last time; return how many whole tokens there are."""
+        if self._filled_at is not None:
+            self.tokens = min(self._burst, self.tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        return int(self.tokens)
+
+    def seconds_to_next(self) -> float:
+        """Return how long it takes until there is a whole token."""
+        return max(0.0, (1 - self.tokens) / self._rate)
+
+
+class Window:
+    """A bound on requests in flight, moved as TCP moves its own: one more a round, half after a congested one.
+
+    A round is as many answers as may be in flight, so about one round trip. A 429 may also mean that one slow client's
+    buffer is full, which is no reason to slow down for all: a round counts as congested when more than a tenth of its
+    requests met their first 429. Nor does the bound grow while it is not what holds requests back.
+    """
+
+    CONGESTED = 0.1
+    _SHORTEST_ROUND = 10
+
+    def __init__(self, start: int, limit: int) -> None:
+        self.size = min(start, limit)
+        self._limit = limit
+        self._answers = self._throttled = 0
+        self._held_back = False
+
+    def held_back(self) -> None:
+        """Note that a request had to wait because the bound was reached."""
+        self._held_back = True
+
+    def answered(self, answers: int, throttled: int) -> None:
+        """Note answers, and how many of them were a connection's first 429; move the bound when a round is full."""
+        self._answers += answers
+        self._throttled += throttled
+        if self._answers < max(self.size, self._SHORTEST_ROUND):
+            return
+        if self._throttled > self._answers * self.CONGESTED:
+            self.size = max(1, self.size // 2)
+        elif self._held_back:
+            self.size = min(self._limit, self.size + 1)
+        self._answers = self._throttled = 0
+        self._held_back = False

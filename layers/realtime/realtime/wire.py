@@ -1,0 +1,140 @@
+"""Many HTTP requests at once on kept-alive connections: libcurl's multi interface, handles and connections reused.
+
+HTTP/1.1 on purpose: a stalled connection then stalls one request (docs/decisions/0011).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Generic, TypeVar
+
+import pycurl
+
+Task = TypeVar("Task")
+
+_TEXT_BYTES = 512  # as much of an answer's body is kept, to say why a request failed
+_IDLE_SECONDS = 60  # a connection idle for longer is not trusted: the network may have forgotten it in silence
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # those that libcurl reads
+
+
+class _Slot:
+    """A curl handle, for one request at a time, what it is set to and the text of its answer."""
+
+    __slots__ = ("body", "curl", "method", "text")
+
+    def __init__(self, curl: pycurl.Curl) -> None:
+        self.curl = curl
+        self.method = "POST"
+        self.body: bytes | None = None
+        self.text = bytearray()
+        curl.setopt(pycurl.WRITEFUNCTION, self._keep)
+
+    def _keep(self, data: bytes) -> None:
+        if len(self.text) < _TEXT_BYTES:
+            self.text += data[:_TEXT_BYTES]
+
+
+class Wire(Generic[Task]):
+    """Sends requests, each for a task of the caller's, and returns the tasks with the answers, in the order of these.
+
+    Not for several threads at a time. Times in seconds; `timeout` bounds a whole request, connecting included.
+    """
+
+    def __init__(self, *, connect_timeout: float, timeout: float, ca_bundle: str | None) -> None:
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._ca_bundle = ca_bundle
+        self._proxied = any(os.environ.get(variable) for variable in _PROXY_VARIABLES)
+        self._multi = pycurl.CurlMulti()
+        self._slots: dict[pycurl.Curl, _Slot] = {}
+        self._idle: list[_Slot] = []
+        self._tasks: dict[pycurl.Curl, Task] = {}  # in flight
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are under way."""
+        return len(self._tasks)
+
+    def send(self, task: Task, method: str, url: str, headers: list[str], body: bytes) -> None:
+        """Start a POST, or another method; it goes out with the next `receive`."""
+        slot = self._idle.pop() if self._idle else self._new_slot()
+        curl = slot.curl
+        if method != slot.method:
+            self._change_method(slot, method)
+        if body is not slot.body:
+            curl.setopt(pycurl.POSTFIELDS, body)
+            slot.body = body
+        curl.setopt(pycurl.URL, url)
+        headers.append("Content-Type:")  # none: libcurl would call it a form
+        curl.setopt(pycurl.HTTPHEADER, headers)
+        self._multi.add_handle(curl)
+        self._tasks[curl] = task
+
+    def receive(self) -> list[tuple[Task, int, str]]:
+        """Send and receive what can be without waiting; return tasks that ended: status and, unless it is 2xx, a text.
+
+        Status 0: there was no answer, and the text says why. A status counts even if its body then broke off.
+        """
+        self._multi.perform()
+        answers = []
+        more = 1
+        while more:
+            more, answered, failed = self._multi.info_read()
+            for curl in answered:
+                status = curl.getinfo(pycurl.RESPONSE_CODE)
+                text = "" if 200 <= status < 300 else self._slots[curl].text.decode(errors="replace")
+                answers.append((self._release(curl), status, text))
+            for curl, number, message in failed:
+                status = curl.getinfo(pycurl.RESPONSE_CODE)
+                answers.append((self._release(curl), status if status >= 200 else 0, f"{message} ({number})"))
+        return answers
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something can be sent or received, at most so long."""
+        if not self._tasks:
+            time.sleep(seconds)
+        elif self._multi.select(seconds) < 0:  # libcurl has no socket to wait for yet
+            time.sleep(min(seconds, 0.01))
+
+    def abandon(self) -> list[Task]:
+        """Break off all requests, and return their tasks."""
+        return [self._release(curl) for curl in list(self._tasks)]
+
+    def close(self) -> None:
+        """Break off all requests and close all connections."""
+        self.abandon()
+        for slot in self._idle:
+            slot.curl.close()
+        self._multi.close()
+
+    def _new_slot(self) -> _Slot:
+        curl = pycurl.Curl()
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, int(self._timeout * 1000))
+        curl.setopt(pycurl.MAXAGE_CONN, _IDLE_SECONDS)
+        curl.setopt(pycurl.PATH_AS_IS, 1)  # the path that was signed
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        if self._ca_bundle:
+            curl.setopt(pycurl.CAINFO, self._ca_bundle)
+        if not self._proxied:
+            curl.setopt(pycurl.PROXY, "")  # or libcurl looks in the environment for each request
+        slot = self._slots[curl] = _Slot(curl)
+        return slot
+
+    @staticmethod
+    def _change_method(slot: _Slot, method: str) -> None:
+        if method == "POST":
+            slot.curl.unsetopt(pycurl.CUSTOMREQUEST)
+        else:
+            slot.curl.setopt(pycurl.CUSTOMREQUEST, method)
+        slot.method = method
+
+    def _release(self, curl: pycurl.Curl) -> Task:
+        self._multi.remove_handle(curl)
+        slot = self._slots[curl]
+        if slot.text:
+            slot.text.clear()
+        self._idle.append(slot)
+        return self._tasks.pop(curl)
