@@ -1,0 +1,82 @@
+"""The quota and the bound on posts in flight, on a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.pacing import TokenBucket, Window
+
+
+def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:
+    bucket = TokenBucket(rate=100, burst=50)
+    assert bucket.refill(0.0) == 50
+    bucket.tokens -= 50
+    assert bucket.refill(0.0) == 0
+    assert bucket.seconds_to_next() == pytest.approx(0.01)
+    assert bucket.refill(0.25) == 25
+    assert bucket.refill(9.0) == 50
+
+
+@given(
+    rate=st.floats(1, 20_000),
+    burst=st.floats(1, 10_000),
+    steps=st.lists(st.floats(0, 2, allow_subnormal=False), max_size=50),
+)
+def test_never_more_is_taken_than_the_burst_and_what_dropped_in(rate: float, burst: float, steps: list[float]) -> None:
+    bucket = TokenBucket(rate, burst)
+    now = taken = 0.0
+    for step in steps:
+        now += step
+        tokens = bucket.refill(now)
+        bucket.tokens -= tokens
+        taken += tokens
+        assert taken <= (burst + rate * now) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0, 10), (-1, 10), (10, 0.5)])
+def test_a_bucket_that_would_never_give_is_refused(rate: float, burst: float) -> None:
+    with pytest.raises(ValueError, match="rate above 0"):
+        TokenBucket(rate, burst)
+
+
+def test_a_window_that_holds_requests_back_grows_by_one_a_round_up_to_its_limit() -> None:
+    window = Window(start=20, limit=22)
+    sizes = []
+    for _ in range(4):
+        window.held_back()
+        window.answered(window.size, throttled=0)
+        sizes.append(window.size)
+    assert sizes == [21, 22, 22, 22]
+
+
+def test_a_window_that_holds_nothing_back_stays() -> None:
+    window = Window(start=20, limit=100)
+    window.answered(1000, throttled=0)
+    assert window.size == 20
+
+
+def test_a_congested_round_halves_the_window_but_leaves_one() -> None:
+    window = Window(start=32, limit=100)
+    sizes = []
+    for _ in range(7):
+        window.answered(max(window.size, 10), throttled=5)
+        sizes.append(window.size)
+    assert sizes == [16, 8, 4, 2, 1, 1, 1]
+
+
+def test_few_slow_clients_do_not_slow_down_the_others() -> None:
+    window = Window(start=32, limit=100)
+    for _ in range(100):
+        window.answered(40, throttled=4)
+    assert window.size == 32
+
+
+def test_a_round_is_judged_only_when_it_is_full() -> None:
+    window = Window(start=32, limit=100)
+    for _ in range(3):
+        window.answered(10, throttled=10)
+    assert window.size == 32
+    window.answered(2, throttled=0)
+    assert window.size == 16
