@@ -1,0 +1,5 @@
+"""`python -m local.gateway`."""
+
+from local.gateway.cli import main
+
+main()

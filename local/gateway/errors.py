@@ -1,0 +1,165 @@
+"""Everything that goes wrong in the gateway.
+
+GatewayError
+├── StartError                    ends the command; its text is the one line that is printed
+│   ├── PortTakenError
+│   ├── EmulatorUnreachableError
+│   ├── StackNotFoundError
+│   └── TemplateError
+│       ├── NoWebSocketApiError
+│       ├── AmbiguousApiError
+│       └── UnresolvedError
+├── IntegrationError              a route's backend gave no usable answer; carries the handshake's status
+│   ├── FunctionFailedError       502
+│   ├── FunctionUnavailableError  500
+│   └── IntegrationTimeoutError   504
+├── RefusedError                  the authorizer said no; carries the handshake's status
+└── DeliveryError                 a management request cannot be carried out
+    ├── GoneError
+    ├── BufferFullError
+    └── TooLargeError
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class GatewayError(Exception):
+    """Base of all."""
+
+
+class StartError(GatewayError):
+    """The gateway cannot start."""
+
+
+class PortTakenError(StartError):
+    """Another process listens on the port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host, port)
+        self.host, self.port = host, port
+
+    def __str__(self) -> str:
+        return f"port {self.port} on {self.host} is taken: stop what listens there, or choose another with --port"
+
+
+class EmulatorUnreachableError(StartError):
+    """Nothing answers at the endpoint URL."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        super().__init__(endpoint_url)
+        self.endpoint_url = endpoint_url
+
+    def __str__(self) -> str:
+        return f"no AWS endpoint answers at {self.endpoint_url}: start the emulator first"
+
+
+class StackNotFoundError(StartError):
+    """CloudFormation knows no such stack."""
+
+    def __init__(self, stack: str, endpoint_url: str) -> None:
+        super().__init__(stack, endpoint_url)
+        self.stack, self.endpoint_url = stack, endpoint_url
+
+    def __str__(self) -> str:
+        return f"stack {self.stack} is not deployed at {self.endpoint_url}: run sam deploy first"
+
+
+class TemplateError(StartError):
+    """The template cannot be served."""
+
+
+class NoWebSocketApiError(TemplateError):
+    """The template has no WebSocket API that is deployed."""
+
+    def __init__(self, template: str) -> None:
+        super().__init__(template)
+        self.template = template
+
+    def __str__(self) -> str:
+        return (
+            f"{self.template} has no deployed WebSocket API: neither an AWS::Serverless::WebSocketApi "
+            "nor an AWS::ApiGatewayV2::Api with ProtocolType WEBSOCKET"
+        )
+
+
+class AmbiguousApiError(TemplateError):
+    """The template has several WebSocket APIs."""
+
+    def __init__(self, logical_ids: Iterable[str]) -> None:
+        self.logical_ids = sorted(logical_ids)
+        super().__init__(self.logical_ids)
+
+    def __str__(self) -> str:
+        return f"the template has several WebSocket APIs: choose one with --api {'|'.join(self.logical_ids)}"
+
+
+class UnresolvedError(TemplateError):
+    """An intrinsic function's value cannot be worked out from the template and the deployed stack."""
+
+    def __init__(self, expression: str) -> None:
+        super().__init__(expression)
+        self.expression = expression
+
+    def __str__(self) -> str:
+        return f"cannot resolve {self.expression} in the template"
+
+
+class IntegrationError(GatewayError):
+    """A route's backend gave no usable answer.
+
+    `status` is what a refused handshake shows, `message` what the error frame of a message shows.
+    """
+
+    status: ClassVar[int] = 500
+    message: ClassVar[str] = "Internal server error"
+
+
+class FunctionFailedError(IntegrationError):
+    """The function raised an error, or returned no proxy response."""
+
+    status = 502
+
+
+class FunctionUnavailableError(IntegrationError):
+    """The function cannot be invoked: it does not exist, is throttled, or its integration is not supported."""
+
+    status = 500
+
+
+class IntegrationTimeoutError(IntegrationError):
+    """The integration took longer than its timeout (29 s unless the template says less)."""
+
+    status = 504
+    message = "Endpoint request timed out"
+
+
+class RefusedError(GatewayError):
+    """The `$connect` route's authorizer let nobody in."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status, self.message = status, message
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.message}"
+
+
+class DeliveryError(GatewayError):
+    """A management request cannot be carried out."""
+
+
+class GoneError(DeliveryError):
+    """The connection is closed, closing, or was never there."""
+
+
+class BufferFullError(DeliveryError):
+    """The client does not read what it was sent."""
+
+
+class TooLargeError(DeliveryError):
+    """A post has more than 131,072 bytes."""
