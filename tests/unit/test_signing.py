@@ -95,8 +95,8 @@ def botocore_client() -> Any:
 
 
 @given(connection_id=connection_ids.filter(lambda each: each not in {"", ".", ".."}))
-def test_a_connection_has_the_url_that_botocore_posts_to(botocore_client: Any, connection_id: str) -> None:
-    theirs = botocore_client.generate_presigned_url("post_to_connection", {"ConnectionId": connection_id})
+def test_a_connection_has_the_url_that_botocore_gives_it(botocore_client: Any, connection_id: str) -> None:
+    theirs = botocore_client.generate_presigned_url("get_connection", {"ConnectionId": connection_id})
     api = management_api("https://abcdefghij.execute-api.eu-west-1.amazonaws.com")
     assert api.address("feed", connection_id)[0] == theirs.partition("?")[0]
 
