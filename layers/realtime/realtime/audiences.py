@@ -1,6 +1,7 @@
 """Audiences: the only routing concept. A connection hears audiences; an event is recorded for audiences.
 
 `calls/{user}`, `notifications/{user}`   one user's connections on that endpoint
+`feed/{user}`, `presence/{user}`         the connections that watch one user
 `{endpoint}/*/{shard}`                   every connection on that endpoint, split over shards
 `connection/{id}`                        one connection
 """
@@ -13,7 +14,7 @@ CONNECTION = "connection"
 
 
 def personal(endpoint: str, user_id: str) -> str:
-    """Name the audience of one user's connections on an endpoint."""
+    """Name the audience that is about one user: of their own connections, or of those that watch them."""
     return f"{endpoint}/{user_id}"
 
 

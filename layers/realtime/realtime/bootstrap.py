@@ -102,6 +102,7 @@ def desk() -> Desk:
 @cache
 def ingestion() -> Ingestion:
     """Return what `ingest` works with."""
+    from realtime.calls import Calls
     from realtime.connections import Connections
     from realtime.ingestion import Ingestion
     from realtime.users import Users
@@ -111,6 +112,7 @@ def ingestion() -> Ingestion:
     return Ingestion(
         Connections(client, chosen.connections_table),
         Users(client, chosen.users_table),
+        Calls(client, chosen.events_table),
         outbox(chosen.events_table),
         shards=chosen.audience_shards,
         history_seconds=chosen.history_seconds,

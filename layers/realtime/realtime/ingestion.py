@@ -10,10 +10,12 @@ from typing import Any
 from realtime import messages
 from realtime.audiences import direct, everyone, personal
 from realtime.backend_events import ID_FIELDS, BackendEvent, validate
+from realtime.calls import Calls
 from realtime.connections import Connections
 from realtime.errors import AuthFailed, InvalidEvent
 from realtime.ids import event_id, id_as_json
 from realtime.outbox import Entry, Outbox
+from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
 
@@ -41,10 +43,18 @@ class Ingestion:
     """Records backends' events."""
 
     def __init__(
-        self, connections: Connections, users: Users, outbox: Outbox, *, shards: int, history_seconds: int
+        self,
+        connections: Connections,
+        users: Users,
+        calls: Calls,
+        outbox: Outbox,
+        *,
+        shards: int,
+        history_seconds: int,
     ) -> None:
         self._connections = connections
         self._users = users
+        self._calls = calls
         self._outbox = outbox
         self._shards = shards
         self._history_seconds = history_seconds
@@ -52,7 +62,10 @@ class Ingestion:
     def ingest(self, event: BackendEvent, now: int) -> Ingested:
         """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others."""
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
-        recorded = self._outbox.put_once(event.event_id, now // 1000, entries, self._effects(event, now))
+        try:
+            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, self._effects(event, now))
+        except ConditionsFailed:  # the call has ended before: its start is told, but makes nobody busy
+            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, [])
         return Ingested(len(entries), duplicate=not recorded)
 
     def _entries(self, event: BackendEvent, now: int) -> list[Entry]:
@@ -102,9 +115,9 @@ class Ingestion:
         users, data = self._users, event.data
         match event.kind:
             case "call_started" | "call_ended":
-                participants = dict.fromkeys((data["user_id"], data["listener_id"]))
+                participants = frozenset({data["user_id"], data["listener_id"]})
                 ongoing = event.kind == "call_started"
-                return [users.calling(each, data["call_id"], now, ongoing=ongoing) for each in participants]
+                return self._calls.changing(users, data["call_id"], participants, now, ongoing=ongoing)
             case "status_change":
                 return [users.busying(data["user_id"], now, busy=data["is_busy"])]
             case "user_blocked" | "user_unblocked":

@@ -14,6 +14,7 @@ TRANSACTION_LIMIT = 100  # parts in one transaction
 _INGESTED = "ingested"  # audiences of this kind hold no message: they mark events of the bus that were recorded
 # EventBridge delivers an event again for up to 24 h; so long must its mark be kept.
 _INGESTED_TTL_SECONDS = 26 * 3600
+_MARK_PART = 0  # where the mark stands in a transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Outbox:
         """Record what an event of the bus says, with its effects on other tables, once and as one.
 
         `source_id` is the event's own id, `now` in s. Returns False if it had been recorded before.
+        Raises ConditionsFailed where a condition of an effect does not hold; nothing is recorded then.
         """
         mark = {
             "Put": {
@@ -97,6 +99,8 @@ class Outbox:
         puts = [{"Put": {"TableName": self._table, "Item": entry.as_item()}} for entry in entries]
         try:
             transact(self._client, [mark, *effects, *puts], "recording an event")
-        except ConditionsFailed:
+        except ConditionsFailed as failed:
+            if _MARK_PART not in failed.parts:
+                raise
             return False
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from realtime import messages
-from realtime.audiences import everyone
+from realtime.audiences import everyone, personal
 from realtime.bus import Announcement
 from realtime.ids import event_id, id_as_json
 from realtime.outbox import Entry
@@ -68,7 +68,7 @@ def _seen(user: User, on_feed: str, on_presence: str, rules: Rules) -> list[Entr
 
 def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules) -> list[Entry]:
     identity = _event_id(user, kind)
-    message = messages.encode(kind, data, user.changed_at, identity)
+    message = messages.encode(kind, data, user.changed_at, identity, user.version)
     return [
         Entry(
             audience=audience,
@@ -78,7 +78,7 @@ def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: 
             expires_at=user.changed_at // 1000 + rules.history_seconds,
             hidden_from=user.hidden_from,
         )
-        for audience in everyone(endpoint, rules.shards)
+        for audience in (*everyone(endpoint, rules.shards), personal(endpoint, user.user_id))
     ]
 
 
