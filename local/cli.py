@@ -1,8 +1,350 @@
-"""The console script `realtime`."""
+"""The console script `realtime`: runs the embedded stack, and talks to it or to one in the cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import tokens
+from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
+from local.errors import LocalError
+from local.listening import messages
+from local.logs import LogReader, functions
+from local.stack import EmbeddedStack, Options
+from local.state import ROOT, Running, StateFolder
+
+DEFAULT_STATE = ROOT / ".realtime"
+STOP_SECONDS = 30.0
+ENDPOINTS = ("feed", "presence", "calls", "notifications")
 
 
-@click.group()
+class _Commands(click.Group):
+    """Shows what went wrong as one message, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (LocalError, BotoCoreError, ClientError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _state_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--state",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="REALTIME_STATE",
+        default=DEFAULT_STATE,
+        show_default=".realtime",
+        show_envvar=True,
+        callback=lambda _ctx, _option, path: StateFolder(path),
+        help="The embedded stack's folder. Another folder is another stack.",
+    )(command)
+
+
+def _deployment_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command a `deployment`: a named stack in the cloud, or the embedded one."""
+
+    @functools.wraps(command)
+    def with_deployment(*, stack: str | None, folder: StateFolder, **arguments: Any) -> None:
+        deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())
+        command(deployment=deployment, **arguments)
+
+    return _state_option(
+        click.option(
+            "--stack",
+            metavar="NAME",
+            envvar="REALTIME_STACK",
+            show_envvar=True,
+            help="A stack in the cloud, by your AWS credentials and Region, in place of the embedded one.",
+        )(with_deployment)
+    )
+
+
+def _token_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--scope", metavar="ENDPOINTS", help="Endpoints it is good for, separated by spaces; all if absent."
+        ),
+        click.option("--role", help='Listeners are announced on the feed: "listener".'),
+        click.option("--username", help="The name that others see."),
+        click.option("--ttl", type=float, default=3600, show_default=True, help="Seconds until it expires."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def main() -> None:
-    """Run the embedded stack and talk to it."""
+    """Run the service on this machine, and talk to it, or to a stack of it in the cloud."""
+
+
+# ---- the embedded stack ---------------------------------------------------------------------------------------------
+
+
+def _parameters(_ctx: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.BadParameter(f"{pair} is not NAME=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+@main.command()
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="WebSockets; 0: a free one."
+)
+@click.option("--aws-port", type=click.IntRange(0, 65535), default=0, help="The AWS emulator.  [default: a free one]")
+@click.option(
+    "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", callback=_parameters, help="Of the template."
+)
+@click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
+@_state_option
+def up(folder: StateFolder, *, port: int, aws_port: int, parameters: dict[str, str], detach: bool) -> None:
+    """Start the whole service on this machine; Ctrl-C ends it."""
+    if detach:
+        _up_detached(folder, sys.argv[1:])
+        return
+    began = time.monotonic()
+    with folder.held():
+        stack = EmbeddedStack(folder, Options(port, aws_port, parameters), click.echo)
+        click.echo(f"Starting {stack.running.stack}; logs are in {_shown(folder.logs)}")
+
+        def when_ready(running: Running) -> None:
+            click.echo(_welcome(running, folder, time.monotonic() - began))
+
+        asyncio.run(_until_told(stack, when_ready))
+    click.echo("Stopped.")
+
+
+async def _until_told(stack: EmbeddedStack, when_ready: Callable[[Running], None]) -> None:
+    """Run a stack until a signal asks for its end."""
+    running = asyncio.create_task(stack.run(when_ready))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def _up_detached(folder: StateFolder, arguments: list[str]) -> None:
+    """Start the same command without `--detach`, show what it says until it is ready, and leave it.
+
+    Raises:
+        LocalError: it ended before it was ready, and has said why.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    output = folder.path / "up.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.cli", *(word for word in arguments if word != "--detach")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    with output.open(encoding="utf-8") as log:
+        try:
+            while True:
+                ended = process.poll() is not None
+                running = folder.read()
+                click.echo(log.read(), nl=False)
+                if ended:
+                    sys.exit(process.returncode or 1)
+                if running is not None and running.state == "ready" and running.pid == process.pid:
+                    return
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _welcome(running: Running, folder: StateFolder, seconds: float) -> str:
+    name = Path(sys.argv[0])
+    command = "realtime" if shutil.which("realtime") == str(name.absolute()) else _shown(name)
+    detail = '{"call_id": 456, "user_id": 123, "listener_id": 789, "call_type": "audio", "status": "ongoing"}'
+    lines = [
+        "",
+        f"Ready after {seconds:.1f} s.",
+        f"  WebSockets   {running.websocket_url}/{{{','.join(ENDPOINTS)}}}?token=…",
+        f"  Management   {running.management_url}/{{stage}}/@connections/{{id}}",
+        f'  AWS emulator {running.aws_endpoint_url}, for boto3 and the AWS CLI after: eval "$({command} env)"',
+        f"  Event bus    {running.bus}",
+        "",
+        "Try, in other terminals:",
+        *([f"  export REALTIME_STATE={shlex.quote(str(folder.path))}"] if folder.path != DEFAULT_STATE else []),
+        f"  {command} listen calls --user 123",
+        f"  {command} publish call_started --detail '{detail}'",
+        f"  {command} logs --follow",
+        f"End it with Ctrl-C, or from anywhere with: {command} down",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    """A path as short as a person would write it."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+@main.command()
+@_state_option
+def down(folder: StateFolder) -> None:
+    """End the embedded stack, wherever it was started."""
+    holder = folder.holder()
+    if holder is None:
+        click.echo("Nothing runs.")
+        return
+    os.kill(holder, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while folder.holder() is not None:
+        if time.monotonic() > deadline:
+            os.kill(holder, signal.SIGKILL)  # its programs end with it
+        time.sleep(0.05)
+    click.echo("Stopped.")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_state_option
+def status(folder: StateFolder, *, as_json: bool) -> None:
+    """Tell whether the embedded stack runs, and where; exit with 1 if it is not ready."""
+    running = folder.read()
+    facts = dataclasses.asdict(running) if running else {"state": "stopped" if folder.holder() is None else "starting"}
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        for key, value in facts.items():
+            if isinstance(value, str | int):
+                click.echo(f"{key:17} {value}")
+    sys.exit(0 if facts["state"] == "ready" else 1)
+
+
+@main.command()
+@_state_option
+def env(folder: StateFolder) -> None:
+    """Print shell exports with which boto3 and the AWS CLI reach the embedded stack: eval "$(realtime env)"."""
+    running = folder.ready()
+    click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")
+    for name, value in {
+        "AWS_ENDPOINT_URL": running.aws_endpoint_url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": running.region,
+        "AWS_DEFAULT_REGION": running.region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "REALTIME_BUS": running.bus,
+        "REALTIME_WEBSOCKET_URL": running.websocket_url,
+    }.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+# ---- a stack, embedded or in the cloud ------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--user", required=True, help="The user's id.")
+@_token_options
+@_deployment_option
+def token(deployment: Deployment, user: str, **claims: Any) -> None:
+    """Print a token for a user, signed with the stack's own secret."""
+    click.echo(tokens.sign(deployment.token_keys(), user, **claims))
+
+
+@main.command()
+@click.argument("detail_type", metavar="TYPE")
+@click.option(
+    "--detail", default="{}", show_default=True, help='The event\'s detail, as JSON; "-" reads it from standard input.'
+)
+@click.option("--source", default="realtime-cli", show_default=True, help="Who says so.")
+@_deployment_option
+def publish(deployment: Deployment, detail_type: str, detail: str, source: str) -> None:
+    """Put an event of TYPE on the bus, as a backend does; prints the event's id."""
+    text = sys.stdin.read() if detail == "-" else detail
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--detail") from error
+    click.echo(deployment.publish(detail_type, text, source))
+
+
+@main.command()
+@click.argument("endpoint", type=click.Choice(ENDPOINTS))
+@click.option("--user", help="Connect as this user.")
+@click.option("--token", "given", help="Connect with this token.")
+@click.option("--types", metavar="A,B", help="Hear only these types of messages.")
+@click.option("--watch", metavar="1,2", help="Hear only of these users.")
+@click.option("--batch", is_flag=True, help="Let the service put several messages in one frame.")
+@click.option("--count", type=click.IntRange(1), help="End after so many messages.")
+@_token_options
+@_deployment_option
+def listen(
+    deployment: Deployment,
+    endpoint: str,
+    user: str | None,
+    given: str | None,
+    count: int | None,
+    *,
+    batch: bool,
+    types: str | None,
+    watch: str | None,
+    **claims: Any,
+) -> None:
+    """Connect to an ENDPOINT and print what is heard, one JSON message a line."""
+    if (user is None) == (given is None):
+        raise click.UsageError("Give either --user or --token.")
+    query = {"token": given or tokens.sign(deployment.token_keys(), str(user), **claims)}
+    query |= {name: value for name, value in (("types", types), ("watch", watch)) if value}
+    query |= {"batch": "true"} if batch else {}
+
+    async def print_messages() -> None:
+        heard = 0
+        async with aclosing(messages(f"{deployment.websocket_url}/{endpoint}", query)) as stream:
+            async for message in stream:
+                click.echo(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+                heard += 1
+                if heard == count:
+                    return
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(print_messages())
+
+
+@main.command()
+@click.argument("function", required=False)
+@click.option("--follow", is_flag=True, help="Go on as more comes.")
+@_deployment_option
+def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
+    """Print what the functions logged, or one FUNCTION alone."""
+    names = functions(deployment.outputs)
+    if function is not None and function not in names:
+        raise click.BadParameter(
+            f"there is no function {function}; there are: {', '.join(names)}", param_hint="FUNCTION"
+        )
+    reader = LogReader(deployment.clients.logs(), {function: names[function]} if function else names)
+    with suppress(KeyboardInterrupt):
+        for lines in reader.follow() if follow else [reader.read()]:
+            for milliseconds, name, line in lines:
+                moment = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+                click.echo(f"{moment.replace('+00:00', 'Z')} {name:10} {line}")
+
+
+if __name__ == "__main__":
+    main(prog_name="realtime")

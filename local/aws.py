@@ -1,0 +1,140 @@
+"""A deployed stack to talk to: the embedded one, or one in the cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local.errors import LocalError, StackNotDeployedError
+from local.state import Running
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_ssm import SSMClient
+
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - what the emulator takes for its account's root user
+
+
+class Clients:
+    """Makes clients of AWS services."""
+
+    def __init__(self, session: boto3.Session, endpoint_url: str | None = None) -> None:
+        """Take a session, and the emulator's address where there is one."""
+        self._session, self._endpoint_url = session, endpoint_url
+        self.region = session.region_name
+        # The emulator is on this machine, so no proxy stands between.
+        self._config = Config(proxies={}, retries={"max_attempts": 3}) if endpoint_url else Config()
+
+    @classmethod
+    def emulated(cls, endpoint_url: str, region: str) -> Clients:
+        """Clients of the emulator, whatever credentials and profiles this machine has."""
+        core = botocore.session.Session(session_vars={"profile": (None, None, None, None)})
+        session = boto3.Session(
+            botocore_session=core,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name=region,
+        )
+        return cls(session, endpoint_url)
+
+    def cloudformation(self) -> CloudFormationClient:
+        """CloudFormation."""
+        return self._session.client("cloudformation", endpoint_url=self._endpoint_url, config=self._config)
+
+    def events(self) -> EventBridgeClient:
+        """EventBridge."""
+        return self._session.client("events", endpoint_url=self._endpoint_url, config=self._config)
+
+    def logs(self) -> CloudWatchLogsClient:
+        """CloudWatch Logs."""
+        return self._session.client("logs", endpoint_url=self._endpoint_url, config=self._config)
+
+    def s3(self) -> S3Client:
+        """S3."""
+        return self._session.client("s3", endpoint_url=self._endpoint_url, config=self._config)
+
+    def secretsmanager(self) -> SecretsManagerClient:
+        """Secrets Manager."""
+        return self._session.client("secretsmanager", endpoint_url=self._endpoint_url, config=self._config)
+
+    def ssm(self) -> SSMClient:
+        """Systems Manager."""
+        return self._session.client("ssm", endpoint_url=self._endpoint_url, config=self._config)
+
+
+def stack_outputs(clients: Clients, stack: str) -> dict[str, str]:
+    """A stack's outputs by key.
+
+    Raises:
+        StackNotDeployedError: CloudFormation does not know it.
+    """
+    try:
+        description = clients.cloudformation().describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in error.response["Error"].get("Message", ""):
+            raise StackNotDeployedError(stack, clients.region) from error
+        raise
+    return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployed stack, and how to reach it. `websocket_url` takes `/{endpoint}` after it."""
+
+    clients: Clients
+    stack: str
+    websocket_url: str
+    outputs: Mapping[str, str]
+
+    @classmethod
+    def embedded(cls, running: Running) -> Deployment:
+        """The stack that runs on this machine."""
+        clients = Clients.emulated(running.aws_endpoint_url, running.region)
+        return cls(clients, running.stack, running.websocket_url, running.outputs)
+
+    @classmethod
+    def in_cloud(cls, stack: str) -> Deployment:
+        """A stack in the account and Region of this machine's credentials.
+
+        Raises:
+            StackNotDeployedError: it is not there.
+        """
+        clients = Clients(boto3.Session())
+        outputs = stack_outputs(clients, stack)
+        return cls(clients, stack, outputs["WebSocketUrl"].rstrip("/"), outputs)
+
+    def token_keys(self) -> dict[str | None, str]:
+        """The secrets that sign tokens, by key id; one alone has none."""
+        place = self.outputs["TokenKeys"]
+        if place.startswith("arn:"):
+            text = self.clients.secretsmanager().get_secret_value(SecretId=place)["SecretString"]
+        else:
+            text = self.clients.ssm().get_parameter(Name=place, WithDecryption=True)["Parameter"]["Value"]
+        try:
+            keys = json.loads(text)
+        except json.JSONDecodeError:
+            return {None: text}
+        return keys if isinstance(keys, dict) else {None: text}
+
+    def publish(self, detail_type: str, detail: str, source: str) -> str:
+        """Put one event on the bus as a backend does, and return its id.
+
+        Raises:
+            LocalError: EventBridge refuses it.
+        """
+        entry = {"EventBusName": self.outputs["BusName"], "Source": source, "DetailType": detail_type, "Detail": detail}
+        answer = self.clients.events().put_events(Entries=[entry])["Entries"][0]  # type: ignore[list-item]
+        if "EventId" not in answer:
+            raise LocalError(f"EventBridge refused the event: {answer['ErrorCode']}: {answer['ErrorMessage']}")
+        return answer["EventId"]

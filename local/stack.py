@@ -1,0 +1,285 @@
+"""Starts the embedded stack: the emulator, the real template on it by the real SAM CLI, and our gateway before it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from asyncio import TaskGroup
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+
+from local.aws import ACCESS_KEY, SECRET_KEY, Clients, stack_outputs
+from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
+from local.processes import Program, environment
+from local.state import ROOT, Running, StateFolder
+from local.tokens import new_secret
+
+STACK = "listener-realtime"
+REGION = "us-east-1"
+API_ID = "realtime"
+BUCKET = "sam-artifacts"  # samconfig.toml names it too
+TOKEN_KEYS = "/realtime/token-keys"  # noqa: S105 - a parameter's name, the template's default
+LOOPBACK = "127.0.0.1"
+
+EMULATOR_SECONDS = 30.0
+GATEWAY_SECONDS = 20.0
+HANDSHAKE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs that `make setup` installs."""
+
+    sam: Path
+    emulator: Path
+    uv: Path
+
+    @classmethod
+    def installed(cls, folder: Path = ROOT / ".tools") -> Tools:
+        """Find them.
+
+        Raises:
+            ToolMissingError: one is not there.
+        """
+        tools = cls(folder / "sam/bin/sam", folder / "ministack/bin/ministack", folder / "uv/bin/uv")
+        for name, path in (("The SAM CLI", tools.sam), ("The emulator MiniStack", tools.emulator), ("uv", tools.uv)):
+            if not path.exists():
+                raise ToolMissingError(name, path)
+        return tools
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to start. An `aws_port` of 0 is a free one; `parameters` override those of the template."""
+
+    port: int = 8080
+    aws_port: int = 0
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def free_port(port: int, option: str) -> Iterator[int]:
+    """Hold a port of the loopback address, any free one for 0, until it is to be used.
+
+    Raises:
+        PortTakenError: something listens on it; `option` is where another can be given.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError as error:
+            raise PortTakenError(port, option) from error
+        yield listener.getsockname()[1]
+
+
+class EmbeddedStack:
+    """One stack, from its start to its end."""
+
+    def __init__(self, folder: StateFolder, options: Options, say: Callable[[str], None]) -> None:
+        """Check what can be checked before anything is started. `say` shows a person one line of progress.
+
+        Raises:
+            ToolMissingError: a program is not installed.
+            PortTakenError: a chosen port is taken.
+        """
+        self._tools = Tools.installed()
+        with free_port(options.port, "--port") as port, free_port(options.aws_port, "--aws-port") as aws_port:
+            self.running = Running(
+                state="starting",
+                pid=os.getpid(),
+                stack=STACK,
+                region=REGION,
+                websocket_url=f"ws://localhost:{port}/ws",
+                management_url=f"http://localhost:{port}/_aws/execute-api/{API_ID}",
+                aws_endpoint_url=f"http://{LOOPBACK}:{aws_port}",
+            )
+        self._port, self._aws_port = port, aws_port
+        self._parameters = {
+            "ApiTag": API_ID,
+            "ManagementEndpoint": self.running.management_url,
+            "TokenKeys": TOKEN_KEYS,
+            **options.parameters,
+        }
+        self._folder, self._say = folder, say
+        self._scratch = folder.path / "tmp"
+        self._built = folder.path / "build"
+        self._clients = Clients.emulated(self.running.aws_endpoint_url, REGION)
+
+    async def run(self, when_ready: Callable[[Running], None]) -> None:
+        """Start everything, tell when it is ready, and go on until cancelled or until a part ends; then end it all.
+
+        Raises:
+            LocalError: it does not start, or a part of it ended.
+        """
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+        self._folder.write(self.running)
+        try:
+            async with TaskGroup() as tasks:
+                await self._start(tasks)
+                self._folder.write(self.running)
+                when_ready(self.running)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def _start(self, tasks: TaskGroup) -> None:
+        build = tasks.create_task(self._build())
+        async with self._step("starting the AWS emulator"):
+            tasks.create_task(self._emulator().attend())
+            await self._answers("emulator", f"{self.running.aws_endpoint_url}/_ministack/health", EMULATOR_SECONDS)
+            await asyncio.to_thread(self._prepare)
+        await build
+        async with self._step("deploying the stack"):
+            await self._sam("deploy", self._deploy_arguments()).run()
+            outputs = await asyncio.to_thread(stack_outputs, self._clients, STACK)
+        async with self._step("starting the WebSocket gateway"):
+            tasks.create_task(self._gateway().attend())
+            await self._answers("gateway", f"http://{LOOPBACK}:{self._port}/_gateway/health", GATEWAY_SECONDS)
+        async with self._step("waiting for a WebSocket handshake"):
+            await self._handshake()
+        self.running = replace(self.running, state="ready", bus=outputs["BusName"], outputs=outputs)
+
+    # ---- the programs -----------------------------------------------------------------------------------------------
+
+    def _emulator(self) -> Program:
+        variables = {
+            "AUTH": "true",  # roles have the rights that their policies give, and no others
+            "BIND_HOST": LOOPBACK,  # its default is every address of this machine
+            "GATEWAY_PORT": str(self._aws_port),
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "MINISTACK_REGION": REGION,
+            "LAMBDA_WARM_TTL_SECONDS": "3600",
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self._scratch),
+        }
+        # Functions inherit the emulator's environment: nothing of this machine's own must get there.
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+        return self._program("emulator", [self._tools.emulator], kept | variables)
+
+    def _gateway(self) -> Program:
+        command = [sys.executable, "-m", "local.gateway", "--template", ROOT / "template.yaml", "--stack", STACK]
+        command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
+        return self._program("gateway", command, self._aws_environment())
+
+    def _sam(self, command: str, arguments: list[str | Path]) -> Program:
+        home = self._scratch / "sam"  # or the SAM CLI asks the network for a newer version of itself
+        home.mkdir(exist_ok=True)
+        (home / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}), encoding="utf-8")
+        variables = {
+            "LAYER_TARGET": f"--python {self._tools.emulator.with_name('python')}",
+            "PATH": os.pathsep.join([str(self._tools.uv.parent), os.environ.get("PATH", os.defpath)]),
+            "SAM_CLI_POLL_DELAY": "0.3",
+            "SAM_CLI_TELEMETRY": "0",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "__SAM_CLI_APP_DIR": str(home),
+        }
+        line = [self._tools.sam, command, "--config-file", ROOT / "samconfig.toml", "--config-env", "local", *arguments]
+        return self._program(f"sam-{command}", line, self._aws_environment() | variables)
+
+    def _deploy_arguments(self) -> list[str | Path]:
+        overrides = [f"{name}={value}" for name, value in self._parameters.items()]
+        return [
+            "--template-file",
+            self._built / "template.yaml",
+            "--no-progressbar",
+            "--parameter-overrides",
+            *overrides,
+        ]
+
+    def _program(self, name: str, command: list[str | Path], variables: Mapping[str, str]) -> Program:
+        return Program(name, command, variables, ROOT, self._folder.logs / f"{name}.log")
+
+    def _aws_environment(self) -> dict[str, str]:
+        return environment(
+            "AWS_",
+            "SAM_CLI_",
+            AWS_ACCESS_KEY_ID=ACCESS_KEY,
+            AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+            AWS_REGION=REGION,
+            AWS_DEFAULT_REGION=REGION,
+            AWS_ENDPOINT_URL=self.running.aws_endpoint_url,
+            AWS_EC2_METADATA_DISABLED="true",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            NO_PROXY="localhost,127.0.0.1",
+            PYTHONUNBUFFERED="1",
+        )
+
+    # ---- the steps --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _step(self, doing: str) -> AsyncIterator[None]:
+        began = time.monotonic()
+        self._say(f"  … {doing}")
+        yield
+        self._say(f"  ✓ {doing}: {time.monotonic() - began:.1f} s")
+
+    async def _build(self) -> None:
+        async with self._step("building the layer"):
+            arguments = ["--template-file", ROOT / "template.yaml", "--build-dir", self._built]
+            await self._sam("build", arguments).run()
+
+    def _prepare(self) -> None:
+        """Put what the deployment expects to be there: a bucket for code, and a secret that signs tokens."""
+        self._clients.s3().create_bucket(Bucket=BUCKET)
+        value = json.dumps({"local": new_secret()})
+        self._clients.ssm().put_parameter(Name=self._parameters["TokenKeys"], Value=value, Type="SecureString")
+
+    async def _answers(self, what: str, url: str, seconds: float) -> None:
+        """Wait until a URL answers 200.
+
+        Raises:
+            NotAnsweringError: it does not in time.
+        """
+        reason = "nothing listens"
+        try:
+            async with asyncio.timeout(seconds), aiohttp.ClientSession() as http:
+                while True:
+                    try:
+                        async with http.get(url) as answer:
+                            if answer.status == 200:
+                                return
+                            reason = f"status {answer.status}"
+                    except aiohttp.ClientError as error:
+                        reason = str(error)
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise NotAnsweringError(what, seconds, reason, self._folder.logs / f"{what}.log") from None
+
+    async def _handshake(self) -> None:
+        """Wait until a client without a token is refused, which takes every part from the gateway to `broadcast`.
+
+        Raises:
+            NotAnsweringError: it is not, in time.
+        """
+        reason = "no error frame came"
+        url = f"http://{LOOPBACK}:{self._port}/ws/feed"
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS), aiohttp.ClientSession() as http:
+                while True:
+                    try:
+                        async with http.ws_connect(url) as socket:
+                            message = await socket.receive()
+                            if message.type is aiohttp.WSMsgType.TEXT:
+                                return
+                            reason = f"the connection was closed with {socket.close_code}"
+                    except aiohttp.WSServerHandshakeError as error:
+                        if error.status in (401, 403):  # RejectionMode=handshake
+                            return
+                        reason = f"status {error.status}"
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise NotAnsweringError("service", HANDSHAKE_SECONDS, reason, self._folder.logs / "emulator.log") from None

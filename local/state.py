@@ -1,0 +1,109 @@
+"""The folder in which a running stack keeps its state and its logs: by default `.realtime` in the repository."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from local.errors import AlreadyRunningError, NotRunningError
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A stack that runs or is about to. `realtime status --json` prints these fields."""
+
+    state: Literal["starting", "ready"]
+    pid: int
+    stack: str
+    region: str
+    websocket_url: str
+    management_url: str
+    aws_endpoint_url: str
+    bus: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+class StateFolder:
+    """One stack's folder. A lock on a file in it, which ends with its holder, tells whether the stack runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Take a folder, which need not exist yet."""
+        self.path = path.resolve()
+        self._file = self.path / "state.json"
+        self._lock = self.path / "lock"
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs of the last start are."""
+        return self.path / "logs"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for one stack, from an empty state.
+
+        Raises:
+            AlreadyRunningError: another process holds it.
+        """
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise AlreadyRunningError(self.path) from error
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            self._file.unlink(missing_ok=True)
+            for log in self.logs.glob("*.log"):
+                log.unlink()
+            try:
+                yield
+            finally:
+                self._file.unlink(missing_ok=True)
+
+    def holder(self) -> int | None:
+        """The process that runs a stack from this folder, or None."""
+        if not self._lock.exists():
+            return None
+        with self._lock.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read())
+        return None
+
+    def write(self, running: Running) -> None:
+        """Tell others what runs; readers never see half of it."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(dataclasses.asdict(running), indent=2), encoding="utf-8")
+        os.replace(draft, self._file)  # noqa: PTH105 - Path.replace says nothing of being atomic
+
+    def read(self) -> Running | None:
+        """What runs from this folder, or None."""
+        if self.holder() is None:
+            return None
+        try:
+            return Running(**json.loads(self._file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def ready(self) -> Running:
+        """What runs from this folder and answers.
+
+        Raises:
+            NotRunningError: nothing does yet, or any more.
+        """
+        running = self.read()
+        if running is None or running.state != "ready":
+            raise NotRunningError(self.path)
+        return running
