@@ -17,7 +17,7 @@ def parse_id(value: object) -> str:
     Raises ValueError unless it is a whole number, or 1 to 128 characters without `/`, space or control character.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        value = str(value)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _FORBIDDEN.search(value):
         raise ValueError(
             f"must be a whole number, or 1 to {MAX_ID_LENGTH} characters with no '/', space or control character"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.ids import MAX_ID_LENGTH, MAX_SAFE_INTEGER, event_id, id_as_json, parse_id
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (123, "123"),
+        (0, "0"),
+        ("123", "123"),
+        ("007", "007"),
+        ("a-b_c:d", "a-b_c:d"),
+        ("ü" * MAX_ID_LENGTH, "ü" * MAX_ID_LENGTH),
+    ],
+)
+def test_numbers_and_words_are_ids(given: object, read: str) -> None:
+    assert parse_id(given) == read
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a/b",
+        "a b",
+        "a\n",
+        "\x00",
+        "\x7f",
+        "x" * (MAX_ID_LENGTH + 1),
+        10**MAX_ID_LENGTH,
+        True,
+        False,
+        None,
+        1.0,
+        [],
+        {},
+        b"1",
+    ],
+    ids=repr,
+)
+def test_everything_else_is_not(value: object) -> None:
+    with pytest.raises(ValueError, match="must be a whole number, or 1 to 128 characters"):
+        parse_id(value)
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("0", 0),
+        ("123", 123),
+        (str(MAX_SAFE_INTEGER), MAX_SAFE_INTEGER),
+        (str(MAX_SAFE_INTEGER + 1), str(MAX_SAFE_INTEGER + 1)),  # JavaScript would round it
+        ("007", "007"),
+        ("-1", "-1"),
+        ("1.0", "1.0"),
+        ("1e3", "1e3"),
+        ("12a", "12a"),
+        ("123\n", "123\n"),
+        ("１２", "１２"),  # digits, but not ASCII's
+    ],
+)
+def test_only_canonical_numbers_are_json_numbers(stored: str, shown: int | str) -> None:
+    assert id_as_json(stored) == shown
+    assert type(id_as_json(stored)) is type(shown)
+
+
+@given(st.integers(0, MAX_SAFE_INTEGER))
+def test_a_number_is_shown_as_it_was_given(number: int) -> None:
+    assert id_as_json(parse_id(number)) == number
+
+
+@given(st.text())
+def test_a_word_that_is_shown_as_a_number_reads_the_same(word: str) -> None:
+    shown = id_as_json(word)
+    assert shown == word or json.dumps(shown) == word
+
+
+def test_the_same_time_and_source_make_the_same_event_id() -> None:
+    assert event_id(1_705_314_600_000, "a", "b") == event_id(1_705_314_600_000, "a", "b")
+
+
+def test_other_sources_make_other_event_ids_wherever_they_are_cut() -> None:
+    made = [event_id(7, *source) for source in (("ab",), ("a", "b"), ("b", "a"), ("", "ab"), ("ab", ""))]
+    assert len(set(made)) == len(made)
+
+
+@given(st.integers(0, 2**48 - 1), st.integers(0, 2**48 - 1), st.text(), st.text())
+def test_event_ids_sort_by_time(earlier: int, later: int, one: str, other: str) -> None:
+    if earlier > later:
+        earlier, later = later, earlier
+    if earlier < later:
+        assert event_id(earlier, one) < event_id(later, other)
