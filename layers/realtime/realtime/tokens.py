@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import Any, Protocol
 
 import jwt
@@ -67,6 +68,8 @@ class Tokens:
         """
         if not token:
             raise AuthFailed(reason="no token")
+        if not token.isascii():
+            raise AuthFailed(reason="not ASCII")
         claims = self._claims(token)
         try:
             user_id = parse_id(claims["sub"])
@@ -85,7 +88,7 @@ class Tokens:
         try:
             header = jwt.get_unverified_header(token)
             keys = self._keys(header.get("alg"), header.get("kid"))
-        except jwt.PyJWKClientConnectionError as error:
+        except (jwt.PyJWKClientConnectionError, JSONDecodeError) as error:
             raise Unavailable("fetching the JWKS") from error
         except jwt.PyJWTError as error:
             raise AuthFailed(reason=type(error).__name__) from error

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from realtime.errors import AuthFailed, Unavailable
+from realtime.tokens import LEEWAY_SECONDS, Identity, Tokens, published_keys
+
+OLD, NEW = "the secret that was in use before", "the secret that is in use from now on"
+IN_AN_HOUR = int(time.time()) + 3600
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+RSA_PUBLIC_PEM = RSA.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+
+
+class Shared:
+    """The HS256 secrets by key id; those who ask without one get them all."""
+
+    def __init__(self, **keys: str) -> None:
+        self._keys = keys
+
+    def candidates(self, kid: str | None) -> list[str]:
+        if kid is None:
+            return list(self._keys.values())
+        return [self._keys[kid]] if kid in self._keys else []
+
+
+class Published:
+    """What a JWKS URL publishes."""
+
+    def __init__(self, *, broken: Exception | None = None) -> None:
+        self._broken = broken
+        self.keys = {
+            "rsa": jwt.PyJWK({**jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": "rsa"}),
+            "ec": jwt.PyJWK({**jwt.algorithms.ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "kid": "ec"}),
+        }
+
+    def get_signing_key(self, kid: str) -> Any:
+        if self._broken:
+            raise self._broken
+        if kid not in self.keys:
+            raise jwt.PyJWKClientError(f'Unable to find a signing key that matches: "{kid}"')
+        return self.keys[kid]
+
+
+def signed(key: Any = NEW, *, alg: str = "HS256", kid: str | None = "new", without: str = "", **claims: Any) -> str:
+    payload = {"sub": "123", "exp": IN_AN_HOUR, **claims}
+    payload.pop(without, None)
+    return jwt.encode(payload, key, algorithm=alg, headers={"kid": kid} if kid is not None else {})
+
+
+def forged(header: object, payload: object, signature: str = "") -> str:
+    """Return a token that no library would make."""
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, payload))
+    return ".".join((*parts, signature))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tokens:
+    return Tokens(Shared(old=OLD, new=NEW), Published())
+
+
+@contextmanager
+def refused(reason: str) -> Iterator[None]:
+    with pytest.raises(AuthFailed) as caught:
+        yield
+    assert caught.value.reason == reason
+    assert caught.value.message == "Invalid or expired token"  # a client is not told why
+    assert caught.value.status == 401
+
+
+def test_a_good_token_says_who_it_is_about(tokens: Tokens) -> None:
+    token = signed(username="jane_smith", role="listener", scope="feed calls")
+    assert tokens.verify(token) == Identity("123", IN_AN_HOUR, frozenset({"feed", "calls"}), "jane_smith", "listener")
+
+
+def test_without_a_scope_all_endpoints_are_open(tokens: Tokens) -> None:
+    assert tokens.verify(signed()) == Identity(
+        "123", IN_AN_HOUR, frozenset({"feed", "presence", "calls", "notifications"}), None, None
+    )
+
+
+def test_an_empty_scope_opens_none(tokens: Tokens) -> None:
+    assert tokens.verify(signed(scope="")).endpoints == frozenset()
+
+
+@pytest.mark.parametrize(("sub", "user_id"), [(123, "123"), ("123", "123"), ("a1b2-c3", "a1b2-c3")])
+def test_user_ids_are_numbers_or_words(tokens: Tokens, sub: object, user_id: str) -> None:
+    assert tokens.verify(signed(sub=sub)).user_id == user_id
+
+
+@pytest.mark.parametrize(("kid", "key"), [("new", NEW), ("old", OLD)])
+def test_while_keys_rotate_both_are_good_under_their_own_id(tokens: Tokens, kid: str, key: str) -> None:
+    assert tokens.verify(signed(key, kid=kid)).user_id == "123"
+
+
+@pytest.mark.parametrize("key", [NEW, OLD])
+def test_a_token_that_names_no_key_may_be_signed_with_any(tokens: Tokens, key: str) -> None:
+    assert tokens.verify(signed(key, kid=None)).user_id == "123"
+
+
+def test_a_key_is_no_good_under_the_id_of_another(tokens: Tokens) -> None:
+    with refused("InvalidSignatureError"):
+        tokens.verify(signed(OLD, kid="new"))
+
+
+def test_an_unknown_key_id_is_refused(tokens: Tokens) -> None:
+    with refused("no key for its alg and kid"):
+        tokens.verify(signed(NEW, kid="newer"))
+
+
+@pytest.mark.parametrize(("alg", "key", "kid"), [("RS256", RSA, "rsa"), ("ES256", EC, "ec")])
+def test_published_keys_verify_rs256_and_es256(tokens: Tokens, alg: str, key: Any, kid: str) -> None:
+    assert tokens.verify(signed(key, alg=alg, kid=kid)).user_id == "123"
+
+
+@pytest.mark.parametrize(
+    ("alg", "kid", "reason"),
+    [
+        ("RS256", "gone", "PyJWKClientError"),
+        ("RS256", None, "no key for its alg and kid"),
+        ("RS256", "ec", "InvalidAlgorithmError"),  # a key is good for its own algorithm alone
+        ("RS512", "rsa", "no key for its alg and kid"),
+    ],
+)
+def test_a_published_key_must_be_named_and_of_the_same_algorithm(
+    tokens: Tokens, alg: str, kid: str | None, reason: str
+) -> None:
+    with refused(reason):
+        tokens.verify(signed(RSA, alg=alg, kid=kid))
+
+
+@pytest.mark.parametrize("kid", ["rsa", "new", None])
+def test_a_public_key_is_no_shared_secret(tokens: Tokens, kid: str | None) -> None:
+    """RFC 8725 2.1: who knows the public key signs HS256 with it and hopes that it is taken for the secret."""
+    header = {"alg": "HS256", "typ": "JWT", **({"kid": kid} if kid else {})}
+    unsigned = forged(header, {"sub": "123", "exp": IN_AN_HOUR}).rstrip(".")
+    signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
+        unsigned.encode(), RSA_PUBLIC_PEM
+    )
+    token = f"{unsigned}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+    with pytest.raises(AuthFailed) as caught:
+        tokens.verify(token)
+    assert caught.value.reason in {"InvalidSignatureError", "no key for its alg and kid"}
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "NONE", "", None, 1, ["HS256"], {"HS256": 1}])
+@pytest.mark.parametrize("kid", ["new", "rsa", None])
+def test_unsigned_tokens_and_unknown_algorithms_are_refused(tokens: Tokens, alg: object, kid: str | None) -> None:
+    token = forged({"alg": alg, "typ": "JWT", "kid": kid} if kid else {"alg": alg}, {"sub": "1", "exp": IN_AN_HOUR})
+    with refused("no key for its alg and kid"):
+        tokens.verify(token)
+
+
+def test_a_family_of_algorithms_is_refused_where_its_keys_are_not_configured() -> None:
+    with refused("no key for its alg and kid"):
+        Tokens(None, Published()).verify(signed())
+    with refused("no key for its alg and kid"):
+        Tokens(Shared(new=NEW), None).verify(signed(RSA, alg="RS256", kid="rsa"))
+
+
+def test_other_hmac_algorithms_are_refused_though_the_secret_fits(tokens: Tokens) -> None:
+    with refused("no key for its alg and kid"):
+        tokens.verify(signed("x" * 16 + NEW * 2, alg="HS512"))
+
+
+def test_a_token_that_has_expired_is_refused(tokens: Tokens) -> None:
+    with refused("ExpiredSignatureError"):
+        tokens.verify(signed(exp=int(time.time()) - LEEWAY_SECONDS - 1))
+
+
+def test_clocks_may_differ_a_little(tokens: Tokens) -> None:
+    assert tokens.verify(signed(exp=int(time.time()) - LEEWAY_SECONDS // 2)).user_id == "123"
+
+
+@pytest.mark.parametrize("claim", ["exp", "sub"])
+def test_expiry_and_subject_are_required(tokens: Tokens, claim: str) -> None:
+    with refused("MissingRequiredClaimError"):
+        tokens.verify(signed(without=claim))
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": "soon"}, "DecodeError"),
+        ({"exp": [IN_AN_HOUR]}, "DecodeError"),
+        ({"exp": float("inf")}, "DecodeError"),
+        ({"nbf": IN_AN_HOUR}, "ImmatureSignatureError"),
+        ({"scope": ["feed"]}, "scope is no string"),
+        ({"username": 7}, "username must be a string of 1 to 256 characters"),
+        ({"username": "x" * 257}, "username must be a string of 1 to 256 characters"),
+        ({"role": {}}, "role must be a string of 1 to 256 characters"),
+    ],
+)
+def test_claims_of_the_wrong_kind_are_refused(tokens: Tokens, claims: dict[str, Any], reason: str) -> None:
+    with refused(reason):
+        tokens.verify(signed(**claims))
+
+
+@pytest.mark.parametrize("sub", ["", "a/b", "a b", True, 1.5, [], {}, "x" * 129, 10**200])
+def test_a_subject_that_is_no_user_id_is_refused(tokens: Tokens, sub: object) -> None:
+    with refused("sub must be a whole number, or 1 to 128 characters with no '/', space or control character"):
+        tokens.verify(signed(sub=sub))
+
+
+def test_issuer_and_audience_are_checked_where_configured() -> None:
+    tokens = Tokens(Shared(new=NEW), None, issuer="https://id.example.com", audience="realtime")
+    assert tokens.verify(signed(iss="https://id.example.com", aud="realtime")).user_id == "123"
+    assert tokens.verify(signed(iss="https://id.example.com", aud=["other", "realtime"])).user_id == "123"
+    for claims, reason in (
+        ({"aud": "realtime"}, "MissingRequiredClaimError"),
+        ({"iss": "https://id.example.com"}, "MissingRequiredClaimError"),
+        ({"iss": "https://evil.example.com", "aud": "realtime"}, "InvalidIssuerError"),
+        ({"iss": "https://id.example.com", "aud": "other"}, "InvalidAudienceError"),
+    ):
+        with refused(reason):
+            tokens.verify(signed(**claims))
+
+
+def test_issuer_and_audience_do_not_matter_where_none_is_configured(tokens: Tokens) -> None:
+    assert tokens.verify(signed(iss="anyone", aud="anything")).user_id == "123"
+
+
+@pytest.mark.parametrize("token", [None, ""])
+def test_no_token_is_refused(tokens: Tokens, token: str | None) -> None:
+    with refused("no token"):
+        tokens.verify(token)
+
+
+def test_a_tampered_token_is_refused(tokens: Tokens) -> None:
+    header, payload, signature = signed().split(".")
+    other = forged({}, {"sub": "456", "exp": IN_AN_HOUR}).split(".")[1]
+    with refused("InvalidSignatureError"):
+        tokens.verify(f"{header}.{other}.{signature}")
+    with refused("DecodeError"):
+        tokens.verify(f"{header}.{payload}")
+    with refused("InvalidSignatureError"):
+        tokens.verify(f"{header}.{payload}.")
+
+
+def test_the_depth_of_a_header_is_no_way_to_break_the_service(tokens: Tokens) -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 3000).decode()
+    with refused("DecodeError"):
+        tokens.verify(f"{deep}.e30.")
+
+
+@given(st.text(st.characters(exclude_categories=())))  # lone surrogates too
+@example("\ud800")
+def test_whatever_text_is_sent_is_refused_and_nothing_worse(tokens: Tokens, text: str) -> None:
+    with pytest.raises(AuthFailed):
+        tokens.verify(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = ["alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u"]
+HEADER = st.dictionaries(
+    st.sampled_from(NAMES), JSON | st.sampled_from(["HS256", "RS256", "ES256", "none", "new", "rsa", "ec"])
+)
+
+
+@given(HEADER | JSON, JSON, st.text("Aa0-_=", max_size=8))
+def test_whatever_is_in_an_unsigned_token_it_is_refused_and_nothing_worse(
+    tokens: Tokens, header: object, payload: object, signature: str
+) -> None:
+    with pytest.raises(AuthFailed):
+        tokens.verify(forged(header, payload, signature))
+
+
+CLAIMS = st.dictionaries(
+    st.sampled_from(["exp", "sub", "nbf", "iat", "jti", "iss", "aud", "scope", "username", "role"]), JSON
+)
+
+
+@given(CLAIMS)
+def test_whatever_the_claims_of_a_signed_token_they_are_taken_or_refused(
+    tokens: Tokens, claims: dict[str, Any]
+) -> None:
+    """Whoever holds the secret cannot break the service either."""
+    payload = {"sub": "123", "exp": IN_AN_HOUR, **claims}
+    if isinstance(payload.get("iss"), str) or "iss" not in payload:
+        token = jwt.encode(payload, NEW, algorithm="HS256")
+    else:  # PyJWT would not make it
+        token = jwt.PyJWS().encode(json.dumps(payload).encode(), NEW, algorithm="HS256")
+    try:
+        identity = tokens.verify(token)
+    except AuthFailed:
+        return
+    assert identity.user_id
+    assert identity.expires_at > time.time() - LEEWAY_SECONDS - 1
+
+
+def test_no_refusal_repeats_any_of_the_token(tokens: Tokens) -> None:
+    token = signed(OLD, username="jane_smith", kid="new")
+    with pytest.raises(AuthFailed) as caught:
+        tokens.verify(token)
+    told = f"{caught.value} {caught.value.message} {caught.value.reason}"
+    assert not any(part in told for part in token.split("."))
+    assert "jane_smith" not in told
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [jwt.PyJWKClientConnectionError("timed out"), json.JSONDecodeError("Expecting value", "<html>", 0)],
+    ids=["no answer", "an answer that is no JSON"],
+)
+def test_keys_that_cannot_be_fetched_are_no_fault_of_the_client(broken: Exception) -> None:
+    tokens = Tokens(None, Published(broken=broken))
+    with pytest.raises(Unavailable, match="fetching the JWKS"):
+        tokens.verify(signed(RSA, alg="RS256", kid="rsa"))
+
+
+def test_published_keys_are_cached_and_fetched_in_less_than_a_handshake_takes() -> None:
+    made: dict[str, Any] = {}
+
+    def make(url: str, **options: Any) -> Published:
+        made.update(options, url=url)
+        return Published()
+
+    published_keys("https://id.example.com/jwks", make)
+    assert made == {"url": "https://id.example.com/jwks", "cache_jwk_set": True, "lifespan": 300, "timeout": 3}
