@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from realtime import settings
+from realtime.errors import ConfigurationError
+
+BROADCAST = {
+    "CONNECTIONS_TABLE": "Connections",
+    "USERS_TABLE": "Users",
+    "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+    "POSTS_PER_SECOND": "5000",
+}
+KINDS = [kind for name, kind in vars(settings).items() if name.endswith("Settings")]
+
+
+def test_settings_are_read_from_variables_named_like_them() -> None:
+    assert settings.load(settings.BroadcastSettings, BROADCAST) == settings.BroadcastSettings(
+        connections_table="Connections",
+        users_table="Users",
+        management_endpoint="https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+        posts_per_second=5000,
+    )
+
+
+def test_other_variables_do_not_matter() -> None:
+    assert settings.load(settings.DeadlinesSettings, {"USERS_TABLE": "Users", "PATH": "/bin"}).users_table == "Users"
+
+
+@pytest.mark.parametrize("variable", BROADCAST)
+@pytest.mark.parametrize("absence", ["missing", "empty"])
+def test_each_setting_is_mandatory(variable: str, absence: str) -> None:
+    environment = {name: value for name, value in BROADCAST.items() if name != variable}
+    if absence == "empty":
+        environment[variable] = ""
+    with pytest.raises(ConfigurationError, match=f"^BroadcastSettings: {variable} is not set$"):
+        settings.load(settings.BroadcastSettings, environment)
+
+
+def test_all_complaints_come_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load(settings.BroadcastSettings, {"POSTS_PER_SECOND": "many", "USERS_TABLE": "Users"})
+    assert str(caught.value) == (
+        "BroadcastSettings: CONNECTIONS_TABLE is not set; MANAGEMENT_ENDPOINT is not set; "
+        "POSTS_PER_SECOND must be a whole number, not 'many'"
+    )
+
+
+def test_where_tokens_are_verified_by_one_family_of_keys_the_others_are_empty() -> None:
+    environment = dict.fromkeys((field.name.upper() for field in fields(settings.ConnectSettings)), "1")
+    environment |= dict.fromkeys(("JWKS_URL", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_KEYS"), "")
+    assert settings.load(settings.ConnectSettings, environment).jwks_url == ""
+
+
+def test_the_template_sets_what_each_function_reads_and_nothing_else() -> None:
+    functions = template_functions()
+    assert set(functions) == {kind.__name__.removesuffix("Settings") for kind in KINDS}
+    for kind in KINDS:
+        variables = functions[kind.__name__.removesuffix("Settings")]
+        assert variables == {field.name.upper() for field in fields(kind)}, kind
+
+
+def template_functions() -> dict[str, set[str]]:
+    """Return the names of each function's own environment variables."""
+
+    class Loader(yaml.SafeLoader):
+        """Reads CloudFormation's short forms as what they are applied to."""
+
+    Loader.add_multi_constructor("!", lambda loader, _suffix, node: str(node.value))
+    template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), Loader)
+    return {
+        name.removesuffix("Function"): set(resource["Properties"]["Environment"]["Variables"])
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    }
