@@ -7,7 +7,6 @@ from typing import Any
 
 from realtime import bootstrap, messages
 from realtime.errors import ClientError, Internal, RealtimeError
-from realtime.frames import Frame
 from realtime.log import logger
 
 
@@ -15,14 +14,14 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a frame, with an `error` frame where it cannot be served; the connection lives on either way."""
     context = event["requestContext"]
     now = int(time.time() * 1000)
-    frame = Frame(context["connectionId"], context["stage"], event.get("body") or "", now)
+    connection_id, endpoint = context["connectionId"], context["stage"]
     try:
-        answer = bootstrap.desk().answer(frame)
-        logger().debug("answered", extra={"connection_id": frame.connection_id})
+        answer = bootstrap.desk().answer(event.get("body") or "", connection_id, endpoint, now)
+        logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
-        logger().warning("refused", extra={"connection_id": frame.connection_id, "code": problem.code})
+        logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})
         answer = messages.error(problem, now)
     except RealtimeError as problem:
-        logger().error("failed", extra={"connection_id": frame.connection_id, "reason": str(problem)})
+        logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
         answer = messages.error(Internal(retry_after=1), now)
     return {"statusCode": 200, "body": answer}

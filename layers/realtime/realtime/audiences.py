@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from zlib import crc32
 
 CONNECTION = "connection"
@@ -28,8 +29,10 @@ def direct(connection_id: str) -> str:
     return f"{CONNECTION}/{connection_id}"
 
 
-def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int) -> list[str]:
-    """Name the audiences that a new connection hears on its endpoint."""
+def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int, watched: Sequence[str] = ()) -> list[str]:
+    """Name the audiences that a new connection hears on its endpoint; if it watches users, those alone."""
+    if watched:
+        return [personal(endpoint, each) for each in watched]
     wide = f"{endpoint}/*/{crc32(connection_id.encode()) % shards}"
     return {
         "feed": [wide],
@@ -43,3 +46,18 @@ def connection_of(audience: str) -> str | None:
     """Return the connection's id if the audience is a single connection."""
     kind, _, rest = audience.partition("/")
     return rest if kind == CONNECTION else None
+
+
+def is_wide(audience: str) -> bool:
+    """Return whether an audience is a shard of everyone on an endpoint."""
+    return "/*/" in audience
+
+
+def watched_user(audience: str) -> str:
+    """Return the user whom an audience that is not wide is about."""
+    return audience.partition("/")[2]
+
+
+def endpoint_of(audience: str) -> str:
+    """Return the endpoint, and so the stage, of an audience's connections."""
+    return audience.partition("/")[0]

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from realtime.errors import ConfigurationError, Unavailable
+
+if TYPE_CHECKING:
+    from realtime.signing import FrozenCredentials
 
 # A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
 _CONFIG = Config(
@@ -49,7 +51,7 @@ def region() -> str:
     return str(name)
 
 
-def frozen_credentials() -> ReadOnlyCredentials:
+def frozen_credentials() -> FrozenCredentials:
     """Return the function's credentials as of now; botocore renews them when they near their end.
 
     Raises ConfigurationError if there are none.
@@ -57,7 +59,7 @@ def frozen_credentials() -> ReadOnlyCredentials:
     credentials = session().get_credentials()
     if credentials is None:
         raise ConfigurationError("the function has no AWS credentials")
-    return credentials.get_frozen_credentials()
+    return cast("FrozenCredentials", credentials.get_frozen_credentials())
 
 
 def error_code(error: ClientError) -> str:

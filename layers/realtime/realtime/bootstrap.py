@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from realtime.frames import Desk
     from realtime.handshake import Door
     from realtime.ingestion import Ingestion
+    from realtime.management import ManagementApi
     from realtime.outbox import Outbox
     from realtime.queues import Queue
     from realtime.registry import Registry
+    from realtime.sweeping import Sweeper
     from realtime.tokens import Tokens
     from realtime.users import Users
 
@@ -88,13 +90,22 @@ def desk() -> Desk:
     """Return what `default` works with."""
     from realtime.connections import Connections
     from realtime.frames import Desk
+    from realtime.interest import Interest
     from realtime.rate_limit import RateLimit
+    from realtime.snapshots import Snapshots
+    from realtime.users import Users
 
     chosen = settings.load(settings.DefaultSettings)
+    client = aws.client("dynamodb")
+    connections = Connections(client, chosen.connections_table)
+    events = outbox(chosen.events_table)
     return Desk(
-        Connections(aws.client("dynamodb"), chosen.connections_table),
-        outbox(chosen.events_table),
+        connections,
+        events,
         RateLimit(chosen.message_rate, chosen.message_burst, time.time),
+        Interest(connections),
+        Snapshots(connections, Users(client, chosen.users_table), events, feed_role=chosen.feed_role),
+        lambda: management(chosen.management_endpoint, chosen.posts_per_second),
         lease_seconds=chosen.lease_seconds,
     )
 
@@ -146,22 +157,24 @@ def announcer() -> Announcer:
 
 
 @cache
+def management(endpoint: str, posts_per_second: int) -> ManagementApi:
+    """Return the client of the management API."""
+    from realtime.management import ManagementApi
+
+    return ManagementApi(endpoint, aws.region(), aws.frozen_credentials, posts_per_second=posts_per_second)
+
+
+@cache
 def fanout() -> Fanout:
     """Return what `broadcast` works with."""
     from realtime.connections import Connections
     from realtime.fanout import Fanout
-    from realtime.management import ManagementApi
 
     chosen = settings.load(settings.BroadcastSettings)
     return Fanout(
         Connections(aws.client("dynamodb"), chosen.connections_table),
         registry(chosen.connections_table, chosen.users_table),
-        ManagementApi(
-            chosen.management_endpoint,
-            aws.region(),
-            aws.frozen_credentials,
-            posts_per_second=chosen.posts_per_second,
-        ),
+        management(chosen.management_endpoint, chosen.posts_per_second),
     )
 
 
@@ -171,3 +184,25 @@ def users() -> Users:
     from realtime.users import Users
 
     return Users(aws.client("dynamodb"), settings.load(settings.DeadlinesSettings).users_table)
+
+
+@cache
+def sweeper() -> Sweeper:
+    """Return what `sweep` works with."""
+    from realtime.calls import Calls
+    from realtime.connections import Connections
+    from realtime.sweeping import Policy, Sweeper
+    from realtime.users import Users
+
+    chosen = settings.load(settings.SweepSettings)
+    client = aws.client("dynamodb")
+    return Sweeper(
+        client,
+        Connections(client, chosen.connections_table),
+        Users(client, chosen.users_table),
+        registry(chosen.connections_table, chosen.users_table),
+        Calls(client, chosen.events_table),
+        outbox(chosen.events_table),
+        management(chosen.management_endpoint, chosen.posts_per_second),
+        Policy(chosen.lease_seconds, chosen.grace_period_seconds, chosen.call_lease_seconds),
+    )

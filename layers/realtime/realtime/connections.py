@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from realtime.audiences import direct
 from realtime.aws import aws_errors, error_code, translate
-from realtime.dynamodb import Value, attribute, item, plain, write_all
+from realtime.dynamodb import attribute, item, plain, write_all
 
 AUDIENCE_INDEX = "AudienceIndex"
 # API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
@@ -37,11 +37,9 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What `default` must know of a connection to answer it; times in s since the epoch."""
+    """A connection, for how long it is believed in, and how long it must be silent; times in s since the epoch."""
 
-    connection_id: str
-    user_id: str
-    endpoint: str
+    connection: Connection
     lease_until: int
     limited_until: int
 
@@ -57,6 +55,9 @@ class Subscriber:
     batch: bool
 
 
+Cursor = dict[str, str] | None  # the key after which a scan goes on; None at either end
+
+
 class Connections:
     """The Connections table: an item for each audience of a connection, the one of its own id being its session."""
 
@@ -66,22 +67,34 @@ class Connections:
 
     def puts(self, connection: Connection, audiences: Sequence[str], lease_until: int) -> list[dict[str, Any]]:
         """Return the parts of a transaction that store a connection."""
-        shared: dict[str, Value | None] = {
-            "connection_id": connection.connection_id,
-            "user_id": connection.user_id,
-            "endpoint": connection.endpoint,
-            "connected_at": connection.connected_at,
-            "types": connection.types,
-            "batch": connection.batch or None,
-            "expires_at": connection.expires_at,
-        }
-        session: dict[str, Value | None] = {
-            "audience": direct(connection.connection_id),
-            "lease_until": lease_until,
-            "token_expires_at": connection.token_expires_at,
-        }
-        hears: list[dict[str, Value | None]] = [{"audience": audience} for audience in audiences]
-        return [{"Put": {"TableName": self.table, "Item": item({**shared, **own})}} for own in (session, *hears)]
+        session = _item(
+            connection,
+            direct(connection.connection_id),
+            lease_until=lease_until,
+            token_expires_at=connection.token_expires_at,
+        )
+        hears = [_item(connection, audience) for audience in audiences]
+        return [{"Put": {"TableName": self.table, "Item": each}} for each in (session, *hears)]
+
+    def hear(self, connection: Connection, audiences: Collection[str]) -> None:
+        """Let a connection hear these audiences too."""
+        write_all(
+            self._client,
+            self.table,
+            [{"PutRequest": {"Item": _item(connection, audience)}} for audience in audiences],
+        )
+
+    def is_heard(self, audience: str, connection_id: str) -> bool:
+        """Return whether the index shows yet that a connection hears an audience: it lags behind the table."""
+        with aws_errors("reading an audience"):
+            answer = self._client.query(
+                TableName=self.table,
+                IndexName=AUDIENCE_INDEX,
+                KeyConditionExpression="audience = :audience AND connection_id = :id",
+                ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(connection_id)},
+                Select="COUNT",
+            )
+        return bool(answer["Count"])
 
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None where it is not registered.
@@ -158,6 +171,24 @@ class Connections:
             if not start:
                 return
 
+    def lapsed(self, segment: int, segments: int, now: int, after: Cursor) -> tuple[list[Session], Cursor]:
+        """Read a page of one segment of the table: the sessions whose lease has run out, and where to go on.
+
+        A scan, not an index by lease: renewing leases in an index would cost eighteen times as much
+        (docs/decisions/0006).
+        """
+        with aws_errors("looking for ghosts"):
+            answer = self._client.scan(
+                TableName=self.table,
+                Segment=segment,
+                TotalSegments=segments,
+                FilterExpression="lease_until < :now",  # only sessions have a lease
+                ExpressionAttributeValues={":now": attribute(now)},
+                **({"ExclusiveStartKey": item(after)} if after else {}),
+            )
+        last = answer.get("LastEvaluatedKey")
+        return [_session(row) for row in answer["Items"]], plain(last) if last else None
+
     def find(self, connection_id: str) -> tuple[str | None, list[str]]:
         """Return whose a connection is and all audiences it hears; (None, []) where it is not registered."""
         user_id: str | None = None
@@ -182,7 +213,7 @@ class Connections:
                 return user_id, audiences
 
     def delete(self, connection_id: str, audiences: Sequence[str]) -> None:
-        """Delete a connection's items for these audiences."""
+        """Delete a connection's items for these audiences: it hears them no more."""
         write_all(
             self._client,
             self.table,
@@ -193,15 +224,35 @@ class Connections:
         )
 
 
+def _item(connection: Connection, audience: str, **more: int) -> dict[str, Any]:
+    """Return what is stored of a connection for one of its audiences."""
+    return item(
+        {
+            "connection_id": connection.connection_id,
+            "audience": audience,
+            "user_id": connection.user_id,
+            "endpoint": connection.endpoint,
+            "connected_at": connection.connected_at,
+            "types": connection.types,
+            "batch": connection.batch or None,
+            "expires_at": connection.expires_at,
+            **more,
+        }
+    )
+
+
 def _session(row: dict[str, Any]) -> Session:
     values = plain(row)
-    return Session(
+    connection = Connection(
         connection_id=values["connection_id"],
-        user_id=values["user_id"],
         endpoint=values["endpoint"],
-        lease_until=values["lease_until"],
-        limited_until=values.get("limited_until", 0),
+        user_id=values["user_id"],
+        connected_at=values["connected_at"],
+        token_expires_at=values["token_expires_at"],
+        types=values.get("types", frozenset()),
+        batch=values.get("batch", False),
     )
+    return Session(connection, values["lease_until"], values.get("limited_until", 0))
 
 
 def _session_key(connection_id: str) -> dict[str, Any]:

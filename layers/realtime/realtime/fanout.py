@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from realtime.audiences import connection_of
+from realtime.audiences import connection_of, endpoint_of, is_wide
 from realtime.connections import Connections, Subscriber
 from realtime.errors import ConfigurationError
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
@@ -112,13 +112,13 @@ class Fanout:
         pages = threads.map(lambda audience: list(self._connections.hearing(audience, now)), audiences)
         for audience, subscribers in zip(audiences, pages, strict=True):
             for subscriber in chain.from_iterable(subscribers):
-                due = narrow.setdefault(subscriber.connection_id, _Due(batch.endpoint(audience), subscriber))
+                due = narrow.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
                 due.records |= batch.audiences[audience]
         for audience in batch.wide():
             for subscriber in chain.from_iterable(self._connections.hearing(audience, now)):
                 also = narrow.pop(subscriber.connection_id, None)
                 records = batch.audiences[audience] | (also.records if also else 0)
-                yield from batch.delivery(batch.endpoint(audience), subscriber, records)
+                yield from batch.delivery(endpoint_of(audience), subscriber, records)
             batch.drawn |= batch.audiences[audience]
         for due in narrow.values():
             yield from batch.delivery(due.endpoint, due.subscriber, due.records)
@@ -168,16 +168,11 @@ class _Batch:
 
     def narrow(self) -> Iterator[str]:
         """Yield the audiences of one user or listener."""
-        return (each for each in self.audiences if "/*/" not in each and connection_of(each) is None)
+        return (each for each in self.audiences if not is_wide(each) and connection_of(each) is None)
 
     def wide(self) -> Iterator[str]:
         """Yield the audiences of everyone on an endpoint."""
-        return (each for each in self.audiences if "/*/" in each)
-
-    @staticmethod
-    def endpoint(audience: str) -> str:
-        """Return the endpoint, and so the stage, of an audience's connections."""
-        return audience.partition("/")[0]
+        return (each for each in self.audiences if is_wide(each))
 
     def delivery(self, endpoint: str, subscriber: Subscriber, records: int) -> Iterator[_Addressed]:
         """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""

@@ -3,71 +3,119 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from realtime import messages
-from realtime.connections import Connections, Session
-from realtime.errors import BadRequest, ClientError, RateLimited
+from realtime import messages, snapshots
+from realtime.connections import Connection, Connections, Session
+from realtime.errors import BadRequest, ClientError, RateLimited, Unavailable
+from realtime.interest import Interest, check_watchable, parse_users
+from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.outbox import Outbox
 from realtime.rate_limit import RateLimit
 from realtime.refusals import close
+from realtime.snapshots import Snapshots
+
+_POSTING_SECONDS = 8.0  # of the function's ten
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """What a client sent over a connection; `now` in ms since the epoch."""
+class Request:
+    """What a client sent; `now` in ms since the epoch."""
 
-    connection_id: str
-    endpoint: str
-    body: str
+    data: dict[str, Any]
     now: int
 
 
 class Desk:
     """Answers one frame at a time."""
 
-    def __init__(self, connections: Connections, outbox: Outbox, rate_limit: RateLimit, *, lease_seconds: int) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        outbox: Outbox,
+        rate_limit: RateLimit,
+        interest: Interest,
+        snapshots: Snapshots,
+        management: Callable[[], ManagementApi],
+        *,
+        lease_seconds: int,
+    ) -> None:
         self._connections = connections
         self._outbox = outbox
         self._rate_limit = rate_limit
+        self._interest = interest
+        self._snapshots = snapshots
+        self._management = management  # made when first used: most answers are one frame
         self._lease_seconds = lease_seconds
-        self._answers: dict[str, Callable[[Frame, dict[str, Any]], str]] = {"ping": _pong}
+        self._answers: dict[str, Callable[[Request, Connection], list[str]]] = {
+            "ping": _pong,
+            "sync": self._sync,
+            "watch": self._watch,
+            "unwatch": self._unwatch,
+        }
 
-    def answer(self, frame: Frame) -> str:
-        """Return the frame to answer with.
+    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
+        """Return the frame that answers a client's, having posted those that come before; `now` in ms since the epoch.
 
         Raises ClientError where the client is to hear an `error` instead; its connection lives.
         """
-        limited = self._rate_limit.take(frame.connection_id)
+        limited = self._rate_limit.take(connection_id)
         if limited:
             if limited.is_new:  # other function instances serve this connection too, with buckets of their own
-                self._connections.limit_until(frame.connection_id, frame.now // 1000 + limited.seconds)
+                self._connections.limit_until(connection_id, now // 1000 + limited.seconds)
             raise _too_fast(limited.seconds)
-        session = self._connections.session(frame.connection_id)
+        session = self._connections.session(connection_id)
         if session is None:
-            return self._send_back(frame)
-        wait = session.limited_until - frame.now // 1000
+            return self._send_back(connection_id, endpoint, now)
+        wait = session.limited_until - now // 1000
         if wait > 0:
             raise _too_fast(wait)
-        self._keep_alive(session, frame.now)
-        kind, data = parse(frame.body)
+        self._keep_alive(session, now)
+        kind, data = parse(body)
         answer = self._answers.get(kind)
         if answer is None:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._answers))}")
-        return answer(frame, data)
+        *pages, last = answer(Request(data, now), session.connection)
+        if pages:
+            self._post(session.connection, pages)
+        return last
+
+    def _post(self, connection: Connection, frames: list[str]) -> None:
+        """Post what a single answer cannot hold."""
+        posts = [Frame(frame.encode()) for frame in frames]
+        delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at / 1000)
+        until = time.monotonic() + _POSTING_SECONDS
+        for _, outcome in self._management().deliver([delivery], until=until):
+            if outcome not in {Outcome.DELIVERED, Outcome.GONE}:
+                raise Unavailable(f"posting an answer: {outcome.name} {delivery.reason}")
+
+    def _sync(self, request: Request, connection: Connection) -> list[str]:
+        check_watchable(connection.endpoint)
+        return self._snapshots.of_audiences(connection, self._interest.heard(connection), request.now)
+
+    def _watch(self, request: Request, connection: Connection) -> list[str]:
+        check_watchable(connection.endpoint)
+        audiences = self._interest.watch(connection, parse_users(request.data.get("user_ids")))
+        return self._snapshots.of_audiences(connection, audiences, request.now)
+
+    def _unwatch(self, request: Request, connection: Connection) -> list[str]:
+        check_watchable(connection.endpoint)
+        self._interest.unwatch(connection, parse_users(request.data.get("user_ids")))
+        return snapshots.pages([], request.now)
 
     def _keep_alive(self, session: Session, now: int) -> None:
         """Renew a lease that is past its half-life: one write in 7.5 minutes, whatever the client sends."""
         seconds = now // 1000
         if session.lease_until - seconds < self._lease_seconds / 2:
-            self._connections.renew_lease(session.connection_id, seconds + self._lease_seconds)
+            self._connections.renew_lease(session.connection.connection_id, seconds + self._lease_seconds)
 
-    def _send_back(self, frame: Frame) -> str:
+    def _send_back(self, connection_id: str, endpoint: str, now: int) -> str:
         """Send away a client whose connection is not registered: it would wait for events that never come."""
-        message = messages.encode("reconnect", {"within_seconds": 0}, frame.now)
-        close(self._outbox, frame.connection_id, frame.endpoint, "reconnect", message, frame.now)
+        message = messages.encode("reconnect", {"within_seconds": 0}, now)
+        close(self._outbox, connection_id, endpoint, "reconnect", message, now)
         return message
 
 
@@ -90,8 +138,8 @@ def parse(body: str) -> tuple[str, dict[str, Any]]:
     return kind, data
 
 
-def _pong(frame: Frame, _data: dict[str, Any]) -> str:
-    return messages.encode("pong", {}, frame.now)
+def _pong(request: Request, _connection: Connection) -> list[str]:
+    return [messages.encode("pong", {}, request.now)]
 
 
 def _too_fast(wait: int) -> ClientError:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from realtime import interest
 from realtime.audiences import heard_by
 from realtime.connections import Connection
 from realtime.errors import BadRequest, PermissionDenied
@@ -64,6 +65,7 @@ class Door:
         identity = self._tokens.verify(handshake.token)
         if handshake.endpoint not in identity.endpoints:
             raise PermissionDenied(reason=f"user {identity.user_id} has no scope {handshake.endpoint}")
+        watched = interest.requested(handshake.parameters, handshake.endpoint)
         connection = Connection(
             connection_id=handshake.connection_id,
             endpoint=handshake.endpoint,
@@ -75,7 +77,7 @@ class Door:
         )
         self._registry.register(
             connection,
-            heard_by(connection.endpoint, connection.user_id, connection.connection_id, self._shards),
+            heard_by(connection.endpoint, connection.user_id, connection.connection_id, self._shards, watched),
             username=identity.username,
             role=identity.role,
             lease_until=connection.connected_at // 1000 + self._lease_seconds,

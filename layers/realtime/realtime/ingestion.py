@@ -99,15 +99,15 @@ class Ingestion:
         message = messages.error(AuthFailed("Session revoked"), event.at)
         return [
             Entry(
-                audience=direct(session.connection_id),
+                audience=direct(connection.connection_id),
                 event_id=event_id(now, event.event_id),
                 kind="error",
                 message=message,
                 expires_at=now // 1000 + self._history_seconds,
-                endpoint=session.endpoint,
+                endpoint=connection.endpoint,
                 close=True,
             )
-            for session in sessions
+            for connection in (session.connection for session in sessions)
         ]
 
     def _effects(self, event: BackendEvent, now: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import quote, urlsplit
 
 from realtime.pacing import TokenBucket, Window
@@ -88,6 +88,7 @@ class Delivery:
     frames: Sequence[Frame]
     connected_at: float  # s since the epoch
     close: bool = False  # close the connection after the frames
+    ask: bool = False  # with no frames: ask whether the connection exists; DELIVERED if it does
     sent: int = field(default=0, init=False)  # frames done with: delivered, expired or too large
     reason: str = field(default="", init=False)  # of the last failure, for the log
 
@@ -100,7 +101,7 @@ class Delivery:
     closing: bool = field(default=False, init=False, repr=False)  # given up: to be closed, and reported as `failing`
 
 
-Result = tuple[Delivery, Outcome]
+D = TypeVar("D", bound=Delivery)
 
 
 class ManagementApi:
@@ -150,8 +151,8 @@ class ManagementApi:
         self._delivering = False
 
     def deliver(
-        self, deliveries: Iterable[Delivery], *, until: float, close_unserved: bool = False
-    ) -> Iterator[Result]:
+        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
+    ) -> Iterator[tuple[D, Outcome]]:
         """Post all deliveries and yield each with its outcome as soon as it is known; return by `until` (monotonic).
 
         Draws a delivery when there is room for it, and one ahead. When the time is up, what was drawn is reported as
@@ -204,14 +205,14 @@ class ManagementApi:
         return prefixes[0] + connection_id, prefixes[1] + connection_id.replace("%", "%25")
 
 
-class _FanOut:
+class _FanOut(Generic[D]):
     """One call of `deliver`."""
 
     def __init__(
         self,
         api: ManagementApi,
-        wire: Wire[Delivery],
-        deliveries: Iterator[Delivery],
+        wire: Wire[D],
+        deliveries: Iterator[D],
         *,
         until: float,
         close_unserved: bool,
@@ -224,12 +225,12 @@ class _FanOut:
         self._until = until
         self._close_unserved = close_unserved
         self._drawn = next(deliveries, None)
-        self._ready: deque[Delivery] = deque()  # to go on at once
-        self._waiting: list[tuple[float, int, Delivery]] = []  # a heap: when to go on, and a number for equal times
+        self._ready: deque[D] = deque()  # to go on at once
+        self._waiting: list[tuple[float, int, D]] = []  # a heap: when to go on, and a number for equal times
         self._waits = 0
         self._refusals: dict[tuple[str, str], int] = {}  # on end, by endpoint and method
 
-    def run(self) -> Iterator[Result]:
+    def run(self) -> Iterator[tuple[D, Outcome]]:
         wire = self._wire
         while self._drawn or self._ready or self._waiting or wire.in_flight:
             now = time.monotonic()
@@ -252,7 +253,7 @@ class _FanOut:
             else:
                 self._wait()
 
-    def _send(self, now: float) -> Iterator[Result]:
+    def _send(self, now: float) -> Iterator[tuple[D, Outcome]]:
         """Start requests as far as quota and window let; yield the deliveries that turn out to need none."""
         wall = time.time()
         room = min(self._window.size - self._wire.in_flight, self._bucket.refill(now))
@@ -264,7 +265,7 @@ class _FanOut:
             else:
                 yield delivery, outcome
 
-    def _next(self, now: float) -> Delivery | None:
+    def _next(self, now: float) -> D | None:
         if self._ready:
             return self._ready.popleft()
         if self._waiting and self._waiting[0][0] <= now:
@@ -276,7 +277,7 @@ class _FanOut:
             self._drawn = next(self._deliveries, None)
         return delivery
 
-    def _begin(self, delivery: Delivery, wall: float) -> Outcome | None:
+    def _begin(self, delivery: D, wall: float) -> Outcome | None:
         """Start the next request of a delivery; return its outcome if there is none to start."""
         frames = delivery.frames
         while delivery.sent < len(frames) and not delivery.closing:
@@ -290,9 +291,11 @@ class _FanOut:
                 return self._request(delivery, "POST", frame.body, frame.sha256, wall)
         if delivery.close or delivery.closing:
             return self._request(delivery, "DELETE", _NOTHING, _SHA256_OF_NOTHING, wall)
+        if delivery.ask:
+            return self._request(delivery, "GET", _NOTHING, _SHA256_OF_NOTHING, wall)
         return _ended(delivery)
 
-    def _request(self, delivery: Delivery, method: str, body: bytes, body_sha256: str, wall: float) -> Outcome | None:
+    def _request(self, delivery: D, method: str, body: bytes, body_sha256: str, wall: float) -> Outcome | None:
         if self._refusals and self._refusals.get((delivery.endpoint, method), 0) >= _REFUSALS_ON_END:
             delivery.reason = self._api.refusal
             return Outcome.FORBIDDEN
@@ -300,7 +303,7 @@ class _FanOut:
         self._wire.send(delivery, method, url, self._api.signer.headers(method, path, body_sha256, wall), body)
         return None
 
-    def _accepted(self, delivery: Delivery) -> Outcome | None:
+    def _accepted(self, delivery: D) -> Outcome | None:
         """Go on with a delivery after a 2xx; return its outcome if that was the last."""
         if delivery.closing:
             return Outcome.CLOSED
@@ -319,7 +322,7 @@ class _FanOut:
         self._ready.append(delivery)
         return None
 
-    def _failed(self, delivery: Delivery, status: int, text: str) -> Outcome | None:
+    def _failed(self, delivery: D, status: int, text: str) -> Outcome | None:
         """Decide how to go on after anything but a 2xx; return the outcome if not at all."""
         delivery.reason = f"{status} {text}".rstrip() if status else text
         if status == 410:
@@ -337,18 +340,18 @@ class _FanOut:
             return self._again(delivery, Outcome.FAILED)
         return self._give_up(delivery, Outcome.FAILED)
 
-    def _missing(self, delivery: Delivery) -> Outcome | None:
+    def _missing(self, delivery: D) -> Outcome | None:
         if not delivery.reached and time.time() - delivery.connected_at < HANDSHAKE_SECONDS:
             return self._again(delivery, Outcome.NOT_YET_OPEN)
         return Outcome.GONE
 
-    def _refused(self, delivery: Delivery) -> Outcome:
+    def _refused(self, delivery: D) -> Outcome:
         method = _method(delivery)
         self._refusals[delivery.endpoint, method] = self._refusals.get((delivery.endpoint, method), 0) + 1
-        self._api.refusal = f"{method} {self._api.address(delivery.endpoint, '*')[0]}: {delivery.reason}"
+        self._api.refusal = f"{method} {self._api.address(delivery.endpoint, '')[0]}*: {delivery.reason}"
         return Outcome.FORBIDDEN
 
-    def _again(self, delivery: Delivery, outcome: Outcome) -> Outcome | None:
+    def _again(self, delivery: D, outcome: Outcome) -> Outcome | None:
         """Let a delivery wait for a random while, longer with each failure on end; or give it up."""
         now = time.monotonic()
         if not delivery.failures:
@@ -364,7 +367,7 @@ class _FanOut:
         heapq.heappush(self._waiting, (due, self._waits, delivery))
         return None
 
-    def _give_up(self, delivery: Delivery, outcome: Outcome) -> Outcome | None:
+    def _give_up(self, delivery: D, outcome: Outcome) -> Outcome | None:
         if delivery.closing:
             return delivery.failing
         if not self._close_unserved or outcome is Outcome.NOT_YET_OPEN:
@@ -389,7 +392,7 @@ class _FanOut:
         if seconds > 0:
             self._wire.wait(seconds)
 
-    def _out_of_time(self) -> Iterator[Result]:
+    def _out_of_time(self) -> Iterator[tuple[D, Outcome]]:
         waiting = [delivery for _, _, delivery in self._waiting]
         for delivery in (*self._wire.abandon(), *self._ready, *waiting):
             yield delivery, delivery.failing or Outcome.NOT_TRIED
@@ -404,4 +407,8 @@ def _ended(delivery: Delivery) -> Outcome:
 
 
 def _method(delivery: Delivery) -> str:
-    return "DELETE" if delivery.closing or delivery.sent == len(delivery.frames) else "POST"
+    if delivery.closing:
+        return "DELETE"
+    if delivery.sent < len(delivery.frames):
+        return "POST"
+    return "GET" if delivery.ask else "DELETE"

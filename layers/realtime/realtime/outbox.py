@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from realtime.aws import aws_errors
-from realtime.dynamodb import item, plain, write_all
+from realtime.dynamodb import attribute, item, plain, write_all
 from realtime.transactions import ConditionsFailed, transact
 
 TRANSACTION_LIMIT = 100  # parts in one transaction
 _INGESTED = "ingested"  # audiences of this kind hold no message: they mark events of the bus that were recorded
 # EventBridge delivers an event again for up to 24 h; so long must its mark be kept.
 _INGESTED_TTL_SECONDS = 26 * 3600
+_CURSORS_KEY = {"audience": "sweep", "event_id": "-"}
+_CURSORS_TTL_SECONDS = 3600
 _MARK_PART = 0  # where the mark stands in a transaction
 
 
@@ -80,6 +83,36 @@ class Outbox:
         """Record entries, not as one: a caller that fails midway tries them all again, to the same effect."""
         unique = {(entry.audience, entry.event_id): entry for entry in entries}  # a batch may not name a key twice
         write_all(self._client, self._table, [{"PutRequest": {"Item": entry.as_item()}} for entry in unique.values()])
+
+    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
+        """Yield an audience's entries after an id, oldest first, as the table itself holds them."""
+        start: dict[str, Any] = {}
+        while True:
+            with aws_errors("reading the outbox"):
+                answer = self._client.query(
+                    TableName=self._table,
+                    KeyConditionExpression="audience = :audience AND event_id > :id",
+                    ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(event_id)},
+                    ConsistentRead=True,
+                    **start,
+                )
+            yield from map(from_image, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def cursors(self, segments: int) -> list[dict[str, str] | None]:
+        """Return where the last sweep stopped in each segment of the Connections table; None where it finished."""
+        with aws_errors("reading the cursors"):
+            answer = self._client.get_item(TableName=self._table, Key=item(_CURSORS_KEY), ConsistentRead=True)
+        kept = json.loads(plain(answer["Item"])["cursors"]) if "Item" in answer else []
+        return kept if len(kept) == segments else [None] * segments
+
+    def keep_cursors(self, cursors: Sequence[dict[str, str] | None], now: int) -> None:
+        """Keep where a sweep stopped; `now` in ms."""
+        kept = item({**_CURSORS_KEY, "cursors": json.dumps(cursors), "expires_at": now // 1000 + _CURSORS_TTL_SECONDS})
+        with aws_errors("keeping the cursors"):
+            self._client.put_item(TableName=self._table, Item=kept)
 
     def put_once(self, source_id: str, now: int, entries: Sequence[Entry], effects: Sequence[dict[str, Any]]) -> bool:
         """Record what an event of the bus says, with its effects on other tables, once and as one.

@@ -10,6 +10,8 @@ from realtime.errors import ConnectionLimit
 from realtime.transactions import ConditionsFailed, transact
 from realtime.users import Users
 
+_AUDIENCES_IN_TRANSACTION = 98  # of 100 parts, for the user and the session are two
+
 
 class Registry:
     """The Connections and Users tables, kept in step."""
@@ -33,6 +35,9 @@ class Registry:
 
         Raises ConnectionLimit if the user has `limit` connections already.
         """
+        within, beyond = audiences[:_AUDIENCES_IN_TRANSACTION], audiences[_AUDIENCES_IN_TRANSACTION:]
+        if beyond:  # before, so that a registered connection hears them all; left alone, they are soon found gone
+            self._connections.hear(connection, beyond)
         joining = self._users.joining(
             connection.user_id,
             connection.connection_id,
@@ -44,7 +49,7 @@ class Registry:
         try:
             transact(
                 self._client,
-                [joining, *self._connections.puts(connection, audiences, lease_until)],
+                [joining, *self._connections.puts(connection, within, lease_until)],
                 "registering a connection",
             )
         except ConditionsFailed as failed:

@@ -41,6 +41,10 @@ class DefaultSettings:
     """What `default` needs; `message_rate` in messages a second, `message_burst` in messages."""
 
     connections_table: str
+    users_table: str
+    feed_role: str
+    management_endpoint: str
+    posts_per_second: int
     events_table: str
     lease_seconds: int
     history_seconds: int
@@ -88,6 +92,20 @@ class DeadlinesSettings:
     """What `deadlines` needs."""
 
     users_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSettings:
+    """What `sweep` needs; times in seconds."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    management_endpoint: str
+    posts_per_second: int
+    lease_seconds: int
+    grace_period_seconds: int
+    call_lease_seconds: int
 
 
 OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be set to nothing

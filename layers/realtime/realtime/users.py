@@ -7,8 +7,9 @@ as data, for the caller to put beside its own parts.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError
 from realtime.aws import aws_errors, error_code, translate
 from realtime.dynamodb import Value, attribute, item, plain
 
+ONLINE_INDEX = "OnlineIndex"
 ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of who is online
 
 _CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now"
@@ -69,6 +71,50 @@ class Users:
         with aws_errors("reading a user"):
             answer = self._client.get_item(TableName=self.table, Key=item({"user_id": user_id}), ConsistentRead=True)
         return from_image(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, user_ids: Collection[str]) -> list[User]:
+        """Return up to 100 users as of now, without those of whom nothing is known."""
+        keys = [item({"user_id": user_id}) for user_id in user_ids]
+        found: list[User] = []
+        while keys:
+            with aws_errors("reading users"):
+                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}})
+            found += [from_image(row) for row in answer["Responses"].get(self.table, [])]
+            keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+        return found
+
+    def online(self) -> Iterator[User]:
+        """Return all users who are online, as the index shows them: it lags behind the table."""
+        return self._online()
+
+    def _online(
+        self, filter_expression: str = "", values: Mapping[str, Value] = MappingProxyType({})
+    ) -> Iterator[User]:
+        filtered = {"FilterExpression": filter_expression} if filter_expression else {}
+        for shard in range(ONLINE_SHARDS):
+            start: dict[str, Any] = {}
+            while True:
+                with aws_errors("reading who is online"):
+                    answer = self._client.query(
+                        TableName=self.table,
+                        IndexName=ONLINE_INDEX,
+                        KeyConditionExpression="online_shard = :shard",
+                        ExpressionAttributeValues=item({":shard": str(shard), **values}),
+                        **filtered,
+                        **start,
+                    )
+                yield from map(from_image, answer["Items"])
+                if "LastEvaluatedKey" not in answer:
+                    break
+                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def stranded(self, *, left_before: int, seen_before: int) -> Iterator[User]:
+        """Yield users who are online without cause: none of their connections is left, or none can be; times in ms."""
+        has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
+        is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
+        yield from self._online(
+            f"({has_left}) OR ({is_older_than_any_connection})", {":left": left_before, ":seen": seen_before}
+        )
 
     def joining(
         self, user_id: str, connection_id: str, *, username: str | None, role: str | None, now: int, limit: int

@@ -1,0 +1,124 @@
+"""Snapshots: how things stand, in pages, such that with the events that follow nothing is missed.
+
+An index lags behind its table, and a page may reach the client after a younger event. So that its view is right all
+the same, every user in a snapshot and every presence message carries the user's `version`: the higher one holds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from realtime import messages
+from realtime.audiences import is_wide, watched_user
+from realtime.connections import Connection, Connections
+from realtime.errors import Unavailable
+from realtime.ids import event_id, id_as_json
+from realtime.outbox import Outbox
+from realtime.presence import state
+from realtime.users import User, Users
+
+PAGE_BYTES = 32 * 1024  # what API Gateway meters, and lets through, as one frame
+# How far an index may lag behind its table; changes of so long ago are read from the outbox, which does not.
+INDEX_LAG_SECONDS = 60
+_VISIBLE_WITHIN_SECONDS = 5.0
+
+
+class Snapshots:
+    """Tells connections how things stand."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        users: Users,
+        outbox: Outbox,
+        *,
+        feed_role: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connections = connections
+        self._users = users
+        self._outbox = outbox
+        self._feed_role = feed_role
+        self._sleep = sleep
+
+    def of_audiences(self, connection: Connection, audiences: Sequence[str], now: int) -> list[str]:
+        """Return snapshot frames of all that these audiences of a connection are about; `now` in ms."""
+        self._await_visible(connection.connection_id, audiences)
+        for audience in filter(is_wide, audiences):
+            return self._of_everyone(connection, audience, now)
+        return self._of_users(connection, [watched_user(audience) for audience in audiences], now)
+
+    def _of_users(self, connection: Connection, user_ids: Sequence[str], now: int) -> list[str]:
+        """Read the users themselves: what changes from here on is posted, for the connection is visible."""
+        known = {user.user_id: user for user in self._users.get_many(user_ids)} if user_ids else {}
+        shown = []
+        for user_id in user_ids:
+            user = known.get(user_id)
+            if user is None:
+                shown.append(_unknown(user_id))
+            elif connection.user_id not in user.hidden_from:
+                shown.append(_shown(user))
+        return pages(shown, now)
+
+    def _of_everyone(self, connection: Connection, audience: str, now: int) -> list[str]:
+        """Read the index of who is online, and mend what it may lag behind with the latest of the outbox."""
+        on_feed = connection.endpoint == "feed"
+        shown: dict[int | str, dict[str, Any]] = {}
+        for user in self._users.online():
+            if connection.user_id not in user.hidden_from and (not on_feed or user.role == self._feed_role):
+                each = _shown(user)
+                shown[each["user_id"]] = each
+        for entry in self._outbox.since(audience, event_id(now - INDEX_LAG_SECONDS * 1000)):
+            message = json.loads(entry.message)
+            latest = {"username": None, **message["data"], "version": message["version"]}
+            if connection.user_id in entry.hidden_from:
+                shown.pop(latest["user_id"], None)
+                continue
+            before = shown.get(latest["user_id"])
+            if before is None or before["version"] < latest["version"]:
+                latest["username"] = latest["username"] or (before or latest)["username"]
+                shown[latest["user_id"]] = latest
+        return pages((each for each in shown.values() if each["is_online"]), now)
+
+    def _await_visible(self, connection_id: str, audiences: Sequence[str]) -> None:
+        """Wait until `broadcast` finds the connection: what it was not found for would be missed."""
+        deadline = time.monotonic() + _VISIBLE_WITHIN_SECONDS
+        for audience in audiences:
+            pause = 0.01
+            while not self._connections.is_heard(audience, connection_id):
+                if time.monotonic() >= deadline:
+                    raise Unavailable("the index of audiences lags behind")
+                self._sleep(pause)
+                pause = min(pause * 2, 0.5)
+
+
+def pages(users: Iterable[dict[str, Any]], now: int) -> list[str]:
+    """Return snapshot frames of at most 32 KB, the last of them `complete`."""
+    parts: list[list[dict[str, Any]]] = [[]]
+    room = full = PAGE_BYTES - len(messages.encode("snapshot", {"users": [], "complete": False}, now))
+    for user in users:
+        size = len(json.dumps(user, separators=(",", ":"), ensure_ascii=False).encode()) + 1  # and a comma
+        if size > room and parts[-1]:
+            parts.append([])
+            room = full
+        parts[-1].append(user)
+        room -= size
+    return [messages.encode("snapshot", {"users": part, "complete": part is parts[-1]}, now) for part in parts]
+
+
+def _shown(user: User) -> dict[str, Any]:
+    return {"username": user.username, **state(user), "version": user.version}
+
+
+def _unknown(user_id: str) -> dict[str, Any]:
+    return {
+        "username": None,
+        "user_id": id_as_json(user_id),
+        "is_online": False,
+        "is_busy": False,
+        "last_seen": None,
+        "version": 0,
+    }

@@ -1,0 +1,141 @@
+"""Sweeping: what a lost message, a crash or a silent network left behind is found and set right, minute by minute.
+
+Connections whose lease ran out are suspects, no more: API Gateway is asked about each, and only a 410 forgets it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from realtime import messages
+from realtime.calls import Calls
+from realtime.connections import Connections, Cursor, Session
+from realtime.errors import ConfigurationError
+from realtime.management import Delivery, ManagementApi, Outcome
+from realtime.outbox import Outbox
+from realtime.refusals import close
+from realtime.registry import Registry
+from realtime.transactions import transact
+from realtime.users import Users
+
+SEGMENTS = 8  # of the table, scanned at the same time
+MAX_SUSPECTS = 2_500  # a segment and sweep; more are left to the next sweep, so that memory and time stay bounded
+SESSION_SECONDS = 2 * 3600  # API Gateway ends a connection after so long
+_SLACK_SECONDS = 300  # for a $disconnect to arrive, and for clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a deployment may choose; times in s."""
+
+    lease_seconds: int
+    grace_seconds: int
+    call_seconds: int  # a call whose end never came is let go after so long
+
+
+class Sweeper:
+    """Looks for what should not be there."""
+
+    def __init__(
+        self,
+        client: Any,
+        connections: Connections,
+        users: Users,
+        registry: Registry,
+        calls: Calls,
+        outbox: Outbox,
+        management: ManagementApi,
+        policy: Policy,
+    ) -> None:
+        self._client = client
+        self._connections = connections
+        self._users = users
+        self._registry = registry
+        self._calls = calls
+        self._outbox = outbox
+        self._management = management
+        self._policy = policy
+
+    def sweep(self, now: int, until: float) -> Counter[str]:
+        """Sweep once and return what was found and done; `now` in ms, `until` on the monotonic clock.
+
+        Raises ConfigurationError if API Gateway may not be asked at all.
+        """
+        found: Counter[str] = Counter()
+        found["calls_let_go"] = self._let_calls_go(now)
+        found["users_set_offline"] = self._set_stranded_offline(now)
+        with ThreadPoolExecutor(SEGMENTS) as threads:
+            suspects = self._suspects(threads, now // 1000, until)
+            found["suspects"] = len(suspects)
+            done: list[Future[object]] = []
+            for delivery, outcome in self._management.deliver(map(_question, suspects.values()), until=until):
+                session = suspects[delivery.connection_id]
+                found[outcome.value] += 1
+                if outcome is Outcome.GONE:
+                    done.append(threads.submit(self._registry.forget, delivery.connection_id, now))
+                elif outcome is Outcome.DELIVERED:
+                    done.append(threads.submit(self._spare, session, now))
+                elif outcome is Outcome.FORBIDDEN:
+                    raise ConfigurationError(f"the role of sweep may not ask: {self._management.refusal}")
+        for each in done:
+            each.result()  # raises what went wrong; the next sweep finds it again
+        return found
+
+    def _suspects(self, threads: ThreadPoolExecutor, now: int, until: float) -> dict[str, Session]:
+        """Scan the table from where the last sweep had to stop."""
+        cursors = self._outbox.cursors(SEGMENTS)
+        scans = threads.map(lambda segment: self._scan(segment, now, cursors[segment], until), range(SEGMENTS))
+        found: dict[str, Session] = {}
+        stopped: list[Cursor] = []
+        for sessions, cursor in scans:
+            found.update((session.connection.connection_id, session) for session in sessions)
+            stopped.append(cursor)
+        if stopped != cursors:
+            self._outbox.keep_cursors(stopped, now)
+        return found
+
+    def _scan(self, segment: int, now: int, cursor: Cursor, until: float) -> tuple[list[Session], Cursor]:
+        sessions: list[Session] = []
+        while True:
+            page, cursor = self._connections.lapsed(segment, SEGMENTS, now, cursor)
+            sessions += page
+            if cursor is None or len(sessions) >= MAX_SUSPECTS or monotonic() >= until:
+                return sessions, cursor
+
+    def _spare(self, session: Session, now: int) -> None:
+        """Believe in a connection for another lease, unless it has outlived what API Gateway allows."""
+        connection = session.connection
+        if connection.connected_at // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now // 1000:
+            farewell = messages.encode("reconnect", {"within_seconds": 0}, now)
+            close(self._outbox, connection.connection_id, connection.endpoint, "reconnect", farewell, now)
+        self._connections.renew_lease(connection.connection_id, now // 1000 + self._policy.lease_seconds)
+
+    def _set_stranded_offline(self, now: int) -> int:
+        """Set those offline whose last connection went without the check that should have followed."""
+        patience = (self._policy.grace_seconds + _SLACK_SECONDS) * 1000
+        longest = (SESSION_SECONDS + _SLACK_SECONDS) * 1000
+        done = 0
+        for user in self._users.stranded(left_before=now - patience, seen_before=now - longest):
+            for connection_id in user.connection_ids:  # each is older than a connection can be
+                self._users.leave(user.user_id, connection_id, now)
+            if not user.connection_ids:
+                done += self._users.set_offline(user.user_id, user.left_at, now)
+        return done
+
+    def _let_calls_go(self, now: int) -> int:
+        """End the calls whose end never came."""
+        done = 0
+        for call in self._calls.open_since(now // 1000 - self._policy.call_seconds):
+            parts = self._calls.changing(self._users, call.call_id, call.participants, now, ongoing=False)
+            transact(self._client, parts, "letting a call go")
+            done += 1
+        return done
+
+
+def _question(session: Session) -> Delivery:
+    connection = session.connection
+    return Delivery(connection.endpoint, connection.connection_id, (), connection.connected_at / 1000, ask=True)
