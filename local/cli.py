@@ -152,7 +152,7 @@ def _up_detached(folder: StateFolder, arguments: list[str]) -> None:
     output = folder.path / "up.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.cli", *(word for word in arguments if word != "--detach")],
+            [sys.executable, sys.argv[0], *(word for word in arguments if word != "--detach")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -341,9 +341,9 @@ def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
     reader = LogReader(deployment.clients.logs(), {function: names[function]} if function else names)
     with suppress(KeyboardInterrupt):
         for lines in reader.follow() if follow else [reader.read()]:
-            for milliseconds, name, line in lines:
-                moment = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-                click.echo(f"{moment.replace('+00:00', 'Z')} {name:10} {line}")
+            for line in lines:
+                moment = datetime.fromtimestamp(line.milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+                click.echo(f"{moment.replace('+00:00', 'Z')} {line.function:10} {line.text}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 
 
+@dataclass(frozen=True, order=True)
+class Line:
+    """One line of a function's log; `milliseconds` is the time since 1970."""
+
+    milliseconds: int
+    function: str
+    stream: str
+    text: str
+
+
 def functions(outputs: Mapping[str, str]) -> dict[str, str]:
     """The functions of a stack: the physical name of each by its short one, such as `connect`."""
     suffix = "FunctionName"
@@ -21,39 +33,48 @@ def functions(outputs: Mapping[str, str]) -> dict[str, str]:
 
 
 class LogReader:
-    """Reads the logs of some functions, in the order of time, each line once."""
+    """Reads the logs of some functions, each line once."""
 
     def __init__(self, client: CloudWatchLogsClient, names: Mapping[str, str]) -> None:
         """Take the functions as `functions` gives them."""
         self._client = client
         self._groups = {short: f"/aws/lambda/{name}" for short, name in names.items()}
-        self._since = dict.fromkeys(names, 0)
-        self._seen: dict[str, set[str]] = {short: set() for short in names}
+        # Lines of the newest millisecond are asked for again, as more of them may come: count those already given.
+        self._newest: dict[str, Counter[Line]] = {short: Counter() for short in names}
 
-    def read(self) -> list[tuple[int, str, str]]:
-        """What came since the last call: time (ms), function, line."""
-        lines = [line for short, group in self._groups.items() for line in self._of(short, group)]
-        return sorted(lines, key=lambda line: line[0])
+    def read(self) -> list[Line]:
+        """What came since the last call, in the order of time."""
+        return sorted(
+            (line for short in self._groups for line in self._new_lines(short)), key=lambda line: line.milliseconds
+        )
 
-    def follow(self) -> Iterator[list[tuple[int, str, str]]]:
+    def follow(self) -> Iterator[list[Line]]:
         """What comes, for ever."""
         while True:
             yield self.read()
             time.sleep(POLL_SECONDS)
 
-    def _of(self, short: str, group: str) -> Iterator[tuple[int, str, str]]:
-        since, seen = self._since[short], self._seen[short]
-        pages = self._client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since)
+    def _new_lines(self, short: str) -> Iterator[Line]:
+        given = self._newest[short]
+        since = max((line.milliseconds for line in given), default=0)
+        pages = self._client.get_paginator("filter_log_events").paginate(
+            logGroupName=self._groups[short], startTime=since
+        )
         try:
             events = [event for page in pages for event in page["events"]]
         except ClientError as error:
             if error.response["Error"].get("Code") == "ResourceNotFoundException":
-                return
+                return  # it has not run yet
             raise
-        for event in events:
-            if event["eventId"] not in seen:
-                yield event["timestamp"], short, event["message"].rstrip("\n")
-        if events:
-            # Events of the newest millisecond are asked for again, as more of them may come.
-            self._since[short] = newest = max(event["timestamp"] for event in events)
-            self._seen[short] = {event["eventId"] for event in events if event["timestamp"] == newest}
+        lines = [
+            Line(event["timestamp"], short, event["logStreamName"], event["message"].rstrip("\n")) for event in events
+        ]
+        if lines:
+            newest = max(line.milliseconds for line in lines)
+            self._newest[short] = Counter(line for line in lines if line.milliseconds == newest)
+        skip = given.copy()
+        for line in lines:
+            if skip[line]:
+                skip[line] -= 1
+            else:
+                yield line
