@@ -1,0 +1,174 @@
+"""A management API on loopback that answers by a script, and keeps what it was asked.
+
+Each connection id has a script: the steps that its requests meet, in turn; after the last, all goes well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from urllib.parse import unquote
+
+
+class Trouble(Enum):
+    """What may happen to a request instead of an answer."""
+
+    HANG = "no answer, ever"
+    RESET = "the connection is reset"
+    HALF_STATUS = "the answer breaks off in its status, and the connection hangs"
+    SLOW_BODY = "a 200 whose body never ends"
+    SLOW_ERROR = "a 500 whose body never ends"
+
+
+Step = int | Trouble
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was made."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    peer: int  # which connection it came by
+    step: Step  # what it met
+
+    @property
+    def connection_id(self) -> str:
+        """Return the id at the path's end."""
+        return unquote(self.path.rpartition("/")[2])
+
+    @property
+    def stage(self) -> str:
+        """Return the stage, the part before `@connections`."""
+        return self.path.split("/")[-3]
+
+
+class FakeApi:
+    """The server, in a thread of its own, while its context lasts."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[Request] = []
+        self.scripts: dict[str, deque[Step]] = defaultdict(deque)
+        self.default: Step = 200
+        self.texts: dict[int, bytes] = {}
+        self.peers = 0
+        self.most_at_once = 0
+        self._at_once = 0
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tls = tls
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fake management API")
+        self._conversations: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint's URL, without a stage."""
+        return f"{'https' if self._tls else 'http'}://localhost:{self._port}"
+
+    def script(self, connection_id: str, steps: Iterable[Step]) -> None:
+        """Let the next requests for a connection meet these steps."""
+        self.scripts[connection_id].extend(steps)
+
+    def bodies(self, connection_id: str, *, accepted: bool = True) -> list[bytes]:
+        """Return what was posted to a connection, in order: what it was sent, or all that was tried."""
+        steps = (200, Trouble.SLOW_BODY)
+        return [
+            each.body
+            for each in self.requests
+            if each.connection_id == connection_id and each.method == "POST" and (each.step in steps or not accepted)
+        ]
+
+    def hold(self) -> None:
+        """Answer nobody until `release`."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def release(self) -> None:
+        """Answer those held, and all others."""
+        self._loop.call_soon_threadsafe(self._open.set)
+
+    def __enter__(self) -> FakeApi:
+        self._thread.start()
+        self._port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=1024)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _end(self) -> None:
+        self._server.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversation = self._loop.create_task(self._converse(reader, writer))
+        self._conversations.add(conversation)
+        conversation.add_done_callback(self._conversations.discard)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.peers += 1
+        peer = self.peers
+        try:
+            while await self._exchange(reader, writer, peer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has hung up
+        finally:
+            writer.transport.abort()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: int) -> bool:
+        """Answer one request; return whether the connection lives."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        method, path, _ = head[0].split(" ")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        script = self.scripts.get(unquote(path.rpartition("/")[2]))
+        step = script.popleft() if script else self.default
+        self.requests.append(Request(method, path, headers, body, peer, step))
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await self._open.wait()
+            return await self._meet(step, method, reader, writer)
+        finally:
+            self._at_once -= 1
+
+    async def _meet(self, step: Step, method: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        if isinstance(step, int):
+            text = self.texts.get(step, b"" if step == 200 else b'{"message":"scripted"}')
+            status = 204 if step == 200 and method == "DELETE" else step
+            length = b"" if status == 204 else b"Content-Length: %d\r\n" % len(text)
+            writer.write(b"HTTP/1.1 %d Scripted\r\n%s\r\n%s" % (status, length, text))
+            await writer.drain()
+            return True
+        if step is Trouble.RESET:
+            linger = struct.pack("ii", 1, 0)  # no time to send what is left: a reset instead of an end
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            return False
+        if step is Trouble.HALF_STATUS:
+            writer.write(b"HTTP/1.1 2")
+        elif step is not Trouble.HANG:
+            status = 200 if step is Trouble.SLOW_BODY else 500
+            writer.write(b"HTTP/1.1 %d Scripted\r\nContent-Length: 100\r\n\r\n{" % status)
+        await reader.read()  # until the client hangs up
+        return False
