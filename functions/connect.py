@@ -14,15 +14,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a handshake: 200, or with RejectionMode=handshake the refusal's own status."""
     request = handshake.read(event)
     headers = {"Sec-WebSocket-Protocol": request.subprotocol} if request.subprotocol else {}
+    now = int(time.time() * 1000)
     try:
-        connection = bootstrap.door().admit(request)
+        connection = bootstrap.door().admit(request, now)
     except ClientError as problem:
         logger().warning("refused", extra=_described(request, code=problem.code, reason=problem.reason))
         settings = bootstrap.connect_settings()
         if settings.rejection_mode == "handshake":
             return {"statusCode": problem.status, "headers": headers}
         outbox = bootstrap.outbox(settings.events_table)
-        refusals.refuse(outbox, request.connection_id, request.endpoint, problem, int(time.time() * 1000))
+        refusals.refuse(outbox, request.connection_id, request.endpoint, problem, now)
         return {"statusCode": 200, "headers": headers}
     except RealtimeError as problem:
         logger().error("failed", extra=_described(request, reason=str(problem)))

@@ -57,8 +57,8 @@ class Door:
         self._lease_seconds = lease_seconds
         self._max_connections = max_connections
 
-    def admit(self, handshake: Handshake) -> Connection:
-        """Register a client's connection.
+    def admit(self, handshake: Handshake, now: int) -> Connection:
+        """Register a client's connection; `now` in ms since the epoch.
 
         Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit, having stored nothing.
         """
@@ -80,7 +80,8 @@ class Door:
             heard_by(connection.endpoint, connection.user_id, connection.connection_id, self._shards, watched),
             username=identity.username,
             role=identity.role,
-            lease_until=connection.connected_at // 1000 + self._lease_seconds,
+            now=now,
+            lease_until=now // 1000 + self._lease_seconds,
             limit=self._max_connections,
         )
         return connection

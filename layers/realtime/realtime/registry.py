@@ -28,10 +28,11 @@ class Registry:
         *,
         username: str | None,
         role: str | None,
+        now: int,
         lease_until: int,
         limit: int,
     ) -> None:
-        """Store a connection and set its user online, both or neither.
+        """Store a connection and set its user online, both or neither; `now` in ms, `lease_until` in s.
 
         Raises ConnectionLimit if the user has `limit` connections already.
         """
@@ -43,7 +44,7 @@ class Registry:
             connection.connection_id,
             username=username,
             role=role,
-            now=connection.connected_at,
+            now=now,
             limit=limit,
         )
         try:
