@@ -164,7 +164,10 @@ class ManagementApi:
         wire = self.wire
         self._delivering = True
         try:
-            yield from _FanOut(self, wire, iter(deliveries), until=until, close_unserved=close_unserved).run()
+            fan_out: _FanOut[D] = _FanOut(
+                self, cast("Wire[D]", wire), iter(deliveries), until=until, close_unserved=close_unserved
+            )
+            yield from fan_out.run()
         finally:
             self._delivering = False
             wire.abandon()
