@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,6 +15,8 @@ from realtime.errors import InvalidEvent
 from realtime.ids import parse_id
 
 MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts at most
+
+SchemaType = TypeVar("SchemaType", bound=Struct)
 
 Id = int | str
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -86,6 +89,7 @@ ACTIONS = {
     "user_blocked": "blocked_you",
     "user_unblocked": "unblocked_you",
 }
+_TOLD_BY_PRESENCE = frozenset({"status_change", "session_revoked"})
 ID_FIELDS = ("call_id", "user_id", "listener_id")
 _MAX_MESSAGE_BYTES = 120_000  # API Gateway posts 128 KB at most; the rest is for the envelope
 
@@ -112,20 +116,32 @@ def validate(event_id: str, kind: str, detail: object, at: int) -> BackendEvent:
     if not isinstance(detail, dict):
         raise InvalidEvent("detail: must be a JSON object")
     data = {key: value for key, value in detail.items() if key != "delivery"}
-    try:
-        msgspec.convert(data, schema)
-        delivery = msgspec.convert(detail.get("delivery", {}), Delivery)
-    except msgspec.ValidationError as error:
-        raise InvalidEvent(f"detail: {error}") from error
+    _convert("detail", data, schema)
+    delivery = _convert("detail.delivery", detail.get("delivery", {}), Delivery)
     if kind in ACTIONS:
         data.setdefault("action", ACTIONS[kind])
     for name in ID_FIELDS:
         if name in data:
             data[name] = _id(f"detail.{name}", data[name])
     to = _recipients(kind, data, delivery.to)
-    if len(msgspec.json.encode(data)) > _MAX_MESSAGE_BYTES:
+    if _size(data) > _MAX_MESSAGE_BYTES:
         raise InvalidEvent(f"detail: larger than the {_MAX_MESSAGE_BYTES} bytes that a client can be sent")
     return BackendEvent(event_id, kind, data, to, delivery.expires_in, at)
+
+
+def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(f"{name}: {error}") from error
+
+
+def _size(data: dict[str, Any]) -> int:
+    """Return how many bytes a client would be sent."""
+    try:
+        return len(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError as error:  # Python reads NaN and halves of characters, which nobody else would
+        raise InvalidEvent(f"detail: cannot be sent as JSON: {error}") from error
 
 
 def _id(name: str, value: object) -> str:
@@ -136,6 +152,8 @@ def _id(name: str, value: object) -> str:
 
 
 def _recipients(kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None) -> Recipients:
+    if to is not None and kind in _TOLD_BY_PRESENCE:
+        raise InvalidEvent(f"detail.delivery.to: who hears of a {kind} follows from the user; leave it out")
     if isinstance(to, list):
         if not 0 < len(to) <= MAX_RECIPIENTS:
             raise InvalidEvent(f"detail.delivery.to: must name 1 to {MAX_RECIPIENTS} users, or be 'everyone'")
