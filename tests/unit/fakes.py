@@ -32,4 +32,5 @@ class Clock:
 
 def aws_error(code: str, operation: str = "Operation", **more: Any) -> ClientError:
     """Return an error as botocore raises it."""
-    return ClientError({"Error": {"Code": code, "Message": f"{code} happened"}, **more}, operation)
+    response: Any = {"Error": {"Code": code, "Message": f"{code} happened"}, **more}
+    return ClientError(response, operation)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime import messages
+from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
+from realtime.errors import InvalidEvent
+from tests.samples import names, sample
+
+CALL = {"call_id": 456, "user_id": 123, "listener_id": 789}
+ACQUAINTANCE = {"user_id": 123, "username": "jane_smith", "delivery": {"to": [789]}}
+AT = 1_705_314_600_000
+
+
+def read(kind: str, detail: object) -> BackendEvent:
+    return validate("event-1", kind, detail, AT)
+
+
+def reason(kind: str, detail: object) -> str:
+    with pytest.raises(InvalidEvent) as caught:
+        read(kind, detail)
+    assert caught.value.reason == str(caught.value)
+    return caught.value.reason
+
+
+def test_there_is_a_sample_of_every_type() -> None:
+    assert {name.removeprefix("ingest.") for name in names("ingest")} - {"breaks-schema"} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_the_sample_of_each_type_is_good(kind: str) -> None:
+    detail = sample(f"ingest.{kind}")["detail"]
+    event = read(kind, detail)
+    assert (event.event_id, event.kind, event.at) == ("event-1", kind, AT)
+    assert "delivery" not in event.data
+
+
+def test_what_clients_can_be_told_by_backends_has_a_schema() -> None:
+    """Presence comes from connections, and status_change by way of the Users table."""
+    told = messages.TYPES["calls"] | messages.TYPES["notifications"]
+    assert set(SCHEMAS) == told | {"status_change", "session_revoked"}
+
+
+def test_calls_go_to_both_participants_unless_said_otherwise() -> None:
+    assert read("call_ended", CALL).to == ("123", "789")
+    assert read("call_ended", {**CALL, "delivery": {"to": [5, "6", 5]}}).to == ("5", "6")
+    assert read("call_ended", {**CALL, "delivery": {"expires_in": 5}}).to == ("123", "789")
+
+
+def test_whoever_calls_themself_is_told_once() -> None:
+    assert read("call_ended", {**CALL, "listener_id": "123"}).to == ("123",)
+
+
+def test_a_detail_is_passed_on_with_all_that_it_holds() -> None:
+    more = {"fee": {"amount": 4.5, "tags": ["a", None, True]}}
+    assert read("call_billing", {**CALL, **more}).data == {
+        "call_id": "456",
+        "user_id": "123",
+        "listener_id": "789",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [
+        ("favorite_added", "added_you_to_favorites"),
+        ("favorite_removed", "removed_you_from_favorites"),
+        ("user_blocked", "blocked_you"),
+        ("user_unblocked", "unblocked_you"),
+    ],
+)
+def test_an_action_is_filled_in_where_there_is_none(kind: str, action: str) -> None:
+    assert read(kind, ACQUAINTANCE).data["action"] == action
+    assert read(kind, {**ACQUAINTANCE, "action": "waved"}).data["action"] == "waved"
+
+
+def test_a_notification_may_go_to_everyone() -> None:
+    assert read("system_notification", {"delivery": {"to": "everyone"}}).to == "everyone"
+
+
+def test_how_long_a_message_is_worth_hearing_is_kept() -> None:
+    assert read("call_ended", {**CALL, "delivery": {"expires_in": 60}}).expires_in == 60
+    assert read("call_ended", CALL).expires_in is None
+
+
+@pytest.mark.parametrize("kind", ["status_change", "session_revoked"])
+def test_what_presence_tells_has_no_recipients(kind: str) -> None:
+    detail = {"user_id": 123, "is_busy": True}
+    assert read(kind, detail).to is None
+    assert reason(kind, {**detail, "delivery": {"to": [1]}}) == (
+        f"detail.delivery.to: who hears of a {kind} follows from the user; leave it out"
+    )
+
+
+MISSING = [
+    *((kind, CALL, name) for kind in ("call_started", "call_ended", "call_billing") for name in CALL),
+    *(("call_started", {**CALL, "call_type": "audio", "status": "ongoing"}, name) for name in ("call_type", "status")),
+    *(
+        (kind, ACQUAINTANCE, name)
+        for kind in SCHEMAS
+        if kind[:4] in {"favo", "user"}
+        for name in ("user_id", "username")
+    ),
+    *(("status_change", {"user_id": 1, "is_busy": True}, name) for name in ("user_id", "is_busy")),
+    ("session_revoked", {"user_id": 1}, "user_id"),
+]
+
+
+@pytest.mark.parametrize(("kind", "detail", "name"), MISSING)
+def test_each_required_key_is_missed_by_name(kind: str, detail: dict[str, Any], name: str) -> None:
+    detail = {"call_type": "audio", "status": "ongoing", **detail}
+    del detail[name]
+    assert reason(kind, detail) == f"detail: Object missing required field `{name}`"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SCHEMAS if kind in messages.TYPES["notifications"]])
+def test_notifications_must_say_to_whom(kind: str) -> None:
+    detail = {"user_id": 123, "username": "jane_smith"}
+    assert reason(kind, detail) == "detail.delivery.to: is required; name the users to tell"
+
+
+@pytest.mark.parametrize("kind", ["call_started", "favorite_added", "user_blocked"])
+def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
+    detail = {**CALL, **ACQUAINTANCE, "call_type": "audio", "status": "ongoing", "delivery": {"to": "everyone"}}
+    assert reason(kind, detail) == f"detail.delivery.to: a {kind} cannot be sent to everyone"
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "told"),
+    [
+        ("call_paused", CALL, "detail-type: unknown 'call_paused'; known are call_started, call_ended,"),
+        ("call_ended", [], "detail: must be a JSON object"),
+        ("call_ended", "text", "detail: must be a JSON object"),
+        ("call_ended", {**CALL, "call_id": None}, "detail: Expected `int | str`, got `null` - at `$.call_id`"),
+        ("call_ended", {**CALL, "call_id": True}, "detail: Expected `int | str`, got `bool` - at `$.call_id`"),
+        ("call_ended", {**CALL, "user_id": "a/b"}, "detail.user_id: must be a whole number, or 1 to 128 characters"),
+        ("call_ended", {**CALL, "user_id": ""}, "detail.user_id: must be a whole number, or 1 to 128 characters"),
+        ("call_ended", {**CALL, "delivery": []}, "detail.delivery: Expected `object`, got `array`"),
+        ("call_ended", {**CALL, "delivery": None}, "detail.delivery: Expected `object`, got `null`"),
+        ("call_ended", {**CALL, "delivery": {"for": [1]}}, "detail.delivery: Object contains unknown field `for`"),
+        ("call_ended", {**CALL, "delivery": {"to": "all"}}, "detail.delivery: "),
+        ("call_ended", {**CALL, "delivery": {"to": [1.5]}}, "detail.delivery: Expected `int | str`, got `float`"),
+        ("call_ended", {**CALL, "delivery": {"to": [""]}}, "detail.delivery.to: must be a whole number, or 1 to 128"),
+        (
+            "call_ended",
+            {**CALL, "delivery": {"to": []}},
+            "detail.delivery.to: must name 1 to 90 users, or be 'everyone'",
+        ),
+        (
+            "call_ended",
+            {**CALL, "delivery": {"to": list(range(MAX_RECIPIENTS + 1))}},
+            "detail.delivery.to: must name 1 to 90 users, or be 'everyone'",
+        ),
+        (
+            "call_ended",
+            {**CALL, "delivery": {"expires_in": 0}},
+            "detail.delivery: Expected `int` >= 1 - at `$.expires_in`",
+        ),
+        ("call_ended", {**CALL, "delivery": {"expires_in": 86_401}}, "detail.delivery: Expected `int` <= 86400"),
+        ("call_started", {**CALL, "call_type": "", "status": "x"}, "detail: Expected `str` of length >= 1"),
+        ("favorite_added", {**ACQUAINTANCE, "action": 1}, "detail: Expected `str | null`, got `int` - at `$.action`"),
+        ("status_change", {"user_id": 1, "is_busy": "yes"}, "detail: Expected `bool`, got `str` - at `$.is_busy`"),
+        (
+            "call_ended",
+            {**CALL, "note": "x" * 120_000},
+            "detail: larger than the 120000 bytes that a client can be sent",
+        ),
+        (
+            "call_ended",
+            {**CALL, "note": "ж" * 60_000},
+            "detail: larger than the 120000 bytes that a client can be sent",
+        ),
+        ("call_ended", {**CALL, "note": "\ud800"}, "detail: cannot be sent as JSON"),  # half of a character
+        ("call_ended", {**CALL, "note": float("nan")}, "detail: cannot be sent as JSON"),
+    ],
+)
+def test_a_reason_lets_the_backends_author_mend_the_event(kind: str, detail: object, told: str) -> None:
+    assert reason(kind, detail).startswith(told)
+
+
+def test_numbers_of_any_size_are_passed_on() -> None:
+    assert read("call_ended", {**CALL, "nanoseconds": 2**70}).data["nanoseconds"] == 2**70
+
+
+def test_as_many_users_as_one_transaction_holds_can_be_told() -> None:
+    assert len(read("call_ended", {**CALL, "delivery": {"to": list(range(MAX_RECIPIENTS))}}).to or ()) == MAX_RECIPIENTS
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+DETAIL = st.dictionaries(
+    st.sampled_from(
+        [
+            "call_id",
+            "user_id",
+            "listener_id",
+            "call_type",
+            "status",
+            "username",
+            "action",
+            "is_busy",
+            "delivery",
+            "more",
+        ]
+    ),
+    JSON | st.builds(dict, to=st.lists(st.integers() | st.text(max_size=4), max_size=3), expires_in=st.integers(0, 9)),
+)
+
+
+@given(st.sampled_from(sorted(SCHEMAS)) | st.text(max_size=5), DETAIL | JSON)
+def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, detail: object) -> None:
+    try:
+        event = read(kind, detail)
+    except InvalidEvent:
+        return
+    messages.encode(event.kind, event.data, event.at).encode()  # nothing stands in the way of sending it
