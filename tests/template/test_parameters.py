@@ -1,0 +1,118 @@
+"""Parameters and outputs: what a person who deploys is asked for and told."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from tests.cloudformation import ROOT, template
+
+PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
+DEFAULTS = {
+    "BusName": "realtime",
+    "UrlPrefix": "ws/",
+    "DisableExecuteApiEndpoint": "false",
+    "TokenKeys": "/realtime/token-keys",
+    "RejectionMode": "frame",
+    "MaxConnectionsPerUser": 20,
+    "MessageRate": 10,
+    "MessageBurst": 20,
+    "AudienceShards": 4,
+    "FeedRole": "listener",
+    "GracePeriodSeconds": 10,
+    "LeaseSeconds": 900,
+    "HistorySeconds": 86_400,
+    "PresenceHistorySeconds": 3_600,
+    "PostsPerSecond": 5_000,
+    "LogRetentionDays": 30,
+    "LogLevel": "INFO",
+    "Protect": "false",
+}
+FREE_TEXT = {"TokenIssuer", "TokenAudience"}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_is_described_has_a_default_and_refuses_nonsense(name: str) -> None:
+    parameter = PARAMETERS[name]
+    assert parameter["Description"].endswith(".")
+    assert "Default" in parameter
+    if name not in FREE_TEXT:
+        assert parameter.keys() & {"AllowedValues", "AllowedPattern", "MinValue"}
+    if "AllowedPattern" in parameter:
+        assert parameter["ConstraintDescription"] or name == "ApiTag"
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_default_is_allowed(name: str) -> None:
+    parameter = PARAMETERS[name]
+    default = parameter["Default"]
+    assert default in parameter.get("AllowedValues", [default])
+    assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(default))
+    if parameter["Type"] == "Number" and "MinValue" in parameter:
+        assert parameter["MinValue"] <= default <= parameter["MaxValue"]
+
+
+def test_the_limits_have_the_documented_defaults() -> None:
+    assert {name: PARAMETERS[name]["Default"] for name in DEFAULTS} == DEFAULTS
+
+
+def test_all_other_parameters_are_empty_unless_given() -> None:
+    assert {PARAMETERS[name]["Default"] for name in PARAMETERS.keys() - DEFAULTS.keys()} == {""}
+
+
+def test_a_grace_period_may_be_nothing_and_at_most_what_a_queue_can_wait() -> None:
+    assert (PARAMETERS["GracePeriodSeconds"]["MinValue"], PARAMETERS["GracePeriodSeconds"]["MaxValue"]) == (0, 900)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("TokenKeys", ["/a/b-c_d.e"], ["", "no-slash", "/with space"]),
+        (
+            "TokenKeysSecretArn",
+            ["", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:keys-AbCdEf"],
+            ["/name", "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*,x"],
+        ),
+        ("UrlPrefix", ["", "ws/", "a/b/"], ["ws", "/ws/", "//"]),
+        ("DomainName", ["", "ws.example.com"], ["https://example.com", "example", "EXAMPLE.com", "*.example.com"]),
+        ("ManagementEndpoint", ["", "http://localhost:8080/_aws/x"], ["localhost", "http://localhost/"]),
+        ("BusName", ["realtime", "a.b-c_d"], ["", "aws/x"]),
+    ],
+)
+def test_a_pattern_takes_what_is_meant_and_refuses_what_is_not(name: str, good: list[str], bad: list[str]) -> None:
+    pattern = PARAMETERS[name]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, text) for text in good)
+    assert not any(re.fullmatch(pattern, text) for text in bad)
+
+
+def test_every_parameter_is_shown_in_one_group() -> None:
+    groups = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+    assert sorted(shown) == sorted(PARAMETERS)
+    assert all(group["Label"]["default"] for group in groups)
+
+
+def test_a_domain_without_a_certificate_is_refused() -> None:
+    rule = template()["Rules"]["DomainNeedsCertificate"]
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CertificateArn"}, ""]}]}
+
+
+def test_outputs_tell_all_that_backends_and_operators_need() -> None:
+    outputs = template()["Outputs"]
+    tables = {f"{name}TableName" for name in ("Connections", "Users", "Events")}
+    assert {"WebSocketUrl", "ManagementUrl", "ApiId", "BusName", "BusArn", "TokenKeys"} | tables <= outputs.keys()
+    for kind, suffix in (("AWS::SQS::Queue", "Url"), ("AWS::Serverless::Function", "Name")):
+        resources = {name for name, body in template()["Resources"].items() if body["Type"] == kind}
+        assert {f"{name}{suffix}" for name in resources} <= outputs.keys()
+    assert all(output["Description"] for output in outputs.values())
+
+
+@pytest.mark.parametrize("environment", ["default", "local", "prod"])
+def test_samconfig_gives_only_parameters_that_exist(environment: str) -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    overrides = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
+    assert {pair.partition("=")[0] for pair in overrides.split()} <= PARAMETERS.keys()

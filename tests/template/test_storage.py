@@ -1,0 +1,103 @@
+"""Tables, queues, bus and alarms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cloudformation import resources
+
+TABLES = resources("AWS::DynamoDB::Table")
+QUEUES = resources("AWS::SQS::Queue")
+FAILURES = {"DeadlinesDeadLetterQueue", "RejectedEventsQueue", "UndeliveredEventsQueue", "StreamFailuresQueue"}
+FOURTEEN_DAYS = 14 * 86_400
+
+
+def keys(schema: list[dict[str, str]]) -> tuple[str, ...]:
+    return tuple(key["AttributeName"] for key in schema)
+
+
+def indexes(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {index["IndexName"]: keys(index["KeySchema"]) for index in table["GlobalSecondaryIndexes"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "index"),
+    [
+        ("ConnectionsTable", ("connection_id", "audience"), {"AudienceIndex": ("audience", "connection_id")}),
+        ("UsersTable", ("user_id",), {"OnlineIndex": ("online_shard", "user_id")}),
+        ("EventsTable", ("audience", "event_id"), {"OpenCallsIndex": ("open_shard", "started_at")}),
+    ],
+)
+def test_a_table_has_its_keys(table: str, key: tuple[str, ...], index: dict[str, tuple[str, ...]]) -> None:
+    assert keys(TABLES[table]["KeySchema"]) == key
+    assert indexes(TABLES[table]) == index
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_costs_nothing_while_nobody_uses_it(table: str) -> None:
+    assert TABLES[table]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_can_be_protected_from_deletion(table: str) -> None:
+    assert TABLES[table]["DeletionProtectionEnabled"] == {"Ref": "Protect"}
+
+
+@pytest.mark.parametrize("table", ["ConnectionsTable", "EventsTable"])
+def test_what_ends_by_itself_expires(table: str) -> None:
+    assert TABLES[table]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_users_never_expire() -> None:
+    assert "TimeToLiveSpecification" not in TABLES["UsersTable"]
+
+
+def test_streams_show_what_their_readers_need() -> None:
+    views = {name: table.get("StreamSpecification", {}).get("StreamViewType") for name, table in TABLES.items()}
+    assert views == {"ConnectionsTable": None, "UsersTable": "NEW_AND_OLD_IMAGES", "EventsTable": "NEW_IMAGE"}
+
+
+def test_the_audience_index_holds_what_a_post_needs() -> None:
+    (index,) = TABLES["ConnectionsTable"]["GlobalSecondaryIndexes"]
+    needed = {"user_id", "endpoint", "types", "batch", "connected_at", "expires_at"}
+    assert set(index["Projection"]["NonKeyAttributes"]) == needed
+
+
+def test_the_online_index_holds_what_a_snapshot_shows_and_hides() -> None:
+    (index,) = TABLES["UsersTable"]["GlobalSecondaryIndexes"]
+    needed = {"username", "is_online", "busy_calls", "is_busy_manual", "last_seen", "hidden_from", "role"}
+    assert set(index["Projection"]["NonKeyAttributes"]) == needed
+
+
+def test_checks_that_keep_failing_are_kept_apart() -> None:
+    redrive = QUEUES["DeadlinesQueue"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadlinesDeadLetterQueue", "Arn"]}
+    assert 3 <= redrive["maxReceiveCount"] <= 10
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_queues_are_encrypted(queue: str) -> None:
+    assert QUEUES[queue]["SqsManagedSseEnabled"] is True
+
+
+@pytest.mark.parametrize("queue", sorted(FAILURES))
+def test_failures_are_kept_as_long_as_can_be(queue: str) -> None:
+    assert QUEUES[queue]["MessageRetentionPeriod"] == FOURTEEN_DAYS
+
+
+@pytest.mark.parametrize("queue", sorted(FAILURES))
+def test_a_failure_raises_an_alarm(queue: str) -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")[queue.removesuffix("Queue") + "Alarm"]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+
+
+def test_every_queue_is_either_worked_on_or_watched() -> None:
+    assert QUEUES.keys() == FAILURES | {"DeadlinesQueue"}
+
+
+def test_the_bus_has_the_name_that_was_asked_for() -> None:
+    assert resources("AWS::Events::EventBus") == {"Bus": {"Name": {"Ref": "BusName"}}}
