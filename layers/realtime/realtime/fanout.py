@@ -138,8 +138,10 @@ class _Batch:
         self._kinds: dict[str, int] = {}
         self._hidden: dict[int, frozenset[str]] = {}
         self._closing = 0
+        self._stale = 0
         self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
         seen: set[tuple[str, str]] = set()
+        latest: dict[tuple[str, str, str], int] = {}
         for at, entry in enumerate(entries):
             if (entry.audience, entry.event_id) in seen:
                 continue  # the stream may show a record twice
@@ -151,6 +153,10 @@ class _Batch:
                 self._hidden[record] = entry.hidden_from
             if entry.close:
                 self._closing |= record
+            if entry.subject is not None:
+                state = (entry.audience, entry.kind, entry.subject)
+                self._stale |= latest.get(state, 0)
+                latest[state] = record
 
     def not_drawn(self) -> int:
         """Return the records some of whose deliveries may not have been drawn."""
@@ -181,6 +187,8 @@ class _Batch:
             for kind in subscriber.types:
                 wanted |= self._kinds.get(kind, 0)
             records &= wanted
+        if subscriber.batch:  # it takes what comes together as one: of a user's states the last is enough
+            records &= ~self._stale
         for record, users in self._hidden.items():
             if subscriber.user_id in users:
                 records &= ~record

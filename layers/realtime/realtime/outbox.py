@@ -33,6 +33,7 @@ class Entry:
     close: bool = False  # end that connection once it has heard the message
     not_after: int | None = None  # past it the message is not worth hearing
     hidden_from: frozenset[str] = frozenset()  # users who must not hear it
+    subject: str | None = None  # the user whose state it tells: a later entry of the kind makes it stale
 
     def as_item(self) -> dict[str, Any]:
         """Return the entry as it is stored."""
@@ -47,6 +48,7 @@ class Entry:
                 "close": self.close or None,
                 "not_after": self.not_after,
                 "hidden_from": self.hidden_from,
+                "subject": self.subject,
             }
         )
 
@@ -64,6 +66,7 @@ def from_image(image: dict[str, Any]) -> Entry:
         close=values.get("close", False),
         not_after=values.get("not_after"),
         hidden_from=values.get("hidden_from", frozenset()),
+        subject=values.get("subject"),
     )
 
 

@@ -77,6 +77,7 @@ def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: 
             message=message,
             expires_at=user.changed_at // 1000 + rules.history_seconds,
             hidden_from=user.hidden_from,
+            subject=user.user_id if endpoint == "presence" else None,
         )
         for audience in (*everyone(endpoint, rules.shards), personal(endpoint, user.user_id))
     ]
