@@ -168,6 +168,14 @@ def test_deadlines_gives_back_only_the_checks_that_failed() -> None:
     assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_a_sweep_ends_before_the_next_begins() -> None:
+    sweep = FUNCTIONS["SweepFunction"]
+    assert sweep["Events"]["EachMinute"]["Type"] == "Schedule"
+    assert sweep["Events"]["EachMinute"]["Properties"]["Schedule"] == "rate(1 minute)"
+    assert sweep["Timeout"] < 60
+    assert sweep["EventInvokeConfig"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+
+
 def test_a_check_stays_hidden_while_its_function_may_still_work_on_it() -> None:
     visibility = resources("AWS::SQS::Queue")["DeadlinesQueue"]["VisibilityTimeout"]
     assert visibility >= 6 * FUNCTIONS["DeadlinesFunction"]["Timeout"]

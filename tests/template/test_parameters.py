@@ -24,6 +24,7 @@ DEFAULTS = {
     "FeedRole": "listener",
     "GracePeriodSeconds": 10,
     "LeaseSeconds": 900,
+    "CallLeaseSeconds": 14_400,
     "HistorySeconds": 86_400,
     "PresenceHistorySeconds": 3_600,
     "PostsPerSecond": 5_000,

@@ -15,7 +15,7 @@ TOKEN_PARAMETER = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:pa
 
 RIGHTS: dict[str, dict[str, set[str]]] = {
     "Connect": {
-        "ConnectionsTable.Arn": {"dynamodb:PutItem"},
+        "ConnectionsTable.Arn": {"dynamodb:PutItem", "dynamodb:BatchWriteItem"},
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
         "EventsTable.Arn": {"dynamodb:PutItem"},
         TOKEN_PARAMETER: {"ssm:GetParameter"},
@@ -27,8 +27,18 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
     },
     "Default": {
-        "ConnectionsTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
-        "EventsTable.Arn": {"dynamodb:PutItem"},
+        "ConnectionsTable.Arn": {
+            "dynamodb:GetItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:Query",
+            "dynamodb:BatchWriteItem",
+        },
+        "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
+        "UsersTable.Arn": {"dynamodb:BatchGetItem"},
+        "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
+        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},
+        MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
+        MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
     },
     "Ingest": {
         "ConnectionsTable.Arn": {"dynamodb:BatchGetItem"},
@@ -55,6 +65,19 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     "Deadlines": {
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
         "DeadlinesQueue.Arn": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    },
+    "Sweep": {
+        "ConnectionsTable.Arn": {
+            "dynamodb:Scan",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "dynamodb:BatchWriteItem",
+        },
+        "UsersTable.Arn": {"dynamodb:UpdateItem"},
+        "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
+        "EventsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "${EventsTable.Arn}/index/OpenCallsIndex": {"dynamodb:Query"},
+        MANAGEMENT + "/*/GET/@connections/*": {"execute-api:ManageConnections"},
     },
 }
 
