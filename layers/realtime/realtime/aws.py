@@ -27,6 +27,18 @@ _CONFIG = Config(
     tcp_keepalive=True,
 )
 
+# Codes of what waiting does not mend: a right or a resource is missing.
+_OPERATORS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "ParameterNotFound",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
+
 
 @cache
 def session() -> botocore.session.Session:
@@ -47,7 +59,7 @@ def region() -> str:
     """
     name = session().get_config_variable("region")
     if not name:
-        raise ConfigurationError("AWS_REGION is not set")
+        raise ConfigurationError("AWS_DEFAULT_REGION is not set")  # botocore does not read AWS_REGION
     return str(name)
 
 
@@ -72,7 +84,7 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationEr
     if not isinstance(error, ClientError):
         return Unavailable(f"{doing}: {type(error).__name__}")
     code = error_code(error)
-    if code in {"AccessDeniedException", "AccessDenied", "ResourceNotFoundException", "ParameterNotFound"}:
+    if code in _OPERATORS:
         return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
     return Unavailable(f"{doing}: {code}")
 

@@ -13,6 +13,7 @@ from realtime.aws import error_code, translate
 from realtime.errors import RealtimeError, Unavailable
 
 _ATTEMPTS = 6
+_PASSING = frozenset({"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
 class ConditionsFailed(RealtimeError):
@@ -39,6 +40,9 @@ def transact(client: Any, parts: Sequence[dict[str, Any]], doing: str) -> None:
             failed = frozenset(at for at, reason in enumerate(reasons) if reason == "ConditionalCheckFailed")
             if failed:
                 raise ConditionsFailed(failed) from error
+            lasting = set(reasons) - _PASSING
+            if lasting:
+                raise Unavailable(f"{doing}: {', '.join(sorted(lasting))}") from error
             time.sleep(random.uniform(0, 0.02 * 2**attempt))
         except BotoCoreError as error:
             raise translate(error, doing) from error

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
+
+from realtime import aws
+from realtime.errors import ConfigurationError, Unavailable
+from tests.unit.fakes import aws_error
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Return what changes the environment that a fresh session reads."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    aws.session.cache_clear()
+    aws.client.cache_clear()
+    yield monkeypatch
+    aws.session.cache_clear()
+    aws.client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "AccessDenied",
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+        "ParameterNotFound",
+        "QueueDoesNotExist",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    ],
+)
+def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), aws.aws_errors("reading"):
+        raise aws_error(code)
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "ValidationException"])
+def test_all_else_may_pass(code: str) -> None:
+    with pytest.raises(Unavailable, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
+        raise aws_error(code)
+
+
+def test_no_answer_may_pass() -> None:
+    with pytest.raises(Unavailable, match=r"^reading: EndpointConnectionError$"), aws.aws_errors("reading"):
+        raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+
+def test_the_original_error_is_kept_as_the_cause() -> None:
+    error = aws_error("ThrottlingException")
+    with pytest.raises(Unavailable) as caught, aws.aws_errors("reading"):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_errors_that_are_not_of_aws_pass_as_they_are() -> None:
+    with pytest.raises(KeyError), aws.aws_errors("reading"):
+        raise KeyError("Item")
+
+
+def test_an_error_without_a_code_is_unknown() -> None:
+    error = aws_error("x")
+    error.response = {}
+    assert aws.error_code(error) == "Unknown"
+
+
+def test_a_client_is_made_once(session: pytest.MonkeyPatch) -> None:
+    session.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    assert aws.client("sqs") is aws.client("sqs")
+    assert aws.client("sqs") is not aws.client("events")
+
+
+def test_no_call_takes_longer_than_a_handshake_may(session: pytest.MonkeyPatch) -> None:
+    session.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = aws.client("dynamodb").meta.config
+    each = config.connect_timeout + config.read_timeout
+    assert each * config.retries["total_max_attempts"] < 29
+
+
+def test_the_region_is_the_functions(session: pytest.MonkeyPatch) -> None:
+    session.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    assert aws.region() == "eu-central-1"
+
+
+def test_a_function_without_region_or_credentials_says_so(session: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="AWS_DEFAULT_REGION is not set"):
+        aws.region()
+    with pytest.raises(ConfigurationError, match="the function has no AWS credentials"):
+        aws.frozen_credentials()
+
+
+def test_credentials_are_those_of_the_role(session: pytest.MonkeyPatch) -> None:
+    session.setenv("AWS_ACCESS_KEY_ID", "key")
+    session.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    session.setenv("AWS_SESSION_TOKEN", "token")
+    found = aws.frozen_credentials()
+    assert (found.access_key, found.secret_key, found.token) == ("key", "secret", "token")
+
+
+def test_missing_credentials_in_a_call_may_pass() -> None:
+    with pytest.raises(Unavailable, match=r"^reading: NoCredentialsError$"), aws.aws_errors("reading"):
+        raise NoCredentialsError
