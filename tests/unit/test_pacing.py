@@ -41,14 +41,24 @@ def test_a_bucket_that_would_never_give_is_refused(rate: float, burst: float) ->
         TokenBucket(rate, burst)
 
 
-def test_a_window_that_holds_requests_back_grows_by_one_a_round_up_to_its_limit() -> None:
-    window = Window(start=20, limit=22)
+def grow(window: Window, rounds: int) -> list[int]:
+    """Fill rounds whose requests had to wait for each other; return the sizes that they lead to."""
     sizes = []
-    for _ in range(4):
+    for _ in range(rounds):
         window.held_back()
-        window.answered(window.size, throttled=0)
+        window.answered(max(window.size, 10), throttled=0)
         sizes.append(window.size)
-    assert sizes == [21, 22, 22, 22]
+    return sizes
+
+
+def test_a_window_that_holds_requests_back_doubles_each_round_up_to_its_limit() -> None:
+    assert grow(Window(start=20, limit=100), 4) == [40, 80, 100, 100]
+
+
+def test_after_congestion_it_grows_by_one_a_round() -> None:
+    window = Window(start=64, limit=34)
+    window.answered(64, throttled=32)
+    assert grow(window, 4) == [18, 19, 20, 21]
 
 
 def test_a_window_that_holds_nothing_back_stays() -> None:

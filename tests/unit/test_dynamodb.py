@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.dynamodb import BATCH_WRITE_LIMIT, attribute, item, plain, write_all
+from realtime.errors import ConfigurationError, Unavailable
+from tests.unit.fakes import Sleeps, aws_error
+
+
+class Table:
+    """BatchWriteItem: takes so many requests of each batch, and returns the rest as unprocessed."""
+
+    def __init__(self, capacity: int = BATCH_WRITE_LIMIT) -> None:
+        self.capacity = capacity
+        self.written: list[Any] = []
+        self.batches: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.written)
+
+    def __contains__(self, request: object) -> bool:
+        return request in self.written
+
+    def batch_write_item(self, *, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:  # noqa: N803  # AWS's name
+        ((table, requests),) = RequestItems.items()
+        assert 0 < len(requests) <= BATCH_WRITE_LIMIT, "AWS refuses such a batch"
+        self.batches.append(len(requests))
+        self.written += requests[: self.capacity]
+        rest = requests[self.capacity :]
+        return {"UnprocessedItems": {table: rest}} if rest else {"UnprocessedItems": {}}
+
+
+def requests(count: int) -> list[dict[str, Any]]:
+    return [{"PutRequest": {"Item": {"user_id": {"S": str(n)}}}} for n in range(count)]
+
+
+def test_values_are_stored_by_their_types() -> None:
+    assert attribute("a") == {"S": "a"}
+    assert attribute(7) == {"N": "7"}
+    assert attribute(True) == {"BOOL": True}
+    assert attribute(False) == {"BOOL": False}
+    assert attribute({"b", "a"}) == {"SS": ["a", "b"]}
+
+
+def test_what_is_none_or_an_empty_set_is_not_stored() -> None:
+    assert item({"a": None, "b": frozenset(), "c": "", "d": 0, "e": False}) == {
+        "c": {"S": ""},
+        "d": {"N": "0"},
+        "e": {"BOOL": False},
+    }
+
+
+VALUES = st.text() | st.integers() | st.booleans() | st.frozensets(st.text(min_size=1), min_size=1)
+
+
+@given(st.dictionaries(st.text(min_size=1), VALUES))
+def test_what_is_stored_is_read_as_it_was(values: dict[str, Any]) -> None:
+    read = plain(item(values))
+    assert read == values
+    assert {name: type(value) for name, value in read.items()} == {name: type(value) for name, value in values.items()}
+
+
+def test_nothing_is_written_where_there_is_nothing_to_write() -> None:
+    table = Table()
+    write_all(table, "Events", [])
+    assert not table.batches
+
+
+def test_writes_go_in_batches_as_large_as_dynamodb_takes() -> None:
+    table = Table()
+    write_all(table, "Events", requests(60))
+    assert table.batches == [25, 25, 10]
+    assert table.written == requests(60)
+
+
+def test_what_dynamodb_leaves_unprocessed_is_written_again_after_a_while(sleeps: Sleeps) -> None:
+    table = Table(capacity=10)
+    write_all(table, "Events", requests(25))
+    assert table.batches == [25, 15, 5]
+    assert table.written == requests(25)
+    assert len(sleeps) == 2
+    assert all(0 <= seconds <= 1 for seconds in sleeps.seconds)
+
+
+def test_what_stays_unprocessed_is_reported(sleeps: Sleeps) -> None:
+    table = Table(capacity=0)
+    with pytest.raises(Unavailable, match="writing to Events: 3 items stayed unprocessed"):
+        write_all(table, "Events", requests(3))
+    assert len(table.batches) == 8
+    assert sum(sleeps.seconds) < 5
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("AccessDeniedException", ConfigurationError), ("InternalServerError", Unavailable)]
+)
+def test_aws_errors_say_what_was_being_done(code: str, error: type[Exception]) -> None:
+    class Broken:
+        def batch_write_item(self, **_: Any) -> None:
+            raise aws_error(code)
+
+    with pytest.raises(error, match=f"writing to Events: {code}"):
+        write_all(Broken(), "Events", requests(1))
