@@ -386,10 +386,10 @@ class _FanOut(Generic[D]):
         now = time.monotonic()
         seconds = min(_TICK, self._until - now)
         if self._ready or self._drawn:
-            if self._wire.in_flight >= self._window.size:
-                self._window.held_back()
-            else:
+            if self._bucket.tokens < 1:
                 seconds = min(seconds, max(_PACE, self._bucket.seconds_to_next()))
+            elif self._wire.in_flight >= self._window.size:
+                self._window.held_back()
         if self._waiting:
             seconds = min(seconds, max(_PACE, self._waiting[0][0] - now))
         if seconds > 0:

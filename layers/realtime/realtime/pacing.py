@@ -27,7 +27,9 @@ class TokenBucket:
 
 
 class Window:
-    """A bound on requests in flight, moved as TCP moves its own: one more a round, half after a congested one.
+    """A bound on requests in flight, moved as TCP moves its own.
+
+    It doubles each round until the first that is congested; from then on, one more a round, half after a congested one.
 
     A round is as many answers as may be in flight, so about one round trip. A 429 may also mean that one slow client's
     buffer is full, which is no reason to slow down for all: a round counts as congested when more than a tenth of its
@@ -42,6 +44,7 @@ class Window:
         self._limit = limit
         self._answers = self._throttled = 0
         self._held_back = False
+        self._congested_once = False
 
     def held_back(self) -> None:
         """Note that a request had to wait because the bound was reached."""
@@ -55,7 +58,8 @@ class Window:
             return
         if self._throttled > self._answers * self.CONGESTED:
             self.size = max(1, self.size // 2)
+            self._congested_once = True
         elif self._held_back:
-            self.size = min(self._limit, self.size + 1)
+            self.size = min(self._limit, self.size + 1 if self._congested_once else self.size * 2)
         self._answers = self._throttled = 0
         self._held_back = False
