@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+from realtime.bus import Announcement, Bus
+from realtime.outbox import Entry, Outbox
+from realtime.queues import Queue
 
 
 class Sleeps:
@@ -34,3 +39,58 @@ def aws_error(code: str, operation: str = "Operation", **more: Any) -> ClientErr
     """Return an error as botocore raises it."""
     response: Any = {"Error": {"Code": code, "Message": f"{code} happened"}, **more}
     return ClientError(response, operation)
+
+
+class FakeOutbox(Outbox):
+    """The Events table, as the entries that were put in it."""
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.entries: list[Entry] = []
+        self.journal = journal if journal is not None else []
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __contains__(self, audience: str) -> bool:
+        return any(entry.audience == audience for entry in self.entries)
+
+    def put(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.journal.append("outbox")
+
+    def put_all(self, entries: Iterable[Entry]) -> None:
+        self.entries += entries
+        self.journal.append("outbox")
+
+
+class FakeQueue(Queue):
+    """A queue, as what was sent to it."""
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.sent: list[tuple[dict[str, Any], int, dict[str, str]]] = []
+        self.journal = journal if journal is not None else []
+
+    def __len__(self) -> int:
+        return len(self.sent)
+
+    def send(self, body: dict[str, Any], *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
+        self.sent.append((body, delay_seconds, attributes or {}))
+        self.journal.append("queue")
+
+
+class FakeBus(Bus):
+    """The bus, as what was told."""
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.told: list[Announcement] = []
+        self.journal = journal if journal is not None else []
+
+    def __len__(self) -> int:
+        return len(self.told)
+
+    def put_all(self, announcements: Sequence[Announcement]) -> None:
+        self.told += announcements
+        self.journal.append("bus")

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from realtime.presence import Consequences, Rules, consequences, state
+from realtime.users import User
+
+AT = 1_705_314_600_000
+RULES = Rules(shards=2, feed_role="listener", history_seconds=3600)
+OFFLINE = User(
+    user_id="123",
+    username="jane_smith",
+    role="listener",
+    connection_ids=frozenset(),
+    is_online=False,
+    is_busy=False,
+    last_seen=AT,
+    left_at=AT,
+    version=7,
+    changed_at=AT,
+    hidden_from=frozenset({"666"}),
+)
+ONLINE = replace(OFFLINE, is_online=True, connection_ids=frozenset({"one"}), version=8, changed_at=AT + 1)
+
+
+def heard(follows: Consequences) -> dict[str, list[str]]:
+    """Return the types that each audience hears."""
+    found: dict[str, list[str]] = {}
+    for entry in follows.entries:
+        found.setdefault(entry.audience, []).append(entry.kind)
+    return found
+
+
+def data(follows: Consequences, kind: str) -> dict[str, Any]:
+    """Return the data of all messages of one type: it is the same for all audiences."""
+    (message,) = {entry.message for entry in follows.entries if entry.kind == kind}
+    frame: dict[str, Any] = json.loads(message)
+    assert frame["type"] == kind
+    data: dict[str, Any] = frame["data"]
+    return data
+
+
+def everyone(endpoint: str, kind: str) -> dict[str, list[str]]:
+    return {f"{endpoint}/*/0": [kind], f"{endpoint}/*/1": [kind], f"{endpoint}/123": [kind]}
+
+
+@pytest.mark.parametrize("old", [None, OFFLINE], ids=["the first time", "again"])
+def test_who_comes_online_is_announced_to_everyone_and_to_the_backends(old: User | None) -> None:
+    follows = consequences(old, ONLINE, RULES)
+    assert heard(follows) == everyone("feed", "listener_online") | everyone("presence", "presence_update")
+    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+    assert not follows.may_have_left
+
+
+def test_who_goes_offline_is_announced_likewise() -> None:
+    follows = consequences(replace(ONLINE, connection_ids=frozenset()), OFFLINE, RULES)
+    assert heard(follows) == everyone("feed", "listener_offline") | everyone("presence", "presence_update")
+    assert [told.detail_type for told in follows.announcements] == ["user_offline"]
+    assert not follows.may_have_left
+
+
+@pytest.mark.parametrize(("is_busy", "on_feed"), [(True, "listener_busy"), (False, "listener_available")])
+def test_busy_and_available_are_told_to_clients_only(is_busy: bool, on_feed: str) -> None:
+    follows = consequences(replace(ONLINE, is_busy=not is_busy), replace(ONLINE, is_busy=is_busy), RULES)
+    assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "status_change")
+    assert follows.announcements == []
+
+
+def test_messages_have_exactly_the_documented_keys() -> None:
+    follows = consequences(None, ONLINE, RULES)
+    last_seen = "2024-01-15T10:30:00.000Z"
+    assert data(follows, "presence_update") == {
+        "user_id": 123,
+        "is_online": True,
+        "is_busy": False,
+        "last_seen": last_seen,
+    }
+    assert data(follows, "listener_online") == {
+        "user_id": 123,
+        "username": "jane_smith",
+        "is_online": True,
+        "is_busy": False,
+        "last_seen": last_seen,
+    }
+
+
+@pytest.mark.parametrize("role", ["client", None])
+def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
+    follows = consequences(None, replace(ONLINE, role=role), RULES)
+    assert heard(follows) == everyone("presence", "presence_update")
+    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+
+
+def test_the_backends_hear_who_it_is_and_which_of_their_changes() -> None:
+    (told,) = consequences(None, ONLINE, RULES).announcements
+    identity = told.detail.pop("id")
+    assert told.detail == {
+        "user_id": 123,
+        "username": "jane_smith",
+        "version": 8,
+        "last_seen": "2024-01-15T10:30:00.000Z",
+        "connections": 1,
+    }
+    assert told.at == ONLINE.changed_at
+    assert identity == consequences(None, ONLINE, RULES).announcements[0].detail["id"]
+
+
+def test_the_same_change_has_the_same_consequences_ids_included() -> None:
+    assert consequences(OFFLINE, ONLINE, RULES) == consequences(OFFLINE, ONLINE, RULES)
+
+
+def test_ids_are_the_same_for_all_audiences_of_a_message_and_differ_between_messages_and_changes() -> None:
+    ids: dict[str, set[str]] = {}
+    for version in (8, 9):
+        for entry in consequences(OFFLINE, replace(ONLINE, version=version), RULES).entries:
+            ids.setdefault(f"{entry.kind} {version}", set()).add(entry.event_id)
+    assert {len(each) for each in ids.values()} == {1}
+    assert len(set.union(*ids.values())) == 4
+    for entry in consequences(OFFLINE, ONLINE, RULES).entries:
+        assert json.loads(entry.message)["id"] == entry.event_id
+
+
+def test_messages_tell_the_users_version_and_the_time_of_the_change() -> None:
+    for entry in consequences(OFFLINE, ONLINE, RULES).entries:
+        frame = json.loads(entry.message)
+        assert frame["version"] == ONLINE.version
+        assert frame["timestamp"] == "2024-01-15T10:30:00.001Z"
+        assert entry.expires_at == AT // 1000 + RULES.history_seconds
+
+
+def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
+    assert {entry.hidden_from for entry in consequences(OFFLINE, ONLINE, RULES).entries} == {frozenset({"666"})}
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        replace(ONLINE, connection_ids=frozenset({"one", "two"}), version=9),
+        replace(ONLINE, last_seen=AT + 5),
+        replace(ONLINE, username="jane", version=9),
+        replace(ONLINE, hidden_from=frozenset(), version=9),
+    ],
+    ids=["another device", "seen", "another name", "unblocked"],
+)
+def test_what_others_do_not_see_is_not_told(new: User) -> None:
+    assert consequences(ONLINE, new, RULES) == Consequences()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "may_have_left"),
+    [
+        (frozenset({"one"}), frozenset(), True),
+        (frozenset({"one", "two"}), frozenset(), True),
+        (frozenset({"one", "two"}), frozenset({"two"}), False),
+        (frozenset(), frozenset({"one"}), False),
+        (frozenset(), frozenset(), False),
+    ],
+)
+def test_only_the_end_of_the_last_connection_is_looked_at_again(
+    old: frozenset[str], new: frozenset[str], may_have_left: bool
+) -> None:
+    follows = consequences(replace(ONLINE, connection_ids=old), replace(ONLINE, connection_ids=new), RULES)
+    assert follows == Consequences(may_have_left=may_have_left)
+
+
+def test_who_is_offline_already_is_not_looked_at_again() -> None:
+    gone = replace(OFFLINE, version=9)
+    assert not consequences(replace(OFFLINE, connection_ids=frozenset({"one"})), gone, RULES).may_have_left
+
+
+def test_both_at_once_are_both_told() -> None:
+    follows = consequences(None, replace(ONLINE, is_busy=True), RULES)
+    assert heard(follows)["feed/*/0"] == ["listener_online", "listener_busy"]
+    assert heard(follows)["presence/*/0"] == ["presence_update", "status_change"]
+
+
+def test_who_was_never_seen_was_last_seen_at_no_time() -> None:
+    assert state(replace(OFFLINE, last_seen=0))["last_seen"] is None
+
+
+def test_ids_that_are_no_numbers_are_told_as_words() -> None:
+    assert state(replace(OFFLINE, user_id="a1b2"))["user_id"] == "a1b2"

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import json
+
+from realtime.errors import RateLimited
+from realtime.refusals import close, refuse
+from tests.unit.fakes import FakeOutbox
+
+CONNECTION = "RfGx1dQAIAMCIhA="
+NOW = 1_705_314_600_500
+
+
+def test_a_refused_connection_alone_hears_why_and_is_closed() -> None:
+    outbox = FakeOutbox()
+    refuse(outbox, CONNECTION, "feed", RateLimited(retry_after=3), NOW)
+    (entry,) = outbox
+    assert (entry.audience, entry.endpoint, entry.kind, entry.close) == (
+        f"connection/{CONNECTION}",
+        "feed",
+        "error",
+        True,
+    )
+    assert json.loads(entry.message) == {
+        "type": "error",
+        "data": {"code": "RATE_LIMITED", "message": "Too many requests", "retry_after": 3},
+        "timestamp": "2024-01-15T10:30:00.500Z",
+    }
+
+
+def test_a_last_frame_is_not_kept_for_longer_than_it_takes_to_send_it() -> None:
+    outbox = FakeOutbox()
+    close(outbox, CONNECTION, "calls", "reconnect", "the frame", NOW)
+    (entry,) = outbox
+    assert (entry.message, entry.kind) == ("the frame", "reconnect")
+    assert NOW // 1000 < entry.expires_at <= NOW // 1000 + 300
