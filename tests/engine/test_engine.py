@@ -402,6 +402,19 @@ class TestClosing:
         assert reported == {"slow": Outcome.THROTTLED, "gone": Outcome.GONE}
 
 
+class TestAsking:
+    def test_a_connection_may_only_be_asked_for(self, fake: FakeApi, engine: ManagementApi) -> None:
+        fake.script("gone", [429, 410])
+        reported = outcomes(engine, [delivery("there", [], ask=True), delivery("gone", [], ask=True)])
+        assert reported == {"there": Outcome.DELIVERED, "gone": Outcome.GONE}
+        assert [request.method for request in fake.requests] == ["GET"] * 3
+
+    def test_a_right_to_post_is_no_right_to_ask(self, fake: FakeApi, engine: ManagementApi) -> None:
+        fake.default = 403
+        assert outcomes(engine, [delivery("c", [], ask=True)]) == {"c": Outcome.FORBIDDEN}
+        assert engine.refusal.startswith("GET ")
+
+
 class TestTime:
     @pytest.mark.parametrize("step", [Trouble.HANG, 429, 500])
     def test_it_returns_when_the_time_is_up(self, fake: FakeApi, make_engine: MakeEngine, step: Step) -> None:

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from realtime.wire import Wire
 
 MAX_FRAME_BYTES = 128 * 1024
-HANDSHAKE_SECONDS = (
-    30.0  # an integration may take 29 s, and until $connect has answered, a post to the connection is a 410
-)
+HANDSHAKE_SECONDS = 30.0  # $connect may take 29 s, and until it has answered, a post to its connection is a 410
 
 _SHORTEST_BACK_OFF = 0.05  # s; doubles with each failure on end
 _LONGEST_BACK_OFF = 1.0
@@ -50,13 +48,11 @@ _plain_id = re.compile(r"[A-Za-z0-9_-]*=?").fullmatch
 class Outcome(enum.Enum):
     """What became of a delivery."""
 
-    DELIVERED = "delivered"  # every frame, but for those expired; and closed, if it was to be
+    DELIVERED = "delivered"  # every frame, but for those expired; closed, if it was to be; there, if that was asked
     EXPIRED = "expired"  # all frames were past their time
     TOO_LARGE = "too_large"  # a frame was larger than API Gateway takes; the others were delivered
     GONE = "gone"  # the connection does not exist any more
-    NOT_YET_OPEN = (
-        "not_yet_open"  # 410 all along, from a connection whose handshake may not be done: not to be forgotten
-    )
+    NOT_YET_OPEN = "not_yet_open"  # 410 all along, but its handshake may not be done: not to be forgotten
     THROTTLED = "throttled"  # 429 for as long as its patience or the time lasted
     FAILED = "failed"  # no answer or an error for as long; `reason` says which
     CLOSED = "closed"  # could not be served, so was closed, so that the client comes back
@@ -318,7 +314,7 @@ class _FanOut(Generic[D]):
             self._refusals.pop((delivery.endpoint, _method(delivery)), None)
         frames = len(delivery.frames)
         if delivery.sent == frames:
-            return _ended(delivery)  # that was the DELETE
+            return _ended(delivery)  # that was no frame, but what comes after the frames
         delivery.sent += 1
         if delivery.sent == frames and not delivery.close:
             return _ended(delivery)
