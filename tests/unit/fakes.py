@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from realtime.bus import Announcement, Bus
+from realtime.connections import Connections, Subscriber
+from realtime.management import D, Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Outbox
 from realtime.queues import Queue
+from realtime.registry import Registry
 
 
 class Sleeps:
@@ -94,3 +97,72 @@ class FakeBus(Bus):
     def put_all(self, announcements: Sequence[Announcement]) -> None:
         self.told += announcements
         self.journal.append("bus")
+
+
+class FakeConnections(Connections):
+    """The Connections table, as pages of who hears what."""
+
+    def __init__(self, pages: Mapping[str, Sequence[Sequence[Subscriber]]]) -> None:
+        self._pages = pages
+        self.read: list[str] = []
+
+    def __contains__(self, audience: str) -> bool:
+        return audience in self._pages
+
+    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
+        self.read.append(audience)
+        for page in self._pages.get(audience, [[]]):
+            yield list(page)
+
+
+class FakeRegistry(Registry):
+    """The register, as who was forgotten."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.forgotten: list[str] = []
+        self._error = error
+
+    def __len__(self) -> int:
+        return len(self.forgotten)
+
+    def __contains__(self, connection_id: str) -> bool:
+        return connection_id in self.forgotten
+
+    def forget(self, connection_id: str, now: int) -> str | None:
+        if self._error:
+            raise self._error
+        self.forgotten.append(connection_id)
+        return "123"
+
+
+class FakeManagement(ManagementApi):
+    """The management API, as what was posted; time runs out after `room` deliveries."""
+
+    def __init__(self, outcomes: Mapping[str, Outcome] | None = None, *, room: int | None = None) -> None:
+        self._outcomes = outcomes or {}
+        self._room = room
+        self.deliveries: list[Delivery] = []
+        self.close_unserved: bool | None = None
+        self.refusal = "POST https://example.com/feed/@connections/*: 403 Forbidden"
+
+    def __len__(self) -> int:
+        return len(self.deliveries)
+
+    def __contains__(self, connection_id: str) -> bool:
+        return any(delivery.connection_id == connection_id for delivery in self.deliveries)
+
+    def to(self, connection_id: str) -> Delivery:
+        """Return the one delivery to a connection."""
+        (found,) = (delivery for delivery in self.deliveries if delivery.connection_id == connection_id)
+        return found
+
+    def deliver(
+        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
+    ) -> Iterator[tuple[D, Outcome]]:
+        self.close_unserved = close_unserved
+        for delivery in deliveries:
+            if self._room is not None and len(self) >= self._room:
+                yield delivery, Outcome.NOT_TRIED
+                return  # the rest is not drawn
+            self.deliveries.append(delivery)
+            yield delivery, self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)

@@ -113,6 +113,7 @@ class Fanout:
         for audience, subscribers in zip(audiences, pages, strict=True):
             for subscriber in chain.from_iterable(subscribers):
                 due = narrow.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
+                due.subscriber = subscriber  # of a newcomer, nothing was known
                 due.records |= batch.audiences[audience]
         for audience in batch.wide():
             for subscriber in chain.from_iterable(self._connections.hearing(audience, now)):
@@ -137,6 +138,7 @@ class _Batch:
         self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
         self._kinds: dict[str, int] = {}
         self._hidden: dict[int, frozenset[str]] = {}
+        self._direct = 0
         self._closing = 0
         self._stale = 0
         self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
@@ -149,6 +151,8 @@ class _Batch:
             record = 1 << at
             self.audiences[entry.audience] = self.audiences.get(entry.audience, 0) | record
             self._kinds[entry.kind] = self._kinds.get(entry.kind, 0) | record
+            if connection_of(entry.audience) is not None:
+                self._direct |= record
             if entry.hidden_from:
                 self._hidden[record] = entry.hidden_from
             if entry.close:
@@ -183,7 +187,7 @@ class _Batch:
     def delivery(self, endpoint: str, subscriber: Subscriber, records: int) -> Iterator[_Addressed]:
         """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
         if subscriber.types:
-            wanted = 0
+            wanted = self._direct  # what is for this very connection is no matter of taste
             for kind in subscriber.types:
                 wanted |= self._kinds.get(kind, 0)
             records &= wanted
@@ -217,12 +221,15 @@ def _first(records: int) -> int:
 
 
 def pack(frames: Sequence[Frame]) -> list[Frame]:
-    """Join messages into JSON arrays, each of at most one metered step; what stands alone stays as it is."""
+    """Join messages into JSON arrays, each of at most one metered step; what stands alone stays as it is.
+
+    Only what is worth hearing for as long is joined: an array is sent whole or not at all.
+    """
     packed: list[Frame] = []
     group: list[Frame] = []
     size = 0
     for frame in frames:
-        if group and size + 1 + len(frame.body) > METERED_BYTES:
+        if group and (size + 1 + len(frame.body) > METERED_BYTES or frame.not_after != group[0].not_after):
             packed.append(_joined(group))
             group, size = [], 0
         size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets
@@ -235,5 +242,4 @@ def pack(frames: Sequence[Frame]) -> list[Frame]:
 def _joined(group: Sequence[Frame]) -> Frame:
     if len(group) == 1:
         return group[0]
-    ends = [frame.not_after for frame in group if frame.not_after is not None]
-    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", min(ends, default=None))
+    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", group[0].not_after)

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.connections import Subscriber
+from realtime.errors import ConfigurationError, Unavailable
+from realtime.fanout import METERED_BYTES, Fanout, Record, Report, pack, read
+from realtime.management import Delivery, Frame, Outcome
+from realtime.outbox import Entry
+from tests.samples import names, sample
+from tests.unit.fakes import FakeConnections, FakeManagement, FakeRegistry
+
+NOW = 1_705_314_600.25
+
+
+def record(audience: str, message: str, *, kind: str = "call_started", **more: Any) -> Record:
+    """Return a record whose sequence number is its message."""
+    entry = Entry(audience, f"id of {message}", kind, message, expires_at=int(NOW) + 60, **more)
+    return Record(f"sequence of {message}", entry)
+
+
+def subscriber(connection_id: str, user_id: str = "123", *, batch: bool = False, types: str = "") -> Subscriber:
+    connected_at = int(NOW * 1000) - 60_000
+    return Subscriber(connection_id, user_id, connected_at, frozenset(types.split()), batch=batch)
+
+
+class World:
+    """A fan-out to connections by the audiences they hear, each audience given as pages or as one page."""
+
+    def __init__(self, outcomes: dict[str, Outcome] | None = None, room: int | None = None, **more: Any) -> None:
+        self.management = FakeManagement(outcomes, room=room)
+        self.registry = FakeRegistry(more.get("forget_error"))
+        self.pages: dict[str, list[list[Subscriber]]] = {}
+        self.connections = FakeConnections(self.pages)
+
+    def hears(self, audience: str, *pages: list[Subscriber]) -> World:
+        self.pages[audience] = list(pages)
+        return self
+
+    def broadcast(self, *records: Record) -> Report:
+        fanout = Fanout(self.connections, self.registry, self.management)
+        return fanout.broadcast(records, now=NOW, until=1e9)
+
+    def heard(self) -> dict[str, list[str]]:
+        """Return the frames that each connection was sent, in order."""
+        return {each.connection_id: bodies(each) for each in self.management.deliveries}
+
+
+def bodies(delivery: Delivery) -> list[str]:
+    return [frame.body.decode() for frame in delivery.frames]
+
+
+def test_every_sample_record_can_be_read() -> None:
+    records = [read(each) for name in names("broadcast") for each in sample(name)["Records"]]
+    assert {each.entry.audience for each in records} >= {"calls/123", "calls/789", "feed/*/0"}
+    assert all(each.sequence_number.isdigit() for each in records)
+    assert [each.entry.hidden_from for each in records if each.entry.audience == "feed/*/0"] == [frozenset({"666"})]
+    assert [each.entry.endpoint for each in records if each.entry.close] == ["feed"]
+
+
+def test_an_event_goes_to_all_connections_of_its_audience_and_to_no_other() -> None:
+    world = World().hears("calls/123", [subscriber("one"), subscriber("two")]).hears("calls/789", [subscriber("three")])
+    assert world.broadcast(record("calls/123", "A")) == Report(Counter({Outcome.DELIVERED: 2}), undone=None)
+    assert world.heard() == {"one": ["A"], "two": ["A"]}
+
+
+def test_the_events_of_a_connection_are_one_delivery_in_their_order() -> None:
+    world = World().hears("calls/123", [subscriber("one")]).hears("calls/789", [subscriber("two")])
+    world.broadcast(record("calls/123", "A"), record("calls/789", "B"), record("calls/123", "C"))
+    assert world.heard() == {"one": ["A", "C"], "two": ["B"]}
+
+
+def test_all_pages_of_an_audience_are_read() -> None:
+    pages = [[subscriber(f"{page}-{n}") for n in range(3)] for page in range(3)]
+    world = World().hears("feed/*/0", *pages).hears("calls/1", *pages)
+    world.broadcast(record("feed/*/0", "A"))
+    assert len(world.management) == 9
+    world.broadcast(record("calls/1", "B"))
+    assert len(world.management) == 18
+
+
+def test_a_connection_that_hears_a_wide_and_a_narrow_audience_gets_one_delivery_in_order() -> None:
+    both = subscriber("both")
+    world = World().hears("notifications/*/0", [both, subscriber("wide")])
+    world.hears("notifications/123", [both]).hears("notifications/789", [subscriber("narrow")])
+    world.broadcast(
+        record("notifications/*/0", "A"),
+        record("notifications/123", "B"),
+        record("notifications/*/0", "C"),
+        record("notifications/789", "D"),
+    )
+    assert world.heard() == {"both": ["A", "B", "C"], "wide": ["A", "C"], "narrow": ["D"]}
+
+
+def test_an_audience_is_read_once_for_all_its_events() -> None:
+    world = World()
+    world.broadcast(*(record(audience, message) for message in "ABC" for audience in ("feed/*/0", "calls/1")))
+    assert sorted(world.connections.read) == ["calls/1", "feed/*/0"]
+
+
+def test_the_stage_is_the_endpoint() -> None:
+    world = World().hears("calls/123", [subscriber("one")]).hears("feed/*/3", [subscriber("two")])
+    world.broadcast(
+        record("calls/123", "A"), record("feed/*/3", "B"), record("connection/three", "C", endpoint="presence")
+    )
+    assert {each.connection_id: each.endpoint for each in world.management.deliveries} == {
+        "one": "calls",
+        "two": "feed",
+        "three": "presence",
+    }
+
+
+def test_times_are_told_in_the_units_of_the_management_api() -> None:
+    world = World().hears("calls/123", [subscriber("old")])
+    world.broadcast(record("calls/123", "A"), record("connection/new", "B", endpoint="feed"))
+    assert world.management.to("old").connected_at == pytest.approx(NOW - 60)
+    assert world.management.to("new").connected_at == pytest.approx(NOW)  # so that its 410 is not yet believed
+
+
+def test_who_wants_some_types_hears_those_alone() -> None:
+    world = World().hears(
+        "notifications/*/0",
+        [subscriber("picky", types="favorite_added user_blocked"), subscriber("deaf", types="user_unblocked")],
+    )
+    world.broadcast(
+        record("notifications/*/0", "A", kind="favorite_added"),
+        record("notifications/*/0", "B", kind="system_notification"),
+        record("notifications/*/0", "C", kind="user_blocked"),
+    )
+    assert world.heard() == {"picky": ["A", "C"]}
+
+
+def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
+    world = World().hears("feed/*/0", [subscriber("blocked", "666"), subscriber("other", "5")])
+    world.broadcast(record("feed/*/0", "A", hidden_from=frozenset({"666", "667"})), record("feed/*/0", "B"))
+    assert world.heard() == {"blocked": ["B"], "other": ["A", "B"]}
+
+
+def test_a_record_that_the_stream_shows_twice_is_sent_once() -> None:
+    world = World().hears("calls/123", [subscriber("one")])
+    world.broadcast(record("calls/123", "A"), record("calls/123", "B"), record("calls/123", "A"))
+    assert world.heard() == {"one": ["A", "B"]}
+
+
+def test_a_direct_message_goes_to_its_connection_whether_registered_or_not_and_closes_it() -> None:
+    world = World()
+    world.broadcast(record("connection/one", "A", kind="error", endpoint="feed", close=True))
+    assert world.heard() == {"one": ["A"]}
+    assert world.management.to("one").close
+
+
+def test_only_who_is_to_be_closed_is_closed() -> None:
+    world = World().hears("feed/*/0", [subscriber("one"), subscriber("two")])
+    world.broadcast(record("feed/*/0", "A"), record("connection/one", "B", endpoint="feed", close=True))
+    assert world.heard() == {"one": ["A", "B"], "two": ["A"]}
+    assert [each.connection_id for each in world.management.deliveries if each.close] == ["one"]
+
+
+@pytest.mark.parametrize("audience", ["notifications/*/0", "notifications/123"])
+def test_no_filter_keeps_a_direct_message_from_its_connection(audience: str) -> None:
+    """A revoked session must end, whatever types it wants and whatever else happens at the same time."""
+    world = World().hears(audience, [subscriber("one", "123", types="favorite_added")])
+    world.broadcast(
+        record(audience, "A", kind="favorite_added"),
+        record(audience, "B", kind="user_blocked"),
+        record("connection/one", "C", kind="error", endpoint="notifications", close=True),
+    )
+    assert world.heard() == {"one": ["A", "C"]}
+    assert world.management.to("one").close
+
+
+def test_a_direct_message_lifts_no_filter_of_its_connection() -> None:
+    world = World().hears("feed/7", [subscriber("one", "666")])
+    world.broadcast(
+        record("feed/7", "A", hidden_from=frozenset({"666"})), record("connection/one", "B", endpoint="feed")
+    )
+    assert world.heard() == {"one": ["B"]}
+
+
+def test_how_long_a_message_is_worth_hearing_goes_with_it() -> None:
+    world = World().hears("calls/123", [subscriber("one")])
+    world.broadcast(record("calls/123", "A", not_after=1_705_314_610), record("calls/123", "B"))
+    assert [frame.not_after for frame in world.management.to("one").frames] == [1_705_314_610, None]
+
+
+def test_who_takes_batches_gets_arrays() -> None:
+    world = World().hears("feed/*/0", [subscriber("batched", batch=True), subscriber("plain")])
+    world.broadcast(record("feed/*/0", '{"n":1}'), record("feed/*/0", '{"n":2}'))
+    assert world.heard() == {"batched": ['[{"n":1},{"n":2}]'], "plain": ['{"n":1}', '{"n":2}']}
+
+
+def test_who_takes_batches_gets_a_single_message_as_it_is() -> None:
+    world = World().hears("feed/*/0", [subscriber("batched", batch=True)])
+    world.broadcast(record("feed/*/0", '{"n":1}'))
+    assert world.heard() == {"batched": ['{"n":1}']}
+
+
+def test_of_states_of_one_user_that_come_together_the_last_is_enough_in_a_batch() -> None:
+    world = World().hears("feed/*/0", [subscriber("batched", batch=True), subscriber("plain")])
+    states = [
+        record("feed/*/0", message, kind=kind, subject=subject)
+        for message, kind, subject in (
+            ("1", "listener_busy", "7"),
+            ("2", "listener_busy", "8"),
+            ("3", "listener_busy", "7"),
+            ("4", "listener_online", "7"),
+        )
+    ]
+    world.broadcast(*states)
+    assert world.heard() == {"batched": ["[2,3,4]"], "plain": ["1", "2", "3", "4"]}
+
+
+def test_frames_are_made_once_for_all_who_hear_the_same() -> None:
+    world = World().hears("feed/*/0", [subscriber("one"), subscriber("two"), subscriber("three", batch=True)])
+    world.broadcast(record("feed/*/0", "A"), record("feed/*/0", "B"))
+    one, two = world.management.to("one"), world.management.to("two")
+    assert one.frames is two.frames
+
+
+def test_a_connection_that_is_gone_is_forgotten_and_holds_up_nobody() -> None:
+    world = World({"gone": Outcome.GONE}).hears("calls/123", [subscriber("gone"), subscriber("here")])
+    report = world.broadcast(record("calls/123", "A"))
+    assert world.registry.forgotten == ["gone"]
+    assert world.heard()["here"] == ["A"]
+    assert report.undone is None
+
+
+@pytest.mark.parametrize("outcome", [each for each in Outcome if each not in {Outcome.GONE, Outcome.FORBIDDEN}])
+def test_only_a_connection_that_is_gone_is_forgotten(outcome: Outcome) -> None:
+    world = World({"one": outcome}).hears("calls/123", [subscriber("one")])
+    world.broadcast(record("calls/123", "A"))
+    assert len(world.registry) == 0
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Outcome.THROTTLED, Outcome.FAILED, Outcome.CLOSED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.NOT_YET_OPEN],
+)
+def test_what_one_connection_could_not_be_sent_is_not_sent_again_to_all(outcome: Outcome) -> None:
+    world = World({"one": outcome}).hears("calls/123", [subscriber("one"), subscriber("two")])
+    report = world.broadcast(record("calls/123", "A"))
+    assert report == Report(Counter({outcome: 1, Outcome.DELIVERED: 1}), undone=None)
+
+
+def test_a_client_that_cannot_be_served_is_closed_so_that_it_comes_back() -> None:
+    world = World()
+    world.broadcast(record("calls/123", "A"))
+    assert world.management.close_unserved is True
+
+
+def test_a_right_that_is_missing_is_the_operators_to_mend() -> None:
+    world = World({"one": Outcome.FORBIDDEN}).hears("calls/123", [subscriber("one")])
+    with pytest.raises(ConfigurationError, match=r"execute-api:ManageConnections.*403 Forbidden"):
+        world.broadcast(record("calls/123", "A"))
+
+
+def test_when_time_runs_out_the_stream_goes_on_from_the_first_record_that_may_not_be_done() -> None:
+    world = World(room=1)
+    world.hears("feed/*/1", [subscriber("1")]).hears("feed/*/2", [subscriber("2")]).hears("feed/*/3", [subscriber("3")])
+    report = world.broadcast(record("feed/*/1", "A"), record("feed/*/2", "B"), record("feed/*/3", "C"))
+    assert report.undone == "sequence of B"
+    assert report.outcomes == {Outcome.DELIVERED: 1, Outcome.NOT_TRIED: 1}
+
+
+def test_a_record_whose_audience_was_not_even_read_is_not_done() -> None:
+    world = World(room=1)
+    world.hears("feed/*/1", [subscriber("wide")]).hears("feed/*/2", [subscriber("next")])
+    world.hears("calls/1", [subscriber("narrow")])  # narrow ones are posted after the wide
+    report = world.broadcast(record("calls/1", "A"), record("feed/*/1", "B"), record("feed/*/2", "C"))
+    assert list(world.heard()) == ["wide"]
+    assert report.undone == "sequence of A"
+
+
+def test_an_audience_that_was_posted_to_in_part_is_not_done() -> None:
+    world = World(room=2).hears("feed/*/1", [subscriber("a"), subscriber("b")], [subscriber("c"), subscriber("d")])
+    report = world.broadcast(record("feed/*/1", "A"), record("feed/*/1", "B"))
+    assert report.undone == "sequence of A"
+
+
+def test_a_table_that_does_not_answer_has_the_batch_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_audience: str, _now: int) -> None:
+        raise Unavailable("reading an audience: ThrottlingException")
+
+    for audience in ("calls/1", "feed/*/0"):
+        world = World()
+        monkeypatch.setattr(world.connections, "hearing", fail)
+        with pytest.raises(Unavailable, match="reading an audience"):
+            world.broadcast(record(audience, "A"))
+
+
+def frames(*sizes: int, not_after: float | None = None) -> list[Frame]:
+    return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after) for size in sizes]
+
+
+def test_messages_are_packed_into_arrays_of_at_most_one_metered_step() -> None:
+    half = METERED_BYTES // 2
+    packed = pack(frames(half - 2, half - 1, 10))
+    assert [len(frame.body) for frame in packed] == [METERED_BYTES, 10]
+    packed = pack(frames(half - 1, half - 1))  # one byte too much
+    assert [len(frame.body) for frame in packed] == [half - 1, half - 1]
+
+
+def test_a_message_that_fills_a_step_alone_stays_as_it_is() -> None:
+    packed = pack(frames(10, METERED_BYTES, METERED_BYTES + 1, 10, 10))
+    assert [len(frame.body) for frame in packed] == [10, METERED_BYTES, METERED_BYTES + 1, 23]
+
+
+def test_a_message_that_will_not_be_worth_hearing_drags_no_other_along() -> None:
+    short, shorter = frames(10, 10, not_after=60.0), frames(10, not_after=30.0)
+    packed = pack([*frames(10), *short, *shorter, *frames(10, 10)])
+    assert [(len(frame.body), frame.not_after) for frame in packed] == [(10, None), (23, 60.0), (10, 30.0), (23, None)]
+
+
+@given(st.lists(st.tuples(st.integers(2, METERED_BYTES * 2), st.sampled_from([None, 30.0, 60.0])), max_size=12))
+def test_packing_keeps_every_message_in_order_with_its_time(messages: list[tuple[int, float | None]]) -> None:
+    given_frames = [
+        Frame(json.dumps(f"{n}".ljust(max(size - 2, 2), "x")).encode(), end) for n, (size, end) in enumerate(messages)
+    ]
+    unpacked: list[tuple[str, float | None]] = []
+    for frame in pack(given_frames):
+        content = json.loads(frame.body)
+        assert isinstance(content, str) or len(frame.body) <= METERED_BYTES
+        unpacked += [(each, frame.not_after) for each in (content if isinstance(content, list) else [content])]
+    assert unpacked == [(json.loads(frame.body), frame.not_after) for frame in given_frames]
+
+
+def test_a_subscriber_is_what_the_table_says_of_it() -> None:
+    """A newcomer whom a direct message is for gives way to what the table knows of the same connection."""
+    batched = replace(subscriber("one", batch=True), connected_at=5_000)
+    world = World().hears("feed/*/0", [batched])
+    world.broadcast(record("connection/one", "1", endpoint="feed"), record("feed/*/0", "2"))
+    assert world.heard() == {"one": ["[1,2]"]}
+    assert world.management.to("one").connected_at == 5
