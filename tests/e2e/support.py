@@ -1,0 +1,182 @@
+"""A running stack, and clients of it, for end-to-end tests: real sockets, real events, real policies."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import boto3
+
+from local import tokens
+from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
+from local.logs import LogReader, functions
+from local.state import Running, StateFolder
+
+WITHIN = 15.0
+"""Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""
+
+Message = dict[str, Any]
+Predicate = Callable[[Message], bool]
+
+
+class Client:
+    """One connection. All that it heard is in `heard`, what no `hears` has asked for yet in `unread`."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.heard: list[Message] = []
+        self.unread: list[Message] = []
+
+    async def send(self, kind: str, **data: Any) -> None:
+        """Send a frame of a type."""
+        await self.socket.send_json({"type": kind, "data": data})
+
+    async def hears(self, wanted: str | Predicate, within: float = WITHIN) -> Message:
+        """The first unread message of a type, or for which a predicate holds; what came before it stays unread."""
+        holds: Predicate = wanted if callable(wanted) else lambda message: message["type"] == wanted
+        deadline = time.monotonic() + within
+        looked_at = 0
+        while True:
+            for index in range(looked_at, len(self.unread)):
+                if holds(self.unread[index]):
+                    return self.unread.pop(index)
+            looked_at = len(self.unread)
+            await self._receive(deadline, wanted)
+
+    async def pings(self) -> Message:
+        """Ping, and wait for the answer: all that was posted before has come by then."""
+        await self.send("ping")
+        return await self.hears("pong")
+
+    async def closed(self, within: float = WITHIN) -> int | None:
+        """Wait until the service ends the connection; returns the close code."""
+        async with asyncio.timeout(within):
+            while True:
+                frame = await self.socket.receive()
+                if frame.type is not aiohttp.WSMsgType.TEXT:
+                    return self.socket.close_code
+                self._take(frame.data)
+
+    async def _receive(self, deadline: float, wanted: object) -> None:
+        try:
+            frame = await self.socket.receive(timeout=max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise AssertionError(f"never heard {wanted}; heard {json.dumps(self.heard, indent=2)}") from None
+        if frame.type is not aiohttp.WSMsgType.TEXT:
+            raise AssertionError(f"closed ({self.socket.close_code}) before {wanted}; heard {self.heard}")
+        self._take(frame.data)
+
+    def _take(self, text: str) -> None:
+        heard = json.loads(text)
+        messages = heard if isinstance(heard, list) else [heard]
+        self.heard += messages
+        self.unread += messages
+
+
+class Stack:
+    """The embedded stack that all end-to-end tests share. Tests keep apart by users of their own: `new_user()`."""
+
+    def __init__(self, folder: StateFolder, running: Running, parameters: dict[str, str]) -> None:
+        self.folder, self.running, self.parameters = folder, running, parameters
+        self.deployment = Deployment.embedded(running)
+        self.outputs = running.outputs
+        self.issued: list[str] = []
+        self._keys = self.deployment.token_keys()
+        self._users = itertools.count(1000)
+
+    def new_user(self) -> int:
+        """The id of a user whom no other test knows."""
+        return next(self._users)
+
+    def token(self, user: int | str, **claims: Any) -> str:
+        """A token for a user; claims as `realtime token` takes them."""
+        token = tokens.sign(self._keys, str(user), **claims)
+        self.issued.append(token)
+        return token
+
+    def publish(self, kind: str, detail: dict[str, Any], **delivery: Any) -> str:
+        """Put an event on the bus as a backend does, and return its id."""
+        whole = detail | ({"delivery": delivery} if delivery else {})
+        return self.deployment.publish(kind, json.dumps(whole), "tests")
+
+    @asynccontextmanager
+    async def connect(
+        self,
+        endpoint: str,
+        user: int | str | None = None,
+        *,
+        token: str | None = None,
+        query: dict[str, str] | None = None,
+        settled: bool = True,
+        **claims: Any,
+    ) -> AsyncIterator[Client]:
+        """A connection of a user, or with a given token; `settled` waits until the service has registered it."""
+        given = token if user is None else self.token(user, **claims)
+        parameters = (query or {}) | ({"token": given} if given is not None else {})
+        url = f"{self.running.websocket_url}/{endpoint}"
+        async with aiohttp.ClientSession() as http, http.ws_connect(url, params=parameters) as socket:
+            client = Client(socket)
+            if settled and user is not None:
+                await client.pings()
+            yield client
+
+    def is_connected(self, user: int | str) -> bool:
+        """Whether a user has a registered connection."""
+        found = self.aws("dynamodb").get_item(
+            TableName=self.outputs["UsersTableName"], Key={"user_id": {"S": str(user)}}, ConsistentRead=True
+        )
+        return bool(found.get("Item", {}).get("connection_ids"))
+
+    def aws(self, service: str) -> Any:
+        """A client of a service of the emulator."""
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.running.aws_endpoint_url,
+            region_name=self.running.region,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
+    def queue(self, name: str) -> Queue:
+        """A queue by its logical id, such as `RejectedEventsQueue`."""
+        return Queue(self.aws("sqs"), self.outputs[f"{name}Url"])
+
+    async def set_gateway(self, **settings: Any) -> None:
+        """Turn switches of the gateway, such as `withhold_disconnect`."""
+        url = f"http://127.0.0.1:{self.running.websocket_url.rsplit(':', 1)[1].split('/')[0]}/_gateway/settings"
+        async with aiohttp.ClientSession() as http, http.patch(url, json=settings) as answer:
+            assert answer.status == 200, await answer.text()
+
+    def logs(self) -> str:
+        """Everything that any part of the stack has logged so far."""
+        lines = LogReader(self.deployment.clients.logs(), functions(self.outputs)).read()
+        files = [path.read_text(encoding="utf-8", errors="replace") for path in self.folder.path.rglob("*.log")]
+        return "\n".join([*(line.text for line in lines), *files])
+
+
+class Queue:
+    """A queue whose messages a test looks for."""
+
+    def __init__(self, sqs: Any, url: str) -> None:
+        self._sqs, self._url = sqs, url
+
+    async def holds(self, wanted: Callable[[str], bool], within: float = WITHIN) -> str:
+        """Wait for a message whose body the predicate holds for, take it out, and return its body."""
+        deadline = time.monotonic() + within
+        seen: list[str] = []
+        while time.monotonic() < deadline:
+            received = await asyncio.to_thread(
+                self._sqs.receive_message, QueueUrl=self._url, WaitTimeSeconds=1, VisibilityTimeout=1
+            )
+            for message in received.get("Messages", []):
+                seen.append(message["Body"])
+                if wanted(message["Body"]):
+                    self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                    return str(message["Body"])
+        raise AssertionError(f"no such message in {self._url}; saw {seen}")
