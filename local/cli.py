@@ -17,18 +17,18 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
-from local import tokens
-from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
 from local.errors import LocalError
-from local.listening import messages
-from local.logs import LogReader, functions
-from local.stack import EmbeddedStack, Options
 from local.state import ROOT, Running, StateFolder
+
+if TYPE_CHECKING:
+    from local.aws import Deployment
+    from local.stack import EmbeddedStack
+
+# Imports stand inside the commands: botocore, aiohttp and jwt take half a second, which most commands need not spend.
 
 DEFAULT_STATE = ROOT / ".realtime"
 STOP_SECONDS = 30.0
@@ -41,7 +41,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (LocalError, BotoCoreError, ClientError) as error:
+        except LocalError as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -64,8 +64,15 @@ def _deployment_option(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_deployment(*, stack: str | None, folder: StateFolder, **arguments: Any) -> None:
-        deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())
-        command(deployment=deployment, **arguments)
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from local.aws import Deployment
+
+        try:
+            deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())
+            command(deployment=deployment, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise LocalError(str(error)) from error
 
     return _state_option(
         click.option(
@@ -121,6 +128,8 @@ def up(folder: StateFolder, *, port: int, aws_port: int, parameters: dict[str, s
     if detach:
         _up_detached(folder, sys.argv[1:])
         return
+    from local.stack import EmbeddedStack, Options
+
     began = time.monotonic()
     with folder.held():
         stack = EmbeddedStack(folder, Options(port, aws_port, parameters), click.echo)
@@ -241,6 +250,8 @@ def status(folder: StateFolder, *, as_json: bool) -> None:
 @_state_option
 def env(folder: StateFolder) -> None:
     """Print shell exports with which boto3 and the AWS CLI reach the embedded stack: eval "$(realtime env)"."""
+    from local.aws import ACCESS_KEY, SECRET_KEY
+
     running = folder.ready()
     click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")
     for name, value in {
@@ -265,6 +276,8 @@ def env(folder: StateFolder) -> None:
 @_deployment_option
 def token(deployment: Deployment, user: str, **claims: Any) -> None:
     """Print a token for a user, signed with the stack's own secret."""
+    from local import tokens
+
     click.echo(tokens.sign(deployment.token_keys(), user, **claims))
 
 
@@ -308,6 +321,9 @@ def listen(
     **claims: Any,
 ) -> None:
     """Connect to an ENDPOINT and print what is heard, one JSON message a line."""
+    from local import tokens
+    from local.listening import messages
+
     if (user is None) == (given is None):
         raise click.UsageError("Give either --user or --token.")
     query = {"token": given or tokens.sign(deployment.token_keys(), str(user), **claims)}
@@ -333,6 +349,8 @@ def listen(
 @_deployment_option
 def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
     """Print what the functions logged, or one FUNCTION alone."""
+    from local.logs import LogReader, functions
+
     names = functions(deployment.outputs)
     if function is not None and function not in names:
         raise click.BadParameter(

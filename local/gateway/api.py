@@ -103,7 +103,7 @@ def read_api(
         and resolver.physical_id(resource.logical_id) is not None
     ]
     if not candidates:
-        raise NoWebSocketApiError(name)
+        raise NoWebSocketApiError(name, logical_id)
     if len(candidates) > 1:
         raise AmbiguousApiError(resource.logical_id for resource in candidates)
     return _Reader(template, stack, resolver, candidates[0]).read()

@@ -11,7 +11,6 @@ from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 
 from local.gateway.errors import BufferFullError, GoneError
 from local.gateway.events import NO_STATUS
-from local.gateway.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001
+TOO_BIG: Final = 1009
 UNSUPPORTED_DATA: Final = 1003
 
 _CLOSE_SECONDS: Final = 5.0
@@ -28,20 +28,14 @@ _NEVER_PAUSE: Final = 1 << 30
 
 
 def new_websocket() -> web.WebSocketResponse:
-    """A WebSocket with API Gateway's limits: no compression, and no message over 128 KB."""
-    return web.WebSocketResponse(
-        timeout=_CLOSE_SECONDS,
-        autoclose=False,
-        autoping=False,
-        compress=False,
-        max_msg_size=MESSAGE_BYTES + 1,  # aiohttp refuses a message of exactly this size
-    )
+    """A WebSocket without compression. Its closing is the connection's affair, its limits are the frame guard's."""
+    return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
 
 
 class Connection:
     """An open WebSocket and what is known of its client.
 
-    `closed` is None while it is open, then the close code and reason that `$disconnect` reports.
+    The closing handshake is done here, for aiohttp's own closes the socket without waiting for the client's answer.
     """
 
     def __init__(self, handshake: Handshake, websocket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
@@ -49,15 +43,19 @@ class Connection:
         # Posts are bounded by the size of the buffer (`Settings.buffer_bytes`), not by waiting for a slow client.
         transport.set_write_buffer_limits(high=_NEVER_PAUSE)
         self.handshake = handshake
-        self.closed: tuple[int, str] | None = None
         self._websocket, self._transport = websocket, transport
         self._opened = self._last_active = time.monotonic()
-        self._closing: asyncio.Task[bool] | None = None
+        self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
     @property
     def id(self) -> str:
         """The connection id."""
         return self.handshake.connection_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close."""
+        return not self._ended.done()
 
     @property
     def last_active_at(self) -> int:
@@ -68,6 +66,10 @@ class Connection:
         """Whether the connection was idle, or open, for too long. `now` is a monotonic time."""
         return now - self._last_active >= settings.idle_timeout or now - self._opened >= settings.max_age
 
+    async def ended(self) -> tuple[int, str]:
+        """Wait for the end, and return the close code and reason that `$disconnect` reports."""
+        return await asyncio.shield(self._ended)
+
     async def send(self, payload: bytes, *, buffer_bytes: int) -> None:
         """Send a text message, which must be UTF-8.
 
@@ -75,7 +77,7 @@ class Connection:
             GoneError: the connection is closed or closing.
             BufferFullError: the client leaves more than `buffer_bytes` unread.
         """
-        if self.closed is not None or self._transport.is_closing():
+        if not self.is_open or self._transport.is_closing():
             raise GoneError(self.id)
         if self._transport.get_write_buffer_size() + len(payload) > buffer_bytes:
             raise BufferFullError(self.id)
@@ -85,46 +87,55 @@ class Connection:
             raise GoneError(self.id) from error
         self._last_active = time.monotonic()
 
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin to close. From now on the connection is gone; the client has 5 s to answer."""
-        if self.closed is None:
-            self.closed = (code, reason)
-            self._closing = asyncio.ensure_future(self._websocket.close(code=code, message=reason.encode()))
+    async def close(self, code: int, reason: str = "") -> None:
+        """Send a close frame. From now on the connection is gone."""
+        if self.is_open:
+            self._ended.set_result((code, reason))
+            await self._send_close(code, reason)
 
     def kill(self) -> None:
         """Drop the socket without a close frame, as a broken network does."""
         self._transport.abort()
 
     async def messages(self) -> AsyncIterator[str]:
-        """The client's messages, until the connection is closed by either side."""
+        """The client's messages, until both sides have closed or the socket is broken."""
         while True:
             message = await self._websocket.receive()
             self._last_active = time.monotonic()
             match message.type:
-                case WSMsgType.TEXT:
+                case WSMsgType.TEXT if self.is_open:
                     yield message.data
-                case WSMsgType.PING:
+                case WSMsgType.BINARY:
+                    await self.close(UNSUPPORTED_DATA)
+                case WSMsgType.PING if self.is_open:
                     with contextlib.suppress(ClientConnectionResetError):
                         await self._websocket.pong(message.data)
-                case WSMsgType.PONG:
+                case WSMsgType.TEXT | WSMsgType.PING | WSMsgType.PONG:
                     pass
-                case WSMsgType.BINARY:
-                    self.close(UNSUPPORTED_DATA)
-                    return
                 case WSMsgType.CLOSE:
-                    if self.closed is None:
-                        self.closed = (message.data or NO_STATUS, message.extra or "")
-                        self._closing = asyncio.ensure_future(self._websocket.close(code=message.data or 1000))
+                    if self.is_open:
+                        self._ended.set_result((message.data or NO_STATUS, message.extra or ""))
+                        await self._send_close(message.data)
                     return
-                case _:  # closing, closed or broken
-                    if self.closed is None:
+                case _:  # the socket is broken, or the client broke the protocol: aiohttp has closed it
+                    if self.is_open:
                         broken = message.data
-                        self.closed = (broken.code if isinstance(broken, WebSocketError) else ABNORMAL, "")
+                        self._ended.set_result((broken.code if isinstance(broken, WebSocketError) else ABNORMAL, ""))
                     return
 
-    async def wait_closed(self) -> None:
-        """Wait until the closing handshake is done or timed out, and let go of the socket."""
-        if self._closing is not None:
-            await self._closing
-        if self._transport.get_write_buffer_size():
+    async def hang_up(self, reading: asyncio.Task[None]) -> None:
+        """Close the socket once the client has answered the close frame, or after 5 s.
+
+        `reading` is the task that takes the messages.
+        """
+        await asyncio.wait({reading}, timeout=_CLOSE_SECONDS)
+        if not reading.done() or self._transport.get_write_buffer_size():
+            reading.cancel()
             self._transport.abort()  # a client that does not read would keep the socket open for ever
+        else:
+            self._transport.close()
+
+    async def _send_close(self, code: int, reason: str = "") -> None:
+        payload = code.to_bytes(2, "big") + reason.encode() if code else b""
+        with contextlib.suppress(ClientConnectionResetError):
+            await self._websocket.send_frame(payload, WSMsgType.CLOSE)

@@ -74,13 +74,15 @@ class TemplateError(StartError):
 
 
 class NoWebSocketApiError(TemplateError):
-    """The template has no WebSocket API that is deployed."""
+    """The template has no WebSocket API that is deployed, or not the one that was asked for."""
 
-    def __init__(self, template: str) -> None:
-        super().__init__(template)
-        self.template = template
+    def __init__(self, template: str, logical_id: str | None = None) -> None:
+        super().__init__(template, logical_id)
+        self.template, self.logical_id = template, logical_id
 
     def __str__(self) -> str:
+        if self.logical_id is not None:
+            return f"{self.template} has no deployed WebSocket API with the logical id {self.logical_id}"
         return (
             f"{self.template} has no deployed WebSocket API: neither an AWS::Serverless::WebSocketApi "
             "nor an AWS::ApiGatewayV2::Api with ProtocolType WEBSOCKET"

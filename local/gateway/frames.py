@@ -1,4 +1,4 @@
-"""The limit on the size of a single WebSocket frame, which aiohttp does not know."""
+"""The limits on the sizes of frames and messages from a client."""
 
 from __future__ import annotations
 
@@ -6,34 +6,41 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from local.gateway.settings import FRAME_BYTES
+from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The head of a frame that says it carries 4 EiB: aiohttp closes the connection with 1009 before it reads on.
-_TOO_BIG: Final = b"\x82\x7f" + (1 << 62).to_bytes(8, "big")
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MASK_BYTES: Final = 4
 
 
 class FrameGuard:
-    """Stands before aiohttp's WebSocket parser, reads the heads of the frames, and stops at one that is too large.
+    """Stands before aiohttp's WebSocket parser, reads the heads of the frames, and drops what is too large.
 
-    Frames are passed on unchanged; a head is passed on once it is complete. Of a frame over the limit the parser sees a
-    head that makes it close with 1009, and nothing after it.
+    aiohttp limits messages but not frames, and at its limit it hangs up at once: a client that is still sending would
+    see a broken socket in place of the close code. So the guard tells of the breach and lets only control frames
+    through from then on, the client's answer to the close frame among them.
     """
 
-    def __init__(self, parser: Any, limit: int = FRAME_BYTES) -> None:
-        """Guard a parser; `limit` is in bytes of payload."""
-        self._parser, self._limit = parser, limit
+    def __init__(self, parser: Any) -> None:
+        """Guard a parser."""
+        self._parser = parser
         self._head = b""
-        self._payload = 0
-        self._stopped = False
+        self._pending = 0  # bytes of the current frame, mask included, that are still to come
+        self._message = 0  # bytes of the current message so far
+        self._dropping = False
+        self._breached = False
+        self._on_breach: Callable[[], object] | None = None
+
+    def on_breach(self, call: Callable[[], object]) -> None:
+        """Have a function called once, when a frame or message is too large."""
+        self._on_breach = call
+        if self._breached:
+            call()
 
     def feed_data(self, data: bytes | bytearray | memoryview) -> tuple[bool, bytes]:
         """Take what the socket received, and pass on what may pass."""
-        if self._stopped:
-            return False, b""
         allowed = self._scan(bytes(data))
         result: tuple[bool, bytes] = self._parser.feed_data(allowed) if allowed else (False, b"")
         return result
@@ -43,37 +50,50 @@ class FrameGuard:
         self._parser.feed_eof()
 
     def _scan(self, data: bytes) -> bytes:
-        """The part of the data that may pass, beginning with a head held back from before."""
+        """The parts of the data that may pass; a head that is not complete is kept for the next time."""
         data, self._head = self._head + data, b""
         position, size = 0, len(data)
+        kept: list[bytes] = []
         while position < size:
-            if self._payload:
-                step = min(self._payload, size - position)
-                self._payload -= step
-                position += step
-                continue
-            if size - position < 2:
-                break
-            flag = data[position + 1] & 0x7F
-            extra = _LENGTH_BYTES.get(flag, 0)
-            if size - position < 2 + extra:
-                break
-            length = int.from_bytes(data[position + 2 : position + 2 + extra], "big") if extra else flag
-            if length > self._limit:
-                self._stopped = True
-                return data[:position] + _TOO_BIG
-            self._payload = length + (4 if data[position + 1] & 0x80 else 0)  # the mask is passed on like payload
-            position += 2 + extra
-        self._head = data[position:]
-        return data[:position]
+            start = position
+            if not self._pending:
+                extra = _LENGTH_BYTES.get(data[position + 1] & 0x7F, 0) if size - position > 1 else 0
+                if size - position < 2 + extra:
+                    self._head = data[position:]
+                    break
+                position += self._open(data[position : position + 2 + extra])
+            step = min(self._pending, size - position)
+            self._pending -= step
+            position += step
+            if not self._dropping:
+                kept.append(data[start:position])
+        return kept[0] if len(kept) == 1 else b"".join(kept)
+
+    def _open(self, head: bytes) -> int:
+        """Begin a frame, and return the length of its head without the mask."""
+        flag = head[1] & 0x7F
+        length = int.from_bytes(head[2:], "big") if len(head) > 2 else flag
+        control = bool(head[0] & 0x08)
+        if not control:
+            self._message = length if head[0] & 0x0F else self._message + length
+            if not self._breached and (length > FRAME_BYTES or self._message > MESSAGE_BYTES):
+                self._breached = True
+                if self._on_breach is not None:
+                    self._on_breach()
+        self._dropping = self._breached and not control
+        self._pending = length + (_MASK_BYTES if head[1] & 0x80 else 0)
+        return len(head)
 
 
 class GuardedProtocol(web.RequestHandler):
     """aiohttp's server protocol, with a guard before the WebSocket parser."""
 
-    __slots__ = ()
+    __slots__ = ("guard",)
+
+    guard: FrameGuard
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """Called by `WebSocketResponse` once the handshake is answered."""
-        guard: Any = FrameGuard(parser)
-        super().set_parser(guard, data_received_cb)
+        self.guard = FrameGuard(parser)
+        guarded: Any = self.guard
+        super().set_parser(guarded, data_received_cb)

@@ -72,7 +72,7 @@ class Management:
 
     def _open(self, connection_id: str, stage: str) -> Connection:
         connection = self._connections.get(connection_id)
-        if connection is None or connection.handshake.stage != stage or connection.closed is not None:
+        if connection is None or connection.handshake.stage != stage or not connection.is_open:
             raise GoneError(connection_id)
         return connection
 
@@ -80,7 +80,7 @@ class Management:
         if method == "GET":
             return web.json_response(_description(connection), headers={"x-amzn-RequestId": new_id()})
         if method == "DELETE":
-            connection.close(1000)
+            await connection.close(1000)
             return web.Response(status=204, headers={"x-amzn-RequestId": new_id()})
         await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})

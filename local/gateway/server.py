@@ -25,7 +25,7 @@ from aiohttp.log import ws_logger
 
 from local.gateway import authorizer, control, events, management
 from local.gateway.api import CONNECT, DISCONNECT
-from local.gateway.connection import ABNORMAL, GOING_AWAY, Connection, new_websocket
+from local.gateway.connection import ABNORMAL, GOING_AWAY, TOO_BIG, Connection, new_websocket
 from local.gateway.errors import DeliveryError, IntegrationError, PortTakenError, RefusedError, StartError
 from local.gateway.frames import GuardedProtocol
 from local.gateway.integrations import ProxyResponse, ask
@@ -97,11 +97,15 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
         """Close the port and all connections; their `$disconnect` functions have 5 s."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections.values()):
-            connection.close(GOING_AWAY, "Going away")
+            await connection.close(GOING_AWAY, "Going away")
         if self._serving:
             await asyncio.wait(self._serving, timeout=_SHUTDOWN_SECONDS)
         for task in self._background:
@@ -128,7 +132,7 @@ class Gateway:
             now = time.monotonic()
             for connection in list(self._connections.values()):
                 if connection.expired(self._settings, now):
-                    connection.close(GOING_AWAY, "Going away")
+                    await connection.close(GOING_AWAY, "Going away")
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         """Send a request where its path leads."""
@@ -208,7 +212,10 @@ class Gateway:
         if transport is None:  # the client left while its function ran, which must hear of it
             await self._disconnected(handshake, ABNORMAL, "")
             return websocket
-        await self._serve(Connection(handshake, websocket, transport))
+        connection = Connection(handshake, websocket, transport)
+        if isinstance(request.protocol, GuardedProtocol):
+            request.protocol.guard.on_breach(lambda: self._spawn(connection.close(TOO_BIG)))
+        await self._serve(connection)
         return websocket
 
     def _unfit(self, request: BaseRequest, websocket: web.WebSocketResponse) -> web.Response | None:
@@ -255,18 +262,23 @@ class Gateway:
         return handshake, await ask(self._emulator, route, events.connect_event(handshake))
 
     async def _serve(self, connection: Connection) -> None:
-        """Take a connection's messages, each in a task of its own, until it is closed; then tell `$disconnect`."""
+        """Keep a connection until either side closes it; then tell `$disconnect`."""
         self._connections[connection.id] = connection
-        in_flight = asyncio.Semaphore(_MESSAGES_IN_FLIGHT)
+        reading = self._spawn(self._read(connection))
         try:
-            async for message in connection.messages():
-                await in_flight.acquire()
-                task = self._spawn(self._message(connection, message))
-                task.add_done_callback(lambda _: in_flight.release())
+            status_code, reason = await connection.ended()
         finally:
             del self._connections[connection.id]
-        await self._disconnected(connection.handshake, *(connection.closed or (ABNORMAL, "")))
-        await connection.wait_closed()
+        await self._disconnected(connection.handshake, status_code, reason)
+        await connection.hang_up(reading)
+
+    async def _read(self, connection: Connection) -> None:
+        """Take a connection's messages, each in a task of its own."""
+        in_flight = asyncio.Semaphore(_MESSAGES_IN_FLIGHT)
+        async for message in connection.messages():
+            await in_flight.acquire()
+            task = self._spawn(self._message(connection, message))
+            task.add_done_callback(lambda _: in_flight.release())
 
     async def _message(self, connection: Connection, message: str) -> None:
         """Send a message to its route's function, and what comes back to the client where the route says so."""
