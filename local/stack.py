@@ -82,6 +82,12 @@ def free_port(port: int, option: str) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+def complaint(log: Path) -> str | None:
+    """The last thing that the emulator complained of, such as a function that does not start."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in reversed(lines) if " WARNING " in line or " ERROR " in line), None)
+
+
 class EmbeddedStack:
     """One stack, from its start to its end."""
 
@@ -282,4 +288,5 @@ class EmbeddedStack:
                         reason = f"status {error.status}"
                     await asyncio.sleep(0.2)
         except TimeoutError:
-            raise NotAnsweringError("service", HANDSHAKE_SECONDS, reason, self._folder.logs / "emulator.log") from None
+            log = self._folder.logs / "emulator.log"
+            raise NotAnsweringError("service", HANDSHAKE_SECONDS, complaint(log) or reason, log) from None

@@ -1,0 +1,95 @@
+"""The state folder tells truly whether a stack runs, however it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.errors import AlreadyRunningError, NotRunningError
+from local.state import Running, StateFolder
+
+RUNNING = Running(
+    state="ready",
+    pid=1,
+    stack="listener-realtime",
+    region="us-east-1",
+    websocket_url="ws://localhost:8080/ws",
+    management_url="http://localhost:8080/_aws/execute-api/realtime",
+    aws_endpoint_url="http://127.0.0.1:4566",
+    bus="realtime",
+    outputs={"BusName": "realtime"},
+)
+HOLDER = """
+import sys
+from pathlib import Path
+from local.state import Running, StateFolder
+folder = StateFolder(Path(sys.argv[1]))
+with folder.held():
+    folder.write(Running(state="ready", pid=1, stack="s", region="r", websocket_url="", management_url="",
+                         aws_endpoint_url=""))
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    return StateFolder(tmp_path / "state")
+
+
+def test_a_folder_that_never_was_has_no_stack(folder: StateFolder) -> None:
+    assert folder.holder() is None
+    assert folder.read() is None
+
+
+def test_what_runs_can_be_read_while_it_runs(folder: StateFolder) -> None:
+    with folder.held():
+        folder.write(RUNNING)
+        assert folder.read() == RUNNING
+        assert folder.ready() == RUNNING
+        assert folder.holder() == os.getpid()
+    assert folder.read() is None
+    assert folder.holder() is None
+
+
+def test_what_starts_is_not_ready(folder: StateFolder) -> None:
+    with folder.held(), pytest.raises(NotRunningError, match="realtime up"):
+        folder.ready()
+
+
+def test_a_second_stack_is_refused_and_the_first_goes_on(folder: StateFolder) -> None:
+    with folder.held():
+        folder.write(RUNNING)
+        with pytest.raises(AlreadyRunningError, match="realtime down"), folder.held():
+            pytest.fail("held twice")
+        assert folder.read() == RUNNING
+
+
+def test_a_stack_that_was_killed_leaves_a_state_that_nobody_believes(folder: StateFolder) -> None:
+    command = [sys.executable, "-c", HOLDER, str(folder.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert folder.read() is not None
+        holder.kill()
+        holder.wait(10)
+    assert (folder.path / "state.json").exists()
+    assert folder.read() is None
+
+
+def test_a_new_start_removes_the_logs_of_the_last(folder: StateFolder) -> None:
+    with folder.held():
+        (folder.logs / "gateway.log").write_text("old")
+    with folder.held():
+        assert not list(folder.logs.iterdir())
+
+
+def test_the_state_is_json_for_other_programs(folder: StateFolder) -> None:
+    with folder.held():
+        folder.write(RUNNING)
+        assert json.loads((folder.path / "state.json").read_text())["websocket_url"] == RUNNING.websocket_url
