@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
-import yaml
 
 from realtime import settings
 from realtime.errors import ConfigurationError
@@ -15,7 +13,6 @@ BROADCAST = {
     "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
     "POSTS_PER_SECOND": "5000",
 }
-KINDS = [kind for name, kind in vars(settings).items() if name.endswith("Settings")]
 
 
 def test_settings_are_read_from_variables_named_like_them() -> None:
@@ -54,26 +51,3 @@ def test_where_tokens_are_verified_by_one_family_of_keys_the_others_are_empty() 
     environment = dict.fromkeys((field.name.upper() for field in fields(settings.ConnectSettings)), "1")
     environment |= dict.fromkeys(("JWKS_URL", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_KEYS"), "")
     assert settings.load(settings.ConnectSettings, environment).jwks_url == ""
-
-
-def test_the_template_sets_what_each_function_reads_and_nothing_else() -> None:
-    functions = template_functions()
-    assert set(functions) == {kind.__name__.removesuffix("Settings") for kind in KINDS}
-    for kind in KINDS:
-        variables = functions[kind.__name__.removesuffix("Settings")]
-        assert variables == {field.name.upper() for field in fields(kind)}, kind
-
-
-def template_functions() -> dict[str, set[str]]:
-    """Return the names of each function's own environment variables."""
-
-    class Loader(yaml.SafeLoader):
-        """Reads CloudFormation's short forms as what they are applied to."""
-
-    Loader.add_multi_constructor("!", lambda loader, _suffix, node: str(node.value))
-    template = yaml.load((Path(__file__).parents[2] / "template.yaml").read_text(), Loader)
-    return {
-        name.removesuffix("Function"): set(resource["Properties"]["Environment"]["Variables"])
-        for name, resource in template["Resources"].items()
-        if resource["Type"] == "AWS::Serverless::Function"
-    }

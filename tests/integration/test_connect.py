@@ -1,0 +1,205 @@
+"""connect, from API Gateway's event to the rows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from realtime import aws
+from tests.integration.conftest import STORY_BEGINS, TOKEN_KEYS, Cloud
+from tests.logs import LogLines
+from tests.samples import SECRET, names, sample
+from tests.unit.fakes import Clock
+
+FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
+LET_IN = {"statusCode": 200, "headers": {}}
+
+
+def heard(cloud: Cloud, connection_id: str) -> set[str]:
+    """Return the audiences that a connection hears, its own session aside."""
+    found = {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
+    return found - {f"connection/{connection_id}"}
+
+
+def last_words(cloud: Cloud) -> list[dict[str, Any]]:
+    """Return what refused connections are told."""
+    return [
+        {**row, "message": json.loads(row["message"])} for row in cloud.rows("Events") if row["audience"][:5] == "conne"
+    ]
+
+
+def test_a_good_token_lets_a_client_in(cloud: Cloud) -> None:
+    assert cloud.function("connect")(sample("connect.token-in-query")) == LET_IN
+    session = cloud.row("Connections", connection_id=FEED, audience=f"connection/{FEED}")
+    assert session == {
+        "connection_id": FEED,
+        "audience": f"connection/{FEED}",
+        "user_id": "123",
+        "endpoint": "feed",
+        "connected_at": STORY_BEGINS * 1000,
+        "token_expires_at": 4_102_444_800,
+        "lease_until": STORY_BEGINS + 900,
+        "expires_at": STORY_BEGINS + 3 * 3600,
+    }
+    (wide,) = heard(cloud, FEED)
+    assert wide.startswith("feed/*/")
+
+
+def test_a_connection_sets_its_user_online(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    now = int(clock.now * 1000)
+    assert cloud.user() == {
+        "user_id": "123",
+        "username": "jane_smith",
+        "role": "listener",
+        "connection_ids": {FEED},
+        "is_online": True,
+        "online_shard": "2",
+        "last_seen": now,
+        "version": 1,
+        "changed_at": now,
+    }
+
+
+def test_the_sample_of_coming_online_is_what_connecting_writes(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    (record,) = cloud.stream("Users")
+    shown = sample("announce.came-online")["Records"][0]
+    assert record["eventName"] == shown["eventName"]
+    assert record["dynamodb"]["NewImage"] == shown["dynamodb"]["NewImage"]
+
+
+def test_a_token_as_subprotocol_is_answered_with_its_name_alone(cloud: Cloud) -> None:
+    answer = cloud.function("connect")(sample("connect.token-in-subprotocol"))
+    assert answer == {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "bearer"}}
+
+
+def test_what_a_client_wants_to_hear_and_how_is_kept_with_each_audience(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-in-subprotocol"))
+    wide, personal = sorted(heard(cloud, NOTIFICATIONS))
+    assert (wide[:16], personal) == ("notifications/*/", "notifications/123")
+    for row in cloud.rows("Connections"):
+        assert (row["types"], row["batch"]) == ({"favorite_added", "system_notification"}, True)
+
+
+def test_a_token_in_a_header_is_as_good(cloud: Cloud) -> None:
+    assert cloud.function("connect")(sample("connect.token-in-header")) == LET_IN
+    assert heard(cloud, CALLS) == {"calls/123"}
+
+
+def test_who_watches_users_hears_of_them_alone(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.watching"))
+    assert heard(cloud, "RfGx9eWboAMCLrQ=") == {"presence/123", "presence/789"}
+
+
+def test_devices_and_endpoints_of_a_user_are_one_presence(cloud: Cloud) -> None:
+    connect = cloud.function("connect")
+    for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
+        connect(sample(name))
+    assert cloud.user()["connection_ids"] == {FEED, NOTIFICATIONS, CALLS}
+    assert cloud.user()["is_online"] is True
+
+
+REFUSALS = [
+    ("connect.token-missing", "AUTH_FAILED", "Invalid or expired token", 401),
+    ("connect.token-expired", "AUTH_FAILED", "Invalid or expired token", 401),
+    ("connect.scope-missing", "PERMISSION_DENIED", "Insufficient permissions", 403),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "message", "_status"), REFUSALS)
+def test_a_refused_client_is_let_in_told_why_and_closed(
+    cloud: Cloud, name: str, code: str, message: str, _status: int
+) -> None:
+    event = sample(name)
+    assert cloud.function("connect")(event) == LET_IN
+    context = event["requestContext"]
+    (told,) = last_words(cloud)
+    assert told["audience"] == f"connection/{context['connectionId']}"
+    assert (told["endpoint"], told["close"]) == (context["stage"], True)
+    assert told["message"]["type"] == "error"
+    assert told["message"]["data"] == {"code": code, "message": message}
+
+
+@pytest.mark.parametrize(("name", "_code", "_message", "status"), REFUSALS)
+def test_or_refused_by_its_handshake(cloud: Cloud, name: str, _code: str, _message: str, status: int) -> None:
+    connect = cloud.function("connect", RejectionMode="handshake")
+    assert connect(sample(name)) == {"statusCode": status, "headers": {}}
+    assert cloud.rows("Events") == []
+
+
+@pytest.mark.parametrize("mode", ["frame", "handshake"])
+@pytest.mark.parametrize("name", [name for name, *_ in REFUSALS])
+def test_a_refused_client_is_never_registered(cloud: Cloud, name: str, mode: str) -> None:
+    cloud.function("connect", RejectionMode=mode)(sample(name))
+    assert cloud.rows("Connections") == cloud.rows("Users") == []
+
+
+def test_the_connection_over_the_limit_is_refused_and_the_others_live(cloud: Cloud) -> None:
+    connect = cloud.function("connect", MaxConnectionsPerUser=2)
+    for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
+        assert connect(sample(name))["statusCode"] == 200
+    (told,) = last_words(cloud)
+    assert told["message"]["data"] == {"code": "CONNECTION_LIMIT", "message": "Maximum connections reached"}
+    assert told["audience"] == f"connection/{CALLS}"
+    assert cloud.user()["connection_ids"] == {FEED, NOTIFICATIONS}
+    assert heard(cloud, CALLS) == set()
+
+
+def test_the_limit_in_a_handshake_is_429(cloud: Cloud) -> None:
+    connect = cloud.function("connect", MaxConnectionsPerUser=1, RejectionMode="handshake")
+    connect(sample("connect.token-in-query"))
+    assert connect(sample("connect.token-in-header"))["statusCode"] == 429
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"types": "call_started"}, "types: feed has no call_started; it has listener_available, listener_busy, "),
+        ({"batch": "yes"}, "batch: must be true or false"),
+        ({"watch": "a b"}, "user_ids: each must be a whole number, or 1 to 128 characters"),
+    ],
+)
+def test_a_parameter_that_cannot_be_meant_is_refused_with_the_reason(
+    cloud: Cloud, query: dict[str, str], message: str
+) -> None:
+    event = sample("connect.token-in-query")
+    event["queryStringParameters"] |= query
+    cloud.function("connect")(event)
+    (told,) = last_words(cloud)
+    assert told["message"]["data"]["code"] == "BAD_REQUEST"
+    assert told["message"]["data"]["message"].startswith(message)
+    assert cloud.rows("Users") == []
+
+
+def test_one_bare_secret_is_as_good_as_several(cloud: Cloud) -> None:
+    aws.client("ssm").put_parameter(Name=TOKEN_KEYS, Value=SECRET, Type="SecureString", Overwrite=True)
+    assert cloud.function("connect", RejectionMode="handshake")(sample("connect.token-in-query"))["statusCode"] == 200
+
+
+def test_secrets_may_be_kept_in_secrets_manager(cloud: Cloud) -> None:
+    arn = aws.client("secretsmanager").create_secret(Name="token-keys", SecretString=SECRET)["ARN"]
+    connect = cloud.function("connect", RejectionMode="handshake", TokenKeysSecretArn=arn)
+    aws.client("ssm").delete_parameter(Name=TOKEN_KEYS)
+    assert connect(sample("connect.token-in-query"))["statusCode"] == 200
+
+
+def test_a_missing_secret_is_our_fault_and_named_in_the_log(cloud: Cloud, logged: LogLines) -> None:
+    aws.client("ssm").delete_parameter(Name=TOKEN_KEYS)
+    assert cloud.function("connect")(sample("connect.token-in-query")) == {"statusCode": 500, "headers": {}}
+    (line,) = logged.lines
+    assert line["level"] == "ERROR"
+    assert f"reading the token keys {TOKEN_KEYS}: ParameterNotFound" in line["reason"]
+    assert cloud.rows("Events") == []
+
+
+@pytest.mark.parametrize("name", names("connect"))
+def test_no_token_is_ever_logged(cloud: Cloud, logged: LogLines, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    cloud.function("connect")(sample(name))
+    output = logged.text + "".join(capfd.readouterr())
+    tokens = {sample("connect.token-in-query")["queryStringParameters"]["token"]}
+    tokens |= {(sample(name).get("queryStringParameters") or {}).get("token", "eyJ")}
+    assert len(logged.lines) == 1
+    assert not any(part in output for token in tokens for part in token.split(".") if part)
