@@ -112,7 +112,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         if self._handler is not None:
-            await self._handler.shutdown(0)
+            self._handler.pre_shutdown()
+            await self._handler.shutdown(1)
 
     def _set_rates(self) -> None:
         settings, now = self._settings, time.monotonic()

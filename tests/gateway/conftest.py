@@ -6,12 +6,13 @@ import asyncio
 import inspect
 import json
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from local.gateway.api import Integration, Route, WebSocketApi
 from local.gateway.emulator import Emulator
@@ -31,7 +32,7 @@ class FunctionError(Exception):
 
 
 class FakeAws:
-    """Lambda's Invoke, and the management API that knows no connection; `events` are those that functions got, in order."""
+    """Lambda's Invoke, and a management API that knows no connection. `events` are what functions got, in order."""
 
     def __init__(self) -> None:
         self.functions: dict[str, Function] = {}
@@ -87,19 +88,27 @@ class FakeAws:
 class Harness:
     """A running gateway, its fake emulator and a client."""
 
-    def __init__(self, aws: FakeAws, client: aiohttp.ClientSession, port: int, api_id: str) -> None:
-        self.aws, self.client, self.port, self.api_id = aws, client, port, api_id
+    def __init__(self, aws: FakeAws, gateway: Gateway, client: aiohttp.ClientSession, port: int, api_id: str) -> None:
+        self.aws, self.gateway, self.client, self.port, self.api_id = aws, gateway, client, port, api_id
         self.url = f"http://127.0.0.1:{port}"
+        self._websockets: list[aiohttp.ClientWebSocketResponse] = []
+
+    async def open(self, path: str | URL = "/ws/feed", **options: Any) -> aiohttp.ClientWebSocketResponse:
+        """Connect, and keep the WebSocket: one that nothing holds is closed by the garbage collector."""
+        url = path if isinstance(path, URL) else self.url + path
+        websocket: aiohttp.ClientWebSocketResponse = await self.client.ws_connect(url, **options)
+        self._websockets.append(websocket)
+        return websocket
+
+    def drop(self) -> None:
+        """Drop the sockets of all that connected."""
+        for websocket in self._websockets:
+            websocket._response.close()
 
     async def connect(self, path: str = "/ws/feed", **options: Any) -> Client:
         """Connect, and wait for the connection's id."""
-        known = len(self.aws.events)
-        websocket = await self.client.ws_connect(self.url + path, **options)
-        for event in self.aws.events[known:]:
-            if event["requestContext"]["eventType"] == "CONNECT" and "type" not in event:
-                return Client(websocket, event["requestContext"]["connectionId"])
-        rows = await self.connections()
-        return Client(websocket, rows[-1]["connection_id"])
+        websocket = await self.open(path, **options)
+        return Client(websocket, (await self.connections())[-1]["connection_id"])
 
     async def refused(self, path: str = "/ws/feed", **options: Any) -> aiohttp.WSServerHandshakeError:
         """Connect, which must fail."""
@@ -107,16 +116,14 @@ class Harness:
             await self.client.ws_connect(self.url + path, **options)
         return caught.value
 
-    def management_url(self, connection_id: str, stage: str = "feed", *, plain: bool = False) -> str:
+    def management_url(self, connection_id: str, stage: str = "feed", *, plain: bool = False) -> URL:
         base = "" if plain else f"/_aws/execute-api/{self.api_id}"
-        return f"{self.url}{base}/{stage}/@connections/{quote(connection_id, safe='')}"
+        return URL(f"{self.url}{base}/{stage}/@connections/{quote(connection_id, safe='')}", encoded=True)
 
     async def manage(
         self, method: str, connection_id: str, data: bytes | None = None, *, stage: str = "feed", plain: bool = False
     ) -> Answer:
-        from yarl import URL
-
-        url = URL(self.management_url(connection_id, stage, plain=plain), encoded=True)
+        url = self.management_url(connection_id, stage, plain=plain)
         async with self.client.request(method, url, data=data) as response:
             return Answer(response.status, dict(response.headers), await response.read())
 
@@ -135,7 +142,7 @@ class Harness:
         """Ask again until it holds, or fail at the deadline."""
         async with asyncio.timeout(DEADLINE):
             while not await predicate():
-                await asyncio.sleep(0)
+                pass
 
 
 class Client:
@@ -156,7 +163,7 @@ class Client:
     async def closed(self) -> tuple[int | None, str]:
         """The close code and reason that the server sent; no message may come before."""
         message = await self.websocket.receive(timeout=DEADLINE)
-        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING), message
+        assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED), message
         return self.websocket.close_code, str(message.extra or "")
 
     async def close(self, code: int = 1000, reason: bytes = b"") -> None:
@@ -197,10 +204,9 @@ class Starter:
         await self._stack.enter_async_context(gateway)
         port = await gateway.listen("127.0.0.1", 0)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
-        return Harness(self.aws, client, port, api.api_id)
-
-    async def __aenter__(self) -> Self:
-        return self
+        harness = Harness(self.aws, gateway, client, port, api.api_id)
+        self._stack.callback(harness.drop)
+        return harness
 
 
 def sample_api(**changes: Any) -> WebSocketApi:

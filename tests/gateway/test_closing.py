@@ -1,0 +1,212 @@
+"""How connections end, and what the `$disconnect` function is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from tests.gateway.conftest import DEADLINE, without
+from tests.gateway.test_frames import frame
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Client, FakeAws, Harness, Starter
+
+
+async def disconnected(aws: FakeAws) -> tuple[int, str]:
+    context = (await aws.event("DISCONNECT"))["requestContext"]
+    return context["disconnectStatusCode"], context["disconnectReason"]
+
+
+async def write_raw(client: Client, data: bytes) -> None:
+    """Write bytes as they are to the client's socket."""
+    connection = client.websocket.get_extra_info("socket")
+    transport = client.websocket._writer.transport
+    assert connection is not None
+    transport.write(data)
+
+
+async def test_the_disconnect_event_has_the_keys_and_shapes_that_aws_prints(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect("/ws/feed?token=t")
+    await client.close()
+    event = await aws.event("DISCONNECT")
+    host = f"127.0.0.1:{gateway.port}"
+    assert set(event) == {"headers", "multiValueHeaders", "requestContext", "isBase64Encoded"}
+    assert event["headers"] == {"Host": host, "x-api-key": "", "X-Forwarded-For": "", "x-restapi": ""}
+    assert event["multiValueHeaders"] == {name: [value] for name, value in event["headers"].items()}
+    connect = (await aws.event("CONNECT"))["requestContext"]
+    assert set(event["requestContext"]) == {*connect, "disconnectStatusCode", "disconnectReason"}
+    assert event["requestContext"]["routeKey"] == "$disconnect"
+
+
+async def test_the_clients_code_and_reason_are_reported(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await client.close(3001, b"bye")
+    assert await disconnected(aws) == (3001, "bye")
+
+
+async def test_a_close_frame_without_a_code_is_reported_as_1005(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await write_raw(client, b"\x88\x80mask")
+    assert await disconnected(aws) == (1005, "Client-side close frame status not set")
+
+
+async def test_a_socket_that_breaks_is_reported_as_1006(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    client.websocket._writer.transport.abort()
+    assert (await disconnected(aws))[0] == 1006
+
+
+async def test_disconnect_is_told_once_the_connection_is_gone(gateway: Harness, aws: FakeAws) -> None:
+    statuses: asyncio.Queue[int] = asyncio.Queue()
+
+    async def disconnect(event: dict[str, Any]) -> dict[str, int]:
+        connection_id = event["requestContext"]["connectionId"]
+        statuses.put_nowait((await gateway.post(connection_id, "late")).status)
+        return {"statusCode": 200}
+
+    aws.functions["disconnect"] = disconnect
+    client = await gateway.connect()
+    await client.close()
+    async with asyncio.timeout(DEADLINE):
+        assert await statuses.get() == 410
+
+
+async def test_a_disconnect_function_that_fails_harms_nobody(gateway: Harness, aws: FakeAws) -> None:
+    aws.functions["disconnect"] = lambda _: {"nonsense": 1}
+    client, other = await gateway.connect(), await gateway.connect()
+    await client.close()
+    await aws.event("DISCONNECT")
+    await other.send("hello")
+    assert await other.receive() == "echo hello"
+
+
+async def test_without_a_disconnect_route_a_connection_ends_silently(start: Starter) -> None:
+    gateway = await start(without("$disconnect"))
+    client = await gateway.connect()
+    await client.close()
+
+    async def gone() -> bool:
+        return await gateway.connections() == []
+
+    await gateway.until(gone)
+
+
+async def test_a_binary_frame_closes_with_1003(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await client.websocket.send_bytes(b"\x00")
+    assert (await client.closed())[0] == 1003
+    assert (await disconnected(aws))[0] == 1003
+
+
+async def test_a_message_of_128_kb_in_frames_of_32_kb_is_taken(gateway: Harness, aws: FakeAws) -> None:
+    aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
+    client = await gateway.connect()
+    frames = [frame(FRAME_BYTES, opcode=1 if index == 0 else 0, fin=index == 3) for index in range(4)]
+    await write_raw(client, b"".join(frames))
+    assert await client.receive() == str(MESSAGE_BYTES)
+
+
+async def test_a_message_over_128_kb_closes_with_1009(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    frames = [frame(FRAME_BYTES, opcode=1 if index == 0 else 0, fin=False) for index in range(4)]
+    await write_raw(client, b"".join(frames) + frame(1, opcode=0))
+    assert (await client.closed())[0] == 1009
+    assert (await disconnected(aws))[0] == 1009
+
+
+@pytest.mark.parametrize(("size", "taken"), [(FRAME_BYTES, True), (FRAME_BYTES + 1, False)])
+async def test_a_single_frame_over_32_kb_closes_with_1009(
+    gateway: Harness, aws: FakeAws, size: int, taken: bool
+) -> None:
+    aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
+    client = await gateway.connect()
+    await client.send("a" * size)
+    if taken:
+        assert await client.receive() == str(size)
+    else:
+        assert (await client.closed())[0] == 1009
+        assert (await disconnected(aws))[0] == 1009
+
+
+async def test_text_that_is_not_utf_8_closes_with_1007(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await write_raw(client, b"\x81\x81\x00\x00\x00\x00\xff")
+    assert (await client.closed())[0] == 1007
+    assert (await disconnected(aws))[0] == 1007
+
+
+async def test_a_breach_of_the_protocol_closes_with_1002(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await write_raw(client, b"\x83\x80mask")
+    assert (await client.closed())[0] == 1002
+
+
+async def test_an_idle_connection_is_closed_with_1001(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(settings={"idle_timeout": 0.1})
+    client = await gateway.connect()
+    assert await client.closed() == (1001, "Going away")
+    assert await disconnected(aws) == (1001, "Going away")
+
+
+@pytest.mark.parametrize("traffic", ["message", "post", "ping"])
+async def test_traffic_either_way_keeps_a_connection_from_being_idle(
+    start: Starter, aws: FakeAws, traffic: str
+) -> None:
+    gateway = await start(settings={"idle_timeout": 1.0})
+    active, idle = await gateway.connect(), await gateway.connect()
+    idle_closed = asyncio.create_task(idle.closed())
+    while not idle_closed.done():
+        if traffic == "message":
+            await active.send('{"action": "note"}')
+        elif traffic == "post":
+            assert (await gateway.post(active.connection_id, "x")).status == 200
+        else:
+            await active.websocket.ping()
+        await asyncio.wait([idle_closed], timeout=0.1)
+    assert [row["connection_id"] for row in await gateway.connections()] == [active.connection_id]
+
+
+async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(settings={"max_age": 0.3})
+    client = await gateway.connect()
+    closed = asyncio.create_task(client.closed())
+    while not closed.done():
+        await client.websocket.ping()
+        await asyncio.wait([closed], timeout=0.05)
+    assert await closed == (1001, "Going away")
+    assert await disconnected(aws) == (1001, "Going away")
+
+
+async def test_the_gateways_end_closes_every_connection_and_tells_disconnect(gateway: Harness, aws: FakeAws) -> None:
+    reading = [asyncio.create_task((await gateway.connect()).closed()) for _ in range(3)]
+    await gateway.gateway.close()
+    assert set(await asyncio.gather(*reading)) == {(1001, "Going away")}
+    assert (await aws.event("DISCONNECT", count=3))["requestContext"]["disconnectStatusCode"] == 1001
+
+
+async def test_a_client_that_never_reads_does_not_keep_a_closed_connection(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(settings={"buffer_bytes": 200_000})
+    client = await gateway.connect()
+    connection = client.websocket.get_extra_info("socket")
+    assert connection is not None
+    client.websocket._response.connection.protocol.pause_reading()  # type: ignore[union-attr]
+    statuses: set[int] = set()
+    async with asyncio.timeout(DEADLINE):
+        while 429 not in statuses:
+            statuses.add((await gateway.post(client.connection_id, os.urandom(30_000).hex())).status)
+    assert statuses == {200, 429}
+    assert (await gateway.manage("DELETE", client.connection_id)).status == 204
+    assert await disconnected(aws) == (1000, "")
+    assert (await gateway.post(client.connection_id, "x")).status == 410
+
+
+async def test_a_ping_is_answered_with_its_own_payload(gateway: Harness) -> None:
+    websocket = await gateway.open("/ws/feed", autoping=False)
+    await websocket.ping(b"payload")
+    message = await websocket.receive(timeout=DEADLINE)
+    assert (message.type, message.data) == (aiohttp.WSMsgType.PONG, b"payload")

@@ -1,0 +1,186 @@
+"""A client's messages: which function gets them, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from local.gateway.api import Integration, Route
+from tests.gateway.conftest import FunctionError, sample_api, without
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import FakeAws, Harness, Starter
+
+
+async def test_a_route_with_a_selected_route_response_answers_the_client(gateway: Harness) -> None:
+    client = await gateway.connect()
+    await client.send('{"type": "ping"}')
+    assert await client.receive() == 'echo {"type": "ping"}'
+
+
+async def test_what_the_function_of_another_route_returns_is_not_sent(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await client.send('{"action": "note"}')
+    await aws.event("MESSAGE")
+    await client.send("hello")
+    assert await client.receive() == "echo hello"
+
+
+@pytest.mark.parametrize("status", [200, 301, 401, 501])
+async def test_the_status_of_an_answer_to_a_message_does_not_matter(
+    gateway: Harness, aws: FakeAws, status: int
+) -> None:
+    aws.functions["default"] = lambda _: {"statusCode": status, "body": "answer"}
+    client = await gateway.connect()
+    await client.send("hello")
+    assert await client.receive() == "answer"
+
+
+async def test_an_answer_without_a_body_sends_nothing(gateway: Harness, aws: FakeAws) -> None:
+    aws.functions["default"] = lambda event: {
+        "statusCode": 200,
+        "body": event["body"] if event["body"] != "a" else None,
+    }
+    client = await gateway.connect()
+    await client.send("a")
+    await aws.event("MESSAGE", body="a")
+    await client.send("b")
+    assert await client.receive() == "b"
+
+
+async def test_the_message_event_has_the_keys_and_shapes_that_aws_sends(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect("/ws/feed?token=t")
+    await client.send('{"action": "note"}')
+    event = await aws.event("MESSAGE")
+    assert set(event) == {"requestContext", "body", "isBase64Encoded"}
+    assert event["body"] == '{"action": "note"}'
+    context, connect = event["requestContext"], (await aws.event("CONNECT"))["requestContext"]
+    assert set(context) == {*connect, "messageId"}
+    assert context["routeKey"] == "note"
+    assert context["messageId"] not in (context["requestId"], connect["requestId"])
+    for same in ("connectionId", "stage", "apiId", "domainName", "identity"):
+        assert context[same] == connect[same]
+
+
+async def test_connected_at_is_the_same_in_every_event(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await client.send("one")
+    await client.receive()
+    await client.close()
+    await aws.event("DISCONNECT")
+    assert len({event["requestContext"]["connectedAt"] for event in aws.events}) == 1
+    assert len({event["requestContext"]["requestId"] for event in aws.events}) == 3
+
+
+async def test_messages_of_one_connection_do_not_wait_for_each_other(gateway: Harness, aws: FakeAws) -> None:
+    second_came = asyncio.Event()
+
+    async def default(event: dict[str, Any]) -> dict[str, Any]:
+        if event["body"] == "first":
+            await second_came.wait()
+        else:
+            second_came.set()
+        return {"statusCode": 200, "body": event["body"]}
+
+    aws.functions["default"] = default
+    client = await gateway.connect()
+    await client.send("first")
+    await aws.event("MESSAGE", body="first")
+    await client.send("second")
+    assert {await client.receive(), await client.receive()} == {"first", "second"}
+
+
+async def test_one_function_runs_at_most_so_often_at_a_time(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(concurrency=2)
+    release = asyncio.Event()
+
+    async def default(event: dict[str, Any]) -> dict[str, Any]:
+        await release.wait()
+        return {"statusCode": 200, "body": event["body"]}
+
+    aws.functions["default"] = default
+    client = await gateway.connect()
+    for number in range(20):
+        await client.send(str(number))
+    await client.send('{"action": "note"}')  # another function, which does not wait for this one
+    await aws.event("MESSAGE", body='{"action": "note"}')
+    assert len([event for event in aws.events if event.get("body", "").isdecimal()]) == 2
+    release.set()
+    assert {await client.receive() for _ in range(20)} == {str(number) for number in range(20)}
+
+
+def fail(_: dict[str, Any]) -> None:
+    raise FunctionError("boom")
+
+
+@pytest.mark.parametrize("function", [fail, lambda _: None, lambda _: {"body": "no status"}])
+@pytest.mark.parametrize("message", ["hello", '{"action": "note"}'])
+async def test_an_integration_that_fails_sends_the_error_frame_of_aws(
+    gateway: Harness, aws: FakeAws, function: Any, message: str
+) -> None:
+    aws.functions.update(default=function, note=function)
+    client = await gateway.connect()
+    await client.send(message)
+    frame = await client.receive()
+    request_id = (await aws.event("MESSAGE"))["requestContext"]["requestId"]
+    assert frame == (
+        f'{{"message": "Internal server error", "connectionId":"{client.connection_id}", "requestId":"{request_id}"}}'
+    )
+
+
+async def test_the_connection_lives_on_after_an_error_frame(gateway: Harness, aws: FakeAws) -> None:
+    echo, aws.functions["default"] = aws.functions["default"], fail
+    client = await gateway.connect()
+    await client.send("hello")
+    await client.receive()
+    aws.functions["default"] = echo
+    await client.send("again")
+    assert await client.receive() == "echo again"
+
+
+async def test_an_integration_that_is_too_slow_sends_a_frame_that_says_so(start: Starter, aws: FakeAws) -> None:
+    slow = Route(key="$default", integration=Integration(function="default", timeout=0.05))
+    gateway = await start(sample_api(routes={"$default": slow}))
+    aws.functions["default"] = lambda _: asyncio.Event().wait()
+    client = await gateway.connect()
+    await client.send("hello")
+    assert json.loads(await client.receive())["message"] == "Endpoint request timed out"
+
+
+async def test_a_message_that_no_route_matches_is_answered_with_forbidden(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(without("$default"))
+    client = await gateway.connect()
+    await client.send('{"action": "nobody"}')
+    frame = json.loads(await client.receive())
+    assert frame["message"] == "Forbidden"
+    assert frame["connectionId"] == client.connection_id
+    assert set(frame) == {"message", "connectionId", "requestId"}
+
+
+async def test_an_answer_for_a_client_that_left_is_dropped(gateway: Harness, aws: FakeAws) -> None:
+    gone = asyncio.Event()
+
+    async def default(_: dict[str, Any]) -> dict[str, Any]:
+        await gone.wait()
+        return {"statusCode": 200, "body": "late"}
+
+    aws.functions["default"] = default
+    client = await gateway.connect()
+    await client.send("hello")
+    await aws.event("MESSAGE")
+    await client.close()
+    await aws.event("DISCONNECT")
+    gone.set()
+    other = await gateway.connect()
+    assert (await gateway.post(other.connection_id, "still here")).status == 200
+    assert await other.receive() == "still here"
+
+
+async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: Harness, aws: FakeAws) -> None:
+    text = 'ünï "quoted" \\ \u2028 \U0001f600 \x00'
+    client = await gateway.connect()
+    await client.send(text)
+    assert await client.receive() == f"echo {text}"
