@@ -6,6 +6,7 @@ UV := .tools/uv/bin/uv
 RUN := .venv/bin
 SAM := .tools/sam/bin/sam
 WORKERS ?= auto
+ENV ?= default
 
 export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
@@ -48,6 +49,11 @@ $(UV): local/requirements/uv.txt
 run: setup  ## the whole service on this machine, on ws://localhost:8080/ws; Ctrl-C ends it
 	@exec $(RUN)/realtime up
 
+.PHONY: deploy
+deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
+	@$(SAM) build
+	@$(SAM) deploy --config-env $(ENV)
+
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
@@ -67,6 +73,10 @@ format: .venv/.ready  ## write all code in one style
 	@$(RUN)/ruff check --fix-only --quiet
 	@$(RUN)/ruff format --quiet
 
+.PHONY: bench
+bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
+	@$(RUN)/python -m bench
+
 # ---- dependencies ---------------------------------------------------------------------------------------------------
 
 EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-annotate
@@ -75,7 +85,7 @@ EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-anno
 lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and local/requirements/*.in
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) > layers/realtime/requirements.txt
-	@for tool in uv sam ministack; do \
+	@for tool in uv sam ministack bench; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
 	done

@@ -176,7 +176,8 @@ class EmbeddedStack:
         return self._program("emulator", [self._tools.emulator], kept | variables)
 
     def _gateway(self) -> Program:
-        command = [sys.executable, "-m", "local.gateway", "--template", ROOT / "template.yaml", "--stack", STACK]
+        command: list[str | Path] = [sys.executable, "-m", "local.gateway"]
+        command += ["--template", ROOT / "template.yaml", "--stack", STACK]
         command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
         return self._program("gateway", command, self._aws_environment())
 
@@ -235,7 +236,7 @@ class EmbeddedStack:
 
     async def _build(self) -> None:
         async with self._step("building the layer"):
-            arguments = ["--template-file", ROOT / "template.yaml", "--build-dir", self._built]
+            arguments: list[str | Path] = ["--template-file", ROOT / "template.yaml", "--build-dir", self._built]
             await self._sam("build", arguments).run()
 
     def _prepare(self) -> None:
