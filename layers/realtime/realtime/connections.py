@@ -13,6 +13,7 @@ from realtime.aws import aws_errors, error_code, translate
 from realtime.dynamodb import attribute, item, plain, write_all
 
 AUDIENCE_INDEX = "AudienceIndex"
+BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
 # API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
 CONNECTION_TTL_SECONDS = 3 * 3600
 
@@ -112,14 +113,15 @@ class Connections:
         return None
 
     def sessions(self, connection_ids: Collection[str]) -> list[Session]:
-        """Return the sessions of up to 100 connections, without those that are not registered."""
+        """Return the sessions of these connections, without those that are not registered."""
         keys = [_session_key(connection_id) for connection_id in connection_ids]
         found: list[Session] = []
         while keys:
+            batch, keys = keys[:BATCH_GET_LIMIT], keys[BATCH_GET_LIMIT:]
             with aws_errors("reading connections"):
-                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}})
+                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": batch, "ConsistentRead": True}})
             found += [_session(row) for row in answer["Responses"].get(self.table, [])]
-            keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+            keys += answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
         return found
 
     def renew_lease(self, connection_id: str, lease_until: int) -> None:

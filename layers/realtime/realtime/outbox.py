@@ -132,7 +132,10 @@ class Outbox:
                 "ConditionExpression": "attribute_not_exists(audience)",
             }
         }
-        puts = [{"Put": {"TableName": self._table, "Item": entry.as_item()}} for entry in entries]
+        room = TRANSACTION_LIMIT - 1 - len(effects)
+        for entry in entries[room:]:  # only sessions that are revoked can be so many; before, so that none is missed
+            self.put(entry)
+        puts = [{"Put": {"TableName": self._table, "Item": entry.as_item()}} for entry in entries[:room]]
         try:
             transact(self._client, [mark, *effects, *puts], "recording an event")
         except ConditionsFailed as failed:
