@@ -1,0 +1,284 @@
+"""default, from a client's frame to the answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from realtime.management import Outcome
+from tests.integration.conftest import STORY_BEGINS, Cloud, Function
+from tests.logs import LogLines
+from tests.samples import sample
+from tests.unit.fakes import Clock, FakeManagement
+
+FEED, PRESENCE = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ="
+
+
+def answer(function: Function, event: dict[str, Any]) -> dict[str, Any]:
+    """Return the frame that a client is answered with."""
+    result = function(event)
+    assert result["statusCode"] == 200
+    frame: dict[str, Any] = json.loads(result["body"])
+    return frame
+
+
+def frame(body: object, name: str = "default.ping") -> dict[str, Any]:
+    """Return the event of a frame; text as it is, all else as JSON."""
+    return {**sample(name), "body": body if isinstance(body, str) else json.dumps(body)}
+
+
+@pytest.fixture
+def default(cloud: Cloud) -> Function:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    return cloud.function("default")
+
+
+def session(cloud: Cloud) -> dict[str, Any]:
+    return cloud.row("Connections", connection_id=FEED, audience=f"connection/{FEED}") or {}
+
+
+def test_a_ping_is_answered(default: Function) -> None:
+    assert answer(default, sample("default.ping")) == {
+        "type": "pong",
+        "data": {},
+        "timestamp": "2024-01-15T10:30:00.400Z",
+    }
+
+
+def test_a_ping_writes_nothing_while_the_lease_is_young(default: Function, cloud: Cloud, clock: Clock) -> None:
+    before = cloud.rows("Connections"), cloud.rows("Users"), cloud.rows("Events")
+    clock.now += 449
+    answer(default, sample("default.ping"))
+    assert (cloud.rows("Connections"), cloud.rows("Users"), cloud.rows("Events")) == before
+
+
+@pytest.mark.parametrize("name", ["default.ping", "default.garbage"])
+def test_whatever_a_client_sends_renews_its_lease_past_half_of_it(
+    default: Function, cloud: Cloud, clock: Clock, name: str
+) -> None:
+    clock.now += 451
+    answer(default, sample(name))
+    assert session(cloud)["lease_until"] == int(clock.now) + 900
+    assert session(cloud)["token_expires_at"] == 4_102_444_800
+
+
+BAD = [
+    (sample("default.garbage")["body"], 'not JSON; send {"type": …, "data": {…}}'),
+    ("", 'not JSON; send {"type": …, "data": {…}}'),
+    ([], 'not a JSON object; send {"type": …, "data": {…}}'),
+    ({}, 'type: must be a string, such as "ping"'),
+    ({"type": "ping", "data": None}, "data: must be a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), BAD)
+def test_garbage_is_answered_with_what_is_wrong_and_the_connection_lives(
+    default: Function, cloud: Cloud, body: object, message: str
+) -> None:
+    told = answer(default, frame(body))
+    assert (told["type"], told["data"]) == ("error", {"code": "BAD_REQUEST", "message": message})
+    assert answer(default, sample("default.ping"))["type"] == "pong"
+    assert cloud.rows("Events") == []
+
+
+def test_an_unknown_type_is_answered_with_the_known_ones(default: Function) -> None:
+    told = answer(default, sample("default.unknown-type"))
+    assert told["data"]["code"] == "BAD_REQUEST"
+    assert "ping" in told["data"]["message"]
+    assert "subscribe" not in told["data"]["message"]
+
+
+def test_a_message_without_a_body_is_garbage(default: Function) -> None:
+    event = sample("default.ping")
+    del event["body"]
+    assert answer(default, event)["data"]["code"] == "BAD_REQUEST"
+
+
+def test_a_flood_is_told_to_wait_and_heard_again_afterwards(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=3)
+    types = [answer(default, sample("default.ping"))["type"] for _ in range(5)]
+    assert types == ["pong", "pong", "pong", "error", "error"]
+    told = answer(default, sample("default.ping"))["data"]
+    assert told == {
+        "code": "RATE_LIMITED",
+        "message": "Too many messages; wait before you send more",
+        "retry_after": 1,
+    }
+    clock.now += told["retry_after"]
+    assert answer(default, sample("default.ping"))["type"] == "pong"
+
+
+def test_every_function_instance_knows_of_a_flood(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    slow = {"MessageRate": 1, "MessageBurst": 1}
+    flooded = cloud.function("default", **slow)
+    answer(flooded, sample("default.ping"))
+    assert answer(flooded, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
+    another = cloud.function("default", **slow)
+    assert answer(another, sample("default.ping"))["data"] == {
+        "code": "RATE_LIMITED",
+        "message": "Too many messages; wait before you send more",
+        "retry_after": 1,
+    }
+    clock.now += 1
+    assert answer(another, sample("default.ping"))["type"] == "pong"
+
+
+def test_a_flood_costs_one_write(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=1)
+    answer(default, sample("default.ping"))
+    answer(default, sample("default.ping"))
+    assert session(cloud)["limited_until"] == STORY_BEGINS + 1
+    cloud.dynamodb.delete_item(
+        TableName="ConnectionsTable",
+        Key={"connection_id": {"S": FEED}, "audience": {"S": f"connection/{FEED}"}},
+    )
+    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"  # nor a read
+    assert session(cloud) == {}
+
+
+def test_a_connection_that_is_not_registered_is_sent_away(cloud: Cloud) -> None:
+    told = answer(cloud.function("default"), sample("default.ping"))
+    assert (told["type"], told["data"]) == ("reconnect", {"within_seconds": 0})
+    (entry,) = cloud.rows("Events")
+    assert (entry["audience"], entry["endpoint"], entry["close"]) == (f"connection/{FEED}", "feed", True)
+    assert json.loads(entry["message"]) == told
+
+
+def test_a_table_that_cannot_be_read_is_our_fault_and_passes(cloud: Cloud, default: Function, logged: LogLines) -> None:
+    cloud.dynamodb.delete_table(TableName="ConnectionsTable")
+    told = answer(default, sample("default.ping"))
+    assert told["data"] == {
+        "code": "INTERNAL",
+        "message": "Something went wrong on our side; try again",
+        "retry_after": 1,
+    }
+    assert "reading a connection: ResourceNotFoundException" in logged.lines[-1]["reason"]
+
+
+def test_no_message_of_a_client_is_logged(default: Function, logged: LogLines) -> None:
+    for body in ({"type": "ping", "data": {"secret": "hunter2"}}, {"type": "hunter2"}, "hunter2"):
+        answer(default, frame(body))
+    assert logged.lines
+    assert "hunter2" not in logged.text
+
+
+# ---- sync, watch and unwatch ----------------------------------------------------------------------------------------
+
+
+def test_sync_tells_who_is_online(default: Function, cloud: Cloud) -> None:
+    told = answer(default, sample("default.sync"))
+    assert told["type"] == "snapshot"
+    assert told["data"]["complete"] is True
+    assert told["data"]["users"] == [
+        {
+            "username": "jane_smith",
+            "user_id": 123,
+            "is_online": True,
+            "is_busy": False,
+            "last_seen": "2024-01-15T10:30:00.400Z",
+            "version": 1,
+        }
+    ]
+
+
+def test_sync_is_not_for_endpoints_that_tell_no_presence(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-in-header"))
+    event = sample("default.sync")
+    event["requestContext"] |= {"connectionId": "RfGx7cN9IAMCKtw=", "stage": "calls"}
+    told = answer(cloud.function("default"), event)["data"]
+    assert told == {"code": "BAD_REQUEST", "message": "calls tells no presence; connect to feed or presence"}
+
+
+@pytest.fixture
+def watching(cloud: Cloud) -> Function:
+    event = sample("connect.watching")
+    event["queryStringParameters"]["watch"] = "7"
+    cloud.function("connect")(event)
+    return cloud.function("default")
+
+
+def audiences(cloud: Cloud) -> set[str]:
+    return {row["audience"] for row in cloud.rows("Connections")} - {f"connection/{PRESENCE}"}
+
+
+def test_watch_adds_users_and_tells_how_they_are(watching: Function, cloud: Cloud) -> None:
+    told = answer(watching, sample("default.watch"))
+    assert audiences(cloud) == {"presence/7", "presence/123", "presence/789"}
+    assert [(user["user_id"], user["is_online"]) for user in told["data"]["users"]] == [(123, True), (789, False)]
+
+
+def test_watch_instead_of_everyone(cloud: Cloud) -> None:
+    event = sample("connect.watching")
+    del event["queryStringParameters"]["watch"]
+    cloud.function("connect")(event)
+    assert {each[:11] for each in audiences(cloud)} == {"presence/*/"}
+    answer(cloud.function("default"), sample("default.watch"))
+    assert audiences(cloud) == {"presence/123", "presence/789"}
+
+
+def test_unwatch_takes_users_away(watching: Function, cloud: Cloud) -> None:
+    answer(watching, sample("default.watch"))
+    told = answer(watching, sample("default.unwatch"))
+    assert audiences(cloud) == {"presence/7", "presence/123"}
+    assert told["data"] == {"users": [], "complete": True}
+
+
+@pytest.mark.parametrize(
+    ("user_ids", "message"),
+    [
+        (None, "user_ids: must be a list of 1 to 100 user ids"),
+        ([], "user_ids: must be a list of 1 to 100 user ids"),
+        ("123", "user_ids: must be a list of 1 to 100 user ids"),
+        (list(range(101)), "user_ids: must be a list of 1 to 100 user ids"),
+        (
+            [1.5],
+            "user_ids: each must be a whole number, or 1 to 128 characters with no '/', space or control character",
+        ),
+        (list(range(1000, 1100)), "user_ids: a connection watches 100 users at most, and this one 1"),
+    ],
+)
+def test_whom_to_watch_must_be_named_and_not_be_too_many(
+    watching: Function, cloud: Cloud, user_ids: object, message: str
+) -> None:
+    told = answer(watching, frame({"type": "watch", "data": {"user_ids": user_ids}}, "default.watch"))
+    assert told["data"] == {"code": "BAD_REQUEST", "message": message}
+    assert audiences(cloud) == {"presence/7"}
+
+
+def crowd(cloud: Cloud, people: int) -> None:
+    """Let so many users be online."""
+    for n in range(people):
+        cloud.dynamodb.put_item(
+            TableName="UsersTable",
+            Item={
+                "user_id": {"S": f"user-{n}"},
+                "username": {"S": "x" * 60},
+                "role": {"S": "listener"},
+                "is_online": {"BOOL": True},
+                "online_shard": {"S": str(n % 8)},
+                "last_seen": {"N": str(STORY_BEGINS * 1000)},
+                "version": {"N": "1"},
+            },
+        )
+
+
+def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default: Function, cloud: Cloud) -> None:
+    crowd(cloud, 400)
+    last = answer(default, sample("default.sync"))
+    posted = cloud.management.to(FEED).frames
+    pages = [json.loads(each.body) for each in posted]
+    assert all(len(each.body) <= 32 * 1024 for each in posted)
+    assert [page["data"]["complete"] for page in [*pages, last]] == [False] * len(pages) + [True]
+    users = [user["user_id"] for page in [*pages, last] for user in page["data"]["users"]]
+    assert len(users) == len(set(users)) == 401
+
+
+def test_a_snapshot_that_cannot_be_posted_is_our_fault(default: Function, cloud: Cloud) -> None:
+    crowd(cloud, 400)
+    cloud.management = FakeManagement({FEED: Outcome.THROTTLED})
+    assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
