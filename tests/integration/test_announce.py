@@ -1,0 +1,145 @@
+"""announce, from the Users stream to clients, backends and the delay queue."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from realtime.errors import ConfigurationError
+from tests.integration.conftest import Cloud
+from tests.logs import LogLines
+from tests.samples import names, sample
+
+DONE: dict[str, Any] = {"batchItemFailures": []}
+SHARDS = range(4)
+
+
+def recorded(cloud: Cloud, kind: str) -> dict[str, dict[str, Any]]:
+    """Return the frames of one type, by audience."""
+    return {row["audience"]: json.loads(row["message"]) for row in cloud.rows("Events") if row["kind"] == kind}
+
+
+def everyone(endpoint: str) -> set[str]:
+    return {f"{endpoint}/*/{shard}" for shard in SHARDS} | {f"{endpoint}/123"}
+
+
+@pytest.mark.parametrize(
+    ("name", "on_feed", "on_presence", "told"),
+    [
+        ("announce.came-online", "listener_online", "presence_update", ["user_online"]),
+        ("announce.went-offline", "listener_offline", "presence_update", ["user_offline"]),
+        ("announce.became-busy", "listener_busy", "status_change", []),
+    ],
+)
+def test_a_change_is_told_to_all_who_may_see_it_and_to_the_backends(
+    cloud: Cloud, name: str, on_feed: str, on_presence: str, told: list[str]
+) -> None:
+    assert cloud.function("announce")(sample(name)) == DONE
+    assert set(recorded(cloud, on_feed)) == everyone("feed")
+    assert set(recorded(cloud, on_presence)) == everyone("presence")
+    assert len(cloud.rows("Events")) == 10
+    assert [event["detail-type"] for event in cloud.told()] == told
+
+
+def test_a_listeners_message_has_exactly_the_documented_keys(cloud: Cloud) -> None:
+    cloud.function("announce")(sample("announce.came-online"))
+    for message in recorded(cloud, "listener_online").values():
+        assert message.pop("id")
+        assert message == {
+            "type": "listener_online",
+            "data": {
+                "user_id": 123,
+                "username": "jane_smith",
+                "is_online": True,
+                "is_busy": False,
+                "last_seen": "2024-01-15T10:30:00.400Z",
+            },
+            "timestamp": "2024-01-15T10:30:00.400Z",
+            "version": 1,
+        }
+
+
+def test_the_samples_of_presence_are_what_announcing_writes(cloud: Cloud) -> None:
+    event = sample("announce.came-online")
+    event["Records"][0]["dynamodb"]["NewImage"]["hidden_from"] = {"SS": ["666"]}
+    cloud.function("announce")(event)
+    written = {
+        record["dynamodb"]["NewImage"]["audience"]["S"]: record["dynamodb"]["NewImage"]
+        for record in cloud.stream("Events")
+    }
+    for name in ("broadcast.wide", "broadcast.watched"):
+        for record in sample(name)["Records"]:
+            shown = record["dynamodb"]["NewImage"]
+            assert written[shown["audience"]["S"]] == shown
+
+
+def test_the_backends_hear_of_it_as_an_event_of_ours(cloud: Cloud) -> None:
+    cloud.function("announce")(sample("announce.came-online"))
+    (event,) = cloud.told()
+    assert event["source"] == "realtime"
+    assert event["detail"].pop("id")
+    assert event["detail"] == {
+        "user_id": 123,
+        "username": "jane_smith",
+        "version": 1,
+        "last_seen": "2024-01-15T10:30:00.400Z",
+        "connections": 1,
+    }
+
+
+def test_the_last_connection_that_ends_is_looked_at_again_at_the_end_of_the_grace_period(cloud: Cloud) -> None:
+    assert cloud.function("announce", GracePeriodSeconds=10)(sample("announce.last-connection-left")) == DONE
+    attributes = cloud.sqs.get_queue_attributes(
+        QueueUrl=cloud.stack.physical["DeadlinesQueue"], AttributeNames=["ApproximateNumberOfMessagesDelayed"]
+    )["Attributes"]
+    assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
+    assert cloud.rows("Events") == []
+    assert cloud.told() == []
+
+
+def test_the_sample_of_a_check_is_what_announcing_orders(cloud: Cloud) -> None:
+    cloud.function("announce", GracePeriodSeconds=0)(sample("announce.last-connection-left"))
+    (message,) = cloud.messages("Deadlines")
+    assert message["Body"] == sample("deadlines.offline")["Records"][0]["body"]
+
+
+def test_a_batch_that_comes_again_changes_nothing(cloud: Cloud) -> None:
+    announce = cloud.function("announce")
+    announce(sample("announce.came-online"))
+    before = cloud.rows("Events")
+    cloud.stream("Events")
+    announce(sample("announce.came-online"))
+    assert cloud.rows("Events") == before
+    ids = [event["detail"]["id"] for event in cloud.told()]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+
+
+def test_many_changes_at_once_are_all_told(cloud: Cloud) -> None:
+    event = sample("announce.came-online")
+    (record,) = event["Records"]
+    event["Records"] = []
+    for n in range(30):
+        text = json.dumps(record).replace('"123"', f'"{n + 1000}"')
+        event["Records"].append(json.loads(text))
+    cloud.function("announce")(event)
+    assert len(cloud.rows("Events")) == 30 * 10
+
+
+@pytest.mark.parametrize("name", names("announce"))
+def test_a_failure_has_the_whole_batch_tried_again(cloud: Cloud, name: str) -> None:
+    if name == "announce.last-connection-left":
+        cloud.sqs.delete_queue(QueueUrl=cloud.stack.physical["DeadlinesQueue"])
+    else:
+        cloud.dynamodb.delete_table(TableName="EventsTable")
+    with pytest.raises(ConfigurationError):
+        cloud.function("announce")(sample(name))
+    assert cloud.told() == []
+
+
+def test_one_line_is_logged_for_a_batch(cloud: Cloud, logged: LogLines) -> None:
+    cloud.function("announce")(sample("announce.came-online"))
+    (line,) = logged.lines
+    assert (line["message"], line["changes"], line["messages"]) == ("announced", 1, 10)

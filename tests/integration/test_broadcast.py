@@ -1,0 +1,104 @@
+"""broadcast, from the Events stream to the management API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from realtime.errors import ConfigurationError
+from realtime.management import Outcome
+from tests.integration.conftest import Cloud
+from tests.logs import LogLines
+from tests.samples import names, sample
+from tests.unit.fakes import Clock, FakeManagement
+
+FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="
+DONE: dict[str, Any] = {"batchItemFailures": []}
+
+
+@pytest.fixture
+def cloud(cloud: Cloud) -> Cloud:
+    """Let jane_smith be connected to feed, calls and presence, where she watches herself."""
+    connect = cloud.function("connect")
+    for name in ("connect.token-in-query", "connect.token-in-header", "connect.watching"):
+        connect(sample(name))
+    return cloud
+
+
+def posted(cloud: Cloud) -> dict[str, list[str]]:
+    """Return the types that each connection was posted."""
+    return {
+        each.connection_id: [json.loads(frame.body)["type"] for frame in each.frames]
+        for each in cloud.management.deliveries
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "heard"),
+    [
+        ("broadcast.personal", {CALLS: ["call_started"]}),
+        ("broadcast.wide", {FEED: ["listener_online"]}),
+        ("broadcast.watched", {PRESENCE: ["presence_update"]}),
+        ("broadcast.direct-with-close", {FEED: ["error"]}),
+    ],
+)
+def test_a_record_goes_to_whom_it_is_for_and_to_nobody_else(
+    cloud: Cloud, name: str, heard: dict[str, list[str]]
+) -> None:
+    assert (
+        cloud.function("broadcast")(
+            sample(name),
+        )
+        == DONE
+    )
+    assert posted(cloud) == heard
+
+
+def test_a_frame_is_posted_exactly_as_it_was_recorded(cloud: Cloud) -> None:
+    cloud.function("broadcast")(sample("broadcast.personal"))
+    (frame,) = cloud.management.to(CALLS).frames
+    assert frame.body.decode() == sample("broadcast.personal")["Records"][0]["dynamodb"]["NewImage"]["message"]["S"]
+
+
+def test_a_connection_older_than_it_can_be_is_not_posted_to(cloud: Cloud, clock: Clock) -> None:
+    clock.now += 3 * 3600
+    cloud.function("broadcast")(sample("broadcast.personal"))
+    assert posted(cloud) == {}
+
+
+def test_a_connection_that_is_gone_is_forgotten_with_all_that_it_heard(cloud: Cloud) -> None:
+    cloud.management = FakeManagement({PRESENCE: Outcome.GONE})
+    assert cloud.function("broadcast")(sample("broadcast.watched")) == DONE
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {FEED, CALLS}
+    assert cloud.user()["connection_ids"] == {FEED, CALLS}
+    assert cloud.user()["is_online"] is True
+
+
+def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
+    cloud.management = FakeManagement(room=0)
+    event = sample("broadcast.personal")
+    assert cloud.function("broadcast")(event) == {
+        "batchItemFailures": [{"itemIdentifier": event["Records"][0]["dynamodb"]["SequenceNumber"]}]
+    }
+
+
+def test_a_missing_right_fails_aloud(cloud: Cloud) -> None:
+    cloud.management = FakeManagement({CALLS: Outcome.FORBIDDEN})
+    with pytest.raises(ConfigurationError, match="execute-api:ManageConnections"):
+        cloud.function("broadcast")(sample("broadcast.personal"))
+
+
+def test_outcomes_are_counted_in_one_line_of_the_log(cloud: Cloud, logged: LogLines) -> None:
+    cloud.function("broadcast")(sample("broadcast.personal"))
+    (line,) = logged.lines
+    assert (line["records"], line["delivered"]) == (2, 1)
+
+
+@pytest.mark.parametrize("name", names("broadcast"))
+def test_no_message_is_logged(cloud: Cloud, logged: LogLines, name: str) -> None:
+    cloud.function("broadcast")(sample(name))
+    assert logged.lines
+    assert "data" not in logged.text
+    assert "jane_smith" not in logged.text
