@@ -74,13 +74,13 @@ class Snapshots:
         for entry in self._outbox.since(audience, event_id(now - INDEX_LAG_SECONDS * 1000)):
             message = json.loads(entry.message)
             latest = {"username": None, **message["data"], "version": message["version"]}
+            before = shown.get(latest["user_id"], latest)
+            if before["version"] > latest["version"]:
+                continue
             if connection.user_id in entry.hidden_from:
                 shown.pop(latest["user_id"], None)
-                continue
-            before = shown.get(latest["user_id"])
-            if before is None or before["version"] < latest["version"]:
-                latest["username"] = latest["username"] or (before or latest)["username"]
-                shown[latest["user_id"]] = latest
+            else:
+                shown[latest["user_id"]] = {**latest, "username": latest["username"] or before["username"]}
         return pages((each for each in shown.values() if each["is_online"]), now)
 
     def _await_visible(self, connection_id: str, audiences: Sequence[str]) -> None:
