@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -10,6 +11,8 @@ from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_logger = logging.getLogger(__name__)
 
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _MASK_BYTES: Final = 4
@@ -86,11 +89,27 @@ class FrameGuard:
 
 
 class GuardedProtocol(web.RequestHandler):
-    """aiohttp's server protocol, with a guard before the WebSocket parser."""
+    """aiohttp's server protocol, with a guard before the WebSocket parser and before the log."""
 
     __slots__ = ("guard",)
 
     guard: FrameGuard
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be parsed, or whose handling failed."""
+        if status == 500:
+            return super().handle_error(request, status, exc, message)
+        # aiohttp logs, and sends, a message that quotes the request: a token may stand in it.
+        _logger.warning("bad request from %s: %s", request.remote, type(exc).__name__)
+        response = web.json_response({"message": "Bad Request"}, status=status)
+        response.force_close()
+        return response
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """Called by `WebSocketResponse` once the handshake is answered."""

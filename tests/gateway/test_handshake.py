@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -296,6 +297,24 @@ async def test_neither_tokens_nor_query_strings_nor_headers_are_logged(
     logged = "\n".join(f"{record.getMessage()} {record.exc_text}" for record in caplog.records)
     assert "$connect 200" in logged
     assert secret not in logged
+
+
+@pytest.mark.parametrize("line", ["GET /ws/feed?token={} HTTP/1.1", "GET /ws/feed HTTP/1.1\r\nAuthorization: {}"])
+async def test_a_request_that_cannot_be_parsed_is_not_logged_either(
+    gateway: Harness, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write((line.format("s3cr3t-token" * 3000) + "\r\n\r\n").encode())
+    async with asyncio.timeout(DEADLINE):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"s3cr3t" not in answer
+    assert "bad request from 127.0.0.1" in caplog.text
+    assert "s3cr3t" not in caplog.text
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_a_second_client_connects_while_the_functions_of_a_first_still_run(
