@@ -1,0 +1,180 @@
+"""The Connections table: sessions, audiences, and their pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from realtime.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Session, Subscriber
+from realtime.errors import ConfigurationError
+from tests.integration.conftest import Cloud
+
+NOW = 1_705_314_600
+ONE = Connection(
+    "one=", "feed", "123", NOW * 1000 + 5, NOW + 3600, types=frozenset({"listener_online", "listener_busy"}), batch=True
+)
+TWO = Connection("two=", "feed", "789", NOW * 1000, NOW + 7200)
+
+
+class Slow:
+    """DynamoDB, which reads so few items at a time: what AWS does by size, done by count."""
+
+    def __init__(self, client: Any, page: int) -> None:
+        self._client = client
+        self._page = page
+        self.pages = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def __len__(self) -> int:
+        return self.pages
+
+    def query(self, **request: Any) -> Any:
+        self.pages += 1
+        return self._client.query(**request, Limit=self._page)
+
+    def batch_get_item(self, *, RequestItems: dict[str, Any]) -> Any:  # noqa: N803  # AWS's name
+        self.pages += 1
+        ((table, request),) = RequestItems.items()
+        now, later = request["Keys"][: self._page], request["Keys"][self._page :]
+        answer = self._client.batch_get_item(RequestItems={table: {**request, "Keys": now}})
+        return {**answer, "UnprocessedKeys": {table: {**request, "Keys": later}} if later else {}}
+
+
+@pytest.fixture
+def connections(cloud: Cloud) -> Connections:
+    return Connections(cloud.dynamodb, "ConnectionsTable")
+
+
+def store(cloud: Cloud, connections: Connections, connection: Connection, *audiences: str) -> None:
+    parts = connections.puts(connection, audiences, NOW + 900)
+    cloud.dynamodb.transact_write_items(TransactItems=parts)
+
+
+def test_a_session_is_read_as_it_was_stored(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/*/0")
+    assert connections.session("one=") == Session(ONE, lease_until=NOW + 900, limited_until=0)
+    assert connections.session("never there") is None
+
+
+def test_a_session_of_this_very_moment_is_read_again_consistently(cloud: Cloud) -> None:
+    class Lagging:
+        def __init__(self) -> None:
+            self.reads: list[bool] = []
+
+        def get_item(self, **request: Any) -> Any:
+            self.reads.append(request["ConsistentRead"])
+            return cloud.dynamodb.get_item(**request) if request["ConsistentRead"] else {}
+
+    client = Lagging()
+    connections = Connections(client, "ConnectionsTable")
+    store(cloud, connections, TWO)
+    assert connections.session("two=") is not None
+    assert client.reads == [False, True]
+
+
+def test_who_hears_an_audience_is_told_with_all_that_posting_needs(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/*/0")
+    store(cloud, connections, TWO, "feed/*/0", "feed/7")
+    found = [each for page in connections.hearing("feed/*/0", NOW) for each in page]
+    assert found == [
+        Subscriber("one=", "123", NOW * 1000 + 5, ONE.types, batch=True),
+        Subscriber("two=", "789", NOW * 1000, frozenset(), batch=False),
+    ]
+    assert [page for page in connections.hearing("feed/*/1", NOW) if page] == []
+
+
+def test_an_audience_of_several_pages_is_read_to_its_end(cloud: Cloud, connections: Connections) -> None:
+    for n in range(7):
+        store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW), "feed/*/0")
+    slow = Slow(cloud.dynamodb, 3)
+    pages = list(Connections(slow, "ConnectionsTable").hearing("feed/*/0", NOW))
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert {each.connection_id for page in pages for each in page} == {f"{n}=" for n in range(7)}
+
+
+def test_a_connection_whose_time_has_run_out_is_left_out_though_still_stored(
+    cloud: Cloud, connections: Connections
+) -> None:
+    store(cloud, connections, TWO, "feed/*/0")
+    end = NOW + CONNECTION_TTL_SECONDS
+    assert [len(page) for page in connections.hearing("feed/*/0", end - 1)] == [1]
+    assert [len(page) for page in connections.hearing("feed/*/0", end)] == [0]
+
+
+def test_all_audiences_of_a_connection_are_found_over_several_pages(cloud: Cloud, connections: Connections) -> None:
+    audiences = [f"feed/{n}" for n in range(8)]
+    store(cloud, connections, ONE, *audiences)
+    slow = Slow(cloud.dynamodb, 3)
+    user_id, found = Connections(slow, "ConnectionsTable").find("one=")
+    assert (user_id, set(found)) == ("123", {*audiences, "connection/one="})
+    assert len(slow) >= 3
+    assert connections.find("two=") == (None, [])
+
+
+def test_many_sessions_are_read_at_once_also_what_comes_late(cloud: Cloud, connections: Connections) -> None:
+    for n in range(7):
+        store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW))
+    slow = Slow(cloud.dynamodb, 3)
+    wanted = [f"{n}=" for n in range(9)]
+    found = Connections(slow, "ConnectionsTable").sessions(wanted)
+    assert {each.connection.connection_id for each in found} == {f"{n}=" for n in range(7)}
+    assert connections.sessions([]) == []
+
+
+def test_more_sessions_than_a_batch_holds_are_read(cloud: Cloud, connections: Connections) -> None:
+    for n in range(3):
+        store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW))
+    assert len(connections.sessions([f"{n}=" for n in reversed(range(250))])) == 3
+
+
+def test_a_lease_is_renewed(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE)
+    connections.renew_lease("one=", NOW + 1800)
+    connections.limit_until("one=", NOW + 3)
+    assert connections.session("one=") == Session(ONE, lease_until=NOW + 1800, limited_until=NOW + 3)
+
+
+def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cloud, connections: Connections) -> None:
+    connections.renew_lease("one=", NOW + 1800)
+    connections.limit_until("one=", NOW + 3)
+    assert cloud.rows("Connections") == []
+
+
+def test_a_connection_hears_more_and_less(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/*/0")
+    connections.hear(ONE, ["feed/7", "feed/8"])
+    connections.delete("one=", ["feed/*/0", "feed/8", "feed/never"])
+    assert set(connections.find("one=")[1]) == {"connection/one=", "feed/7"}
+    assert connections.is_heard("feed/7", "one=")
+    assert not connections.is_heard("feed/8", "one=")
+    assert not connections.is_heard("feed/7", "two=")
+
+
+def test_what_a_connection_comes_to_hear_later_says_as_much_of_it(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/6")
+    connections.hear(ONE, ["feed/7"])
+    ((before,), (after,)) = (next(connections.hearing(each, NOW)) for each in ("feed/6", "feed/7"))
+    assert before == after
+
+
+def test_sessions_whose_lease_ran_out_are_found_and_no_others(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/*/0")
+    store(cloud, connections, TWO, "feed/*/0")
+    connections.renew_lease("two=", NOW + 1800)
+    assert connections.lapsed(0, 1, NOW + 900, None) == ([], None)
+    found, after = connections.lapsed(0, 1, NOW + 901, None)
+    assert [each.connection for each in found] == [ONE]
+    assert after is None
+
+
+def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:
+    connections = Connections(cloud.dynamodb, "Nowhere")
+    with pytest.raises(ConfigurationError, match="reading a connection"):
+        connections.session("one=")
+    with pytest.raises(ConfigurationError, match="reading an audience"):
+        list(connections.hearing("feed/*/0", NOW))
+    with pytest.raises(ConfigurationError, match="updating a connection"):
+        connections.renew_lease("one=", NOW)

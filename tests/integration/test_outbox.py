@@ -1,0 +1,128 @@
+"""The Events table: put once, put again, read what came since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from realtime.outbox import TRANSACTION_LIMIT, Entry, Outbox, from_image
+from realtime.transactions import ConditionsFailed
+from tests.integration.conftest import Cloud
+
+NOW = 1_705_314_600
+PLAIN = Entry("calls/123", "0001", "call_started", '{"type":"call_started"}', NOW + 60)
+FULL = replace(
+    PLAIN,
+    audience="connection/one",
+    endpoint="feed",
+    close=True,
+    not_after=NOW + 5,
+    hidden_from=frozenset({"1", "2"}),
+    subject="123",
+)
+
+
+@pytest.fixture
+def outbox(cloud: Cloud) -> Outbox:
+    return Outbox(cloud.dynamodb, "EventsTable")
+
+
+def entries(cloud: Cloud) -> list[Entry]:
+    items = cloud.dynamodb.scan(TableName="EventsTable")["Items"]
+    found = [from_image(each) for each in items if "message" in each]
+    return sorted(found, key=lambda entry: (entry.audience, entry.event_id))
+
+
+def effect(*, holds: bool = True) -> dict[str, Any]:
+    """Return an update of another table."""
+    update: dict[str, Any] = {
+        "TableName": "UsersTable",
+        "Key": {"user_id": {"S": "123"}},
+        "UpdateExpression": "ADD version :one",
+        "ExpressionAttributeValues": {":one": {"N": "1"}},
+    }
+    if not holds:
+        update["ConditionExpression"] = "attribute_exists(user_id)"
+    return {"Update": update}
+
+
+@pytest.mark.parametrize("entry", [PLAIN, FULL], ids=["plain", "full"])
+def test_an_entry_is_read_as_it_was_put(cloud: Cloud, outbox: Outbox, entry: Entry) -> None:
+    outbox.put(entry)
+    assert entries(cloud) == [entry]
+
+
+def test_an_entry_that_is_put_again_is_not_shown_by_the_stream_again(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put(PLAIN)
+    outbox.put_all([PLAIN, PLAIN, FULL])
+    assert entries(cloud) == [PLAIN, FULL]
+
+
+def test_entries_of_one_batch_may_share_a_key(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_all([PLAIN, replace(PLAIN, event_id="0002"), PLAIN])
+    assert len(entries(cloud)) == 2
+
+
+def test_an_event_is_recorded_with_its_effects(cloud: Cloud, outbox: Outbox) -> None:
+    assert outbox.put_once("event-1", NOW, [PLAIN, FULL], [effect()])
+    assert entries(cloud) == [PLAIN, FULL]
+    assert cloud.user()["version"] == 1
+
+
+def test_a_duplicate_is_neither_recorded_nor_has_effects(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_once("event-1", NOW, [PLAIN], [effect()])
+    assert not outbox.put_once("event-1", NOW + 60, [replace(PLAIN, event_id="0002")], [effect()])
+    assert entries(cloud) == [PLAIN]
+    assert cloud.user()["version"] == 1
+
+
+def test_another_event_is_no_duplicate(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_once("event-1", NOW, [PLAIN], [])
+    assert outbox.put_once("event-2", NOW, [replace(PLAIN, event_id="0002")], [])
+    assert len(entries(cloud)) == 2
+
+
+def test_an_event_without_messages_is_remembered_too(cloud: Cloud, outbox: Outbox) -> None:
+    assert outbox.put_once("event-1", NOW, [], [effect()])
+    assert not outbox.put_once("event-1", NOW, [], [effect()])
+
+
+def test_an_event_is_remembered_for_as_long_as_eventbridge_may_send_it_again(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_once("event-1", NOW, [], [])
+    (mark,) = cloud.rows("Events")
+    assert mark["expires_at"] > NOW + 24 * 3600
+    assert "message" not in mark  # or the stream's reader would take it for one
+
+
+def test_an_effect_whose_condition_fails_leaves_nothing_recorded(cloud: Cloud, outbox: Outbox) -> None:
+    with pytest.raises(ConditionsFailed):
+        outbox.put_once("event-1", NOW, [PLAIN], [effect(holds=False)])
+    assert cloud.rows("Events") == []
+
+
+def test_a_duplicate_is_a_duplicate_whatever_its_effects_conditions(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_once("event-1", NOW, [PLAIN], [])
+    assert not outbox.put_once("event-1", NOW, [PLAIN], [effect(holds=False)])
+
+
+def test_more_entries_than_a_transaction_holds_are_all_recorded(cloud: Cloud, outbox: Outbox) -> None:
+    many = [replace(PLAIN, audience=f"connection/{n:03}") for n in range(TRANSACTION_LIMIT + 20)]
+    assert outbox.put_once("event-1", NOW, many, [effect()])
+    assert entries(cloud) == many
+
+
+def test_what_came_since_is_read_in_order_over_all_pages(cloud: Cloud, outbox: Outbox) -> None:
+    every = [replace(PLAIN, event_id=f"{n:04}", message="x" * 100_000) for n in range(30)]  # 3 MB, a page is 1 MB
+    outbox.put_all(every)
+    outbox.put(replace(PLAIN, audience="calls/789"))
+    assert list(outbox.since("calls/123", "0009")) == every[10:]
+    assert list(outbox.since("calls/123", "0029")) == []
+
+
+def test_where_a_sweep_stopped_is_kept(cloud: Cloud, outbox: Outbox) -> None:
+    assert outbox.cursors(2) == [None, None]
+    outbox.keep_cursors([{"connection_id": "one", "audience": "feed/*/0"}, None], NOW * 1000)
+    assert outbox.cursors(2) == [{"connection_id": "one", "audience": "feed/*/0"}, None]
+    assert outbox.cursors(3) == [None, None, None]  # of another number of segments, it says nothing

@@ -1,0 +1,161 @@
+"""The register of who is connected, against the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from realtime.audiences import direct
+from realtime.connections import Connection, Connections
+from realtime.errors import ConnectionLimit, Unavailable
+from realtime.registry import Registry
+from realtime.users import Users
+from tests.integration.conftest import Cloud
+from tests.unit.fakes import Sleeps, aws_error
+
+NOW = 1_705_314_600_400
+LIMIT = 3
+
+
+class Contended:
+    """DynamoDB, whose next transactions meet others on the same item: moto never says so, AWS does."""
+
+    def __init__(self, client: Any, conflicts: int) -> None:
+        self._client = client
+        self.conflicts = conflicts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def transact_write_items(self, **request: Any) -> Any:
+        if self.conflicts:
+            self.conflicts -= 1
+            reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in request["TransactItems"][1:])]
+            raise aws_error("TransactionCanceledException", CancellationReasons=reasons)
+        return self._client.transact_write_items(**request)
+
+
+def registry(cloud: Cloud, *, conflicts: int = 0) -> Registry:
+    client = Contended(cloud.dynamodb, conflicts)
+    return Registry(client, Connections(client, "ConnectionsTable"), Users(client, "UsersTable"))
+
+
+def register(registry: Registry, connection_id: str, user_id: str = "123", **more: Any) -> None:
+    options: dict[str, Any] = {"username": "jane_smith", "role": "listener", "audiences": ["feed/*/0"], **more}
+    registry.register(
+        Connection(connection_id, "feed", user_id, NOW, token_expires_at=NOW // 1000 + 3600),
+        options.pop("audiences"),
+        now=options.pop("now", NOW),
+        lease_until=NOW // 1000 + 900,
+        limit=LIMIT,
+        **options,
+    )
+
+
+def heard(cloud: Cloud, connection_id: str) -> set[str]:
+    return {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
+
+
+def test_a_connection_is_stored_once_for_its_session_and_once_for_each_audience(cloud: Cloud) -> None:
+    register(registry(cloud), "one", audiences=["notifications/123", "notifications/*/2"])
+    assert heard(cloud, "one") == {direct("one"), "notifications/123", "notifications/*/2"}
+
+
+def test_several_devices_are_one_user(cloud: Cloud) -> None:
+    register(registry(cloud), "phone")
+    register(registry(cloud), "laptop")
+    assert cloud.user()["connection_ids"] == {"phone", "laptop"}
+    assert len(cloud.rows("Users")) == 1
+
+
+def test_a_user_has_as_many_connections_as_allowed_and_no_more(cloud: Cloud) -> None:
+    for n in range(LIMIT):
+        register(registry(cloud), f"connection {n}")
+    with pytest.raises(ConnectionLimit) as caught:
+        register(registry(cloud), "one too many")
+    assert caught.value.reason == "user 123 has 3 connections"
+    assert "one too many" not in cloud.user()["connection_ids"]
+    assert heard(cloud, "one too many") == set()
+
+
+def test_the_limit_is_each_users_own(cloud: Cloud) -> None:
+    for n in range(LIMIT):
+        register(registry(cloud), f"connection {n}")
+    register(registry(cloud), "another", user_id="789")
+    assert cloud.user("789")["connection_ids"] == {"another"}
+
+
+def test_a_connection_that_ended_makes_room_for_another(cloud: Cloud) -> None:
+    for n in range(LIMIT):
+        register(registry(cloud), f"connection {n}")
+    registry(cloud).forget("connection 0", NOW + 1)
+    register(registry(cloud), "another")
+    assert cloud.user()["connection_ids"] == {"connection 1", "connection 2", "another"}
+
+
+def test_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    registry(cloud).forget("one", NOW + 1)
+    register(registry(cloud), "two")
+    assert cloud.user()["connection_ids"] == {"two"}
+
+
+def test_two_clients_at_the_same_moment_are_both_let_in(cloud: Cloud, sleeps: Sleeps) -> None:
+    register(registry(cloud, conflicts=2), "one")
+    assert cloud.user()["connection_ids"] == {"one"}
+    assert cloud.user()["version"] == 1
+    assert len(sleeps) == 2
+
+
+def test_a_contention_that_lasts_registers_nothing(cloud: Cloud) -> None:
+    with pytest.raises(Unavailable, match="registering a connection: other writers were in the way"):
+        register(registry(cloud, conflicts=100), "one")
+    assert cloud.rows("Connections") == cloud.rows("Users") == []
+
+
+@pytest.mark.parametrize("count", [98, 99, 100])
+def test_a_connection_that_hears_more_than_a_transaction_holds_hears_it_all(cloud: Cloud, count: int) -> None:
+    audiences = [f"feed/{n}" for n in range(count)]
+    register(registry(cloud), "one", audiences=audiences)
+    assert heard(cloud, "one") == {direct("one"), *audiences}
+    assert registry(cloud).forget("one", NOW + 1) == "123"
+    assert cloud.rows("Connections") == []
+
+
+def test_what_is_not_told_anew_stays_as_it_was_known(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    register(registry(cloud), "two", username=None, role=None)
+    assert (cloud.user()["username"], cloud.user()["role"]) == ("jane_smith", "listener")
+    register(registry(cloud), "three", username="jane", role=None)
+    assert (cloud.user()["username"], cloud.user()["role"]) == ("jane", "listener")
+
+
+def test_each_connection_raises_the_users_version(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    register(registry(cloud), "two", now=NOW + 7)
+    assert (cloud.user()["version"], cloud.user()["changed_at"]) == (2, NOW + 7)
+
+
+def test_forgetting_tells_whose_connection_it_was(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    assert registry(cloud).forget("one", NOW + 1) == "123"
+    assert registry(cloud).forget("one", NOW + 2) is None
+    assert registry(cloud).forget("never there", NOW) is None
+
+
+def test_a_half_forgotten_connection_is_forgotten_by_the_next_to_look(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Connections):
+        def delete(self, connection_id: str, audiences: Any) -> None:
+            raise Unavailable("writing to Connections: 1 items stayed unprocessed")
+
+    register(registry(cloud), "one")
+    half = Registry(cloud.dynamodb, Failing(cloud.dynamodb, "ConnectionsTable"), Users(cloud.dynamodb, "UsersTable"))
+    with pytest.raises(Unavailable):
+        half.forget("one", NOW + 1)
+    assert "connection_ids" not in cloud.user()
+    assert registry(cloud).forget("one", NOW + 2) == "123"
+    assert cloud.rows("Connections") == []
+    assert cloud.user()["left_at"] == NOW + 1  # when it really left
