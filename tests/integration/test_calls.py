@@ -1,0 +1,96 @@
+"""Records of calls, whose starts and ends may come in any order, twice, or not at all."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from realtime.calls import OPEN_CALLS_SHARDS, Calls, OpenCall
+from realtime.transactions import ConditionsFailed, transact
+from realtime.users import Users
+from tests.integration.conftest import Cloud
+
+NOW = 1_705_314_600  # s
+BOTH = frozenset({"123", "789"})
+
+
+class Line:
+    """A line on which calls start and end."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.calls = Calls(cloud.dynamodb, "EventsTable")
+        self._users = Users(cloud.dynamodb, "UsersTable")
+
+    def start(self, call_id: str = "456", at: int = NOW) -> None:
+        self._change(call_id, at, ongoing=True)
+
+    def end(self, call_id: str = "456", at: int = NOW) -> None:
+        self._change(call_id, at, ongoing=False)
+
+    def busy(self, user_id: str = "123") -> set[str]:
+        return set(self._cloud.user(user_id).get("busy_calls", ()))
+
+    def open(self, since: int = NOW + 1) -> list[OpenCall]:
+        return sorted(self.calls.open_since(since), key=lambda call: call.call_id)
+
+    def _change(self, call_id: str, at: int, *, ongoing: bool) -> None:
+        parts = self.calls.changing(self._users, call_id, BOTH, at * 1000, ongoing=ongoing)
+        transact(self._cloud.dynamodb, parts, "a call")
+
+
+@pytest.fixture
+def line(cloud: Cloud) -> Line:
+    return Line(cloud)
+
+
+def test_a_call_keeps_both_busy_while_it_is_open(line: Line) -> None:
+    line.start()
+    assert line.busy("123") == line.busy("789") == {"456"}
+    assert line.open() == [OpenCall("456", BOTH)]
+    line.end()
+    assert line.busy("123") == line.busy("789") == set()
+    assert line.open() == []
+
+
+def test_a_call_that_has_ended_does_not_start_again(line: Line) -> None:
+    line.end()
+    with pytest.raises(ConditionsFailed):
+        line.start()
+    assert line.busy() == set()
+    assert line.open() == []
+
+
+@pytest.mark.parametrize("order", sorted(set(itertools.permutations(["start", "start", "end", "end"]))))
+def test_in_whatever_order_and_how_often_start_and_end_come_nobody_stays_busy(
+    line: Line, order: tuple[str, ...]
+) -> None:
+    for each in order:
+        try:
+            getattr(line, each)()
+        except ConditionsFailed:
+            assert each == "start"
+    assert line.busy() == set()
+    assert line.open() == []
+
+
+def test_a_start_that_comes_twice_keeps_the_time_of_the_first(line: Line) -> None:
+    line.start(at=NOW)
+    line.start(at=NOW + 100)
+    assert line.open(since=NOW) == []
+    assert [call.call_id for call in line.open(since=NOW + 1)] == ["456"]
+
+
+def test_open_calls_are_found_in_all_shards_and_only_the_old_ones(line: Line) -> None:
+    for n in range(OPEN_CALLS_SHARDS * 5):
+        line.start(f"old {n:02}", at=NOW)
+    line.start("young", at=NOW + 50)
+    assert [call.call_id for call in line.open(since=NOW + 50)] == [f"old {n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
+
+
+def test_the_record_of_a_call_is_no_message(line: Line, cloud: Cloud) -> None:
+    line.start()
+    (record,) = cloud.rows("Events")
+    assert "message" not in record
+    assert record["expires_at"] > NOW + 24 * 3600

@@ -1,0 +1,137 @@
+"""From one function to the next by way of the streams, as events travel: nothing but the management API is a fake."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.integration.conftest import Cloud
+from tests.samples import KEY_ID, SECRET, sample
+from tests.unit.fakes import Clock, FakeManagement
+
+FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
+OTHER = jwt.encode(
+    {"sub": "789", "username": "john_doe", "role": "listener", "exp": 4_102_444_800}, SECRET, headers={"kid": KEY_ID}
+)
+
+
+class Town:
+    """The functions, and the streams between them."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def run(self, name: str, event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+        """Invoke a function and all that follow from what it writes; return what each connection hears."""
+        self.cloud.management = FakeManagement()
+        self.cloud.function(name)(event)
+        changes = self.cloud.stream("Users")
+        if changes:
+            self.cloud.function("announce", GracePeriodSeconds=0)({"Records": changes})
+        entries = [each for each in self.cloud.stream("Events") if "message" in each["dynamodb"]["NewImage"]]
+        if entries:
+            self.cloud.function("broadcast")({"Records": entries})
+        return {
+            each.connection_id: [json.loads(frame.body) for frame in each.frames]
+            for each in self.cloud.management.deliveries
+        }
+
+    def check(self) -> dict[str, list[dict[str, Any]]]:
+        """Do the checks that were ordered."""
+        records = []
+        for message in self.cloud.messages("Deadlines"):
+            (record,) = sample("deadlines.offline")["Records"]
+            records.append({**record, "body": message["Body"]})
+        return self.run("deadlines", {"Records": records})
+
+
+@pytest.fixture
+def town(cloud: Cloud) -> Town:
+    return Town(cloud)
+
+
+def types(heard: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    return {connection_id: [message["type"] for message in messages] for connection_id, messages in heard.items()}
+
+
+def test_a_listener_is_heard_to_come_and_to_go_once_though_with_two_devices(town: Town, clock: Clock) -> None:
+    heard = town.run("connect", sample("connect.token-in-query"))
+    assert types(heard) == {FEED: ["listener_online"]}
+    assert town.run("connect", sample("connect.token-in-header")) == {}
+    away = sample("disconnect")
+    away["requestContext"]["connectionId"] = CALLS
+    assert town.run("disconnect", away) == {}
+    assert town.check() == {}
+    assert [event["detail-type"] for event in town.cloud.told()] == ["user_online"]
+
+    watcher = sample("connect.token-in-query")
+    watcher["requestContext"]["connectionId"] = "watcher"
+    watcher["queryStringParameters"]["token"] = OTHER
+    town.run("connect", watcher)
+    assert town.run("disconnect", sample("disconnect")) == {}
+    clock.now += 10
+    heard = town.check()
+    assert types(heard) == {"watcher": ["listener_offline"]}
+    assert heard["watcher"][0]["data"]["user_id"] == 123
+    told = [(event["detail-type"], event["detail"]["user_id"]) for event in town.cloud.told()]
+    assert told == [("user_online", 789), ("user_offline", 123)]
+
+
+def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None:
+    town.run("connect", sample("connect.token-in-query"))
+    town.run("connect", sample("connect.token-in-header"))
+    heard = town.run("ingest", sample("ingest.call_started"))
+    assert heard[CALLS][0]["data"] == {
+        "call_id": 456,
+        "user_id": 123,
+        "listener_id": 789,
+        "call_type": "audio",
+        "status": "ongoing",
+    }
+    assert types(heard) == {CALLS: ["call_started"], FEED: ["listener_busy"]}
+    assert heard[FEED][0]["data"]["is_busy"] is True
+    assert types(town.run("ingest", sample("ingest.call_billing"))) == {CALLS: ["call_billing"]}
+    heard = town.run("ingest", sample("ingest.call_ended"))
+    assert types(heard) == {CALLS: ["call_ended"], FEED: ["listener_available"]}
+
+
+def test_a_notification_reaches_its_addressee_alone(town: Town) -> None:
+    event = sample("connect.token-in-subprotocol")
+    event["queryStringParameters"] = {}
+    town.run("connect", event)
+    assert town.run("ingest", sample("ingest.favorite_added")) == {}  # it is for 789
+    mine = sample("ingest.favorite_removed")
+    mine["detail"] |= {"user_id": 789, "delivery": {"to": [123]}}
+    assert types(town.run("ingest", mine)) == {NOTIFICATIONS: ["favorite_removed"]}
+    assert types(town.run("ingest", sample("ingest.system_notification"))) == {NOTIFICATIONS: ["system_notification"]}
+
+
+def test_whom_a_listener_blocked_no_more_hears_of_them(town: Town) -> None:
+    watcher = sample("connect.token-in-query")
+    watcher["requestContext"]["connectionId"] = "watcher"
+    watcher["queryStringParameters"]["token"] = OTHER
+    town.run("connect", watcher)
+    assert types(town.run("connect", sample("connect.token-in-query")))["watcher"] == ["listener_online"]
+    town.run("ingest", sample("ingest.user_blocked"))
+    assert types(town.run("ingest", sample("ingest.status_change"))) == {FEED: ["listener_busy"]}
+    town.run("ingest", sample("ingest.user_unblocked"))
+    available = sample("ingest.status_change")
+    available |= {"id": "another", "detail": {"user_id": 123, "is_busy": False}}
+    assert set(town.run("ingest", available)) == {FEED, "watcher"}
+
+
+def test_a_revoked_user_is_told_and_closed_and_goes(town: Town) -> None:
+    town.run("connect", sample("connect.token-in-query"))
+    heard = town.run("ingest", sample("ingest.session_revoked"))
+    assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}
+    assert town.cloud.management.to(FEED).close
+
+
+def test_a_refused_client_hears_why_and_nothing_else(town: Town) -> None:
+    heard = town.run("connect", sample("connect.token-expired"))
+    assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Invalid or expired token"}
+    assert town.cloud.management.to(FEED).close
+    assert town.run("ingest", sample("ingest.system_notification")) == {}

@@ -1,0 +1,190 @@
+"""sweep, from a minute's event to what it sets right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from realtime import sweeping
+from realtime.errors import ConfigurationError
+from realtime.management import Outcome
+from tests.integration.conftest import STORY_BEGINS, Cloud
+from tests.logs import LogLines
+from tests.samples import sample
+from tests.unit.fakes import Clock, FakeManagement
+
+FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
+LEASE = 900
+
+
+@pytest.fixture
+def cloud(cloud: Cloud) -> Cloud:
+    """Let jane_smith be connected to feed and calls."""
+    for name in ("connect.token-in-query", "connect.token-in-header"):
+        cloud.function("connect")(sample(name))
+    return cloud
+
+
+def sweep(cloud: Cloud, outcomes: dict[str, Outcome] | None = None, **parameters: object) -> None:
+    cloud.management = FakeManagement(outcomes)
+    assert cloud.function("sweep", **parameters)(sample("sweep")) is None
+
+
+def asked(cloud: Cloud) -> set[str]:
+    """Return the connections that API Gateway was asked about."""
+    assert all(each.ask and not each.frames and not each.close for each in cloud.management.deliveries)
+    return {each.connection_id for each in cloud.management.deliveries}
+
+
+def lease(cloud: Cloud, connection_id: str = FEED) -> int:
+    row = cloud.row("Connections", connection_id=connection_id, audience=f"connection/{connection_id}") or {}
+    until: int = row["lease_until"]
+    return until
+
+
+def test_nobody_is_suspected_while_their_lease_lasts(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + LEASE
+    sweep(cloud)
+    assert asked(cloud) == set()
+
+
+def test_a_suspect_that_lives_is_believed_for_another_lease(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud)
+    assert asked(cloud) == {FEED, CALLS}
+    assert lease(cloud) == lease(cloud, CALLS) == int(clock.now) + LEASE
+    assert cloud.user()["connection_ids"] == {FEED, CALLS}
+    assert cloud.rows("Events") == []
+
+
+def test_a_ghost_is_forgotten(cloud: Cloud, clock: Clock, logged: LogLines) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud, {FEED: Outcome.GONE})
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {CALLS}
+    assert cloud.user()["connection_ids"] == {CALLS}
+    (line,) = (each for each in logged.lines if each["message"] == "swept")
+    assert (line["suspects"], line["gone"], line["delivered"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN, Outcome.CLOSED]
+)
+def test_nobody_is_killed_on_suspicion(cloud: Cloud, clock: Clock, outcome: Outcome) -> None:
+    before = cloud.rows("Connections"), cloud.rows("Users")
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud, {FEED: outcome, CALLS: outcome})
+    assert (cloud.rows("Connections"), cloud.rows("Users")) == before
+
+
+def test_a_ghosts_user_goes_offline_as_any_other(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud, {FEED: Outcome.GONE, CALLS: Outcome.GONE})
+    cloud.function("announce", GracePeriodSeconds=0)({"Records": cloud.stream("Users")[1:]})
+    (message,) = cloud.messages("Deadlines")
+    event = sample("deadlines.offline")
+    event["Records"][0]["body"] = message["Body"]
+    cloud.function("deadlines")(event)
+    assert cloud.user()["is_online"] is False
+
+
+def test_a_missing_right_fails_aloud(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    with pytest.raises(ConfigurationError, match="the role of sweep may not ask"):
+        sweep(cloud, {FEED: Outcome.FORBIDDEN})
+
+
+def test_a_connection_that_outlives_what_is_allowed_is_told_to_reconnect_and_closed(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + 2 * 3600 + 301
+    sweep(cloud)
+    farewells = {row["audience"]: row for row in cloud.rows("Events")}
+    assert set(farewells) == {f"connection/{FEED}", f"connection/{CALLS}"}
+    for row in farewells.values():
+        assert row["close"] is True
+        assert json.loads(row["message"])["type"] == "reconnect"
+
+
+def test_a_sweep_goes_on_where_the_last_one_had_to_stop(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+    monkeypatch.setattr(sweeping, "MAX_SUSPECTS", 1)
+    connections = cloud.dynamodb.scan
+    monkeypatch.setattr(cloud.dynamodb, "scan", lambda **request: connections(**request, Limit=3))
+    clock.now = STORY_BEGINS + LEASE + 1
+    found: list[set[str]] = []
+    for _ in range(3):
+        sweep(cloud)
+        found.append(asked(cloud))
+    assert set.union(*found) == {FEED, CALLS}
+    assert all(len(each) <= 1 for each in found)
+
+
+# ---- users whose last connection went without the check that should have followed -----------------------------------
+
+
+def strand(cloud: Cloud, clock: Clock) -> None:
+    """Let jane_smith leave, and the check be lost."""
+    for connection_id in (FEED, CALLS):
+        event = sample("disconnect")
+        event["requestContext"]["connectionId"] = connection_id
+        cloud.function("disconnect")(event)
+    assert clock.now == STORY_BEGINS + 0.4
+
+
+def test_a_user_whose_check_was_lost_is_set_offline(cloud: Cloud, clock: Clock) -> None:
+    strand(cloud, clock)
+    clock.now += 10 + 301
+    sweep(cloud, GracePeriodSeconds=10)
+    assert cloud.user()["is_online"] is False
+    assert cloud.user()["version"] == 3
+
+
+def test_but_not_while_the_check_may_still_come(cloud: Cloud, clock: Clock) -> None:
+    strand(cloud, clock)
+    clock.now += 10 + 299
+    sweep(cloud, GracePeriodSeconds=10)
+    assert cloud.user()["is_online"] is True
+
+
+def test_a_user_who_is_connected_is_left_alone(cloud: Cloud, clock: Clock) -> None:
+    before = cloud.user()
+    clock.now += 3600
+    sweep(cloud)
+    assert cloud.user() == before
+
+
+def test_connections_older_than_any_can_be_are_taken_from_their_user(cloud: Cloud, clock: Clock) -> None:
+    """Should their rows be lost, nobody would ask about them."""
+    for row in cloud.rows("Connections"):
+        key = {name: {"S": row[name]} for name in ("connection_id", "audience")}
+        cloud.dynamodb.delete_item(TableName="ConnectionsTable", Key=key)
+    clock.now += 2 * 3600 + 301
+    sweep(cloud)
+    assert "connection_ids" not in cloud.user()
+    assert cloud.user()["is_online"] is True  # until the check that follows
+
+
+# ---- calls whose end never came -------------------------------------------------------------------------------------
+
+
+def test_a_call_whose_end_never_came_is_let_go(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("ingest")(sample("ingest.call_started"))
+    clock.now += 3600 - 1
+    sweep(cloud, CallLeaseSeconds=3600)
+    assert cloud.user()["busy_calls"] == {"456"}
+    clock.now += 2
+    sweep(cloud, CallLeaseSeconds=3600)
+    assert "busy_calls" not in cloud.user("123")
+    assert "busy_calls" not in cloud.user("789")
+
+
+def test_its_end_may_still_come(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("ingest")(sample("ingest.call_started"))
+    clock.now += 3602
+    sweep(cloud, CallLeaseSeconds=3600)
+    cloud.function("ingest")(sample("ingest.call_ended"))
+    assert [row["kind"] for row in cloud.rows("Events") if row["audience"] == "calls/123"] == [
+        "call_started",
+        "call_ended",
+    ]
