@@ -308,7 +308,7 @@ async def test_a_request_that_cannot_be_parsed_is_not_logged_either(
     writer.write((line.format("s3cr3t-token" * 3000) + "\r\n\r\n").encode())
     async with asyncio.timeout(DEADLINE):
         answer = await reader.read()
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.split()[1] == b"400"
     assert b"s3cr3t" not in answer
     assert "bad request from 127.0.0.1" in caplog.text
     assert "s3cr3t" not in caplog.text
