@@ -88,6 +88,11 @@ def complaint(log: Path) -> str | None:
     return next((line for line in reversed(lines) if " WARNING " in line or " ERROR " in line), None)
 
 
+def _first(error: Exception) -> Exception:
+    """What went wrong first, out of all that went wrong because of it."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
 class EmbeddedStack:
     """One stack, from its start to its end."""
 
@@ -131,16 +136,20 @@ class EmbeddedStack:
         self._scratch.mkdir(parents=True)
         self._folder.write(self.running)
         try:
-            async with TaskGroup() as tasks:
-                await self._start(tasks)
-                self._folder.write(self.running)
-                when_ready(self.running)
+            async with TaskGroup() as emulator:
+                outputs = await self._deploy(emulator)
+                async with TaskGroup() as gateway:  # it ends first, while its last calls can still be answered
+                    await self._serve(gateway)
+                    self.running = replace(self.running, state="ready", bus=outputs["BusName"], outputs=outputs)
+                    self._folder.write(self.running)
+                    when_ready(self.running)
         except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise _first(group) from group
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    async def _start(self, tasks: TaskGroup) -> None:
+    async def _deploy(self, tasks: TaskGroup) -> dict[str, str]:
+        """Start the emulator, put the stack on it, and return the stack's outputs."""
         build = tasks.create_task(self._build())
         async with self._step("starting the AWS emulator"):
             tasks.create_task(self._emulator().attend())
@@ -149,13 +158,15 @@ class EmbeddedStack:
         await build
         async with self._step("deploying the stack"):
             await self._sam("deploy", self._deploy_arguments()).run()
-            outputs = await asyncio.to_thread(stack_outputs, self._clients, STACK)
+            return await asyncio.to_thread(stack_outputs, self._clients, STACK)
+
+    async def _serve(self, tasks: TaskGroup) -> None:
+        """Start the gateway, and see that all works together."""
         async with self._step("starting the WebSocket gateway"):
             tasks.create_task(self._gateway().attend())
             await self._answers("gateway", f"http://{LOOPBACK}:{self._port}/_gateway/health", GATEWAY_SECONDS)
         async with self._step("waiting for a WebSocket handshake"):
             await self._handshake()
-        self.running = replace(self.running, state="ready", bus=outputs["BusName"], outputs=outputs)
 
     # ---- the programs -----------------------------------------------------------------------------------------------
 

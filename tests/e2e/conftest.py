@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from local.state import StateFolder
 from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Stack
 
@@ -19,6 +22,10 @@ PARAMETERS = {
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, ready."""
+    """The stack, ready: one that runs from the folder REALTIME_E2E_STATE, else one of the session's own."""
+    if given := os.environ.get("REALTIME_E2E_STATE"):
+        folder = StateFolder(Path(given))
+        yield Stack(folder, folder.ready(), PARAMETERS)
+        return
     with embedded_stack(tmp_path_factory.mktemp("stack"), PARAMETERS) as (folder, running):
         yield Stack(folder, running, PARAMETERS)

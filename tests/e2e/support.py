@@ -22,7 +22,16 @@ WITHIN = 15.0
 """Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""
 
 Message = dict[str, Any]
+Item = dict[str, Any]
 Predicate = Callable[[Message], bool]
+
+
+async def eventually(holds: Callable[[], bool], what: str, within: float = WITHIN) -> None:
+    """Wait until something holds that no message tells of."""
+    deadline = time.monotonic() + within
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < deadline, f"never: {what}"
+        await asyncio.sleep(0.05)
 
 
 class Client:
@@ -87,8 +96,9 @@ class Stack:
         self.deployment = Deployment.embedded(running)
         self.outputs = running.outputs
         self.issued: list[str] = []
+        self.dynamodb = self.aws("dynamodb")
         self._keys = self.deployment.token_keys()
-        self._users = itertools.count(1000)
+        self._users = itertools.count(int(time.time() * 1000))  # new to a stack that earlier sessions have used, too
 
     def new_user(self) -> int:
         """The id of a user whom no other test knows."""
@@ -126,12 +136,66 @@ class Stack:
                 await client.pings()
             yield client
 
+    def user(self, user: int | str) -> Item:
+        """A user's item as DynamoDB has it; empty if there is none."""
+        key = {"user_id": {"S": str(user)}}
+        found = self.dynamodb.get_item(TableName=self.outputs["UsersTableName"], Key=key, ConsistentRead=True)
+        item: Item = found.get("Item", {})
+        return item
+
+    def connection_ids(self, user: int | str) -> list[str]:
+        """The ids of a user's registered connections."""
+        return list(self.user(user).get("connection_ids", {"SS": []})["SS"])
+
     def is_connected(self, user: int | str) -> bool:
         """Whether a user has a registered connection."""
-        found = self.aws("dynamodb").get_item(
-            TableName=self.outputs["UsersTableName"], Key={"user_id": {"S": str(user)}}, ConsistentRead=True
+        return bool(self.connection_ids(user))
+
+    def connection(self, connection_id: str) -> dict[str, Item]:
+        """The items of a connection, by audience."""
+        found = self.dynamodb.query(
+            TableName=self.outputs["ConnectionsTableName"],
+            KeyConditionExpression="connection_id = :id",
+            ExpressionAttributeValues={":id": {"S": connection_id}},
+            ConsistentRead=True,
         )
-        return bool(found.get("Item", {}).get("connection_ids"))
+        return {item["audience"]["S"]: item for item in found["Items"]}
+
+    def change_session(self, connection_id: str, **values: int) -> None:
+        """Set numbers of a connection's session."""
+        self.dynamodb.update_item(
+            TableName=self.outputs["ConnectionsTableName"],
+            Key={"connection_id": {"S": connection_id}, "audience": {"S": f"connection/{connection_id}"}},
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
+            ExpressionAttributeValues={f":{name}": {"N": str(value)} for name, value in values.items()},
+        )
+
+    def age(self, connection_id: str, seconds: float) -> None:
+        """Let a connection have been opened so many seconds ago: of a new one a 410 is not believed."""
+        connected_at = int((time.time() - seconds) * 1000)
+        for audience in self.connection(connection_id):
+            self.dynamodb.update_item(
+                TableName=self.outputs["ConnectionsTableName"],
+                Key={"connection_id": {"S": connection_id}, "audience": {"S": audience}},
+                UpdateExpression="SET connected_at = :then",
+                ExpressionAttributeValues={":then": {"N": str(connected_at)}},
+            )
+
+    async def sweep(self) -> None:
+        """Have everything swept now, not with the next minute; a sweep that fails is an error."""
+        invoked = await asyncio.to_thread(
+            self.aws("lambda").invoke, FunctionName=self.outputs["SweepFunctionName"], Qualifier="live"
+        )
+        assert "FunctionError" not in invoked, invoked["Payload"].read()
+
+    @asynccontextmanager
+    async def withheld_disconnects(self) -> AsyncIterator[None]:
+        """API Gateway promises no $disconnect: let none come."""
+        await self.set_gateway(withhold_disconnect=True)
+        try:
+            yield
+        finally:
+            await self.set_gateway(withhold_disconnect=False)
 
     def aws(self, service: str) -> Any:
         """A client of a service of the emulator."""
@@ -146,6 +210,24 @@ class Stack:
     def queue(self, name: str) -> Queue:
         """A queue by its logical id, such as `RejectedEventsQueue`."""
         return Queue(self.aws("sqs"), self.outputs[f"{name}Url"])
+
+    @asynccontextmanager
+    async def bus_events(self) -> AsyncIterator[Queue]:
+        """A queue that gets what the service tells the bus."""
+        sqs, events = self.aws("sqs"), self.aws("events")
+        name = f"told-{next(self._users)}"
+        bus = self.outputs["BusName"]
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        pattern = json.dumps({"source": ["realtime"], "detail-type": ["user_online", "user_offline"]})
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
+        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+        try:
+            yield Queue(sqs, url)
+        finally:
+            events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
+            events.delete_rule(Name=name, EventBusName=bus)
+            sqs.delete_queue(QueueUrl=url)
 
     async def set_gateway(self, **settings: Any) -> None:
         """Turn switches of the gateway, such as `withhold_disconnect`."""
@@ -166,17 +248,22 @@ class Queue:
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
 
-    async def holds(self, wanted: Callable[[str], bool], within: float = WITHIN) -> str:
-        """Wait for a message whose body the predicate holds for, take it out, and return its body."""
+    async def holds(self, wanted: Callable[[str], bool], within: float = WITHIN) -> tuple[str, dict[str, str]]:
+        """Wait for a message whose body the predicate holds for, take it out, and return its body and attributes."""
         deadline = time.monotonic() + within
         seen: list[str] = []
         while time.monotonic() < deadline:
             received = await asyncio.to_thread(
-                self._sqs.receive_message, QueueUrl=self._url, WaitTimeSeconds=1, VisibilityTimeout=1
+                self._sqs.receive_message,
+                QueueUrl=self._url,
+                WaitTimeSeconds=1,
+                VisibilityTimeout=1,
+                MessageAttributeNames=["All"],
             )
             for message in received.get("Messages", []):
                 seen.append(message["Body"])
                 if wanted(message["Body"]):
                     self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-                    return str(message["Body"])
+                    attributes = message.get("MessageAttributes", {})
+                    return message["Body"], {name: value["StringValue"] for name, value in attributes.items()}
         raise AssertionError(f"no such message in {self._url}; saw {seen}")

@@ -1,0 +1,224 @@
+"""Each function does all that it is there for, with the rights of its own role and no others.
+
+policies.py takes each right away in turn, and expects the test here that it names to fail.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.e2e.support import Stack, eventually
+
+CALL_TYPE = "audio"
+
+
+def call(user: int, listener: int, call_id: int = 1) -> dict[str, object]:
+    return {"call_id": call_id, "user_id": user, "listener_id": listener, "call_type": CALL_TYPE, "status": "ongoing"}
+
+
+# ---- connect, disconnect --------------------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_registered_and_forgotten_with_its_end(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user):
+        (connection_id,) = stack.connection_ids(user)
+        assert set(stack.connection(connection_id)) == {f"connection/{connection_id}", f"calls/{user}"}
+        assert stack.user(user)["is_online"] == {"BOOL": True}
+    await eventually(lambda: not stack.is_connected(user), "the user has no connection left")
+    await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
+
+
+async def test_a_client_without_a_token_is_told_so_and_sent_away(stack: Stack) -> None:
+    async with stack.connect("feed") as client:
+        refusal = await client.hears("error")
+        assert refusal["data"]["code"] == "AUTH_FAILED"
+        assert await client.closed() == 1000
+
+
+async def test_a_connection_may_watch_a_hundred_users_from_its_start(stack: Stack) -> None:
+    user = stack.new_user()
+    watched = [stack.new_user() for _ in range(100)]
+    async with stack.connect("presence", user, query={"watch": ",".join(map(str, watched))}):
+        (connection_id,) = stack.connection_ids(user)
+        assert {f"presence/{each}" for each in watched} <= stack.connection(connection_id).keys()
+
+
+# ---- default --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ping_is_answered(stack: Stack) -> None:
+    async with stack.connect("notifications", stack.new_user(), settled=False) as client:
+        assert (await client.pings())["data"] == {}
+
+
+async def test_traffic_renews_a_lease_past_its_half_life(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        (connection_id,) = stack.connection_ids(user)
+        stack.change_session(connection_id, lease_until=int(time.time()) + 1)
+        await client.pings()
+        renewed = int(stack.connection(connection_id)[f"connection/{connection_id}"]["lease_until"]["N"])
+        assert renewed > time.time() + 1
+
+
+async def test_a_connection_that_nobody_knows_is_sent_back(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        (connection_id,) = stack.connection_ids(user)
+        for audience in stack.connection(connection_id):
+            key = {"connection_id": {"S": connection_id}, "audience": {"S": audience}}
+            stack.dynamodb.delete_item(TableName=stack.outputs["ConnectionsTableName"], Key=key)
+        await client.send("ping")
+        await client.hears("reconnect")
+        assert await client.closed() == 1000
+
+
+async def test_sync_tells_who_is_online(stack: Stack) -> None:
+    listener = stack.new_user()
+    async with (
+        stack.connect("calls", listener, role="listener", username="jane"),
+        stack.connect("feed", stack.new_user()) as client,
+    ):
+        await client.send("sync")
+        snapshot = await client.hears("snapshot")
+        assert listener in {shown["user_id"] for shown in snapshot["data"]["users"]}
+
+
+async def test_watching_users_tells_how_they_are_and_unwatching_ends_it(stack: Stack) -> None:
+    watched, user = stack.new_user(), stack.new_user()
+    async with stack.connect("calls", watched), stack.connect("presence", user) as client:
+        await client.send("watch", user_ids=[watched])
+        snapshot = await client.hears("snapshot")
+        assert [shown["is_online"] for shown in snapshot["data"]["users"]] == [True]
+        (connection_id,) = stack.connection_ids(user)
+        assert set(stack.connection(connection_id)) == {f"connection/{connection_id}", f"presence/{watched}"}
+        await client.send("unwatch", user_ids=[watched])
+        await client.hears("snapshot")
+        assert set(stack.connection(connection_id)) == {f"connection/{connection_id}"}
+
+
+async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) -> None:
+    users = [str(stack.new_user()) for _ in range(40)]
+    online = {"is_online": {"BOOL": True}, "version": {"N": "1"}, "last_seen": {"N": str(int(time.time() * 1000))}}
+    try:
+        for user in users:
+            item = {"user_id": {"S": user}, "username": {"S": "n" * 1000}, "online_shard": {"S": "0"}, **online}
+            stack.dynamodb.put_item(TableName=stack.outputs["UsersTableName"], Item=item)
+        async with stack.connect("presence", stack.new_user()) as client:
+            await client.send("sync")
+            shown: set[str] = set()
+            pages = 0
+            complete = False
+            while not complete:
+                page = (await client.hears("snapshot"))["data"]
+                shown |= {str(user["user_id"]) for user in page["users"]}
+                complete, pages = page["complete"], pages + 1
+        assert pages > 1
+        assert set(users) <= shown
+    finally:
+        for user in users:
+            stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": user}})
+
+
+# ---- ingest, broadcast ----------------------------------------------------------------------------------------------
+
+
+async def test_a_call_reaches_both_who_take_part_and_makes_them_busy(stack: Stack) -> None:
+    user, listener = stack.new_user(), stack.new_user()
+    async with stack.connect("calls", user) as one, stack.connect("calls", listener) as other:
+        stack.publish("call_started", call(user, listener, user))
+        assert (await one.hears("call_started"))["data"] == call(user, listener, user)
+        assert (await other.hears("call_started"))["data"] == call(user, listener, user)
+        assert stack.user(listener)["busy_calls"] == {"SS": [str(user)]}
+
+
+async def test_the_end_of_a_users_sessions_ends_their_connections(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        stack.publish("session_revoked", {"user_id": user})
+        assert (await client.hears("error"))["data"]["code"] == "AUTH_FAILED"
+        assert await client.closed() == 1000
+
+
+async def test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason(stack: Stack) -> None:
+    event_id = stack.publish("call_started", {"call_id": 1})
+    event, attributes = await stack.queue("RejectedEventsQueue").holds(lambda body: event_id in body)
+    assert json.loads(event)["detail"] == {"call_id": 1}
+    assert "user_id" in attributes["reason"]
+
+
+async def test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.withheld_disconnects():
+        async with stack.connect("notifications", user):
+            (connection_id,) = stack.connection_ids(user)
+        stack.age(connection_id, 60)
+        stack.publish("favorite_added", {"user_id": 1, "username": "jane", "action": "added"}, to=[user])
+        await eventually(lambda: not stack.is_connected(user), "the user has no connection left")
+        await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
+
+
+# ---- announce, deadlines --------------------------------------------------------------------------------------------
+
+
+async def test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period(stack: Stack) -> None:
+    listener = stack.new_user()
+    async with stack.connect("feed", stack.new_user()) as client:
+        async with stack.connect("calls", listener, role="listener"):
+            await client.hears(lambda it: it["type"] == "listener_online" and it["data"]["user_id"] == listener)
+        await client.hears(lambda it: it["type"] == "listener_offline" and it["data"]["user_id"] == listener)
+
+
+async def test_the_bus_is_told_who_came_online(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.bus_events() as queue, stack.connect("calls", user):
+        body, _ = await queue.holds(lambda body: json.loads(body)["detail"]["user_id"] == user)
+        told = json.loads(body)
+        assert (told["source"], told["detail-type"]) == ("realtime", "user_online")
+
+
+# ---- sweep ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ghost_is_forgotten_and_a_silent_connection_is_spared(stack: Stack) -> None:
+    ghost, silent = stack.new_user(), stack.new_user()
+    async with stack.withheld_disconnects(), stack.connect("calls", silent) as client:
+        async with stack.connect("calls", ghost):
+            suspects = stack.connection_ids(ghost) + stack.connection_ids(silent)
+        for connection_id in suspects:
+            stack.age(connection_id, 60)
+            stack.change_session(connection_id, lease_until=1)
+        await stack.sweep()
+        assert not stack.is_connected(ghost)
+        assert not stack.connection(suspects[0])
+        spared = stack.connection(suspects[1])[f"connection/{suspects[1]}"]
+        assert int(spared["lease_until"]["N"]) > time.time()
+        await client.pings()
+
+
+async def test_a_connection_that_has_outlived_two_hours_is_asked_to_come_again(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        (connection_id,) = stack.connection_ids(user)
+        stack.age(connection_id, 3 * 3600)
+        stack.change_session(connection_id, lease_until=1)
+        await stack.sweep()
+        await client.hears("reconnect")
+        assert await client.closed() == 1000
+
+
+async def test_a_call_whose_end_never_comes_is_let_go(stack: Stack) -> None:
+    user, listener = stack.new_user(), stack.new_user()
+    async with stack.connect("calls", user) as client:
+        stack.publish("call_started", call(user, listener, user))
+        await client.hears("call_started")
+        stack.dynamodb.update_item(
+            TableName=stack.outputs["EventsTableName"],
+            Key={"audience": {"S": f"call/{user}"}, "event_id": {"S": "-"}},
+            UpdateExpression="SET started_at = :long_ago",
+            ExpressionAttributeValues={":long_ago": {"N": "1"}},
+        )
+        await stack.sweep()
+        assert "busy_calls" not in stack.user(listener)
