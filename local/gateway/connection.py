@@ -32,6 +32,11 @@ def new_websocket() -> web.WebSocketResponse:
     return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
 
 
+def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:
+    """Whether a connection was idle, or open, for too long. Times are monotonic."""
+    return now - last_active >= settings.idle_timeout or now - opened >= settings.max_age
+
+
 class Connection:
     """An open WebSocket and what is known of its client.
 
@@ -64,7 +69,7 @@ class Connection:
 
     def expired(self, settings: Settings, now: float) -> bool:
         """Whether the connection was idle, or open, for too long. `now` is a monotonic time."""
-        return now - self._last_active >= settings.idle_timeout or now - self._opened >= settings.max_age
+        return expired(opened=self._opened, last_active=self._last_active, now=now, settings=settings)
 
     async def ended(self) -> tuple[int, str]:
         """Wait for the end, and return the close code and reason that `$disconnect` reports."""

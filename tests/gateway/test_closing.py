@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from local.gateway.connection import expired
+from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
 from tests.gateway.conftest import DEADLINE, without
 from tests.gateway.test_frames import frame
 
@@ -154,21 +155,28 @@ async def test_an_idle_connection_is_closed_with_1001(start: Starter, aws: FakeA
 
 
 @pytest.mark.parametrize("traffic", ["message", "post", "ping"])
-async def test_traffic_either_way_keeps_a_connection_from_being_idle(
-    start: Starter, aws: FakeAws, traffic: str
-) -> None:
-    gateway = await start(settings={"idle_timeout": 1.0})
-    active, idle = await gateway.connect(), await gateway.connect()
-    idle_closed = asyncio.create_task(idle.closed())
-    while not idle_closed.done():
+async def test_traffic_either_way_keeps_a_connection_from_being_idle(gateway: Harness, traffic: str) -> None:
+    client = await gateway.connect()
+    before = (await gateway.connections())[0]["last_active_at"]
+
+    async def active() -> bool:
         if traffic == "message":
-            await active.send('{"action": "note"}')
+            await client.send('{"action": "note"}')
         elif traffic == "post":
-            assert (await gateway.post(active.connection_id, "x")).status == 200
+            assert (await gateway.post(client.connection_id, "x")).status == 200
         else:
-            await active.websocket.ping()
-        await asyncio.wait([idle_closed], timeout=0.1)
-    assert [row["connection_id"] for row in await gateway.connections()] == [active.connection_id]
+            await client.websocket.ping()
+        return bool((await gateway.connections())[0]["last_active_at"] > before)
+
+    await gateway.until(active)
+
+
+def test_a_connection_is_idle_only_from_its_last_traffic_on() -> None:
+    settings = Settings(idle_timeout=600, max_age=7_200)
+    assert not expired(opened=0, last_active=1_000, now=1_599.9, settings=settings)
+    assert expired(opened=0, last_active=1_000, now=1_600, settings=settings)
+    assert not expired(opened=0, last_active=7_199, now=7_199.9, settings=settings)
+    assert expired(opened=0, last_active=7_199, now=7_200, settings=settings)
 
 
 async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(start: Starter, aws: FakeAws) -> None:
