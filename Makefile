@@ -22,8 +22,11 @@ help:  ## list the commands
 
 # ---- environments ---------------------------------------------------------------------------------------------------
 
+STACK := .venv/.ready .tools/sam/.ready .tools/ministack/.ready
+CLIENTS := tests/e2e/clients
+
 .PHONY: setup
-setup: .venv/.ready .tools/sam/.ready .tools/ministack/.ready  ## install all that the other commands need
+setup: $(STACK) $(CLIENTS)/node_modules/.ready  ## install all that the other commands need
 
 $(UV): local/requirements/uv.txt
 	@echo "» uv"
@@ -43,10 +46,15 @@ $(UV): local/requirements/uv.txt
 	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
 	@touch $@
 
+$(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json
+	@echo "» clients for the tests ($(CLIENTS)/node_modules)"
+	@cd $(CLIENTS) && npm ci --silent
+	@touch $@
+
 # ---- the embedded stack ---------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: setup  ## the whole service on this machine, on ws://localhost:8080/ws; Ctrl-C ends it
+run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; Ctrl-C ends it
 	@exec $(RUN)/realtime up
 
 .PHONY: deploy

@@ -1,0 +1,75 @@
+"""Runs the clients that docs/api.md prints, in Node: clients/main.mjs says how."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.support import WITHIN, Stack
+
+FOLDER = Path(__file__).parent / "clients"
+WSCAT = FOLDER / "node_modules/.bin/wscat"
+SPEED = 20
+"""How many times faster the clients' timers run: a heartbeat each 1.5 s, and back within 100 or 250 ms."""
+
+Deed = dict[str, Any]
+
+
+class DocumentedClients:
+    """What documented clients do, as it happens; `deeds` is all of it."""
+
+    def __init__(self, process: Process) -> None:
+        self.deeds: list[Deed] = []
+        self._process = process
+
+    async def does(
+        self, client: str, did: str, holds: Callable[[Deed], bool] = lambda _: True, *, after: int = 0
+    ) -> Deed:
+        """The first deed of a client and kind, from number `after` on, for which a predicate holds."""
+        deadline = time.monotonic() + WITHIN
+        at = after
+        while True:
+            for deed in self.deeds[at:]:
+                if deed["client"] == client and deed["did"] == did and holds(deed):
+                    return deed
+            at = len(self.deeds)
+            await self._read(deadline, f"{client} to {did}")
+
+    async def hears(self, client: str, kind: str, *, after: int = 0) -> dict[str, Any]:
+        """The first message of a type that a client hears, from deed number `after` on."""
+        deed = await self.does(client, "hear", lambda deed: deed["message"]["type"] == kind, after=after)
+        message: dict[str, Any] = deed["message"]
+        return message
+
+    async def _read(self, deadline: float, wanted: str) -> None:
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise AssertionError(f"waited in vain for {wanted}; {self.deeds}") from None
+        assert line, f"Node ended before {wanted}"
+        self.deeds.append(json.loads(line))
+
+
+@asynccontextmanager
+async def documented_clients(
+    stack: Stack, *clients: Mapping[str, str], speed: float = SPEED
+) -> AsyncIterator[DocumentedClients]:
+    """Run clients, each a mapping of `name`, `kind`, `endpoint` and `token`."""
+    address = stack.running.websocket_url.removesuffix("/ws")
+    process = await asyncio.create_subprocess_exec("node", FOLDER / "main.mjs", stdin=PIPE, stdout=PIPE)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps({"address": address, "speed": speed, "clients": clients}).encode() + b"\n")
+        await process.stdin.drain()
+        yield DocumentedClients(process)
+    finally:
+        process.stdin.close()
+        await process.communicate()
