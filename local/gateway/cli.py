@@ -69,12 +69,15 @@ def main(
     }
     try:
         settings = Settings(**limits)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    try:
         parsed = Template.read(template)
         deployed = stacks.describe(stack, endpoint_url=endpoint_url, region=region, **credentials)
         api = read_api(parsed, deployed, Resolver(parsed, deployed), name=str(template), logical_id=logical_id)
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
         asyncio.run(_serve(api, emulator, settings, host=host, port=port, url_prefix=url_prefix))
-    except (StartError, ValueError) as error:
+    except StartError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -50,6 +50,7 @@ class Connection:
         self.handshake = handshake
         self._websocket, self._transport = websocket, transport
         self._opened = self._last_active = time.monotonic()
+        self._epoch = time.time() - self._opened
         self._ended: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -65,7 +66,7 @@ class Connection:
     @property
     def last_active_at(self) -> int:
         """Milliseconds since the epoch of the last traffic either way."""
-        return int((time.time() - (time.monotonic() - self._last_active)) * 1000)
+        return int((self._epoch + self._last_active) * 1000)
 
     def expired(self, settings: Settings, now: float) -> bool:
         """Whether the connection was idle, or open, for too long. `now` is a monotonic time."""
@@ -98,6 +99,11 @@ class Connection:
             self._ended.set_result((code, reason))
             await self._send_close(code, reason)
 
+    def lost(self) -> None:
+        """Nothing more will be heard of the client."""
+        if self.is_open:
+            self._ended.set_result((ABNORMAL, ""))
+
     def kill(self) -> None:
         """Drop the socket without a close frame, as a broken network does."""
         self._transport.abort()
@@ -122,10 +128,11 @@ class Connection:
                         self._ended.set_result((message.data or NO_STATUS, message.extra or ""))
                         await self._send_close(message.data)
                     return
-                case _:  # the socket is broken, or the client broke the protocol: aiohttp has closed it
-                    if self.is_open:
-                        broken = message.data
-                        self._ended.set_result((broken.code if isinstance(broken, WebSocketError) else ABNORMAL, ""))
+                case WSMsgType.ERROR if isinstance(message.data, WebSocketError) and self.is_open:
+                    self._ended.set_result((message.data.code, ""))  # a breach of the protocol, which aiohttp closed
+                    return
+                case _:
+                    self.lost()
                     return
 
     async def hang_up(self, reading: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlsplit
@@ -19,8 +19,6 @@ from local.gateway.errors import FunctionFailedError, FunctionUnavailableError, 
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_logger = logging.getLogger(__name__)
 
 _DECISION_SECONDS: Final = 60.0
 _EMULATOR_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
@@ -52,6 +50,7 @@ class Emulator:
         self._concurrency = concurrency
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._allowed_until: dict[tuple[str, str, str], float] = {}
+        self._asking: dict[tuple[str, str, str], asyncio.Lock] = {}
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,9 +117,17 @@ class Emulator:
             aiohttp.ClientError: the emulator does not answer.
         """
         key = (_access_key(headers.get("Authorization", "")), method, stage)
-        now = asyncio.get_running_loop().time()
-        if self._allowed_until.get(key, 0.0) > now:
+        if self._allowed_until.get(key, 0.0) > time.monotonic():
             return None
+        async with self._asking.setdefault(key, asyncio.Lock()):  # a fan-out begins with many requests at once
+            if self._allowed_until.get(key, 0.0) > time.monotonic():
+                return None
+            denial = await self._ask(method, path, headers, body)
+            if denial is None:
+                self._allowed_until[key] = time.monotonic() + _DECISION_SECONDS
+            return denial
+
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Denial | None:
         url = URL(f"{self._endpoint_url}{path}", encoded=True)
         async with self._opened.request(
             method,
@@ -131,7 +138,6 @@ class Emulator:
             timeout=_EMULATOR_TIMEOUT,
         ) as response:
             if response.status != 403:
-                self._allowed_until[key] = now + _DECISION_SECONDS
                 return None
             kept = {name: response.headers[name] for name in _DENIAL_HEADERS if name in response.headers}
             return Denial(await response.read(), kept)

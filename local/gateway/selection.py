@@ -28,7 +28,7 @@ def select(expression: str, message: str) -> str | None:
         return expression.removeprefix("\\")
     try:
         body = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for arrays in arrays in arrays
         return None
     if unwrapped is not None:
         return _text(_walk(body, unwrapped[1]))

@@ -266,6 +266,7 @@ class Gateway:
         """Keep a connection until either side closes it; then tell `$disconnect`."""
         self._connections[connection.id] = connection
         reading = self._spawn(self._read(connection))
+        reading.add_done_callback(lambda _: connection.lost())
         try:
             status_code, reason = await connection.ended()
         finally:
@@ -305,7 +306,7 @@ class Gateway:
     async def _reply(self, connection: Connection, frame: str | dict[str, str]) -> None:
         text = frame if isinstance(frame, str) else _error_text(frame)
         try:
-            await connection.send(text.encode(), buffer_bytes=self._settings.buffer_bytes)
+            await connection.send(text.encode(errors="replace"), buffer_bytes=self._settings.buffer_bytes)
         except DeliveryError as error:
             _logger.info("reply lost: %s %s", type(error).__name__, connection.id)
 

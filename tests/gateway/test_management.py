@@ -250,6 +250,14 @@ async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: Harnes
     assert len(aws.requests) == 4
 
 
+async def test_a_burst_of_requests_asks_once(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    aws.requests.clear()
+    answers = await asyncio.gather(*(gateway.post(client.connection_id, "x") for _ in range(50)))
+    assert {answer.status for answer in answers} == {200}
+    assert len(aws.requests) == 1
+
+
 async def test_a_no_is_asked_for_again(gateway: Harness, aws: FakeAws) -> None:
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)

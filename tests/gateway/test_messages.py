@@ -184,3 +184,12 @@ async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: Harness, aws: 
     client = await gateway.connect()
     await client.send(text)
     assert await client.receive() == f"echo {text}"
+
+
+async def test_an_answer_that_is_no_valid_text_is_sent_with_replacement_characters(
+    gateway: Harness, aws: FakeAws
+) -> None:
+    aws.functions["default"] = lambda _: {"statusCode": 200, "body": "a\ud800b"}
+    client = await gateway.connect()
+    await client.send("hello")
+    assert await client.receive() == "a?b"
