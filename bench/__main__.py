@@ -1,0 +1,24 @@
+"""`python -m bench [NAME …]`: run all benchmarks, or those named, keep the figures and draw them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from bench import picture
+
+NAMES = ("engine",)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    chosen = sys.argv[1:] or NAMES
+    unknown = set(chosen) - set(NAMES)
+    if unknown:
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    for name in chosen:
+        importlib.import_module(f"bench.{name}").main()
+    picture.draw()
+
+
+main()

@@ -1,0 +1,40 @@
+"""Where all benchmarks leave what they measured: bench/results.json, one flat object of numbers, and what ran it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+PATH = Path(__file__).with_name("results.json")
+
+
+def load() -> dict[str, float]:
+    """Return what was measured so far."""
+    return {key: value for key, value in _read().items() if isinstance(value, int | float)}
+
+
+def save(group: str, figures: Mapping[str, float]) -> None:
+    """Put the figures of a group in the place of its former ones, as `group.name`, and note when and on what."""
+    kept = {key: value for key, value in _read().items() if not key.startswith(f"{group}.")}
+    new: dict[str, object] = {f"{group}.{name}": _rounded(value) for name, value in figures.items()}
+    new[f"{group}.measured"] = f"{datetime.now(UTC):%Y-%m-%d}, {machine()}"
+    PATH.write_text(json.dumps(dict(sorted({**kept, **new}.items())), indent=2) + "\n")
+
+
+def machine() -> str:
+    """Say what this machine is."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} × {models[0] if models else platform.machine()}, Python {platform.python_version()}"
+
+
+def _read() -> dict[str, object]:
+    return json.loads(PATH.read_text()) if PATH.exists() else {}
+
+
+def _rounded(value: float) -> float:
+    return round(value) if abs(value) >= 1000 else float(f"{value:.4g}")
