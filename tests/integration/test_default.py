@@ -257,7 +257,7 @@ def crowd(cloud: Cloud, people: int) -> None:
             TableName="UsersTable",
             Item={
                 "user_id": {"S": f"user-{n}"},
-                "username": {"S": "x" * 60},
+                "username": {"S": "x" * 250},
                 "role": {"S": "listener"},
                 "is_online": {"BOOL": True},
                 "online_shard": {"S": str(n % 8)},
@@ -268,17 +268,17 @@ def crowd(cloud: Cloud, people: int) -> None:
 
 
 def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default: Function, cloud: Cloud) -> None:
-    crowd(cloud, 400)
+    crowd(cloud, 150)
     last = answer(default, sample("default.sync"))
     posted = cloud.management.to(FEED).frames
     pages = [json.loads(each.body) for each in posted]
     assert all(len(each.body) <= 32 * 1024 for each in posted)
     assert [page["data"]["complete"] for page in [*pages, last]] == [False] * len(pages) + [True]
     users = [user["user_id"] for page in [*pages, last] for user in page["data"]["users"]]
-    assert len(users) == len(set(users)) == 401
+    assert len(users) == len(set(users)) == 151
 
 
 def test_a_snapshot_that_cannot_be_posted_is_our_fault(default: Function, cloud: Cloud) -> None:
-    crowd(cloud, 400)
+    crowd(cloud, 150)
     cloud.management = FakeManagement({FEED: Outcome.THROTTLED})
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"

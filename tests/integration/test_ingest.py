@@ -264,10 +264,17 @@ def test_as_many_shards_as_the_template_allows_fit_into_one_transaction(cloud: C
 
 
 def test_a_user_with_more_connections_than_a_transaction_holds_can_be_revoked(cloud: Cloud) -> None:
-    connect = cloud.function("connect", MaxConnectionsPerUser=120)
-    event = sample("connect.token-in-query")
-    for n in range(120):
-        event["requestContext"]["connectionId"] = f"connection-{n}"
-        connect(event)
+    cloud.function("connect")(sample("connect.token-in-query"))
+    (session,) = (row for row in cloud.dynamodb.scan(TableName="ConnectionsTable")["Items"] if "lease_until" in row)
+    others = [f"connection-{n}" for n in range(105)]
+    for each in others:
+        own = {"connection_id": {"S": each}, "audience": {"S": f"connection/{each}"}}
+        cloud.dynamodb.put_item(TableName="ConnectionsTable", Item={**session, **own})
+    cloud.dynamodb.update_item(
+        TableName="UsersTable",
+        Key={"user_id": {"S": "123"}},
+        UpdateExpression="ADD connection_ids :others",
+        ExpressionAttributeValues={":others": {"SS": others}},
+    )
     cloud.function("ingest")(sample("ingest.session_revoked"))
-    assert len(recorded(cloud)) == 120
+    assert set(recorded(cloud)) == {f"connection/{each}" for each in (FEED, *others)}

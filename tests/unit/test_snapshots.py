@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime.connections import Connection, Connections
+from realtime.errors import Unavailable
+from realtime.outbox import Entry, Outbox
+from realtime.presence import Rules, consequences
+from realtime.snapshots import PAGE_BYTES, Snapshots, pages
+from realtime.users import User, Users
+from tests.unit.fakes import Clock
+
+NOW = 1_705_314_600_000
+FEED = Connection("one=", "feed", "5", NOW, NOW // 1000 + 3600)
+PRESENCE = replace(FEED, endpoint="presence")
+JANE = User(
+    user_id="123",
+    username="jane_smith",
+    role="listener",
+    connection_ids=frozenset({"phone"}),
+    is_online=True,
+    is_busy=False,
+    last_seen=NOW - 1000,
+    left_at=0,
+    version=3,
+    changed_at=NOW - 1000,
+    hidden_from=frozenset(),
+)
+JOHN = replace(JANE, user_id="789", username="john_doe")
+RULES = Rules(shards=1, feed_role="listener", history_seconds=3600)
+
+
+class Index(Connections):
+    """The index of audiences, which shows a connection after it was asked so often."""
+
+    def __init__(self, lag: int = 0) -> None:
+        self.lag = lag
+
+    def is_heard(self, audience: str, connection_id: str) -> bool:
+        self.lag -= 1
+        return self.lag < 0
+
+
+class People(Users):
+    """The Users table, and the index of who is online, which may lag behind it."""
+
+    def __init__(self, *known: User, online: Collection[User] = ()) -> None:
+        self._known = {user.user_id: user for user in known}
+        self._online_now = online
+
+    def get_many(self, user_ids: Collection[str]) -> list[User]:
+        assert 0 < len(user_ids) <= 100
+        return [self._known[user_id] for user_id in user_ids if user_id in self._known]
+
+    def online(self) -> Iterator[User]:
+        return iter(self._online_now)
+
+
+class Recent(Outbox):
+    """The latest of the outbox."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self._entries = entries
+
+    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
+        return (entry for entry in self._entries if entry.audience == audience and entry.event_id > event_id)
+
+
+def changes(*users: User, before: User | None = None) -> list[Entry]:
+    """Return what the outbox holds of users who changed."""
+    return [entry for user in users for entry in consequences(before, user, RULES).entries]
+
+
+def snapshot(
+    connection: Connection,
+    audiences: list[str],
+    *,
+    known: Collection[User] = (),
+    online: Collection[User] = (),
+    recent: Collection[Entry] = (),
+) -> list[dict[str, Any]]:
+    """Return the users that a snapshot in one frame shows."""
+    made = Snapshots(Index(), People(*known, online=online), Recent(*recent), feed_role="listener")
+    (frame,) = made.of_audiences(connection, audiences, NOW)
+    message = json.loads(frame)
+    assert (message["type"], message["data"]["complete"]) == ("snapshot", True)
+    users: list[dict[str, Any]] = message["data"]["users"]
+    return users
+
+
+def names(users: list[dict[str, Any]]) -> dict[object, object]:
+    return {user["user_id"]: user["username"] for user in users}
+
+
+def test_a_watched_user_is_shown_with_all_that_clients_know_of_them() -> None:
+    assert snapshot(FEED, ["feed/123"], known=[JANE]) == [
+        {
+            "user_id": 123,
+            "username": "jane_smith",
+            "is_online": True,
+            "is_busy": False,
+            "last_seen": "2024-01-15T10:29:59.000Z",
+            "version": 3,
+        }
+    ]
+
+
+def test_a_watched_user_of_whom_nothing_is_known_is_shown_offline() -> None:
+    assert snapshot(FEED, ["feed/404"]) == [
+        {"user_id": 404, "username": None, "is_online": False, "is_busy": False, "last_seen": None, "version": 0}
+    ]
+
+
+def test_watched_users_are_shown_in_the_order_in_which_they_were_named() -> None:
+    assert list(names(snapshot(FEED, ["feed/789", "feed/404", "feed/123"], known=[JANE, JOHN]))) == [789, 404, 123]
+
+
+def test_who_has_blocked_the_client_is_not_shown() -> None:
+    hidden = replace(JANE, hidden_from=frozenset({"5"}))
+    assert names(snapshot(FEED, ["feed/123", "feed/789"], known=[hidden, JOHN])) == {789: "john_doe"}
+    assert names(snapshot(FEED, ["feed/*/0"], online=[hidden, JOHN])) == {789: "john_doe"}
+
+
+def test_who_watches_nobody_is_shown_nobody() -> None:
+    assert snapshot(FEED, []) == []
+
+
+def test_everyone_online_is_shown() -> None:
+    assert names(snapshot(FEED, ["feed/*/0"], online=[JANE, JOHN])) == {123: "jane_smith", 789: "john_doe"}
+
+
+@pytest.mark.parametrize(("connection", "shown"), [(FEED, {123}), (PRESENCE, {123, 789})])
+def test_only_listeners_are_on_the_feed(connection: Connection, shown: set[int]) -> None:
+    client = replace(JOHN, role="client")
+    users = snapshot(connection, [f"{connection.endpoint}/*/0"], online=[JANE, client])
+    assert set(names(users)) == shown
+
+
+def test_who_came_online_before_the_index_knew_is_shown() -> None:
+    recent = changes(JANE)
+    assert names(snapshot(FEED, ["feed/*/0"], recent=recent)) == {123: "jane_smith"}
+    assert set(names(snapshot(PRESENCE, ["presence/*/0"], recent=recent))) == {123}
+
+
+def test_who_went_offline_before_the_index_knew_is_not() -> None:
+    gone = replace(JANE, is_online=False, version=4)
+    assert snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(gone, before=JANE)) == []
+
+
+def test_who_became_busy_before_the_index_knew_is_shown_busy_and_keeps_their_name() -> None:
+    busy = replace(JANE, is_busy=True, version=4)
+    (user,) = snapshot(PRESENCE, ["presence/*/0"], online=[JANE], recent=changes(busy, before=JANE))
+    assert (user["is_busy"], user["version"], user["username"]) == (True, 4, "jane_smith")
+
+
+def test_what_the_index_knows_better_holds() -> None:
+    older = replace(JANE, is_online=False, version=2)
+    (user,) = snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(older, before=JANE))
+    assert (user["is_online"], user["version"]) == (True, 3)
+
+
+def test_of_several_recent_changes_the_last_holds() -> None:
+    gone = replace(JANE, is_online=False, version=4, changed_at=NOW - 500)
+    back = replace(JANE, version=5, changed_at=NOW - 100)
+    recent = [*changes(gone, before=JANE), *changes(back, before=gone)]
+    (user,) = snapshot(FEED, ["feed/*/0"], online=[JANE], recent=recent)
+    assert user["version"] == 5
+
+
+def test_who_has_just_blocked_the_client_is_not_shown() -> None:
+    hidden = replace(JANE, is_busy=True, version=4, hidden_from=frozenset({"5"}))
+    assert snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(hidden, before=JANE)) == []
+
+
+def test_changes_of_long_ago_are_not_read_for_the_index_knows_them() -> None:
+    read: list[str] = []
+
+    class Asked(Recent):
+        def since(self, audience: str, event_id: str) -> Iterator[Entry]:
+            read.append(event_id)
+            return iter(())
+
+    Snapshots(Index(), People(), Asked(), feed_role="listener").of_audiences(FEED, ["feed/*/0"], NOW)
+    (since,) = read
+    assert int(since[:12], 16) == NOW - 60_000
+
+
+def test_a_snapshot_waits_until_events_reach_the_connection() -> None:
+    index = Index(lag=3)
+    slept: list[float] = []
+    Snapshots(index, People(), Recent(), feed_role="listener", sleep=slept.append).of_audiences(FEED, ["feed/7"], NOW)
+    assert slept == [0.01, 0.02, 0.04]
+
+
+def test_a_snapshot_that_would_miss_events_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    made = Snapshots(Index(lag=1000), People(), Recent(), feed_role="listener", sleep=sleep)
+    with pytest.raises(Unavailable, match="the index of audiences lags behind"):
+        made.of_audiences(FEED, ["feed/7"], NOW)
+    assert clock.now < 1000 + 8  # the function has ten seconds
+
+
+def test_nobody_is_a_snapshot_too() -> None:
+    assert [json.loads(frame)["data"] for frame in pages([], NOW)] == [{"users": [], "complete": True}]
+
+
+@given(st.lists(st.text(max_size=3000), max_size=60))
+def test_pages_show_everyone_once_in_frames_that_pass(words: list[str]) -> None:
+    users = [{"user_id": n, "username": word} for n, word in enumerate(words)]
+    frames = pages(users, NOW)
+    assert all(len(frame.encode()) <= PAGE_BYTES for frame in frames)
+    read = [json.loads(frame)["data"] for frame in frames]
+    assert [user for page in read for user in page["users"]] == users
+    assert [page["complete"] for page in read] == [False] * (len(read) - 1) + [True]
