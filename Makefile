@@ -81,6 +81,10 @@ format: .venv/.ready  ## write all code in one style
 	@$(RUN)/ruff check --fix-only --quiet
 	@$(RUN)/ruff format --quiet
 
+.PHONY: policies
+policies: setup  ## show that each right of each function is needed (some minutes)
+	@$(RUN)/pytest tests/e2e/policies.py --timeout 300 $(ARGS)
+
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 	@$(RUN)/python -m bench

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,9 +29,9 @@ Item = dict[str, Any]
 Predicate = Callable[[Message], bool]
 
 
-async def eventually(holds: Callable[[], bool], what: str, within: float = WITHIN) -> None:
+async def eventually(holds: Callable[[], bool], what: str, within: float | None = None) -> None:
     """Wait until something holds that no message tells of."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + (within or WITHIN)
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, f"never: {what}"
         await asyncio.sleep(0.05)
@@ -46,10 +49,10 @@ class Client:
         """Send a frame of a type."""
         await self.socket.send_json({"type": kind, "data": data})
 
-    async def hears(self, wanted: str | Predicate, within: float = WITHIN) -> Message:
+    async def hears(self, wanted: str | Predicate, within: float | None = None) -> Message:
         """The first unread message of a type, or for which a predicate holds; what came before it stays unread."""
         holds: Predicate = wanted if callable(wanted) else lambda message: message["type"] == wanted
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + (within or WITHIN)
         looked_at = 0
         while True:
             for index in range(looked_at, len(self.unread)):
@@ -63,9 +66,9 @@ class Client:
         await self.send("ping")
         return await self.hears("pong")
 
-    async def closed(self, within: float = WITHIN) -> int | None:
+    async def closed(self, within: float | None = None) -> int | None:
         """Wait until the service ends the connection; returns the close code."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within or WITHIN):
             while True:
                 frame = await self.socket.receive()
                 if frame.type is not aiohttp.WSMsgType.TEXT:
@@ -229,6 +232,14 @@ class Stack:
             events.delete_rule(Name=name, EventBusName=bus)
             sqs.delete_queue(QueueUrl=url)
 
+    def restart_function(self, name: str) -> None:
+        """End the processes that run a function, and what they remember with them; the next call starts another."""
+        worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name.capitalize()}FunctionName']}-"
+        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
+            if worker in command:
+                os.kill(int(pid), signal.SIGKILL)
+
     async def set_gateway(self, **settings: Any) -> None:
         """Turn switches of the gateway, such as `withhold_disconnect`."""
         url = f"http://127.0.0.1:{self.running.websocket_url.rsplit(':', 1)[1].split('/')[0]}/_gateway/settings"
@@ -248,9 +259,9 @@ class Queue:
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
 
-    async def holds(self, wanted: Callable[[str], bool], within: float = WITHIN) -> tuple[str, dict[str, str]]:
+    async def holds(self, wanted: Callable[[str], bool], within: float | None = None) -> tuple[str, dict[str, str]]:
         """Wait for a message whose body the predicate holds for, take it out, and return its body and attributes."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + (within or WITHIN)
         seen: list[str] = []
         while time.monotonic() < deadline:
             received = await asyncio.to_thread(

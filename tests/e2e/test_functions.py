@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.e2e.support import Stack, eventually
 
@@ -99,13 +101,23 @@ async def test_watching_users_tells_how_they_are_and_unwatching_ends_it(stack: S
         assert set(stack.connection(connection_id)) == {f"connection/{connection_id}"}
 
 
-async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) -> None:
-    users = [str(stack.new_user()) for _ in range(40)]
+@contextmanager
+def many_online(stack: Stack) -> Iterator[set[str]]:
+    """More users online than one frame can name."""
+    users = {str(stack.new_user()) for _ in range(40)}
     online = {"is_online": {"BOOL": True}, "version": {"N": "1"}, "last_seen": {"N": str(int(time.time() * 1000))}}
     try:
         for user in users:
             item = {"user_id": {"S": user}, "username": {"S": "n" * 1000}, "online_shard": {"S": "0"}, **online}
             stack.dynamodb.put_item(TableName=stack.outputs["UsersTableName"], Item=item)
+        yield users
+    finally:
+        for user in users:
+            stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": user}})
+
+
+async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) -> None:
+    with many_online(stack) as users:
         async with stack.connect("presence", stack.new_user()) as client:
             await client.send("sync")
             shown: set[str] = set()
@@ -115,11 +127,19 @@ async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) ->
                 page = (await client.hears("snapshot"))["data"]
                 shown |= {str(user["user_id"]) for user in page["users"]}
                 complete, pages = page["complete"], pages + 1
-        assert pages > 1
-        assert set(users) <= shown
-    finally:
-        for user in users:
-            stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": user}})
+    assert pages > 1
+    assert users <= shown
+
+
+async def test_a_client_that_cannot_be_sent_its_pages_is_closed_so_that_it_comes_again(stack: Stack) -> None:
+    with many_online(stack):
+        async with stack.connect("presence", stack.new_user()) as client:
+            await stack.set_gateway(buffer_bytes=1)
+            try:
+                await client.send("sync")
+                assert await client.closed() == 1000
+            finally:
+                await stack.set_gateway(buffer_bytes=1_048_576)
 
 
 # ---- ingest, broadcast ----------------------------------------------------------------------------------------------

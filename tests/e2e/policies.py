@@ -1,0 +1,201 @@
+"""Takes each right away from each function in turn, and shows by a test that fails that it was needed.
+
+`make policies` runs it: some minutes, so not a part of `make test`. The rights are taken from the running stack's own
+roles, so what is shown is shown of template.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e import support
+from tests.e2e import test_functions as tests
+from tests.e2e.support import Stack
+
+Proof = Callable[[Stack], Awaitable[None]]
+
+PROOFS: dict[str, dict[str, Proof]] = {
+    "Connect": {
+        "dynamodb:PutItem ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_a_connection_may_watch_a_hundred_users_from_its_start,
+        "dynamodb:PutItem EventsTable": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "ssm:GetParameter": tests.test_a_ping_is_answered,
+    },
+    "Disconnect": {
+        "dynamodb:Query ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
+    },
+    "Default": {
+        "dynamodb:GetItem ConnectionsTable": tests.test_a_ping_is_answered,
+        "dynamodb:UpdateItem ConnectionsTable": tests.test_traffic_renews_a_lease_past_its_half_life,
+        "dynamodb:Query ConnectionsTable": tests.test_sync_tells_who_is_online,
+        "dynamodb:Query AudienceIndex": tests.test_sync_tells_who_is_online,
+        "dynamodb:Query OnlineIndex": tests.test_sync_tells_who_is_online,
+        "dynamodb:Query EventsTable": tests.test_sync_tells_who_is_online,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
+        "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
+        "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
+        "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
+        "execute-api:ManageConnections DELETE": (
+            tests.test_a_client_that_cannot_be_sent_its_pages_is_closed_so_that_it_comes_again
+        ),
+    },
+    "Ingest": {
+        "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "dynamodb:UpdateItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "dynamodb:GetItem UsersTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
+        "dynamodb:BatchGetItem ConnectionsTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
+        "sqs:SendMessage RejectedEventsQueue": (
+            tests.test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason
+        ),
+    },
+    "Announce": {
+        "dynamodb:BatchWriteItem EventsTable": (
+            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+        ),
+        "sqs:SendMessage DeadlinesQueue": (
+            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+        ),
+        "events:PutEvents": tests.test_the_bus_is_told_who_came_online,
+    },
+    "Broadcast": {
+        "dynamodb:Query AudienceIndex": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "execute-api:ManageConnections POST": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "execute-api:ManageConnections DELETE": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "dynamodb:Query ConnectionsTable": tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to,
+        "dynamodb:BatchWriteItem ConnectionsTable": (
+            tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to
+        ),
+        "dynamodb:UpdateItem UsersTable": tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to,
+    },
+    "Deadlines": {
+        "dynamodb:UpdateItem UsersTable": (
+            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+        ),
+    },
+    "Sweep": {
+        "dynamodb:Scan ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:Query ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:UpdateItem ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:Query OnlineIndex": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:GetItem EventsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "execute-api:ManageConnections GET": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
+        "dynamodb:PutItem EventsTable": tests.test_a_connection_that_has_outlived_two_hours_is_asked_to_come_again,
+        "dynamodb:UpdateItem EventsTable": tests.test_a_call_whose_end_never_comes_is_let_go,
+        "dynamodb:Query OpenCallsIndex": tests.test_a_call_whose_end_never_comes_is_let_go,
+    },
+}
+
+LAMBDAS_OWN = {
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListStreams",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "sqs:SendMessage StreamFailuresQueue",
+}
+"""What Lambda itself does in a function's name. The emulator asks for none of these: tests/template holds them."""
+
+FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError)
+CACHED = {"ssm:GetParameter"}
+"""Rights whose use a function remembers: it must start anew to need them."""
+
+Right = tuple[str, str]
+Document = dict[str, Any]
+
+
+class Role:
+    """A function's role in the running stack, and its one policy."""
+
+    def __init__(self, stack: Stack, function: str) -> None:
+        described = stack.aws("cloudformation").describe_stack_resource(
+            StackName=stack.running.stack, LogicalResourceId=f"{function}Role"
+        )
+        self._stack, self._iam = stack, stack.aws("iam")
+        self._name: str = described["StackResourceDetail"]["PhysicalResourceId"]
+        (self._policy,) = self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]
+        self.document: Document = self._iam.get_role_policy(RoleName=self._name, PolicyName=self._policy)[
+            "PolicyDocument"
+        ]
+
+    def rights(self) -> dict[str, Right]:
+        """Each action on each resource, by the name that it has in `PROOFS`."""
+        found: dict[str, Right] = {}
+        for statement in self.document["Statement"]:
+            for action in _as_list(statement["Action"]):
+                for resource in _as_list(statement["Resource"]):
+                    found[f"{action} {self._name_of(resource)}".strip()] = (action, resource)
+        return found
+
+    @contextmanager
+    def without(self, right: Right) -> Iterator[None]:
+        """Take one right away for a while."""
+        pairs = [each for each in self.rights().values() if each != right]
+        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in pairs]
+        self._put({"Version": "2012-10-17", "Statement": statements})
+        try:
+            yield
+        finally:
+            self._put(self.document)
+
+    def _put(self, document: Document) -> None:
+        self._iam.put_role_policy(RoleName=self._name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
+
+    def _name_of(self, resource: str) -> str:
+        """The logical name of what an ARN names; nothing where the action says enough."""
+        if ":execute-api:" in resource:
+            return resource.split("/")[2]
+        if "/index/" in resource:
+            return resource.rsplit("/", 1)[1]
+        if "/stream/" in resource:
+            return ""
+        physical = resource.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+        for output, value in self._stack.outputs.items():
+            if output.endswith("TableName") and value == physical:
+                return output.removesuffix("Name")
+            if output.endswith("QueueUrl") and value.endswith(f"/{physical}"):
+                return output.removesuffix("Url")
+        return ""
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def is_lambdas_own(name: str) -> bool:
+    return name in LAMBDAS_OWN or name.split(maxsplit=1)[0] in LAMBDAS_OWN
+
+
+@pytest.mark.parametrize("function", PROOFS)
+def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, function: str) -> None:
+    rights = {name for name in Role(stack, function).rights() if not is_lambdas_own(name)}
+    assert rights == PROOFS[function].keys()
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(function, name) for function, proofs in PROOFS.items() for name in proofs]
+)
+async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    role, proof = Role(stack, function), PROOFS[function][name]
+    monkeypatch.setattr(support, "WITHIN", 12.0)
+    with role.without(role.rights()[name]):
+        if name in CACHED:
+            stack.restart_function(function.lower())
+        with pytest.raises(FAILURES):
+            await proof(stack)
+    await tests.test_a_ping_is_answered(stack)  # with it, all is well again
