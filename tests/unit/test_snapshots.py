@@ -146,18 +146,21 @@ def test_only_listeners_are_on_the_feed(connection: Connection, shown: set[int])
 
 def test_who_came_online_before_the_index_knew_is_shown() -> None:
     recent = changes(JANE)
-    assert names(snapshot(FEED, ["feed/*/0"], recent=recent)) == {123: "jane_smith"}
-    assert set(names(snapshot(PRESENCE, ["presence/*/0"], recent=recent))) == {123}
+    assert names(snapshot(FEED, ["feed/*/0"], known=[JANE], recent=recent)) == {123: "jane_smith"}
+    assert set(names(snapshot(PRESENCE, ["presence/*/0"], known=[JANE], recent=recent))) == {123}
 
 
-def test_who_went_offline_before_the_index_knew_is_not() -> None:
+@pytest.mark.parametrize("online", [[JANE], []], ids=["before the index knew", "as the index knows"])
+def test_who_has_just_gone_is_shown_offline_so_that_no_late_message_brings_them_back(online: list[User]) -> None:
     gone = replace(JANE, is_online=False, version=4)
-    assert snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(gone, before=JANE)) == []
+    (user,) = snapshot(FEED, ["feed/*/0"], known=[gone], online=online, recent=changes(gone, before=JANE))
+    assert (user["is_online"], user["version"]) == (False, 4)
 
 
-def test_who_became_busy_before_the_index_knew_is_shown_busy_and_keeps_their_name() -> None:
+def test_who_became_busy_before_the_index_knew_is_shown_busy() -> None:
     busy = replace(JANE, is_busy=True, version=4)
-    (user,) = snapshot(PRESENCE, ["presence/*/0"], online=[JANE], recent=changes(busy, before=JANE))
+    recent = changes(busy, before=JANE)
+    (user,) = snapshot(PRESENCE, ["presence/*/0"], known=[busy], online=[JANE], recent=recent)
     assert (user["is_busy"], user["version"], user["username"]) == (True, 4, "jane_smith")
 
 
@@ -171,13 +174,37 @@ def test_of_several_recent_changes_the_last_holds() -> None:
     gone = replace(JANE, is_online=False, version=4, changed_at=NOW - 500)
     back = replace(JANE, version=5, changed_at=NOW - 100)
     recent = [*changes(gone, before=JANE), *changes(back, before=gone)]
-    (user,) = snapshot(FEED, ["feed/*/0"], online=[JANE], recent=recent)
+    (user,) = snapshot(FEED, ["feed/*/0"], known=[back], online=[JANE], recent=recent)
     assert user["version"] == 5
+
+
+def test_who_changed_before_the_index_knew_is_read_a_hundred_at_a_time() -> None:
+    crowd = [replace(JANE, user_id=str(number)) for number in range(250)]
+    assert len(names(snapshot(PRESENCE, ["presence/*/0"], known=crowd, recent=changes(*crowd)))) == 250
 
 
 def test_who_has_just_blocked_the_client_is_not_shown() -> None:
     hidden = replace(JANE, is_busy=True, version=4, hidden_from=frozenset({"5"}))
-    assert snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(hidden, before=JANE)) == []
+    recent = changes(hidden, before=JANE)
+    assert snapshot(FEED, ["feed/*/0"], known=[hidden], online=[JANE], recent=recent) == []
+
+
+def test_who_blocked_the_client_after_a_change_is_not_shown() -> None:
+    hidden = replace(JANE, version=4, hidden_from=frozenset({"5"}))
+    assert snapshot(FEED, ["feed/*/0"], online=[hidden], recent=changes(JANE)) == []
+
+
+def test_who_unblocked_the_client_after_a_change_is_shown() -> None:
+    hidden = replace(JANE, hidden_from=frozenset({"5"}))
+    shown = replace(JANE, version=4)
+    assert names(snapshot(FEED, ["feed/*/0"], online=[shown], recent=changes(hidden))) == {123: "jane_smith"}
+
+
+def test_a_watched_user_who_is_no_listener_is_not_on_the_feed() -> None:
+    client = replace(JANE, role="client")
+    (on_feed,) = snapshot(FEED, ["feed/123"], known=[client])
+    (on_presence,) = snapshot(PRESENCE, ["presence/123"], known=[client])
+    assert (on_feed["is_online"], on_presence["is_online"]) == (False, True)
 
 
 def test_changes_of_long_ago_are_not_read_for_the_index_knows_them() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from realtime import messages
@@ -21,8 +21,9 @@ from realtime.presence import state
 from realtime.users import User, Users
 
 PAGE_BYTES = 32 * 1024  # what API Gateway meters, and lets through, as one frame
-# How far an index may lag behind its table; changes of so long ago are read from the outbox, which does not.
+# How far an index may lag behind its table; who changed since is found by the outbox, which does not.
 INDEX_LAG_SECONDS = 60
+_READ_AT_ONCE = 100  # users, as many as BatchGetItem takes
 _VISIBLE_WITHIN_SECONDS = 5.0
 
 
@@ -53,35 +54,39 @@ class Snapshots:
 
     def _of_users(self, connection: Connection, user_ids: Sequence[str], now: int) -> list[str]:
         """Read the users themselves: what changes from here on is posted, for the connection is visible."""
-        known = {user.user_id: user for user in self._users.get_many(user_ids)} if user_ids else {}
+        known = {user.user_id: user for user in self._read(user_ids)}
         shown = []
         for user_id in user_ids:
             user = known.get(user_id)
-            if user is None:
+            if user is None or not self._is_told_of(connection, user):
                 shown.append(_unknown(user_id))
             elif connection.user_id not in user.hidden_from:
                 shown.append(_shown(user))
         return pages(shown, now)
 
     def _of_everyone(self, connection: Connection, audience: str, now: int) -> list[str]:
-        """Read the index of who is online, and mend what it may lag behind with the latest of the outbox."""
-        on_feed = connection.endpoint == "feed"
-        shown: dict[int | str, dict[str, Any]] = {}
-        for user in self._users.online():
-            if connection.user_id not in user.hidden_from and (not on_feed or user.role == self._feed_role):
-                each = _shown(user)
-                shown[each["user_id"]] = each
+        """Read the index of who is online, and from the table those of whom the outbox knows something younger.
+
+        Among these is who has just gone: told as offline with a version, a late older message cannot bring them back.
+        """
+        found = {user.user_id: user for user in self._users.online()}
+        changed: dict[str, None] = {}
         for entry in self._outbox.since(audience, event_id(now - INDEX_LAG_SECONDS * 1000)):
             message = json.loads(entry.message)
-            latest = {"username": None, **message["data"], "version": message["version"]}
-            before = shown.get(latest["user_id"], latest)
-            if before["version"] > latest["version"]:
-                continue
-            if connection.user_id in entry.hidden_from:
-                shown.pop(latest["user_id"], None)
-            else:
-                shown[latest["user_id"]] = {**latest, "username": latest["username"] or before["username"]}
-        return pages((each for each in shown.values() if each["is_online"]), now)
+            user_id = str(message["data"]["user_id"])
+            if user_id not in found or found[user_id].version < message["version"]:
+                changed[user_id] = None
+        found |= {user.user_id: user for user in self._read(list(changed))}
+        told = (user for user in found.values() if self._is_told_of(connection, user))
+        return pages((_shown(user) for user in told if connection.user_id not in user.hidden_from), now)
+
+    def _is_told_of(self, connection: Connection, user: User) -> bool:
+        """Return whether a user's changes are told on the endpoint of a connection: on feed, only listeners' are."""
+        return connection.endpoint != "feed" or user.role == self._feed_role
+
+    def _read(self, user_ids: Sequence[str]) -> Iterator[User]:
+        for start in range(0, len(user_ids), _READ_AT_ONCE):
+            yield from self._users.get_many(user_ids[start : start + _READ_AT_ONCE])
 
     def _await_visible(self, connection_id: str, audiences: Sequence[str]) -> None:
         """Wait until `broadcast` finds the connection: what it was not found for would be missed."""
