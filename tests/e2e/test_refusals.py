@@ -1,0 +1,126 @@
+"""Who is refused, how they are told, and what they may do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e import documented
+from tests.e2e.reconfiguring import reconfigured
+from tests.e2e.support import Client, Stack
+
+
+async def error_of(client: Client) -> dict[str, Any]:
+    data: dict[str, Any] = (await client.hears("error"))["data"]
+    return data
+
+
+@pytest.mark.parametrize("endpoint", documented.endpoints())
+async def test_a_token_is_good_for_the_endpoints_of_its_scope_alone(stack: Stack, endpoint: str) -> None:
+    user = stack.new_user()
+    others = [each for each in documented.endpoints() if each != endpoint]
+    async with stack.connect(endpoint, user, scope=" ".join(others), settled=False) as client:
+        assert (await error_of(client))["code"] == "PERMISSION_DENIED"
+        assert await client.closed() == 1000
+    assert not stack.is_connected(user)
+    async with stack.connect(endpoint, user, scope=endpoint):
+        assert stack.is_connected(user)
+
+
+async def test_the_connection_over_the_limit_is_refused_and_the_others_live(stack: Stack) -> None:
+    user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
+    async with AsyncExitStack() as contexts:
+        clients = [await contexts.enter_async_context(stack.connect("calls", user)) for _ in range(limit)]
+        async with stack.connect("feed", user, settled=False) as one_too_many:
+            assert (await error_of(one_too_many))["code"] == "CONNECTION_LIMIT"
+            assert await one_too_many.closed() == 1000
+        for client in clients:
+            await client.pings()
+        assert len(stack.connection_ids(user)) == limit
+
+
+async def test_a_flood_is_held_back_and_served_again_after_the_wait_that_it_is_told(stack: Stack) -> None:
+    # Slower than by default, which is more than the emulator can serve.
+    with reconfigured(stack, "Default", MESSAGE_RATE="1", MESSAGE_BURST="2"):
+        async with stack.connect("notifications", stack.new_user()) as client:
+            for _ in range(20):  # one by one: each instance of the function counts for itself
+                await client.send("ping")
+                await client.hears(lambda it: it["type"] in {"pong", "error"})
+            errors = [message["data"] for message in client.heard if message["type"] == "error"]
+            assert {error["code"] for error in errors} == {"RATE_LIMITED"}
+            waits = [error["retry_after"] for error in errors]
+            assert all(isinstance(wait, int) and wait > 0 for wait in waits)
+            await asyncio.sleep(max(waits))  # as the client is told to
+            await client.pings()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    ["", "{", "nonsense", "[]", "null", "{}", '{"type": 1}', '{"type": "shout"}', '{"type": "ping", "data": []}', "\0"],
+)
+async def test_garbage_is_a_bad_request_and_the_connection_lives(stack: Stack, garbage: str) -> None:
+    async with stack.connect("presence", stack.new_user()) as client:
+        await client.socket.send_str(garbage)
+        error = await error_of(client)
+        assert error["code"] == "BAD_REQUEST"
+        assert error["message"]
+        await client.pings()
+
+
+@pytest.mark.parametrize("query", [{"types": "call_started"}, {"batch": "maybe"}, {"watch": "1,,a/b"}])
+async def test_a_connection_that_asks_for_what_there_is_not_is_told_so(stack: Stack, query: dict[str, str]) -> None:
+    async with stack.connect("feed", stack.new_user(), query=query, settled=False) as client:
+        assert (await error_of(client))["code"] == "BAD_REQUEST"
+        assert await client.closed() == 1000
+
+
+async def test_watching_is_refused_where_no_presence_is_told(stack: Stack) -> None:
+    async with stack.connect("calls", stack.new_user()) as client:
+        for kind in ("watch", "unwatch", "sync"):
+            await client.send(kind, user_ids=[1])
+            assert (await error_of(client))["code"] == "BAD_REQUEST"
+        await client.pings()
+
+
+async def test_a_refused_client_can_be_told_by_the_status_of_its_handshake(stack: Stack) -> None:
+    with reconfigured(stack, "Connect", REJECTION_MODE="handshake"):
+        user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
+        assert await status(stack, "feed", "no token") == 401
+        assert await status(stack, "feed", stack.token(user, ttl=-60)) == 401
+        assert await status(stack, "feed", stack.token(user, scope="calls")) == 403
+        async with AsyncExitStack() as contexts:
+            for _ in range(limit):
+                await contexts.enter_async_context(stack.connect("calls", user))
+            assert await status(stack, "feed", stack.token(user)) == 429
+
+
+async def status(stack: Stack, endpoint: str, token: str) -> int:
+    """The status with which a handshake is refused."""
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        async with stack.connect(endpoint, token=token):
+            pass
+    return refusal.value.status
+
+
+@pytest.mark.parametrize("offered", [["bearer", "{token}"], ["{token}", "bearer"]])
+async def test_a_token_may_come_as_a_subprotocol(stack: Stack, offered: list[str]) -> None:
+    user = stack.new_user()
+    protocols = [each.format(token=stack.token(user)) for each in offered]
+    url = f"{stack.running.websocket_url}/calls"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, protocols=protocols) as socket:
+        assert socket.protocol == "bearer"
+        await Client(socket).pings()
+        assert stack.is_connected(user)
+
+
+async def test_a_token_may_come_in_a_header(stack: Stack) -> None:
+    user = stack.new_user()
+    headers = {"Authorization": f"Bearer {stack.token(user)}"}
+    url = f"{stack.running.websocket_url}/calls"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, headers=headers) as socket:
+        await Client(socket).pings()
+        assert stack.is_connected(user)
