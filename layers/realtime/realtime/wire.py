@@ -18,10 +18,12 @@ _IDLE_SECONDS = 60  # a connection idle for longer is not trusted: the network m
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # those that libcurl reads
 
 
-class _Slot:
+class _Slot(Generic[Task]):
     """A curl handle, for one request at a time, what it is set to and the text of its answer."""
 
-    __slots__ = ("body", "curl", "method", "text")
+    __slots__ = ("body", "curl", "method", "task", "text")
+
+    task: Task
 
     def __init__(self, curl: pycurl.Curl) -> None:
         self.curl = curl
@@ -47,19 +49,20 @@ class Wire(Generic[Task]):
         self._ca_bundle = ca_bundle
         self._proxied = any(os.environ.get(variable) for variable in _PROXY_VARIABLES)
         self._multi = pycurl.CurlMulti()
-        self._slots: dict[pycurl.Curl, _Slot] = {}
-        self._idle: list[_Slot] = []
-        self._tasks: dict[pycurl.Curl, Task] = {}  # in flight
+        self._idle: list[_Slot[Task]] = []
+        self._busy: dict[pycurl.Curl, _Slot[Task]] = {}
 
     @property
     def in_flight(self) -> int:
         """Return how many requests are under way."""
-        return len(self._tasks)
+        return len(self._busy)
 
     def send(self, task: Task, method: str, url: str, headers: list[str], body: bytes) -> None:
         """Start a POST, or another method; it goes out with the next `receive`."""
         slot = self._idle.pop() if self._idle else self._new_slot()
         curl = slot.curl
+        if slot.text:
+            slot.text.clear()
         if method != slot.method:
             self._change_method(slot, method)
         if body is not slot.body:
@@ -69,7 +72,8 @@ class Wire(Generic[Task]):
         headers.append("Content-Type:")  # none: libcurl would call it a form
         curl.setopt(pycurl.HTTPHEADER, headers)
         self._multi.add_handle(curl)
-        self._tasks[curl] = task
+        slot.task = task
+        self._busy[curl] = slot
 
     def receive(self) -> list[tuple[Task, int, str]]:
         """Send and receive what can be without waiting; return tasks that ended: status and, unless it is 2xx, a text.
@@ -83,23 +87,24 @@ class Wire(Generic[Task]):
             more, answered, failed = self._multi.info_read()
             for curl in answered:
                 status = curl.getinfo(pycurl.RESPONSE_CODE)
-                text = "" if 200 <= status < 300 else self._slots[curl].text.decode(errors="replace")
-                answers.append((self._release(curl), status, text))
+                slot = self._release(curl)
+                text = "" if 200 <= status < 300 else slot.text.decode(errors="replace")
+                answers.append((slot.task, status, text))
             for curl, number, message in failed:
                 status = curl.getinfo(pycurl.RESPONSE_CODE)
-                answers.append((self._release(curl), status if status >= 200 else 0, f"{message} ({number})"))
+                answers.append((self._release(curl).task, status if status >= 200 else 0, f"{message} ({number})"))
         return answers
 
     def wait(self, seconds: float) -> None:
         """Wait until something can be sent or received, at most so long."""
-        if not self._tasks:
+        if not self._busy:
             time.sleep(seconds)
         elif self._multi.select(seconds) < 0:  # libcurl has no socket to wait for yet
             time.sleep(min(seconds, 0.01))
 
     def abandon(self) -> list[Task]:
         """Break off all requests, and return their tasks."""
-        return [self._release(curl) for curl in list(self._tasks)]
+        return [self._release(curl).task for curl in list(self._busy)]
 
     def close(self) -> None:
         """Break off all requests and close all connections."""
@@ -108,7 +113,7 @@ class Wire(Generic[Task]):
             slot.curl.close()
         self._multi.close()
 
-    def _new_slot(self) -> _Slot:
+    def _new_slot(self) -> _Slot[Task]:
         curl = pycurl.Curl()
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout * 1000))
@@ -120,21 +125,18 @@ class Wire(Generic[Task]):
             curl.setopt(pycurl.CAINFO, self._ca_bundle)
         if not self._proxied:
             curl.setopt(pycurl.PROXY, "")  # or libcurl looks in the environment for each request
-        slot = self._slots[curl] = _Slot(curl)
-        return slot
+        return _Slot(curl)
 
     @staticmethod
-    def _change_method(slot: _Slot, method: str) -> None:
+    def _change_method(slot: _Slot[Task], method: str) -> None:
         if method == "POST":
             slot.curl.unsetopt(pycurl.CUSTOMREQUEST)
         else:
             slot.curl.setopt(pycurl.CUSTOMREQUEST, method)
         slot.method = method
 
-    def _release(self, curl: pycurl.Curl) -> Task:
+    def _release(self, curl: pycurl.Curl) -> _Slot[Task]:
         self._multi.remove_handle(curl)
-        slot = self._slots[curl]
-        if slot.text:
-            slot.text.clear()
+        slot = self._busy.pop(curl)
         self._idle.append(slot)
-        return self._tasks.pop(curl)
+        return slot
