@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime.errors import ConfigurationError
+from realtime.errors import ConfigurationError, Unavailable
+from realtime.fanout import Unreadable
 from realtime.management import Outcome
 from tests.integration.conftest import Cloud
 from tests.logs import LogLines
@@ -76,12 +77,40 @@ def test_a_connection_that_is_gone_is_forgotten_with_all_that_it_heard(cloud: Cl
     assert cloud.user()["is_online"] is True
 
 
+def numbers(event: dict[str, Any]) -> list[str]:
+    """Return the sequence numbers of an event's records."""
+    return [record["dynamodb"]["SequenceNumber"] for record in event["Records"]]
+
+
 def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
+    cloud.management = FakeManagement(room=1)
+    event = sample("broadcast.wide")
+    event["Records"] += sample("broadcast.personal")["Records"]
+    answer = cloud.function("broadcast")(event)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": numbers(event)[4]}]}  # the first that is personal
+
+
+def test_when_time_does_not_suffice_for_one_record_the_batch_is_to_be_halved(cloud: Cloud) -> None:
     cloud.management = FakeManagement(room=0)
+    with pytest.raises(Unavailable, match="time ran out"):
+        cloud.function("broadcast")(sample("broadcast.personal"))
+
+
+def test_a_record_that_cannot_be_read_keeps_back_none_before_it(cloud: Cloud) -> None:
     event = sample("broadcast.personal")
-    assert cloud.function("broadcast")(event) == {
-        "batchItemFailures": [{"itemIdentifier": event["Records"][0]["dynamodb"]["SequenceNumber"]}]
-    }
+    event["Records"] += sample("broadcast.wide")["Records"]
+    del event["Records"][2]["dynamodb"]["NewImage"]["kind"]
+    answer = cloud.function("broadcast")(event)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": numbers(event)[2]}]}
+    assert posted(cloud) == {CALLS: ["call_started"]}
+
+
+def test_a_record_that_cannot_be_read_fails_alone_in_the_end(cloud: Cloud) -> None:
+    event = sample("broadcast.wide")
+    del event["Records"][0]["dynamodb"]["NewImage"]["kind"]
+    with pytest.raises(Unreadable, match="feed/"):
+        cloud.function("broadcast")(event)
+    assert posted(cloud) == {}
 
 
 def test_a_missing_right_fails_aloud(cloud: Cloud) -> None:

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from realtime.bus import Announcement, Bus
 from realtime.connections import Connections, Subscriber
+from realtime.errors import Unavailable
 from realtime.management import D, Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Outbox
 from realtime.queues import Queue
@@ -105,13 +106,16 @@ class FakeConnections(Connections):
     def __init__(self, pages: Mapping[str, Sequence[Sequence[Subscriber]]]) -> None:
         self._pages = pages
         self.read: list[str] = []
+        self.failing: dict[str, int] = {}  # audiences that cannot be read, and after how many pages
 
     def __contains__(self, audience: str) -> bool:
         return audience in self._pages
 
     def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
         self.read.append(audience)
-        for page in self._pages.get(audience, [[]]):
+        for number, page in enumerate(self._pages.get(audience, [[]])):
+            if self.failing.get(audience) == number:
+                raise Unavailable("reading an audience: ThrottlingException")
             yield list(page)
 
 
@@ -143,6 +147,7 @@ class FakeManagement(ManagementApi):
         self._room = room
         self.deliveries: list[Delivery] = []
         self.close_unserved: bool | None = None
+        self.unclosable: set[str] = set()  # connections that were given up, and could not be closed either
         self.refusal = "POST https://example.com/feed/@connections/*: 403 Forbidden"
 
     def __len__(self) -> int:
@@ -165,4 +170,5 @@ class FakeManagement(ManagementApi):
                 yield delivery, Outcome.NOT_TRIED
                 return  # the rest is not drawn
             self.deliveries.append(delivery)
+            delivery.closing = delivery.connection_id in self.unclosable
             yield delivery, self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)

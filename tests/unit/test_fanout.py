@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from realtime.connections import Subscriber
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.fanout import METERED_BYTES, Fanout, Record, Report, pack, read
+from realtime.fanout import METERED_BYTES, Fanout, Report, Unreadable, pack, read, read_all
 from realtime.management import Delivery, Frame, Outcome
 from realtime.outbox import Entry
 from tests.samples import names, sample
@@ -20,10 +22,9 @@ from tests.unit.fakes import FakeConnections, FakeManagement, FakeRegistry
 NOW = 1_705_314_600.25
 
 
-def record(audience: str, message: str, *, kind: str = "call_started", **more: Any) -> Record:
-    """Return a record whose sequence number is its message."""
-    entry = Entry(audience, f"id of {message}", kind, message, expires_at=int(NOW) + 60, **more)
-    return Record(f"sequence of {message}", entry)
+def record(audience: str, message: str, *, kind: str = "call_started", **more: Any) -> Entry:
+    """Return what a record of the stream shows."""
+    return Entry(audience, f"id of {message}", kind, message, expires_at=int(NOW) + 60, **more)
 
 
 def subscriber(connection_id: str, user_id: str = "123", *, batch: bool = False, types: str = "") -> Subscriber:
@@ -44,9 +45,9 @@ class World:
         self.pages[audience] = list(pages)
         return self
 
-    def broadcast(self, *records: Record) -> Report:
+    def broadcast(self, *records: Entry) -> Report:
         fanout = Fanout(self.connections, self.registry, self.management)
-        return fanout.broadcast(records, now=NOW, until=1e9)
+        return fanout.broadcast(records, now=NOW, until=1e9, forget_until=1e9)
 
     def heard(self) -> dict[str, list[str]]:
         """Return the frames that each connection was sent, in order."""
@@ -59,15 +60,56 @@ def bodies(delivery: Delivery) -> list[str]:
 
 def test_every_sample_record_can_be_read() -> None:
     records = [read(each) for name in names("broadcast") for each in sample(name)["Records"]]
-    assert {each.entry.audience for each in records} >= {"calls/123", "calls/789", "feed/*/0"}
-    assert all(each.sequence_number.isdigit() for each in records)
-    assert [each.entry.hidden_from for each in records if each.entry.audience == "feed/*/0"] == [frozenset({"666"})]
-    assert [each.entry.endpoint for each in records if each.entry.close] == ["feed"]
+    assert {each.audience for each in records} >= {"calls/123", "calls/789", "feed/*/0"}
+    assert [each.hidden_from for each in records if each.audience == "feed/*/0"] == [frozenset({"666"})]
+    assert [each.endpoint for each in records if each.close] == ["feed"]
+
+
+POISONS: dict[str, dict[str, Any]] = {
+    "no audience": {"audience": None},
+    "no kind": {"kind": None},
+    "a message that is a number": {"message": {"N": "1"}},
+    "a type that is a set": {"kind": {"SS": ["a"]}},
+    "an id that is a number": {"event_id": {"N": "1"}},
+    "an end that is text": {"not_after": {"S": "soon"}},
+    "an end that is no whole number": {"not_after": {"N": "1.5"}},
+    "users that are no set": {"hidden_from": {"S": "666"}},
+    "a subject that is a number": {"subject": {"N": "7"}},
+    "an attribute of two types": {"kind": {"S": "a", "N": "1"}},
+    "a direct message without endpoint": {"audience": {"S": "connection/one"}},
+    "a direct message for no endpoint": {"audience": {"S": "connection/one"}, "endpoint": {"S": "prod"}},
+}
+
+
+@pytest.mark.parametrize("changes", POISONS.values(), ids=POISONS)
+def test_what_our_functions_do_not_write_cannot_be_read(changes: dict[str, Any]) -> None:
+    (good,) = sample("broadcast.watched")["Records"]
+    (bad,) = sample("broadcast.watched")["Records"]
+    image = bad["dynamodb"]["NewImage"]
+    bad["dynamodb"]["NewImage"] = {name: value for name, value in (image | changes).items() if value is not None}
+    with pytest.raises(Unreadable, match=r"018d0cabc5d06bba19c395fdaeb5"):
+        read(bad)
+    entries, problem = read_all([good, good, bad, good])
+    assert entries == [read(good)] * 2
+    assert isinstance(problem, Unreadable)
+
+
+@pytest.mark.parametrize("record", [{}, {"dynamodb": {}}, {"dynamodb": {"Keys": {}, "NewImage": None}}])
+def test_what_is_no_record_cannot_be_read(record: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable):
+        read(record)
+
+
+def test_what_a_redrive_adds_is_no_hindrance() -> None:
+    (record,) = sample("broadcast.watched")["Records"]
+    before = read(record)
+    record["dynamodb"]["NewImage"]["redriven"] = {"N": "1"}
+    assert read(record) == before
 
 
 def test_an_event_goes_to_all_connections_of_its_audience_and_to_no_other() -> None:
     world = World().hears("calls/123", [subscriber("one"), subscriber("two")]).hears("calls/789", [subscriber("three")])
-    assert world.broadcast(record("calls/123", "A")) == Report(Counter({Outcome.DELIVERED: 2}), undone=None)
+    assert world.broadcast(record("calls/123", "A")) == Report(Counter({Outcome.DELIVERED: 2}), done=1)
     assert world.heard() == {"one": ["A"], "two": ["A"]}
 
 
@@ -229,7 +271,28 @@ def test_a_connection_that_is_gone_is_forgotten_and_holds_up_nobody() -> None:
     report = world.broadcast(record("calls/123", "A"))
     assert world.registry.forgotten == ["gone"]
     assert world.heard()["here"] == ["A"]
-    assert report.undone is None
+    assert report.done == 1
+
+
+def test_a_connection_that_cannot_be_forgotten_is_counted_and_holds_up_nobody() -> None:
+    trouble = Unavailable("writing to Connections: ThrottlingException")
+    world = World({"gone": Outcome.GONE}, forget_error=trouble)
+    world.hears("calls/123", [subscriber("gone"), subscriber("here")])
+    report = world.broadcast(record("calls/123", "A"))
+    assert report.done == 1
+    assert report.problem is None
+    assert report.unforgotten == {"Unavailable: writing to Connections: ThrottlingException": 1}
+
+
+def test_when_no_time_is_left_to_forget_the_next_to_post_will() -> None:
+    held = threading.Event()
+    world = World({"gone": Outcome.GONE}).hears("calls/123", [subscriber("gone")])
+    world.registry.forget = lambda connection_id, now: str(held.wait())  # type: ignore[method-assign]
+    fanout = Fanout(world.connections, world.registry, world.management)
+    report = fanout.broadcast([record("calls/123", "A")], now=NOW, until=1e9, forget_until=0.0)
+    held.set()
+    assert report.done == 1
+    assert sum(report.unforgotten.values()) == 1
 
 
 @pytest.mark.parametrize("outcome", [each for each in Outcome if each not in {Outcome.GONE, Outcome.FORBIDDEN}])
@@ -239,14 +302,40 @@ def test_only_a_connection_that_is_gone_is_forgotten(outcome: Outcome) -> None:
     assert len(world.registry) == 0
 
 
-@pytest.mark.parametrize(
-    "outcome",
-    [Outcome.THROTTLED, Outcome.FAILED, Outcome.CLOSED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.NOT_YET_OPEN],
-)
+@pytest.mark.parametrize("outcome", [Outcome.CLOSED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.NOT_YET_OPEN])
 def test_what_one_connection_could_not_be_sent_is_not_sent_again_to_all(outcome: Outcome) -> None:
     world = World({"one": outcome}).hears("calls/123", [subscriber("one"), subscriber("two")])
     report = world.broadcast(record("calls/123", "A"))
-    assert report == Report(Counter({outcome: 1, Outcome.DELIVERED: 1}), undone=None)
+    assert report == Report(Counter({outcome: 1, Outcome.DELIVERED: 1}), done=1)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED])
+def test_who_was_still_waiting_for_a_better_moment_when_time_ran_out_is_served_with_the_next_try(
+    outcome: Outcome,
+) -> None:
+    world = World({"one": outcome}).hears("calls/123", [subscriber("one"), subscriber("two")])
+    report = world.broadcast(record("calls/789", "A"), record("calls/123", "B"))
+    assert report.done == 1
+    assert isinstance(report.problem, Unavailable)
+    assert len(world.registry) == 0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED])
+def test_who_can_be_neither_served_nor_closed_is_forgotten_so_that_its_next_frame_sends_it_away(
+    outcome: Outcome,
+) -> None:
+    world = World({"one": outcome}).hears("calls/123", [subscriber("one"), subscriber("two")])
+    world.management.unclosable.add("one")
+    assert world.broadcast(record("calls/123", "A")) == Report(Counter({outcome: 1, Outcome.DELIVERED: 1}), done=1)
+    assert world.registry.forgotten == ["one"]
+
+
+def test_who_can_not_even_be_forgotten_is_tried_again() -> None:
+    world = World({"one": Outcome.FAILED}, forget_error=Unavailable("reading a connection: InternalServerError"))
+    world.hears("calls/123", [subscriber("one")])
+    world.management.unclosable.add("one")
+    report = world.broadcast(record("calls/789", "A"), record("calls/123", "B"))
+    assert report.done == 1
 
 
 def test_a_client_that_cannot_be_served_is_closed_so_that_it_comes_back() -> None:
@@ -257,15 +346,26 @@ def test_a_client_that_cannot_be_served_is_closed_so_that_it_comes_back() -> Non
 
 def test_a_right_that_is_missing_is_the_operators_to_mend() -> None:
     world = World({"one": Outcome.FORBIDDEN}).hears("calls/123", [subscriber("one")])
-    with pytest.raises(ConfigurationError, match=r"execute-api:ManageConnections.*403 Forbidden"):
-        world.broadcast(record("calls/123", "A"))
+    report = world.broadcast(record("calls/123", "A"))
+    assert report.done == 0
+    assert isinstance(report.problem, ConfigurationError)
+    assert re.search(r"execute-api:ManageConnections.*403 Forbidden", str(report.problem))
+
+
+def test_a_right_that_is_missing_for_one_stage_keeps_nothing_from_the_others() -> None:
+    world = World({"one": Outcome.FORBIDDEN}).hears("calls/123", [subscriber("one")])
+    world.hears("feed/*/0", [subscriber("two")])
+    report = world.broadcast(record("feed/*/0", "A"), record("calls/123", "B"), record("feed/*/0", "C"))
+    assert world.heard()["two"] == ["A", "C"]
+    assert report.done == 1
 
 
 def test_when_time_runs_out_the_stream_goes_on_from_the_first_record_that_may_not_be_done() -> None:
     world = World(room=1)
     world.hears("feed/*/1", [subscriber("1")]).hears("feed/*/2", [subscriber("2")]).hears("feed/*/3", [subscriber("3")])
     report = world.broadcast(record("feed/*/1", "A"), record("feed/*/2", "B"), record("feed/*/3", "C"))
-    assert report.undone == "sequence of B"
+    assert report.done == 1
+    assert isinstance(report.problem, Unavailable)
     assert report.outcomes == {Outcome.DELIVERED: 1, Outcome.NOT_TRIED: 1}
 
 
@@ -275,24 +375,60 @@ def test_a_record_whose_audience_was_not_even_read_is_not_done() -> None:
     world.hears("calls/1", [subscriber("narrow")])  # narrow ones are posted after the wide
     report = world.broadcast(record("calls/1", "A"), record("feed/*/1", "B"), record("feed/*/2", "C"))
     assert list(world.heard()) == ["wide"]
-    assert report.undone == "sequence of A"
+    assert report.done == 0
 
 
 def test_an_audience_that_was_posted_to_in_part_is_not_done() -> None:
     world = World(room=2).hears("feed/*/1", [subscriber("a"), subscriber("b")], [subscriber("c"), subscriber("d")])
     report = world.broadcast(record("feed/*/1", "A"), record("feed/*/1", "B"))
-    assert report.undone == "sequence of A"
+    assert report.done == 0
 
 
-def test_a_table_that_does_not_answer_has_the_batch_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_audience: str, _now: int) -> None:
-        raise Unavailable("reading an audience: ThrottlingException")
+@pytest.mark.parametrize("audience", ["calls/1", "feed/*/1"])
+def test_an_audience_that_cannot_be_read_holds_up_nothing_before_its_first_record(audience: str) -> None:
+    world = World().hears("feed/*/0", [subscriber("wide")]).hears("calls/2", [subscriber("narrow")])
+    world.connections.failing[audience] = 0
+    report = world.broadcast(
+        record("calls/2", "A"), record("feed/*/0", "B"), record(audience, "C"), record("calls/2", "D")
+    )
+    assert world.heard()["narrow"] == ["A"]  # D comes after C, and so it shall stay
+    assert world.heard()["wide"] == ["B"]
+    assert report.done == 2
+    assert "reading an audience" in str(report.problem)
 
-    for audience in ("calls/1", "feed/*/0"):
-        world = World()
-        monkeypatch.setattr(world.connections, "hearing", fail)
-        with pytest.raises(Unavailable, match="reading an audience"):
-            world.broadcast(record(audience, "A"))
+
+def test_a_page_that_cannot_be_read_leaves_those_after_it_to_the_next_try() -> None:
+    both = subscriber("both")
+    world = World().hears("notifications/*/0", [subscriber("first page")], [both]).hears("notifications/123", [both])
+    world.connections.failing["notifications/*/0"] = 1
+    report = world.broadcast(
+        record("notifications/123", "A"), record("notifications/*/0", "B"), record("notifications/123", "C")
+    )
+    assert world.heard() == {"first page": ["B"], "both": ["A"]}
+    assert report.done == 1
+
+
+def test_a_table_that_does_not_answer_in_time_is_not_waited_for() -> None:
+    held = threading.Event()
+    world = World().hears("calls/123", [subscriber("one")])
+    world.connections.hearing = lambda audience, now: iter([[]] * held.wait())  # type: ignore[method-assign]
+    fanout = Fanout(world.connections, world.registry, world.management)
+    report = fanout.broadcast([record("calls/123", "A")], now=NOW, until=0.0, forget_until=0.0)
+    held.set()
+    assert report.done == 0
+    assert "did not answer in time" in str(report.problem)
+
+
+def test_a_state_is_not_left_out_for_one_that_is_not_posted_now() -> None:
+    world = World().hears("feed/*/0", [subscriber("batched", batch=True)])
+    world.connections.failing["calls/1"] = 0
+    report = world.broadcast(
+        record("feed/*/0", "1", kind="listener_busy", subject="7"),
+        record("calls/1", "2"),
+        record("feed/*/0", "3", kind="listener_busy", subject="7"),
+    )
+    assert world.heard() == {"batched": ["1"]}
+    assert report.done == 1
 
 
 def frames(*sizes: int, not_after: float | None = None) -> list[Frame]:

@@ -2,48 +2,93 @@
 
 A batch's records are numbered, and a set of them is an `int` whose bit n stands for record n: most connections of a
 wide audience are due the same set, so that its frames are made once and shared by all of them.
+
+What becomes of a batch, of which the stream is to go on from the first record that is not done:
+    a record that cannot be read                  those before it are posted; it and those after it are not done
+    an audience that cannot be read               those before its first record are posted, as far as still can be
+    a stage that we may not post to               all others are posted; the records for it are not done
+    the time is up                                the records of whoever was not served are not done
+    a connection that cannot be served            is closed by the engine; if not even that can be done, it is forgotten
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from realtime.audiences import connection_of, endpoint_of, is_wide
 from realtime.connections import Connections, Subscriber
-from realtime.errors import ConfigurationError
+from realtime.errors import ConfigurationError, RealtimeError, Unavailable
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
+from realtime.messages import ENDPOINTS
 from realtime.outbox import Entry, from_image
 from realtime.registry import Registry
 
 METERED_BYTES = 32 * 1024  # API Gateway charges a frame in steps of so much
 _THREADS = 8
+_GIVEN_UP = frozenset({Outcome.THROTTLED, Outcome.FAILED})
+_UNFINISHED = _GIVEN_UP | {Outcome.NOT_TRIED, Outcome.FORBIDDEN}
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record of the Events stream."""
-
-    sequence_number: str
-    entry: Entry
+class Unreadable(RealtimeError):
+    """A record of the stream that no try will ever post; the message says which, and what is wrong with it."""
 
 
-def read(record: Mapping[str, Any]) -> Record:
-    """Read a record of the Events stream."""
-    image = record["dynamodb"]
-    return Record(image["SequenceNumber"], from_image(image["NewImage"]))
+def read(record: Mapping[str, Any]) -> Entry:
+    """Read a record of the Events stream.
+
+    Raises Unreadable where it is not what our own functions write: in the midst of a fan-out, it would fail the batch.
+    """
+    try:
+        entry = from_image(record["dynamodb"]["NewImage"])
+        _check(entry)
+    except Exception as error:  # whatever it is, it is this record's own
+        keys = record.get("dynamodb", {}).get("Keys")
+        raise Unreadable(f"a record that cannot be read, {keys}: {type(error).__name__}: {error}") from error
+    return entry
+
+
+def read_all(records: Iterable[Mapping[str, Any]]) -> tuple[list[Entry], Unreadable | None]:
+    """Read records up to the first that cannot be read; return those before it, and what is wrong with it."""
+    readable: list[Entry] = []
+    for record in records:
+        try:
+            readable.append(read(record))
+        except Unreadable as problem:
+            return readable, problem
+    return readable, None
+
+
+def _check(entry: Entry) -> None:
+    for name in ("audience", "event_id", "kind", "message"):
+        if not isinstance(getattr(entry, name), str):
+            raise TypeError(f"{name} is no string")
+    if not isinstance(entry.subject, str | None):
+        raise TypeError("subject is no string")
+    if not isinstance(entry.not_after, int | None):
+        raise TypeError("not_after is no number")
+    if not isinstance(entry.hidden_from, frozenset):
+        raise TypeError("hidden_from is no set")
+    if connection_of(entry.audience) is not None and entry.endpoint not in ENDPOINTS:
+        raise ValueError(f"endpoint is {entry.endpoint!r}")  # to post to no stage is a 403, as if a right were missing
+    entry.message.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a batch: how many connections ended how, and the first record that is not done, if any."""
+    """What became of a batch."""
 
-    outcomes: Counter[Outcome]
-    undone: str | None  # its sequence number: the stream is to go on from there
+    outcomes: Counter[Outcome]  # of how many connections
+    done: int  # records, from the first on: with the next one the stream is to go on
+    problem: RealtimeError | None = None  # why that one is not done, if there is one
+    unforgotten: Counter[str] = field(default_factory=Counter)  # connections that are gone, by why they are still known
 
 
 @dataclass(slots=True)
@@ -70,77 +115,118 @@ class Fanout:
         self._registry = registry
         self._management = management
 
-    def broadcast(self, records: Sequence[Record], *, now: float, until: float) -> Report:
-        """Post a batch of records; `now` in s since the epoch, `until` on the monotonic clock.
+    def broadcast(self, entries: Sequence[Entry], *, now: float, until: float, forget_until: float) -> Report:
+        """Post a batch of entries, and forget the connections that turn out to be gone.
 
-        Raises ConfigurationError if API Gateway does not let us post at all.
+        `now` in s since the epoch; posting ends by `until`, forgetting by `forget_until`, both on the monotonic clock.
         """
-        batch = _Batch([record.entry for record in records], now)
+        batch = _Batch(entries, now)
         outcomes: Counter[Outcome] = Counter()
-        gone: list[str] = []
-        not_tried = 0
-        with ThreadPoolExecutor(_THREADS) as threads:
-            due = self._deliveries(batch, threads, int(now))
+        lost: list[tuple[_Addressed, Future[str | None]]] = []
+        unforgotten: Counter[str] = Counter()
+        threads = ThreadPoolExecutor(_THREADS)
+        try:
+            due = self._deliveries(batch, threads, int(now), until)
             for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
                 outcomes[outcome] += 1
-                if outcome is Outcome.GONE:
-                    gone.append(delivery.connection_id)
-                elif outcome is Outcome.NOT_TRIED:
-                    not_tried |= delivery.records
-                elif outcome is Outcome.FORBIDDEN:
-                    raise ConfigurationError(
-                        "the function's role may not execute-api:ManageConnections, or MANAGEMENT_ENDPOINT is not this "
-                        f"API's: {self._management.refusal}"
+                if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
+                    lost.append(
+                        (delivery, threads.submit(self._registry.forget, delivery.connection_id, int(now * 1000)))
                     )
-            list(threads.map(lambda connection_id: self._registry.forget(connection_id, int(now * 1000)), gone))
-        if not not_tried:
-            return Report(outcomes, None)
-        undone = not_tried | batch.not_drawn()  # time ran out: what was not even drawn is not done either
-        return Report(outcomes, records[_first(undone)].sequence_number)
+                elif outcome in _UNFINISHED:
+                    batch.undo(delivery.records, self._problem(outcome))
+            batch.undo(batch.not_drawn(), _out_of_time())
+            for delivery, forgetting in lost:
+                try:
+                    _result(forgetting, forget_until)
+                except Exception as error:  # noqa: BLE001  # of one connection, no matter to the others
+                    unforgotten[f"{type(error).__name__}: {error}"] += 1
+                    if delivery.closing:  # it may live, and would not know what it has missed
+                        batch.undo(delivery.records, Unavailable(f"giving up a connection: {error}"))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)  # a call that hangs must not use up the function's time
+        return Report(outcomes, batch.done, batch.problem, unforgotten)
 
-    def _deliveries(self, batch: _Batch, threads: ThreadPoolExecutor, now: int) -> Iterator[_Addressed]:
+    def _problem(self, outcome: Outcome) -> RealtimeError:
+        if outcome is not Outcome.FORBIDDEN:
+            return _out_of_time()
+        return ConfigurationError(
+            "the function's role may not execute-api:ManageConnections, or MANAGEMENT_ENDPOINT is not this API's: "
+            f"{self._management.refusal}"
+        )
+
+    def _deliveries(self, batch: _Batch, threads: ThreadPoolExecutor, now: int, until: float) -> Iterator[_Addressed]:
         """Yield what each connection is due, once for each, whichever of its audiences the records are for.
 
         Narrow audiences are read first, for they are small; the wide ones then pass by, page by page, and a
         connection that was found in both gets its records in one delivery.
         """
-        narrow: dict[str, _Due] = {}
-        for connection_id, records, endpoint in batch.direct():
-            newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
-            narrow.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
-        audiences = list(batch.narrow())
-        pages = threads.map(lambda audience: list(self._connections.hearing(audience, now)), audiences)
-        for audience, subscribers in zip(audiences, pages, strict=True):
-            for subscriber in chain.from_iterable(subscribers):
-                due = narrow.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
-                due.subscriber = subscriber  # of a newcomer, nothing was known
-                due.records |= batch.audiences[audience]
+        narrow = self._narrow(batch, threads, now, until)
         for audience in batch.wide():
-            for subscriber in chain.from_iterable(self._connections.hearing(audience, now)):
-                also = narrow.pop(subscriber.connection_id, None)
-                records = batch.audiences[audience] | (also.records if also else 0)
-                yield from batch.delivery(endpoint_of(audience), subscriber, records)
+            if not batch.left_of(audience):
+                continue
+            try:
+                for subscriber in self._passing(audience, threads, now, until):
+                    also = narrow.pop(subscriber.connection_id, None)
+                    records = batch.audiences[audience] | (also.records if also else 0)
+                    yield from batch.delivery(endpoint_of(audience), subscriber, records)
+            except RealtimeError as problem:
+                batch.cut(audience, problem)
+                continue
             batch.drawn |= batch.audiences[audience]
         for due in narrow.values():
             yield from batch.delivery(due.endpoint, due.subscriber, due.records)
         for records in batch.audiences.values():
             batch.drawn |= records
 
+    def _narrow(self, batch: _Batch, threads: ThreadPoolExecutor, now: int, until: float) -> dict[str, _Due]:
+        """Return what the connections of narrow audiences are due, by connection id."""
+        narrow: dict[str, _Due] = {}
+        for connection_id, records, endpoint in batch.direct():
+            newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
+            narrow.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
+        readings = [(audience, threads.submit(self._read, audience, now)) for audience in batch.narrow()]
+        for audience, reading in readings:
+            try:
+                subscribers = _result(reading, until)
+            except RealtimeError as problem:
+                batch.cut(audience, problem)
+                continue
+            for subscriber in subscribers:
+                due = narrow.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
+                due.subscriber = subscriber  # of a newcomer, nothing was known
+                due.records |= batch.audiences[audience]
+        return narrow
+
+    def _read(self, audience: str, now: int) -> list[Subscriber]:
+        return list(chain.from_iterable(self._connections.hearing(audience, now)))
+
+    def _passing(self, audience: str, threads: ThreadPoolExecutor, now: int, until: float) -> Iterator[Subscriber]:
+        """Yield the connections of an audience; its next page is read while the last one is posted to."""
+        pages = self._connections.hearing(audience, now)
+        reading = threads.submit(next, pages, None)
+        while (page := _result(reading, until)) is not None:
+            reading = threads.submit(next, pages, None)
+            yield from page
+
 
 class _Batch:
-    """The records of one invocation, and the frames made of them."""
+    """The records of one invocation, the frames made of them, and which of them are not done."""
 
     def __init__(self, entries: Sequence[Entry], now: float) -> None:
         self.now = now
         self.audiences: dict[str, int] = {}
         self.drawn = 0  # the records all of whose deliveries were drawn
+        self.done = len(entries)  # records, from the first on
+        self.problem: RealtimeError | None = None  # of the first record that is not done
         self._entries = entries
         self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
         self._kinds: dict[str, int] = {}
         self._hidden: dict[int, frozenset[str]] = {}
         self._direct = 0
         self._closing = 0
-        self._stale = 0
+        self._replaced: list[tuple[int, int]] = []  # a record, and the one that makes it stale
+        self._left = (1 << len(entries)) - 1  # the records that are still to be posted
         self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
         seen: set[tuple[str, str]] = set()
         latest: dict[tuple[str, str, str], int] = {}
@@ -159,8 +245,33 @@ class _Batch:
                 self._closing |= record
             if entry.subject is not None:
                 state = (entry.audience, entry.kind, entry.subject)
-                self._stale |= latest.get(state, 0)
+                if state in latest:
+                    self._replaced.append((latest[state], record))
                 latest[state] = record
+        self._stale = self._stale_of_those_left()
+
+    def undo(self, records: int, problem: RealtimeError) -> None:
+        """Note that these records are not done, and why."""
+        if records and _first(records) < self.done:
+            self.done, self.problem = _first(records), problem
+
+    def cut(self, audience: str, problem: RealtimeError) -> None:
+        """Give up an audience for now: from its first record on, nothing more is posted, so that order holds."""
+        records = self.audiences[audience]
+        self.undo(records, problem)
+        self._left &= (1 << _first(records)) - 1
+        self._stale = self._stale_of_those_left()
+
+    def left_of(self, audience: str) -> int:
+        """Return the records for an audience that are still to be posted."""
+        return self.audiences[audience] & self._left
+
+    def _stale_of_those_left(self) -> int:
+        stale = 0
+        for record, replacing in self._replaced:
+            if replacing & self._left:
+                stale |= record
+        return stale
 
     def not_drawn(self) -> int:
         """Return the records some of whose deliveries may not have been drawn."""
@@ -174,7 +285,11 @@ class _Batch:
         for audience, records in self.audiences.items():
             connection_id = connection_of(audience)
             if connection_id is not None:
-                yield connection_id, records, self._entries[_first(records)].endpoint or ""
+                yield (
+                    connection_id,
+                    records,
+                    self._entries[_first(records)].endpoint or "",
+                )  # `read` sees that it is set
 
     def narrow(self) -> Iterator[str]:
         """Yield the audiences of one user or listener."""
@@ -186,6 +301,7 @@ class _Batch:
 
     def delivery(self, endpoint: str, subscriber: Subscriber, records: int) -> Iterator[_Addressed]:
         """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
+        records &= self._left
         if subscriber.types:
             wanted = self._direct  # what is for this very connection is no matter of taste
             for kind in subscriber.types:
@@ -218,6 +334,21 @@ class _Batch:
 
 def _first(records: int) -> int:
     return (records & -records).bit_length() - 1
+
+
+def _out_of_time() -> RealtimeError:
+    return Unavailable("the function's time ran out")
+
+
+def _result(future: Future[T], until: float) -> T:
+    """Return what a thread returns; `until` on the monotonic clock.
+
+    Raises what the thread raises, or Unavailable if it has not ended by then.
+    """
+    try:
+        return future.result(max(0.0, until - time.monotonic()))
+    except TimeoutError as error:
+        raise Unavailable("a table did not answer in time") from error
 
 
 def pack(frames: Sequence[Frame]) -> list[Frame]:
