@@ -95,6 +95,18 @@ def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
     assert [told.detail_type for told in follows.announcements] == ["user_online"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "kind"), [(None, "listener", "listener_online"), ("listener", "client", "listener_offline")]
+)
+def test_who_begins_or_ceases_to_be_a_listener_while_online_is_told_on_the_feed(
+    before: str | None, after: str, kind: str
+) -> None:
+    follows = consequences(replace(ONLINE, role=before), replace(ONLINE, role=after, version=9), RULES)
+    assert heard(follows) == everyone("feed", kind)
+    assert data(follows, kind)["is_online"] == (after == "listener")
+    assert follows.announcements == []
+
+
 def test_the_backends_hear_who_it_is_and_which_of_their_changes() -> None:
     (told,) = consequences(None, ONLINE, RULES).announcements
     identity = told.detail.pop("id")

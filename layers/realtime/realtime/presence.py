@@ -35,13 +35,18 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     """Compare a user's state before and after a change; the same change has the same consequences, ids included."""
     was_online = old is not None and old.is_online
     was_busy = old is not None and old.is_busy
+    is_listed = _is_listed(new, rules)
     entries: list[Entry] = []
     announcements: list[Announcement] = []
     if new.is_online != was_online:
-        entries += _seen(new, "listener_online" if new.is_online else "listener_offline", "presence_update", rules)
+        entries += _on_presence("presence_update", new, rules)
         announcements.append(_told(new))
+    if is_listed != _is_listed(old, rules):
+        entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules)
     if new.is_busy != was_busy:
-        entries += _seen(new, "listener_busy" if new.is_busy else "listener_available", "status_change", rules)
+        entries += _on_presence("status_change", new, rules)
+        if new.role == rules.feed_role:
+            entries += _on_feed("listener_busy" if new.is_busy else "listener_available", new, rules)
     had_connections = old is not None and bool(old.connection_ids)
     may_have_left = had_connections and not new.connection_ids and new.is_online
     return Consequences(entries, announcements, may_have_left)
@@ -57,13 +62,19 @@ def state(user: User) -> dict[str, Any]:
     }
 
 
-def _seen(user: User, on_feed: str, on_presence: str, rules: Rules) -> list[Entry]:
+def _is_listed(user: User | None, rules: Rules) -> bool:
+    """Return whether the feed shows a user as online: a new token may make a listener of who is online already."""
+    return user is not None and user.is_online and user.role == rules.feed_role
+
+
+def _on_presence(kind: str, user: User, rules: Rules) -> list[Entry]:
+    return _entries("presence", kind, state(user), user, rules)
+
+
+def _on_feed(kind: str, user: User, rules: Rules) -> list[Entry]:
     presence = state(user)
-    entries = _entries("presence", on_presence, presence, user, rules)
-    if user.role == rules.feed_role:
-        listener = {"user_id": presence["user_id"], "username": user.username, **presence}
-        entries += _entries("feed", on_feed, listener, user, rules)
-    return entries
+    listener = {"user_id": presence["user_id"], "username": user.username, **presence}
+    return _entries("feed", kind, {**listener, "is_online": _is_listed(user, rules)}, user, rules)
 
 
 def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules) -> list[Entry]:
