@@ -16,6 +16,7 @@ from local.state import Running
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
@@ -53,6 +54,10 @@ class Clients:
     def cloudformation(self) -> CloudFormationClient:
         """CloudFormation."""
         return cast("CloudFormationClient", self._client("cloudformation"))
+
+    def dynamodb(self) -> DynamoDBClient:
+        """DynamoDB."""
+        return cast("DynamoDBClient", self._client("dynamodb"))
 
     def events(self) -> EventBridgeClient:
         """EventBridge."""

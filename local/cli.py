@@ -344,6 +344,25 @@ def listen(
 
 
 @main.command()
+@click.argument("user_id", metavar="USER")
+@_deployment_option
+def user(deployment: Deployment, user_id: str) -> None:
+    """Show what is known of a USER: connections, leases, calls, version and last events."""
+    from local.inspection import inspect
+
+    outputs = deployment.outputs
+    found = inspect(
+        deployment.clients.dynamodb(),
+        user_id,
+        connections=outputs["ConnectionsTableName"],
+        users=outputs["UsersTableName"],
+        events=outputs["EventsTableName"],
+    )
+    for line in found.lines(int(time.time())):
+        click.echo(line)
+
+
+@main.command()
 @click.argument("function", required=False)
 @click.option("--follow", is_flag=True, help="Go on as more comes.")
 @_deployment_option

@@ -1,0 +1,66 @@
+"""What an operator is shown of a user, against the tables."""
+
+from __future__ import annotations
+
+from local.inspection import Inspection, inspect
+from realtime.outbox import Entry, Outbox
+from realtime.transactions import transact
+from realtime.users import Users
+from tests.integration.conftest import Cloud
+from tests.integration.test_registry import NOW, register, registry
+
+TABLES = {"connections": "ConnectionsTable", "users": "UsersTable", "events": "EventsTable"}
+
+
+def inspected(cloud: Cloud, user_id: str = "123") -> Inspection:
+    return inspect(cloud.dynamodb, user_id, **TABLES)
+
+
+def shown(cloud: Cloud, user_id: str = "123") -> str:
+    return "\n".join(inspected(cloud, user_id).lines(NOW // 1000 + 60))
+
+
+def test_of_a_user_who_never_came_nothing_is_known(cloud: Cloud) -> None:
+    assert shown(cloud, "9") == "Nothing is known of user 9."
+
+
+def test_connections_are_shown_with_their_lease_and_the_end_of_their_token(cloud: Cloud) -> None:
+    register(registry(cloud), "a=")
+
+    assert "User 123: jane_smith, role listener" in shown(cloud)
+    assert "presence     online, available" in shown(cloud)
+    assert (
+        "a= on feed: since 10:30:00Z (60 s ago), lease until 10:45:00Z (in 14 min), token until 11:30:00Z (in 59 min)"
+        in shown(cloud)
+    )
+
+
+def test_a_connection_that_is_counted_but_not_registered_is_said_to_be_so(cloud: Cloud) -> None:
+    register(registry(cloud), "a=")
+    for row in cloud.rows("Connections"):
+        key = {name: {"S": row[name]} for name in ("connection_id", "audience")}
+        cloud.dynamodb.delete_item(TableName="ConnectionsTable", Key=key)
+
+    assert "a=: counted, but not registered" in shown(cloud)
+
+
+def test_the_reasons_for_which_a_user_is_busy_are_named(cloud: Cloud) -> None:
+    users = Users(cloud.dynamodb, "UsersTable")
+    for change in (users.calling("123", "456", NOW, ongoing=True), users.busying("123", NOW, busy=True)):
+        transact(cloud.dynamodb, [change], "a test")
+
+    assert "busy (call 456, by their own setting)" in shown(cloud)
+
+
+def test_the_last_events_are_shown_newest_first_whatever_their_audience(cloud: Cloud) -> None:
+    register(registry(cloud), "a=")
+    outbox = Outbox(cloud.dynamodb, "EventsTable")
+    for age, audience in enumerate(["calls/123", "notifications/123", "presence/123", "calls/999"] * 6):
+        event_id = f"{NOW - age * 1000:012x}ab"
+        outbox.put(Entry(audience, event_id, "call_started", "{}", NOW // 1000 + 60))
+
+    events = inspected(cloud).events
+
+    assert [event.at for event in events] == sorted((event.at for event in events), reverse=True)
+    assert len(events) == 10
+    assert {event.audience for event in events} == {"calls/123", "notifications/123", "presence/123"}
