@@ -1,0 +1,341 @@
+"""The simulator of a stream's event source mapping: a test for each rule that AWS documents."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.cloudformation import resources
+from tests.support.stream_mapping import POLL_SECONDS, RETENTION_SECONDS, Killed, Settings, Stream, StreamMapping
+
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Events/stream/2024-01-01T00:00:00.000"
+STRICT = Settings(maximum_retry_attempts=2, bisects=True, takes_reports=True, on_failure=True)
+
+
+class World:
+    """A stream, its mapping, and a function that fails at some records."""
+
+    def __init__(self, settings: Settings = STRICT, *, shards: int = 1, **more: Any) -> None:
+        self.stream = Stream(ARN, "audience", shards=shards, now=1_705_314_600.0)
+        self.answer: Callable[[list[str]], Any] = lambda values: None
+        self.invocations: list[list[str]] = []
+        self.mapping = StreamMapping(self.stream, settings, self._invoke, **more)
+
+    def put(self, values: str, key: str | None = None) -> None:
+        """Let the stream show a record for each letter, which is its partition key unless another is given."""
+        for value in values:
+            keys = {"audience": {"S": key or value}, "event_id": {"S": value}}
+            self.stream.put("INSERT", keys, {**keys, "message": {"S": value}})
+
+    def _invoke(self, event: dict[str, Any]) -> Any:
+        values = [record["dynamodb"]["NewImage"]["message"]["S"] for record in event["Records"]]
+        self.invocations.append(values)
+        return self.answer(values)
+
+    def seen(self) -> list[str]:
+        """Return what each invocation was given, as one text."""
+        return ["".join(values) for values in self.invocations]
+
+    def discarded(self) -> list[tuple[str, int]]:
+        """Return the records that each on-failure record names, with the count of invocations."""
+        numbers = {
+            record["dynamodb"]["SequenceNumber"]: record["dynamodb"]["NewImage"]["message"]["S"]
+            for records in self.stream.shards.values()
+            for record in records
+        }
+        return [
+            (
+                numbers[each["DDBStreamBatchInfo"]["startSequenceNumber"]]
+                + numbers[each["DDBStreamBatchInfo"]["endSequenceNumber"]],
+                each["requestContext"]["approximateInvokeCount"],
+            )
+            for each in self.mapping.discarded
+        ]
+
+    def failure(self, *values: str) -> dict[str, Any]:
+        """Return an answer that reports these records."""
+        numbers = {
+            record["dynamodb"]["NewImage"]["message"]["S"]: record["dynamodb"]["SequenceNumber"]
+            for records in self.stream.shards.values()
+            for record in records
+        }
+        return {"batchItemFailures": [{"itemIdentifier": numbers[value]} for value in values]}
+
+
+def fail(*_: Any) -> Any:
+    raise ValueError("the function failed")
+
+
+def test_records_come_in_order_in_batches_of_at_most_so_many() -> None:
+    world = World(Settings(batch_size=3))
+    world.put("abcdefg")
+    world.mapping.drain()
+    assert world.seen() == ["abc", "def", "g"]
+
+
+def test_a_batch_is_what_is_there_when_the_shard_is_polled() -> None:
+    world = World()
+    world.put("ab")
+    world.mapping.poll()
+    world.put("c")
+    world.mapping.drain()
+    assert world.seen() == ["ab", "c"]
+    assert world.stream.now == 1_705_314_600.0 + 2 * POLL_SECONDS
+
+
+def test_batches_of_one_shard_run_in_parallel_but_a_partition_key_stays_in_order() -> None:
+    world = World(Settings(parallelization_factor=10), shards=2)
+    for letter in "abcdefghij":
+        world.put("123", key=letter)
+    world.mapping.poll()
+    assert 5 < len(world.invocations) <= 20
+    assert all("".join(values).replace("123", "") == "" for values in world.invocations)
+
+
+def test_a_failing_batch_holds_up_its_own_slot_alone() -> None:
+    world = World(Settings(parallelization_factor=10))
+    world.put("abcdefghij")
+    world.answer = lambda values: fail() if "a" in values else None
+    world.mapping.poll()
+    world.mapping.poll()
+    done = {value for values in world.invocations for value in values if "a" not in values}
+    assert len(done) >= 7
+    assert not world.mapping.is_idle
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": None}, {"batchItemFailures": []}])
+def test_what_counts_as_success(answer: Any) -> None:
+    world = World()
+    world.put("ab")
+    world.answer = lambda values: answer
+    world.mapping.drain()
+    assert world.seen() == ["ab"]
+
+
+@pytest.mark.parametrize(
+    "failure", [{"itemIdentifier": ""}, {"itemIdentifier": None}, {"itemIdentifie": "1"}, {"itemIdentifier": "1"}]
+)
+def test_what_counts_as_a_failure_of_the_whole_batch(failure: Any) -> None:
+    world = World(Settings(takes_reports=True, maximum_retry_attempts=1))
+    world.put("ab")
+    world.answer = lambda values: {"batchItemFailures": [failure]}
+    world.mapping.drain()
+    assert world.seen() == ["ab", "ab"]
+
+
+@pytest.mark.parametrize("error", [ValueError(), Killed()])
+def test_an_exception_and_a_killed_invocation_fail_the_whole_batch(error: BaseException) -> None:
+    world = World(Settings(maximum_retry_attempts=1))
+    world.put("ab")
+
+    def answer(values: list[str]) -> None:
+        raise error
+
+    world.answer = answer
+    world.mapping.drain()
+    assert world.seen() == ["ab", "ab"]
+
+
+def test_the_stream_goes_on_from_the_lowest_number_that_is_reported() -> None:
+    world = World()
+    world.put("abcdef")
+    world.answer = lambda values: world.failure("e", "c", "d") if "a" in values else None
+    world.mapping.drain()
+    assert world.seen() == ["abcdef", "cdef"]
+
+
+def test_a_report_is_ignored_unless_the_mapping_takes_it() -> None:
+    world = World(Settings())
+    world.put("abc")
+    world.answer = lambda values: world.failure("b")
+    world.mapping.drain()
+    assert world.seen() == ["abc"]
+
+
+def test_a_failed_batch_is_halved_until_the_culprit_is_alone_and_given_up() -> None:
+    world = World()
+    world.put("abcdefgh")
+    world.answer = lambda values: fail() if "c" in values else None
+    world.mapping.drain()
+    assert world.seen() == ["abcdefgh", "abcd", "ab", "cd", "c", "c", "c", "d", "efgh"]
+    assert world.discarded() == [("cc", 6)]  # halving takes none of the two retries
+
+
+def test_without_halving_the_whole_batch_is_given_up_with_the_culprit() -> None:
+    world = World(Settings(maximum_retry_attempts=2, on_failure=True))
+    world.put("abcd")
+    world.answer = lambda values: fail() if "c" in values else None
+    world.mapping.drain()
+    world.put("e")
+    world.mapping.drain()
+    assert world.seen() == ["abcd"] * 3 + ["e"]
+    assert world.discarded() == [("ad", 3)]
+
+
+def test_a_report_of_the_first_record_does_not_halve_the_batch_so_that_all_is_given_up_with_it() -> None:
+    world = World()
+    world.put("abcd")
+    world.answer = lambda values: world.failure("c") if "c" in values else None
+    world.mapping.drain()
+    assert world.seen() == ["abcd", "cd", "cd", "cd"]
+    assert world.discarded() == [("cd", 4)]
+
+
+@pytest.mark.parametrize(("resets", "invocations"), [(True, 6), (False, 3)])
+def test_whether_progress_gives_new_retries_is_not_known(resets: bool, invocations: int) -> None:
+    world = World(
+        Settings(maximum_retry_attempts=2, takes_reports=True, on_failure=True, progress_resets_retries=resets)
+    )
+    world.put("abcdef")
+    world.answer = lambda values: world.failure(values[1]) if len(values) > 1 else None
+    world.mapping.drain()
+    assert len(world.invocations) == invocations
+
+
+def test_without_a_bound_retries_go_on_until_the_stream_forgets() -> None:
+    world = World(Settings(on_failure=True))
+    world.put("a")
+    world.answer = fail
+    world.mapping.drain()
+    (failure,) = world.mapping.discarded
+    assert failure["requestContext"]["condition"] == "MaxRecordAgeExceeded"
+    assert world.stream.now >= 1_705_314_600 + RETENTION_SECONDS
+    assert len(world.invocations) > 1000
+
+
+def test_records_that_grow_too_old_are_given_up() -> None:
+    world = World(Settings(maximum_record_age=60, on_failure=True))
+    world.put("ab")
+    world.stream.now += 50
+    world.put("c")
+    world.answer = lambda values: fail() if "a" in values else None
+    world.mapping.drain()
+    assert world.seen()[-1] == "c"
+    (failure,) = world.mapping.discarded
+    assert failure["requestContext"]["condition"] == "MaxRecordAgeExceeded"
+    assert failure["DDBStreamBatchInfo"]["batchSize"] == 2
+
+
+def test_what_is_given_up_without_a_destination_leaves_no_trace() -> None:
+    world = World(Settings(maximum_retry_attempts=0))
+    world.put("a")
+    world.answer = fail
+    world.mapping.drain()
+    assert world.mapping.discarded == []
+
+
+def test_an_on_failure_record_is_as_documented() -> None:
+    world = World()
+    world.put("a")
+    world.answer = fail
+    world.mapping.drain()
+    (failure,) = world.mapping.discarded
+    assert failure["requestContext"].keys() == {"requestId", "functionArn", "condition", "approximateInvokeCount"}
+    assert failure["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert failure["version"] == "1.0"
+    assert failure["DDBStreamBatchInfo"] == {
+        "shardId": "shardId-00000000000000000000-00000000",
+        "startSequenceNumber": "100000000000000000001",
+        "endSequenceNumber": "100000000000000000001",
+        "approximateArrivalOfFirstRecord": "2024-01-15T10:30:00.000Z",
+        "approximateArrivalOfLastRecord": "2024-01-15T10:30:00.000Z",
+        "batchSize": 1,
+        "streamArn": ARN,
+    }
+
+
+def test_a_batch_whose_checkpoint_is_lost_comes_again() -> None:
+    lost = iter([True, False, False])
+    world = World(Settings(batch_size=2), forgets=lambda: next(lost))
+    world.put("abc")
+    world.mapping.drain()
+    assert world.seen() == ["ab", "ab", "c"]
+
+
+def test_what_a_filter_keeps_out_is_done() -> None:
+    pattern = {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}}
+    world = World(Settings(filters=(pattern,)))
+    world.put("a")
+    keys = {"audience": {"S": "x"}, "event_id": {"S": "x"}}
+    world.stream.put("REMOVE", keys, None)
+    world.stream.put("INSERT", keys, keys)
+    world.stream.put("MODIFY", keys, {**keys, "message": {"S": "x"}})
+    world.put("b")
+    world.mapping.drain()
+    assert world.seen() == ["ab"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "holds"),
+    [
+        ("a", "a", True),
+        ("a", "b", False),
+        ({"exists": True}, "a", True),
+        ({"exists": True}, None, False),
+        ({"exists": False}, None, True),
+        ({"prefix": "a"}, "ab", True),
+        ({"prefix": "a"}, "b", False),
+        ({"anything-but": ["a"]}, "b", True),
+        ({"anything-but": ["a"]}, "a", False),
+    ],
+)
+def test_the_rules_of_a_filter(rule: Any, value: str | None, holds: bool) -> None:
+    world = World(Settings(filters=({"key": [rule]},)))
+    assert world.mapping.passes({"key": value} if value is not None else {}) is holds
+
+
+def test_a_rule_that_is_not_modelled_is_refused() -> None:
+    world = World(Settings(filters=({"key": [{"numeric": [">", 1]}]},)))
+    with pytest.raises(NotImplementedError):
+        world.mapping.passes({"key": 1})
+
+
+def test_the_settings_are_those_of_the_template() -> None:
+    event = resources("AWS::Serverless::Function")["BroadcastFunction"]["Events"]["NewEvents"]["Properties"]
+    settings = Settings.of(event)
+    assert settings.bisects
+    assert settings.takes_reports
+    assert settings.on_failure
+    assert settings.maximum_retry_attempts > 0
+    assert settings.maximum_record_age > 0
+    assert settings.parallelization_factor > 1
+    mapping = StreamMapping(Stream(ARN, "audience"), settings, lambda event: None)
+    image = {"audience": {"S": "calls/1"}, "event_id": {"S": "1"}}
+    stream = Stream(ARN, "audience")
+    assert mapping.passes(stream.put("INSERT", image, {**image, "message": {"S": "{}"}}))
+    assert mapping.passes(stream.put("MODIFY", image, {**image, "message": {"S": "{}"}, "redriven": {"N": "1"}}))
+    assert not mapping.passes(stream.put("INSERT", image, image))
+    assert not mapping.passes(stream.put("REMOVE", image, None))
+
+
+def test_the_order_of_what_happens_at_the_same_time_is_shuffled_by_seed() -> None:
+    def order(seed: int) -> list[str]:
+        world = World(Settings(parallelization_factor=10), chance=random.Random(seed))
+        world.put("abcdefghij")
+        world.mapping.drain()
+        return world.seen()
+
+    assert order(1) == order(1)
+    assert len({tuple(order(seed)) for seed in range(5)}) > 1
+
+
+def test_a_stream_can_be_read_again_from_a_number_on_while_it_lasts() -> None:
+    world = World()
+    world.put("abcdefghijklmnopqrstuvwxyz")
+    (shard_id,) = world.stream.shards
+    at = {"StreamArn": ARN, "ShardId": shard_id, "ShardIteratorType": "AT_SEQUENCE_NUMBER"}
+    iterator = world.stream.get_shard_iterator(**at, SequenceNumber="100000000000000000003")
+    page = world.stream.get_records(ShardIterator=iterator["ShardIterator"])
+    values = [record["dynamodb"]["NewImage"]["message"]["S"] for record in page["Records"]]
+    page = world.stream.get_records(ShardIterator=page["NextShardIterator"], Limit=2)
+    values += [record["dynamodb"]["NewImage"]["message"]["S"] for record in page["Records"]]
+    assert "".join(values) == "cdefghijk"
+    world.stream.now += RETENTION_SECONDS + 2
+    with pytest.raises(ClientError, match="TrimmedDataAccessException"):
+        world.stream.get_shard_iterator(**at, SequenceNumber="100000000000000000003")
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        world.stream.get_shard_iterator(**at | {"ShardId": "shardId-1"}, SequenceNumber="1")
