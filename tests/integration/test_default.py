@@ -149,6 +149,20 @@ def test_a_connection_that_is_not_registered_is_sent_away(cloud: Cloud) -> None:
     assert json.loads(entry["message"]) == told
 
 
+def test_however_often_it_is_sent_away_it_costs_one_write(cloud: Cloud) -> None:
+    default = cloud.function("default")
+    assert answer(default, sample("default.ping")) == answer(default, sample("default.garbage"))
+    assert len(cloud.rows("Events")) == 1
+
+
+def test_a_refused_client_hears_why_and_nothing_else_though_it_sends_something_first(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-expired"))
+    before = cloud.rows("Events")
+    told = answer(cloud.function("default"), sample("default.ping"))
+    assert (told["type"], told["data"]["code"]) == ("error", "AUTH_FAILED")
+    assert cloud.rows("Events") == before
+
+
 def test_a_table_that_cannot_be_read_is_our_fault_and_passes(cloud: Cloud, default: Function, logged: LogLines) -> None:
     cloud.dynamodb.delete_table(TableName="ConnectionsTable")
     told = answer(default, sample("default.ping"))

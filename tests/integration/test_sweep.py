@@ -102,6 +102,7 @@ def test_a_connection_that_outlives_what_is_allowed_is_told_to_reconnect_and_clo
     for row in farewells.values():
         assert row["close"] is True
         assert json.loads(row["message"])["type"] == "reconnect"
+    assert lease(cloud) > clock.now  # so that it is not asked about, and told, each minute
 
 
 def test_a_sweep_goes_on_where_the_last_one_had_to_stop(

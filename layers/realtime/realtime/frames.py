@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from realtime import messages, snapshots
+from realtime.audiences import direct
 from realtime.connections import Connection, Connections, Session
 from realtime.errors import BadRequest, ClientError, RateLimited, Unavailable
+from realtime.ids import event_id
 from realtime.interest import Interest, check_watchable, parse_users
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.outbox import Outbox
@@ -113,7 +115,12 @@ class Desk:
             self._connections.renew_lease(session.connection.connection_id, seconds + self._lease_seconds)
 
     def _send_back(self, connection_id: str, endpoint: str, now: int) -> str:
-        """Send away a client whose connection is not registered: it would wait for events that never come."""
+        """Send away a client whose connection is not registered: it would wait for events that never come.
+
+        One that was refused, or sent away before, is to hear that and nothing else.
+        """
+        for entry in self._outbox.since(direct(connection_id), event_id(0)):
+            return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now)
         close(self._outbox, connection_id, endpoint, "reconnect", message, now)
         return message
