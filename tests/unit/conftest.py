@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.logs import logged  # noqa: F401  # a fixture
 from tests.unit.fakes import Sleeps
 
-settings.register_profile("here", deadline=None)  # a slow machine is no failure
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no failure of ours
 settings.load_profile("here")
 
 
