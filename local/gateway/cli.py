@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from local.gateway import stack as stacks
 from local.gateway.api import read_api
 from local.gateway.emulator import Emulator
 from local.gateway.errors import StartError
+from local.gateway.fallback import Fallback
 from local.gateway.server import Gateway
 from local.gateway.settings import Settings
 from local.gateway.template import Resolver, Template
@@ -36,6 +38,7 @@ _DEFAULTS = Settings()
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="0 takes a free one.")
 @click.option("--url-prefix", default="ws/", help="What stands before the stage in a custom domain's mapping keys.")
+@click.option("--fallback", "fallback_url", metavar="URL", help="Server for what is for no stage, such as a page.")
 @click.option("--concurrency", type=click.IntRange(1), default=8, help="Invocations of one function at a time.")
 @click.option("--idle-timeout", type=float, default=_DEFAULTS.idle_timeout, help="Seconds without traffic.")
 @click.option("--max-age", type=float, default=_DEFAULTS.max_age, help="Seconds that a connection may last.")
@@ -54,6 +57,7 @@ def main(
     host: str,
     port: int,
     url_prefix: str,
+    fallback_url: str | None,
     concurrency: int,
     log_level: str,
     **limits: Any,
@@ -76,20 +80,29 @@ def main(
         deployed = stacks.describe(stack, endpoint_url=endpoint_url, region=region, **credentials)
         api = read_api(parsed, deployed, Resolver(parsed, deployed), name=str(template), logical_id=logical_id)
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
-        asyncio.run(_serve(api, emulator, settings, host=host, port=port, url_prefix=url_prefix))
+        fallback = Fallback(fallback_url) if fallback_url else None
+        asyncio.run(_serve(api, emulator, settings, fallback, host=host, port=port, url_prefix=url_prefix))
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
 async def _serve(
-    api: WebSocketApi, emulator: Emulator, settings: Settings, *, host: str, port: int, url_prefix: str
+    api: WebSocketApi,
+    emulator: Emulator,
+    settings: Settings,
+    fallback: Fallback | None,
+    *,
+    host: str,
+    port: int,
+    url_prefix: str,
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
     _warn_of_what_is_not_served(api)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with emulator, Gateway(api, emulator, settings, url_prefix=url_prefix) as gateway:
+    gateway = Gateway(api, emulator, settings, url_prefix=url_prefix, fallback=fallback)
+    async with emulator, fallback or nullcontext(), gateway:
         bound = await gateway.listen(host, port)
         stages = ", ".join(sorted(api.stages))
         click.echo(f"gateway ready: ws://{host}:{bound}/{url_prefix}{{stage}} for {stages}")

@@ -7,6 +7,7 @@ Paths, with `ws/` as the prefix of a custom domain's mapping keys:
 | `/ws/{stage}`, `/{stage}`, `/_aws/execute-api/{apiId}/{stage}` | a client's handshake |
 | `/{stage}/@connections/{id}`, `/_aws/execute-api/{apiId}/{stage}/@connections/{id}` | the management API |
 | `/_gateway/…` | control |
+| anything else | another server, where one is given (`fallback`); else forbidden |
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from local.gateway.api import Route, WebSocketApi
     from local.gateway.emulator import Emulator
     from local.gateway.events import Handshake
+    from local.gateway.fallback import Fallback
 
 _logger = logging.getLogger(__name__)
 _access = logging.getLogger("local.gateway.access")
@@ -53,10 +55,16 @@ class Gateway:
     """Serves one WebSocket API. Use it as an async context manager: it listens while the context is open."""
 
     def __init__(
-        self, api: WebSocketApi, emulator: Emulator, settings: Settings | None = None, *, url_prefix: str = "ws/"
+        self,
+        api: WebSocketApi,
+        emulator: Emulator,
+        settings: Settings | None = None,
+        *,
+        url_prefix: str = "ws/",
+        fallback: Fallback | None = None,
     ) -> None:
-        """Bind to an API and the emulator that runs its functions; the emulator's client must be open."""
-        self._api, self._emulator, self._settings = api, emulator, settings or Settings()
+        """Bind to an API and the emulator that runs its functions; its client, and the fallback's, must be open."""
+        self._api, self._emulator, self._settings, self._fallback = api, emulator, settings or Settings(), fallback
         self._connections: dict[str, Connection] = {}
         self._management = management.Management(api.api_id, self._connections, emulator, self._settings)
         self._control = control.Control(api, self._connections, self._settings, self._set_rates)
@@ -147,7 +155,7 @@ class Gateway:
             return await self._control.handle(request, path)
         stage, lower_case = self._stage_of(path)
         if stage is None:
-            return management.forbidden()
+            return management.forbidden() if self._fallback is None else await self._fallback.handle(request)
         return await self._connect(request, stage, query_string, lower_case=lower_case)
 
     async def _manage(self, request: BaseRequest, head: str, connection_id: str) -> web.Response:

@@ -16,6 +16,7 @@ from yarl import URL
 
 from local.gateway.api import Integration, Route, WebSocketApi
 from local.gateway.emulator import Emulator
+from local.gateway.fallback import Fallback
 from local.gateway.server import Gateway
 from local.gateway.settings import Settings
 
@@ -193,6 +194,7 @@ class Starter:
         settings: Mapping[str, Any] | None = None,
         concurrency: int = 8,
         url_prefix: str = "ws/",
+        fallback_url: str | None = None,
     ) -> Harness:
         api = api or sample_api()
         emulator = await self._stack.enter_async_context(
@@ -200,7 +202,8 @@ class Starter:
                 self.aws.endpoint_url, region="us-east-1", access_key="test", secret_key="test", concurrency=concurrency
             )
         )
-        gateway = Gateway(api, emulator, Settings(**(settings or {})), url_prefix=url_prefix)
+        fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
+        gateway = Gateway(api, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback)
         await self._stack.enter_async_context(gateway)
         port = await gateway.listen("127.0.0.1", 0)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
