@@ -192,6 +192,7 @@ def _welcome(running: Running, folder: StateFolder, seconds: float) -> str:
     lines = [
         "",
         f"Ready after {seconds:.1f} s.",
+        f"  Page         {running.page_url}",
         f"  WebSockets   {running.websocket_url}/{{{','.join(ENDPOINTS)}}}?token=…",
         f"  Management   {running.management_url}/{{stage}}/@connections/{{id}}",
         f'  AWS emulator {running.aws_endpoint_url}, for boto3 and the AWS CLI after: eval "$({command} env)"',

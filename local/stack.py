@@ -17,7 +17,8 @@ from pathlib import Path
 
 import aiohttp
 
-from local.aws import ACCESS_KEY, SECRET_KEY, Clients, stack_outputs
+from local import site
+from local.aws import ACCESS_KEY, SECRET_KEY, Clients, Deployment, stack_outputs
 from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from local.processes import Program, environment
 from local.state import ROOT, Running, StateFolder
@@ -113,6 +114,7 @@ class EmbeddedStack:
                 websocket_url=f"ws://localhost:{port}/ws",
                 management_url=f"http://localhost:{port}/_aws/execute-api/{API_ID}",
                 aws_endpoint_url=f"http://{LOOPBACK}:{aws_port}",
+                page_url=f"http://localhost:{port}/",
             )
         self._port, self._aws_port = port, aws_port
         self._parameters = {
@@ -138,9 +140,11 @@ class EmbeddedStack:
         try:
             async with TaskGroup() as emulator:
                 outputs = await self._deploy(emulator)
-                async with TaskGroup() as gateway:  # it ends first, while its last calls can still be answered
-                    await self._serve(gateway)
-                    self.running = replace(self.running, state="ready", bus=outputs["BusName"], outputs=outputs)
+                self.running = replace(self.running, bus=outputs["BusName"], outputs=outputs)
+                page = site.serving(Deployment.embedded(self.running), self._port)
+                async with page as page_url, TaskGroup() as gateway:  # which ends first: its last calls are answered
+                    await self._serve(gateway, page_url)
+                    self.running = replace(self.running, state="ready")
                     self._folder.write(self.running)
                     when_ready(self.running)
         except ExceptionGroup as group:
@@ -160,10 +164,10 @@ class EmbeddedStack:
             await self._sam("deploy", self._deploy_arguments()).run()
             return await asyncio.to_thread(stack_outputs, self._clients, STACK)
 
-    async def _serve(self, tasks: TaskGroup) -> None:
-        """Start the gateway, and see that all works together."""
+    async def _serve(self, tasks: TaskGroup, page_url: str) -> None:
+        """Start the gateway before the page, and see that all works together."""
         async with self._step("starting the WebSocket gateway"):
-            tasks.create_task(self._gateway().attend())
+            tasks.create_task(self._gateway(page_url).attend())
             await self._answers("gateway", f"http://{LOOPBACK}:{self._port}/_gateway/health", GATEWAY_SECONDS)
         async with self._step("waiting for a WebSocket handshake"):
             await self._handshake()
@@ -186,10 +190,11 @@ class EmbeddedStack:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         return self._program("emulator", [self._tools.emulator], kept | variables)
 
-    def _gateway(self) -> Program:
+    def _gateway(self, page_url: str) -> Program:
         command: list[str | Path] = [sys.executable, "-m", "local.gateway"]
         command += ["--template", ROOT / "template.yaml", "--stack", STACK]
         command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
+        command += ["--fallback", page_url]
         return self._program("gateway", command, self._aws_environment())
 
     def _sam(self, command: str, arguments: list[str | Path]) -> Program:

@@ -29,6 +29,7 @@ class Running:
     websocket_url: str
     management_url: str
     aws_endpoint_url: str
+    page_url: str
     bus: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ RUNNING = Running(
     region="us-east-1",
     websocket_url="ws://localhost:8080/ws",
     management_url="http://localhost:8080/_aws/execute-api/realtime",
+    page_url="",
     aws_endpoint_url="http://127.0.0.1:4566",
     bus="realtime",
     outputs={"BusName": "realtime"},
@@ -31,7 +32,7 @@ from local.state import Running, StateFolder
 folder = StateFolder(Path(sys.argv[1]))
 with folder.held():
     folder.write(Running(state="ready", pid=1, stack="s", region="r", websocket_url="", management_url="",
-                         aws_endpoint_url=""))
+                         aws_endpoint_url="", page_url=""))
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -1,0 +1,250 @@
+// What a client of the service does: a connection that comes back by itself, and what its messages add up to.
+// No DOM here, so that `node --test` runs it.
+
+const PING_AFTER = 240_000; // ms in which nothing was heard; API Gateway ends a connection after 600,000
+const PONG_WITHIN = 10_000; // ms; a socket that is dead without knowing it does not answer at all
+const FIRST_PAUSE = 500; // ms, doubled with each attempt that fails
+const LONGEST_PAUSE = 30_000; // ms
+
+/** Errors after which a new connection would meet the same fate. */
+const FINAL = new Set(["PERMISSION_DENIED", "CONNECTION_LIMIT"]);
+
+/** Endpoints that answer `sync` with how things stand. */
+export const WITH_PRESENCE = new Set(["feed", "presence"]);
+
+/**
+ * One endpoint, kept connected: it comes back with back-off and full jitter, moves when it is told `reconnect`, asks for
+ * a snapshot whenever it is new, and pings only when it has heard nothing for a while.
+ *
+ * `open(endpoint, token)` makes a WebSocket; `token({ anew })` promises a token, never one given before if `anew`;
+ * `on.state(state, why)` is told "off", "connecting", "open", "waiting" or "refused"; `on.heard(message, frame)` gets
+ * each message, with `frame.roundTrip` (ms) where it answers one of ours; `on.sent(message)` what we send.
+ */
+export class Connection {
+  #socket = null;
+  #run = 0; // what belongs to an earlier run, such as a token that comes late, changes nothing
+  #failures = 0;
+  #anew = false;
+  #timers = {};
+  #asked = []; // what was sent and is not answered yet
+
+  constructor(endpoint, { open, token, on, clock = globalThis, random = Math.random, now = () => performance.now() }) {
+    Object.assign(this, { endpoint, open, token, on, clock, random, now });
+    this.state = "off";
+  }
+
+  /** Connect, and stay connected until `stop`. */
+  start() {
+    this.stop();
+    this.#failures = 0;
+    this.#attempt(this.#run);
+  }
+
+  /** Leave. */
+  stop() {
+    this.#run += 1;
+    Object.keys(this.#timers).forEach((name) => this.#cancel(name));
+    this.#drop();
+    this.#become("off");
+  }
+
+  /** Send a frame; false if there is no connection to send it on. */
+  send(type, data = {}) {
+    return this.sendText(JSON.stringify({ type, data, timestamp: new Date().toISOString() }));
+  }
+
+  /** Send any text, a frame or not. */
+  sendText(text) {
+    if (this.state !== "open") return false;
+    this.#asked.push({ type: typeOf(text), at: this.now() });
+    this.#socket.send(text);
+    this.on.sent?.(text);
+    return true;
+  }
+
+  async #attempt(run) {
+    if (this.state !== "open") this.#become("connecting"); // else it only moves
+    let socket;
+    try {
+      const token = await this.token({ anew: this.#anew });
+      if (run !== this.#run) return;
+      socket = this.open(this.endpoint, token);
+    } catch (error) {
+      if (run === this.#run) this.#again(error.message);
+      return;
+    }
+    this.#anew = false;
+    socket.onopen = () => run === this.#run && this.#opened(socket);
+    socket.onmessage = ({ data }) => run === this.#run && this.#received(socket, data);
+    // Until it is open it is not ours: its failure is only then our end if nothing else is open.
+    socket.onclose = ({ code }) => {
+      if (run !== this.#run) return;
+      if (socket === this.#socket || this.state !== "open") this.#ended(`closed with ${code}`);
+    };
+  }
+
+  #opened(socket) {
+    this.#drop();
+    this.#socket = socket;
+    this.#asked = [];
+    this.#become("open");
+    this.#listen();
+    if (WITH_PRESENCE.has(this.endpoint)) this.send("sync");
+  }
+
+  #received(socket, text) {
+    const heard = JSON.parse(text);
+    for (const message of Array.isArray(heard) ? heard : [heard]) { // an array where `batch=true` was asked for
+      this.on.heard(message, { roundTrip: this.#answers(message) });
+      if (message.type === "error") this.#refused(message.data);
+      else if (message.type === "reconnect") this.#move(message.data.within_seconds);
+      else this.#failures = 0;
+    }
+    if (socket === this.#socket) this.#listen();
+  }
+
+  /** How long ago we sent what a message answers, or undefined if it answers nothing. */
+  #answers(message) {
+    const asked = { pong: ["ping"], snapshot: ["sync", "watch", "unwatch"] }[message.type];
+    const index = this.#asked.findIndex(({ type }) => (message.type === "error" ? true : asked?.includes(type)));
+    if (index < 0) return undefined;
+    const { at } = this.#asked[index];
+    if (message.type !== "snapshot" || message.data.complete) this.#asked.splice(index, 1);
+    return this.now() - at;
+  }
+
+  #refused({ code, message }) {
+    if (FINAL.has(code)) {
+      this.stop();
+      this.#become("refused", `${code}: ${message}`);
+    } else if (code === "AUTH_FAILED") {
+      this.#anew = true; // the token has expired, the secret was changed, or the session was revoked
+    }
+  }
+
+  #move(seconds) {
+    if (seconds > 0) this.#set("retry", this.random() * seconds * 1000, () => this.#attempt(this.#run));
+    // else the service closes this one, which is as good as any other end
+  }
+
+  #ended(why) {
+    this.#drop();
+    this.#again(why);
+  }
+
+  #again(why) {
+    const pause = this.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures);
+    this.#failures += 1;
+    if (!this.#socket) { // else it was to move, and stays where it is for now
+      this.#cancel("silence");
+      this.#become("waiting", `${why}; again in ${(pause / 1000).toFixed(1)} s`);
+    }
+    this.#set("retry", pause, () => this.#attempt(this.#run));
+  }
+
+  /** Wait for the next message: after a while of silence, ping; after a ping without an answer, start over. */
+  #listen() {
+    this.#set("silence", PING_AFTER, () => {
+      this.send("ping");
+      this.#set("silence", PONG_WITHIN, () => this.#ended("no answer to a ping"));
+    });
+  }
+
+  #drop() {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+
+  #become(state, why = "") {
+    this.state = state;
+    this.on.state?.(state, why);
+  }
+
+  #set(name, ms, call) {
+    this.#cancel(name);
+    this.#timers[name] = this.clock.setTimeout(call, ms);
+  }
+
+  #cancel(name) {
+    this.clock.clearTimeout(this.#timers[name]);
+  }
+}
+
+/** Who is online and who is busy, from snapshots and events: of two messages about a user the higher version holds. */
+export class Roster {
+  #users = new Map();
+  #next = null; // what a snapshot that is still coming adds up to, with the events since it was asked for
+
+  /** Users by id, each `{user_id, username, is_online, is_busy, last_seen, version}`. */
+  get users() {
+    return this.#users;
+  }
+
+  /** A snapshot was asked for. When it is complete, it and the events since are all that is known. */
+  expect() {
+    this.#next = new Map();
+  }
+
+  /** Take a message; returns whether it told of anybody. */
+  take({ type, data, version }) {
+    if (type === "snapshot") {
+      const into = this.#next ?? this.#users; // one that answers `watch` adds to what is known
+      data.users.forEach((user) => keepYounger(into, user));
+      if (data.complete && this.#next) [this.#users, this.#next] = [this.#next, null];
+      return true;
+    }
+    if (version === undefined || data.user_id === undefined) return false;
+    const user = { ...data, version };
+    keepYounger(this.#users, user);
+    if (this.#next) keepYounger(this.#next, user);
+    return true;
+  }
+}
+
+function keepYounger(users, user) {
+  const known = users.get(user.user_id);
+  if (!known) users.set(user.user_id, user);
+  else if (user.version > known.version) users.set(user.user_id, { ...known, ...user });
+  else users.set(user.user_id, { ...user, ...known }); // what the younger one did not say, such as a name
+}
+
+/** Calls by id, the youngest first; an end is the end, whatever comes late. */
+export class Calls {
+  #calls = new Map();
+
+  /** Take a message; returns whether it was about a call. */
+  take({ type, data }) {
+    if (!/^call_(started|billing|ended)$/.test(type)) return false;
+    const known = this.#calls.get(data.call_id);
+    const ended = type === "call_ended" || known?.ended === true;
+    this.#calls.set(data.call_id, { ...known, ...data, ended });
+    return true;
+  }
+
+  /** All of them. */
+  list() {
+    return [...this.#calls.values()].reverse();
+  }
+}
+
+/** How long a message was on its way (ms), by this machine's clock: an event's id begins with when it was recorded. */
+export function delay({ id }, now = Date.now()) {
+  return typeof id === "string" && /^[0-9a-f]{12}/.test(id) ? now - Number.parseInt(id.slice(0, 12), 16) : undefined;
+}
+
+/** Ids as the service writes them: whole numbers as numbers, all else as text. */
+export function asId(text) {
+  const id = text.trim();
+  return /^(0|[1-9]\d{0,15})$/.test(id) && Number(id) <= Number.MAX_SAFE_INTEGER ? Number(id) : id;
+}
+
+function typeOf(text) {
+  try {
+    return JSON.parse(text)?.type;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,157 @@
+"""The page of the embedded stack, and what it asks of the stack: a token, and an event on the bus.
+
+| request | body | answer |
+| --- | --- | --- |
+| `GET /`, `GET /{file}` | | the page, a file of the folder `page` |
+| `POST /_local/token` | `{"user", "username", "role"}`, the last two optional | `{"token"}` |
+| `POST /_local/events` | `{"type", "detail"}` | `{"event_id"}` |
+
+It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays
+here. Only the page itself may ask: another site's page has another `Origin`, and one whose name was rebound to this
+machine has another `Host`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import tokens
+from local.errors import LocalError
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from local.aws import Deployment
+
+PAGE: Final = Path(__file__).parent / "page"
+SOURCE: Final = "realtime-page"
+LOOPBACK: Final = "127.0.0.1"
+
+# Not by the machine's own tables: what they make of a module may be nothing that a browser runs.
+_KINDS: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_HEADERS: Final = {
+    # connect-src: Safari's 'self' leaves WebSockets out.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self' ws://localhost:* ws://127.0.0.1:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # the next stack on this port may be of another version
+}
+
+
+@asynccontextmanager
+async def serving(deployment: Deployment, port: int, folder: Path = PAGE) -> AsyncIterator[str]:
+    """Serve the page of a stack whose gateway is on `port` while the context is open; gives the URL to forward to."""
+    site = Site(deployment, port, folder)
+    runner = web.AppRunner(site.application(), access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        listening = web.TCPSite(runner, LOOPBACK, 0)
+        await listening.start()
+        yield f"http://{LOOPBACK}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+        site.close()
+
+
+class Site:
+    """Serves the page, and answers it for one stack."""
+
+    def __init__(self, deployment: Deployment, port: int, folder: Path) -> None:
+        """Take the stack, the gateway's port, and the folder of the page's files."""
+        self._deployment = deployment
+        # Those that are here now and no others, so that no path can lead out of the folder.
+        self._files = {f"/{path.name}": path for path in folder.iterdir() if path.suffix in _KINDS}
+        self._files["/"] = folder / "index.html"
+        shown = "" if port == 80 else f":{port}"  # browsers leave a scheme's own port out
+        self._hosts = frozenset(f"{name}{shown}" for name in ("localhost", "127.0.0.1", "[::1]"))
+        # One thread: botocore's sessions are not for several, and events stay in the order of the clicks.
+        self._aws = ThreadPoolExecutor(1, "site")
+
+    def application(self) -> web.Application:
+        """The routes."""
+        application = web.Application(middlewares=[self._guard])
+        application.router.add_post("/_local/token", self._token)
+        application.router.add_post("/_local/events", self._publish)
+        application.router.add_get("/{path:.*}", self._file)
+        return application
+
+    def close(self) -> None:
+        """Let no more calls begin."""
+        self._aws.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in only what our own page asks, in the way that it asks."""
+        host = request.headers.get("Host", "")
+        if host not in self._hosts:
+            return _problem(421, f"this is the page of a stack on this machine; open http://{min(self._hosts)}/")
+        if request.method == "POST":
+            if request.headers.get("Origin") != f"http://{host}":
+                return _problem(403, "only the stack's own page may ask this")
+            if request.content_type != "application/json":  # which no form of another site can send
+                return _problem(415, "send application/json")
+        return await handler(request)
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        file = self._files.get(request.path)
+        if file is None:
+            return _problem(404, f"no {request.path}")
+        return web.FileResponse(file, headers={**_HEADERS, "Content-Type": _KINDS[file.suffix]})
+
+    async def _token(self, request: web.Request) -> web.Response:
+        asked = await _json(request)
+        user, username, role = (asked.get(name) for name in ("user", "username", "role"))
+        if not isinstance(user, str) or not user:
+            return _problem(400, "user: must be a string, not empty")
+        if not all(value is None or isinstance(value, str) for value in (username, role)):
+            return _problem(400, "username, role: must be strings, where given")
+        return await self._answer(
+            lambda: {"token": tokens.sign(self._deployment.token_keys(), user, username=username, role=role)}
+        )
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        asked = await _json(request)
+        kind, detail = asked.get("type"), asked.get("detail")
+        if not isinstance(kind, str) or not kind or not isinstance(detail, dict):
+            return _problem(400, "type: must be a string, not empty; detail: an object")
+        return await self._answer(
+            lambda: {"event_id": self._deployment.publish(kind, json.dumps(detail, ensure_ascii=False), SOURCE)}
+        )
+
+    async def _answer(self, ask: Callable[[], dict[str, str]]) -> web.Response:
+        """What the stack says, or why it says nothing."""
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
+        except (LocalError, BotoCoreError, ClientError) as error:
+            return _problem(502, str(error))
+        return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    """A body that is a JSON object."""
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text=json.dumps({"message": "not a JSON object"}), content_type="application/json")
+    return body
+
+
+def _problem(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)
