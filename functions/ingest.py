@@ -17,10 +17,9 @@ def handler(event: dict[str, Any], _context: object) -> None:
     """
     described = {"event_id": event.get("id"), "detail_type": event.get("detail-type")}
     try:
-        backend_event = ingestion.read(event)
+        outcome = bootstrap.ingestion().ingest(ingestion.read(event), int(time.time() * 1000))
     except InvalidEvent as problem:
         bootstrap.rejected().send(event, attributes={"reason": problem.reason[:1000]})
         logger().warning("rejected", extra={**described, "reason": problem.reason})
         return
-    outcome = bootstrap.ingestion().ingest(backend_event, int(time.time() * 1000))
     logger().info("ingested", extra={**described, "audiences": outcome.audiences, "duplicate": outcome.duplicate})

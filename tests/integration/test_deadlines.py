@@ -100,3 +100,12 @@ def test_only_the_check_that_failed_goes_back_to_the_queue(
     assert deadlines(event) == {"batchItemFailures": [{"itemIdentifier": "failing"}]}
     assert left.user("123")["is_online"] is False
     assert [line["level"] for line in logged.lines] == ["ERROR", "INFO"]
+
+
+@pytest.mark.parametrize("body", ["not JSON", "[]", "{}", '{"check": "offline", "user_id": "789"}'])
+def test_a_message_that_cannot_be_read_holds_up_no_other(left: Cloud, body: str) -> None:
+    event: dict[str, Any] = sample("deadlines.offline")
+    (record,) = event["Records"]
+    event["Records"] = [{**record, "messageId": "broken", "body": body}, record]
+    assert left.function("deadlines")(event) == {"batchItemFailures": [{"itemIdentifier": "broken"}]}
+    assert left.user("123")["is_online"] is False

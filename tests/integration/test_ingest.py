@@ -221,6 +221,15 @@ def test_an_event_that_breaks_its_schema_is_found_whole_with_the_reason(
     assert (line["level"], line["message"], line["event_id"]) == ("WARNING", "rejected", event["id"])
 
 
+def test_an_event_too_large_to_be_recorded_for_all_whom_it_names_is_refused(cloud: Cloud) -> None:
+    event = sample("ingest.system_notification")
+    event["detail"] = {"text": "x" * 100_000, "delivery": {"to": list(range(40))}}
+    cloud.function("ingest")(event)
+    (message,) = cloud.messages("RejectedEvents")
+    assert message["MessageAttributes"]["reason"]["StringValue"].startswith("detail: too large to be recorded 40 times")
+    assert cloud.rows("Events") == []
+
+
 def test_a_reason_of_any_length_fits_beside_the_event(cloud: Cloud) -> None:
     cloud.function("ingest")(broken(detail_type="x" * 5000))
     (message,) = cloud.messages("RejectedEvents")

@@ -37,6 +37,12 @@ def test_a_message_is_json_with_its_delay() -> None:
     ]
 
 
+def test_a_character_takes_no_more_room_than_it_must() -> None:
+    client = Sqs()
+    Queue(client, URL).send({"username": "Жанна"})
+    assert client.sent[0]["MessageBody"] == '{"username":"Жанна"}'
+
+
 def test_attributes_go_as_strings() -> None:
     client = Sqs()
     Queue(client, URL).send({}, attributes={"reason": "no user_id"})

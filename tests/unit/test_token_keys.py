@@ -113,6 +113,22 @@ def test_a_store_that_does_not_answer_is_asked_again_by_the_next_client(keys: Sh
     assert keys.candidates("new") == ["secret 2"]
 
 
+def test_secrets_that_are_known_serve_on_while_the_store_does_not_answer(
+    keys: SharedKeys, store: Store, clock: Clock
+) -> None:
+    keys.candidates("new")
+    store.broken = aws_error("ThrottlingException")
+    clock.now += REFRESH_SECONDS
+    for _ in range(10):
+        assert keys.candidates("new") == ["secret 2"]
+    assert len(store) == 2, "it is left alone for a while"
+
+    store.broken = None
+    store.value = '{"new": "secret 3"}'
+    clock.now += MIN_REFRESH_SECONDS
+    assert keys.candidates("new") == ["secret 3"]
+
+
 @pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException", "ResourceNotFoundException"])
 def test_a_missing_parameter_or_right_is_the_operators_to_mend(keys: SharedKeys, store: Store, code: str) -> None:
     store.broken = aws_error(code)

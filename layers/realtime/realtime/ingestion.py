@@ -18,6 +18,8 @@ from realtime.outbox import Entry, Outbox
 from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
+_MAX_RECORDED_BYTES = 3_500_000  # a transaction writes 4 MB at most; the rest is for keys and effects
+
 
 def read(event: Mapping[str, Any]) -> BackendEvent:
     """Read and validate EventBridge's event.
@@ -60,7 +62,10 @@ class Ingestion:
         self._history_seconds = history_seconds
 
     def ingest(self, event: BackendEvent, now: int) -> Ingested:
-        """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others."""
+        """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others.
+
+        Raises InvalidEvent if it is too large to be recorded for all whom it names.
+        """
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
         try:
             recorded = self._outbox.put_once(event.event_id, now // 1000, entries, self._effects(event, now))
@@ -80,6 +85,8 @@ class Ingestion:
         identity = event_id(now, event.event_id)
         data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
         message = messages.encode(event.kind, data, event.at, identity)
+        if len(message.encode()) * len(audiences) > _MAX_RECORDED_BYTES:
+            raise InvalidEvent(f"detail: too large to be recorded {len(audiences)} times; name fewer users")
         return [
             Entry(
                 audience=audience,

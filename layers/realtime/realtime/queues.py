@@ -20,7 +20,7 @@ class Queue:
         with aws_errors("sending to a queue"):
             self._client.send_message(
                 QueueUrl=self._url,
-                MessageBody=json.dumps(body, separators=(",", ":")),
+                MessageBody=json.dumps(body, separators=(",", ":"), ensure_ascii=False),
                 DelaySeconds=delay_seconds,
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": value} for name, value in (attributes or {}).items()

@@ -25,7 +25,6 @@ class ConnectSettings:
     rejection_mode: str
     max_connections_per_user: int
     lease_seconds: int
-    history_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,6 @@ class DefaultSettings:
     posts_per_second: int
     events_table: str
     lease_seconds: int
-    history_seconds: int
     message_rate: int
     message_burst: int
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from realtime.aws import aws_errors
-from realtime.errors import ConfigurationError
+from realtime.errors import ConfigurationError, Unavailable
 
 REFRESH_SECONDS = 300  # a rotated key is known after so long at the latest
 MIN_REFRESH_SECONDS = 30  # an unknown `kid` asks sooner, but not more often than this
@@ -27,7 +27,7 @@ class SharedKeys:
         self._reference = reference
         self._clock = clock
         self._keys: Mapping[str, str] = {}
-        self._read_at = float("-inf")
+        self._read_at = self._not_before = float("-inf")
 
     def candidates(self, kid: str | None) -> list[str]:
         """Return the secrets that may have signed a token with this `kid`: all of them where it has none."""
@@ -40,9 +40,15 @@ class SharedKeys:
 
     def _refresh(self, max_age: float) -> None:
         now = self._clock()
-        if now - self._read_at >= max_age:
+        if now - self._read_at < max_age or now < self._not_before:
+            return
+        try:
             self._keys = parse(self._read(), self._reference)
             self._read_at = now
+        except Unavailable:
+            if not self._keys:
+                raise
+            self._not_before = now + MIN_REFRESH_SECONDS  # those we have are good until we hear otherwise
 
     def _read(self) -> str:
         with aws_errors(f"reading the token keys {self._reference}"):

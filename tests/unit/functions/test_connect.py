@@ -23,7 +23,7 @@ from tests.logs import LogLines
 from tests.samples import sample
 from tests.unit.fakes import FakeOutbox
 
-SETTINGS = settings.ConnectSettings("Connections", "Users", "Events", 4, "/keys", "", "", "", "frame", 20, 900, 86_400)
+SETTINGS = settings.ConnectSettings("Connections", "Users", "Events", 4, "/keys", "", "", "", "frame", 20, 900)
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
 
 
