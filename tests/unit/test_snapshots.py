@@ -129,6 +129,11 @@ def test_who_has_blocked_the_client_is_not_shown() -> None:
     assert names(snapshot(FEED, ["feed/*/0"], online=[hidden, JOHN])) == {789: "john_doe"}
 
 
+def test_who_has_blocked_the_client_is_not_shown_as_unknown_either() -> None:
+    hidden = replace(JANE, role="client", hidden_from=frozenset({"5"}))
+    assert snapshot(FEED, ["feed/123"], known=[hidden]) == []
+
+
 def test_who_watches_nobody_is_shown_nobody() -> None:
     assert snapshot(FEED, []) == []
 

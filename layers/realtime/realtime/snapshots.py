@@ -58,10 +58,12 @@ class Snapshots:
         shown = []
         for user_id in user_ids:
             user = known.get(user_id)
-            if user is None or not self._is_told_of(connection, user):
-                shown.append(_unknown(user_id))
-            elif connection.user_id not in user.hidden_from:
+            if user is not None and connection.user_id in user.hidden_from:
+                continue
+            if user is not None and self._is_told_of(connection, user):
                 shown.append(_shown(user))
+            else:
+                shown.append(_unknown(user_id))
         return pages(shown, now)
 
     def _of_everyone(self, connection: Connection, audience: str, now: int) -> list[str]:
