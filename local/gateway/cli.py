@@ -46,6 +46,9 @@ _DEFAULTS = Settings()
 @click.option("--requests-per-second", type=float, default=_DEFAULTS.requests_per_second, help="Of @connections.")
 @click.option("--requests-burst", type=float, default=_DEFAULTS.requests_burst, help="Of @connections.")
 @click.option("--buffer-bytes", type=int, default=_DEFAULTS.buffer_bytes, help="Unread bytes that a client may leave.")
+@click.option(
+    "--decision-seconds", type=float, default=_DEFAULTS.decision_seconds, help="That a right counts, once asked."
+)
 @click.option("--withhold-disconnect", is_flag=True, help="Never tell $disconnect, to see what a missed one does.")
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO")
 def main(

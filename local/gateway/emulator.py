@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,7 +21,6 @@ from local.gateway.errors import FunctionFailedError, FunctionUnavailableError, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_DECISION_SECONDS: Final = 60.0
 _EMULATOR_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _DENIAL_HEADERS: Final = ("Content-Type", "x-amzn-ErrorType")
@@ -49,7 +49,7 @@ class Emulator:
         self._signer = SigV4Auth(Credentials(access_key, secret_key), "lambda", region)
         self._concurrency = concurrency
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._allowed_until: dict[tuple[str, str, str], float] = {}
+        self._allowed_at: dict[tuple[str, str, str], float] = {}
         self._asking: dict[tuple[str, str, str], asyncio.Lock] = {}
         self._client: aiohttp.ClientSession | None = None
 
@@ -105,26 +105,26 @@ class Emulator:
             return response.status, response.headers.get("X-Amz-Function-Error"), await response.read()
 
     async def permission(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
     ) -> Denial | None:
         """Whether a management request's caller may make it: None if so, else the emulator's refusal.
 
         The request is sent on as it came (the signature covers method, path, Host and body) to the emulator, which
         serves the same path and knows no connection of ours: it answers 403 to a caller without the right, and 410 to
-        any other. A yes counts for a minute for that access key, method and stage; a no is asked for again.
+        any other. A yes counts for `counts_for` seconds for that access key, method and stage; a no is asked for again.
 
         Raises:
             aiohttp.ClientError: the emulator does not answer.
         """
         key = (_access_key(headers.get("Authorization", "")), method, stage)
-        if self._allowed_until.get(key, 0.0) > time.monotonic():
+        if self._allowed_at.get(key, -math.inf) + counts_for > time.monotonic():
             return None
         async with self._asking.setdefault(key, asyncio.Lock()):  # a fan-out begins with many requests at once
-            if self._allowed_until.get(key, 0.0) > time.monotonic():
+            if self._allowed_at.get(key, -math.inf) + counts_for > time.monotonic():
                 return None
             denial = await self._ask(method, path, headers, body)
             if denial is None:
-                self._allowed_until[key] = time.monotonic() + _DECISION_SECONDS
+                self._allowed_at[key] = time.monotonic()
             return denial
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Denial | None:

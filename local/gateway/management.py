@@ -91,14 +91,18 @@ class Management:
         The emulator judges requests under a path that it serves too. The signature covers the path, so it can judge
         none under another: those pass only if it lets an unsigned request through, that is, if it enforces nothing.
         """
+        counts_for = self._settings.decision_seconds
         try:
             if emulated:
                 denial = await self._emulator.permission(
-                    request.method, request.raw_path, request.headers, body, stage=stage
+                    request.method, request.raw_path, request.headers, body, stage=stage, counts_for=counts_for
                 )
                 return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
             served = f"/_aws/execute-api/{self._api_id}/{stage}"
-            if await self._emulator.permission("GET", f"{served}/@connections/none", {}, b"", stage=stage) is None:
+            denial = await self._emulator.permission(
+                "GET", f"{served}/@connections/none", {}, b"", stage=stage, counts_for=counts_for
+            )
+            if denial is None:
                 return None
         except (aiohttp.ClientError, TimeoutError):
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)

@@ -23,7 +23,8 @@ URL_CHARACTERS = 4_096
 class Settings:
     """API Gateway's quotas, and the switches that tests turn.
 
-    Durations are in seconds, rates in requests a second. Source of the defaults:
+    Durations are in seconds, rates in requests a second. `decision_seconds` is how long the emulator's yes to a caller
+    of the management API counts. Source of the defaults:
     docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html and
     …/developerguide/limits.html; the buffer's size is not documented.
     """
@@ -34,6 +35,7 @@ class Settings:
     requests_per_second: float = 10_000.0
     requests_burst: float = 5_000.0
     buffer_bytes: int = 1_048_576
+    decision_seconds: float = 60.0
     withhold_disconnect: bool = False
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from tests.e2e.support import Stack
 PARAMETERS = {
     # Short enough to wait for, long enough not to be met by chance.
     "GracePeriodSeconds": "4",
-    "LeaseSeconds": "10",
+    "LeaseSeconds": "60",
     "MaxConnectionsPerUser": "5",
 }
 

@@ -44,9 +44,6 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
         "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
-        "execute-api:ManageConnections DELETE": (
-            tests.test_a_client_that_cannot_be_sent_its_pages_is_closed_so_that_it_comes_again
-        ),
     },
     "Ingest": {
         "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
@@ -112,7 +109,7 @@ LAMBDAS_OWN = {
 """What Lambda itself does in a function's name. The emulator asks for none of these: tests/template holds them."""
 
 FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError)
-CACHED = {"ssm:GetParameter"}
+REMEMBERED = {"ssm:GetParameter"}
 """Rights whose use a function remembers: it must start anew to need them."""
 
 Right = tuple[str, str]
@@ -181,6 +178,12 @@ def is_lambdas_own(name: str) -> bool:
     return name in LAMBDAS_OWN or name.split(maxsplit=1)[0] in LAMBDAS_OWN
 
 
+@pytest.fixture
+async def judged_anew(stack: Stack) -> None:
+    """Let the gateway ask for the rights of each caller of its management API, each time."""
+    await stack.set_gateway(decision_seconds=0.001)
+
+
 @pytest.mark.parametrize("function", PROOFS)
 def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, function: str) -> None:
     rights = {name for name in Role(stack, function).rights() if not is_lambdas_own(name)}
@@ -190,11 +193,12 @@ def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, funct
 @pytest.mark.parametrize(
     ("function", "name"), [(function, name) for function, proofs in PROOFS.items() for name in proofs]
 )
+@pytest.mark.usefixtures("judged_anew")
 async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     role, proof = Role(stack, function), PROOFS[function][name]
     monkeypatch.setattr(support, "WITHIN", 12.0)
     with role.without(role.rights()[name]):
-        if name in CACHED:
+        if name in REMEMBERED:
             stack.restart_function(function.lower())
         with pytest.raises(FAILURES):
             await proof(stack)

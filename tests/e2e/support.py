@@ -12,9 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import boto3
+from yarl import URL
 
 from local import tokens
 from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
@@ -65,6 +67,17 @@ class Client:
         """Ping, and wait for the answer: all that was posted before has come by then."""
         await self.send("ping")
         return await self.hears("pong")
+
+    async def snapshot(self, kind: str = "sync", **data: Any) -> dict[int | str, Message]:
+        """Ask how things stand, wait for all pages of the answer, and return the users shown by id."""
+        await self.send(kind, **data)
+        shown: dict[int | str, Message] = {}
+        complete = False
+        while not complete:
+            page = (await self.hears("snapshot"))["data"]
+            shown |= {user["user_id"]: user for user in page["users"]}
+            complete = page["complete"]
+        return shown
 
     async def closed(self, within: float | None = None) -> int | None:
         """Wait until the service ends the connection; returns the close code."""
@@ -235,16 +248,30 @@ class Stack:
     def restart_function(self, name: str) -> None:
         """End the processes that run a function, and what they remember with them; the next call starts another."""
         worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name.capitalize()}FunctionName']}-"
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
         for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
             if worker in command:
                 os.kill(int(pid), signal.SIGKILL)
 
     async def set_gateway(self, **settings: Any) -> None:
         """Turn switches of the gateway, such as `withhold_disconnect`."""
-        url = f"http://127.0.0.1:{self.running.websocket_url.rsplit(':', 1)[1].split('/')[0]}/_gateway/settings"
-        async with aiohttp.ClientSession() as http, http.patch(url, json=settings) as answer:
+        async with aiohttp.ClientSession() as http, http.patch(self._gateway("settings"), json=settings) as answer:
             assert answer.status == 200, await answer.text()
+
+    async def kill(self, connection_id: str) -> None:
+        """Drop a connection's socket without a close frame, as a broken network does."""
+        url = self._gateway(f"connections/{quote(connection_id, safe='')}/kill")
+        async with aiohttp.ClientSession() as http, http.post(URL(url, encoded=True)) as answer:
+            assert answer.status == 204, await answer.text()
+
+    def _gateway(self, path: str) -> str:
+        port = self.running.websocket_url.rsplit(":", 1)[1].split("/")[0]
+        return f"http://127.0.0.1:{port}/_gateway/{path}"
+
+    def logs_of(self, function: str) -> list[str]:
+        """What a function, such as `deadlines`, has logged so far."""
+        names = {function: functions(self.outputs)[function]}
+        return [line.text for line in LogReader(self.deployment.clients.logs(), names).read()]
 
     def logs(self) -> str:
         """Everything that any part of the stack has logged so far."""

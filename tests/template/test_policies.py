@@ -38,7 +38,6 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
         "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},
         MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
-        MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
     },
     "Ingest": {
         "ConnectionsTable.Arn": {"dynamodb:BatchGetItem"},
