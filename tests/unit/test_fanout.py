@@ -74,6 +74,7 @@ POISONS: dict[str, dict[str, Any]] = {
     "an end that is text": {"not_after": {"S": "soon"}},
     "an end that is no whole number": {"not_after": {"N": "1.5"}},
     "users that are no set": {"hidden_from": {"S": "666"}},
+    "other users that are no set": {"shown_to": {"S": "666"}},
     "a subject that is a number": {"subject": {"N": "7"}},
     "an attribute of two types": {"kind": {"S": "a", "N": "1"}},
     "a direct message without endpoint": {"audience": {"S": "connection/one"}},
@@ -183,6 +184,12 @@ def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
     world = World().hears("feed/*/0", [subscriber("blocked", "666"), subscriber("other", "5")])
     world.broadcast(record("feed/*/0", "A", hidden_from=frozenset({"666", "667"})), record("feed/*/0", "B"))
     assert world.heard() == {"blocked": ["B"], "other": ["A", "B"]}
+
+
+def test_what_is_for_some_users_alone_is_heard_by_nobody_else() -> None:
+    world = World().hears("feed/*/0", [subscriber("unblocked", "666"), subscriber("other", "5")])
+    world.broadcast(record("feed/*/0", "A", shown_to=frozenset({"666", "667"})), record("feed/*/0", "B"))
+    assert world.heard() == {"unblocked": ["A", "B"], "other": ["B"]}
 
 
 def test_a_record_that_the_stream_shows_twice_is_sent_once() -> None:

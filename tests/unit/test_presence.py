@@ -148,15 +148,24 @@ def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
     assert {entry.hidden_from for entry in consequences(OFFLINE, ONLINE, RULES).entries} == {frozenset({"666"})}
 
 
+@pytest.mark.parametrize(("user", "on_feed"), [(ONLINE, "listener_online"), (OFFLINE, "listener_offline")])
+def test_who_is_blocked_no_more_hears_how_things_stand_and_nobody_else_does(user: User, on_feed: str) -> None:
+    follows = consequences(user, replace(user, hidden_from=frozenset(), version=9), RULES)
+    assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "presence_update")
+    assert {(entry.shown_to, entry.hidden_from) for entry in follows.entries} == {(frozenset({"666"}), frozenset())}
+    assert {entry.subject for entry in follows.entries} == {None}  # it must not make stale what all hear
+    assert follows.announcements == []
+
+
 @pytest.mark.parametrize(
     "new",
     [
         replace(ONLINE, connection_ids=frozenset({"one", "two"}), version=9),
         replace(ONLINE, last_seen=AT + 5),
         replace(ONLINE, username="jane", version=9),
-        replace(ONLINE, hidden_from=frozenset(), version=9),
+        replace(ONLINE, hidden_from=frozenset({"666", "667"}), version=9),
     ],
-    ids=["another device", "seen", "another name", "unblocked"],
+    ids=["another device", "seen", "another name", "blocked"],
 )
 def test_what_others_do_not_see_is_not_told(new: User) -> None:
     assert consequences(ONLINE, new, RULES) == Consequences()

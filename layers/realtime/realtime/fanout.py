@@ -74,8 +74,9 @@ def _check(entry: Entry) -> None:
         raise TypeError("subject is no string")
     if not isinstance(entry.not_after, int | None):
         raise TypeError("not_after is no number")
-    if not isinstance(entry.hidden_from, frozenset):
-        raise TypeError("hidden_from is no set")
+    for name in ("hidden_from", "shown_to"):
+        if not isinstance(getattr(entry, name), frozenset):
+            raise TypeError(f"{name} is no set")
     if connection_of(entry.audience) is not None and entry.endpoint not in ENDPOINTS:
         raise ValueError(f"endpoint is {entry.endpoint!r}")  # to post to no stage is a 403, as if a right were missing
     entry.message.encode()
@@ -223,6 +224,7 @@ class _Batch:
         self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
         self._kinds: dict[str, int] = {}
         self._hidden: dict[int, frozenset[str]] = {}
+        self._reserved: dict[int, frozenset[str]] = {}
         self._direct = 0
         self._closing = 0
         self._replaced: list[tuple[int, int]] = []  # a record, and the one that makes it stale
@@ -241,6 +243,8 @@ class _Batch:
                 self._direct |= record
             if entry.hidden_from:
                 self._hidden[record] = entry.hidden_from
+            if entry.shown_to:
+                self._reserved[record] = entry.shown_to
             if entry.close:
                 self._closing |= record
             if entry.subject is not None:
@@ -311,6 +315,9 @@ class _Batch:
             records &= ~self._stale
         for record, users in self._hidden.items():
             if subscriber.user_id in users:
+                records &= ~record
+        for record, users in self._reserved.items():
+            if subscriber.user_id not in users:
                 records &= ~record
         if records:
             yield _Addressed(

@@ -33,6 +33,7 @@ class Entry:
     close: bool = False  # end that connection once it has heard the message
     not_after: int | None = None  # past it the message is not worth hearing
     hidden_from: frozenset[str] = frozenset()  # users who must not hear it
+    shown_to: frozenset[str] = frozenset()  # the only users who may hear it; none = all
     subject: str | None = None  # the user whose state it tells: a later entry of the kind makes it stale
 
     def as_item(self) -> dict[str, Any]:
@@ -48,6 +49,7 @@ class Entry:
                 "close": self.close or None,
                 "not_after": self.not_after,
                 "hidden_from": self.hidden_from,
+                "shown_to": self.shown_to,
                 "subject": self.subject,
             }
         )
@@ -66,6 +68,7 @@ def from_image(image: dict[str, Any]) -> Entry:
         close=values.get("close", False),
         not_after=values.get("not_after"),
         hidden_from=values.get("hidden_from", frozenset()),
+        shown_to=values.get("shown_to", frozenset()),
         subject=values.get("subject"),
     )
 

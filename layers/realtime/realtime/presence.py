@@ -47,6 +47,11 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
         entries += _on_presence("status_change", new, rules)
         if new.role == rules.feed_role:
             entries += _on_feed("listener_busy" if new.is_busy else "listener_available", new, rules)
+    shown_again = old.hidden_from - new.hidden_from if old is not None else frozenset()
+    if shown_again:  # what they missed while the user hid from them
+        entries += _on_presence("presence_update", new, rules, shown_again)
+        if new.role == rules.feed_role:
+            entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules, shown_again)
     had_connections = old is not None and bool(old.connection_ids)
     may_have_left = had_connections and not new.connection_ids and new.is_online
     return Consequences(entries, announcements, may_have_left)
@@ -67,17 +72,19 @@ def _is_listed(user: User | None, rules: Rules) -> bool:
     return user is not None and user.is_online and user.role == rules.feed_role
 
 
-def _on_presence(kind: str, user: User, rules: Rules) -> list[Entry]:
-    return _entries("presence", kind, state(user), user, rules)
+def _on_presence(kind: str, user: User, rules: Rules, shown_to: frozenset[str] = frozenset()) -> list[Entry]:
+    return _entries("presence", kind, state(user), user, rules, shown_to)
 
 
-def _on_feed(kind: str, user: User, rules: Rules) -> list[Entry]:
+def _on_feed(kind: str, user: User, rules: Rules, shown_to: frozenset[str] = frozenset()) -> list[Entry]:
     presence = state(user)
     listener = {"user_id": presence["user_id"], "username": user.username, **presence}
-    return _entries("feed", kind, {**listener, "is_online": _is_listed(user, rules)}, user, rules)
+    return _entries("feed", kind, {**listener, "is_online": _is_listed(user, rules)}, user, rules, shown_to)
 
 
-def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules) -> list[Entry]:
+def _entries(
+    endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules, shown_to: frozenset[str]
+) -> list[Entry]:
     identity = _event_id(user, kind)
     message = messages.encode(kind, data, user.changed_at, identity, user.version)
     return [
@@ -88,7 +95,9 @@ def _entries(endpoint: str, kind: str, data: dict[str, Any], user: User, rules: 
             message=message,
             expires_at=user.changed_at // 1000 + rules.history_seconds,
             hidden_from=user.hidden_from,
-            subject=user.user_id if endpoint == "presence" else None,
+            shown_to=shown_to,
+            # What only some hear must not make stale what all hear.
+            subject=user.user_id if endpoint == "presence" and not shown_to else None,
         )
         for audience in (*everyone(endpoint, rules.shards), personal(endpoint, user.user_id))
     ]
