@@ -124,7 +124,7 @@ function enter() {
   token = null;
   history.replaceState(null, "", hashOf(me)); // so that a reload, or the tab's copy, is the same person
   document.title = `${me.username || me.user} · Listener Realtime`;
-  byId("hint").hidden = true;
+  restoreCalls();
   ENDPOINTS.filter((endpoint) => rows[endpoint].wanted.checked).forEach((endpoint) => connections[endpoint].start());
   showIdentity();
 }
@@ -140,7 +140,7 @@ function leave() {
 // ---- the four connections -------------------------------------------------------------------------------------------
 
 const rosters = { feed: new Roster(), presence: new Roster() };
-const calls = new Calls();
+let calls = new Calls();
 const connections = {};
 const rows = {};
 
@@ -199,12 +199,17 @@ function showWhy(endpoint, why, wrong) {
 
 function hear(endpoint, message, roundTrip) {
   const took = roundTrip ?? delay(message);
+  if (roundTrip === undefined && took !== undefined) figures.took = [...figures.took.slice(1 - LOG_LENGTH), took];
   if (took !== undefined) rows[endpoint].took.textContent = milliseconds(took);
   log({ kind: message.type === "error" ? "error" : "heard", from: endpoint, type: message.type, took, shown: message });
   if (rosters[endpoint]?.take(message)) showPeople();
-  if (calls.take(message)) showCalls();
-  if (message.type === "error") showWhy(endpoint, wordsOf(message.data), true);
-  else if (endpoint === "notifications" && message.id) notify(message);
+  if (endpoint === "presence" && message.type === "snapshot" && message.data.complete) forgetCalls();
+  if (calls.take(message)) {
+    keepCalls();
+    announce(`${message.type.replace("_", " ")}, ${nameOf(message.data.user_id)} and ${nameOf(message.data.listener_id)}`);
+  }
+  showWhy(endpoint, message.type === "error" ? wordsOf(message.data) : "", message.type === "error");
+  if (endpoint === "notifications" && message.id) notify(message);
 }
 
 const wordsOf = ({ code, message, retry_after: wait }) => `${code}: ${message}${wait ? ` (in ${wait} s)` : ""}`;
@@ -315,6 +320,30 @@ function showCalls() {
   }));
 }
 
+let restored = [];
+const keptAs = () => `calls of ${me.user}`;
+
+function keepCalls() {
+  localStorage.setItem(keptAs(), JSON.stringify(calls.ongoing()));
+  showCalls();
+}
+
+function restoreCalls() {
+  calls = new Calls();
+  restored = JSON.parse(localStorage.getItem(keptAs()) ?? "[]");
+  calls.restore(restored);
+  showCalls();
+}
+
+/** Who is not busy has no call: those kept are of an earlier stack, or ended while nobody listened. */
+function forgetCalls() {
+  if (!rosters.presence.users.get(asId(me.user))?.is_busy) {
+    restored.forEach((call) => calls.take({ type: "call_ended", data: call }));
+    keepCalls();
+  }
+  restored = [];
+}
+
 const bill = ({ minutes = 0 }) => ({ minutes: minutes + 1, amount: ((minutes + 1) * 1.5).toFixed(2), currency: "USD" });
 
 const told = new Set(); // an event may come twice, with one id
@@ -327,6 +356,7 @@ function notify({ id, type, data, timestamp }) {
   const words = type === "system_notification"
     ? data.text ?? data.message ?? JSON.stringify(data)
     : `${who} ${data.action.replaceAll("_", " ")}`;
+  announce(words);
   const list = byId("notifications");
   list.prepend(element(
     "li", {},
@@ -359,26 +389,41 @@ function withCall(who, whom, type, more) {
 }
 
 const EVENTS = {
-  "Call started": startCall,
-  "Call billed": (who, whom) => withCall(who, whom, "call_billing", bill),
-  "Call ended": (who, whom) => withCall(who, whom, "call_ended", () => ({ status: "completed" })),
-  "Favourite added": (who, whom) => acquaint("favorite_added", who, whom),
-  "Favourite removed": (who, whom) => acquaint("favorite_removed", who, whom),
-  "User blocked": (who, whom) => acquaint("user_blocked", who, whom),
-  "User unblocked": (who, whom) => acquaint("user_unblocked", who, whom),
-  "Became busy": (who) => publish("status_change", { user_id: who, is_busy: true }),
-  "Became available": (who) => publish("status_change", { user_id: who, is_busy: false }),
-  "Session revoked": (who) => publish("session_revoked", { user_id: who }),
-  "Tell one": (_, whom) => publish("system_notification", { text: "Your payout is on its way.", delivery: { to: [whom] } }),
-  "Tell everyone": () => publish("system_notification", { text: "Tonight at 10 we are away for a minute.", delivery: { to: "everyone" } }),
+  Call: {
+    started: startCall,
+    billed: (who, whom) => withCall(who, whom, "call_billing", bill),
+    ended: (who, whom) => withCall(who, whom, "call_ended", () => ({ status: "completed" })),
+  },
+  Favourite: {
+    added: (who, whom) => acquaint("favorite_added", who, whom),
+    removed: (who, whom) => acquaint("favorite_removed", who, whom),
+  },
+  User: {
+    blocked: (who, whom) => acquaint("user_blocked", who, whom),
+    unblocked: (who, whom) => acquaint("user_unblocked", who, whom),
+  },
+  Status: {
+    busy: (who) => publish("status_change", { user_id: who, is_busy: true }),
+    available: (who) => publish("status_change", { user_id: who, is_busy: false }),
+  },
+  Session: {
+    revoked: (who) => publish("session_revoked", { user_id: who }),
+  },
+  Notification: {
+    "to one": (_, whom) => publish("system_notification", { text: "Your payout is on its way.", delivery: { to: [whom] } }),
+    "to everyone": () => publish("system_notification", { text: "We pause at 10 for a minute.", delivery: { to: "everyone" } }),
+  },
 };
 
-for (const [text, act] of Object.entries(EVENTS)) {
-  const onclick = () => {
-    const { who, whom } = form("parties");
-    if (byId("parties").reportValidity()) act(asId(who.value), asId(whom.value));
-  };
-  byId("events").append(element("button", { type: "button", onclick }, text));
+for (const [about, acts] of Object.entries(EVENTS)) {
+  const buttons = Object.entries(acts).map(([text, act]) => {
+    const onclick = () => {
+      const { who, whom } = form("parties");
+      if (byId("parties").reportValidity()) act(asId(who.value), asId(whom.value));
+    };
+    return element("button", { type: "button", onclick, ariaLabel: `${about} ${text}` }, text);
+  });
+  byId("events").append(element("div", {}, element("span", {}, about), element("p", {}, ...buttons)));
 }
 
 // ---- messages -------------------------------------------------------------------------------------------------------
@@ -388,7 +433,6 @@ const figures = { heard: 0, took: [] };
 /** Add a line: what was heard, sent or published, where, and how long it took (ms). */
 function log({ kind, from, type, took, shown }) {
   if (kind === "heard" || kind === "error") figures.heard += 1;
-  if (kind === "heard" && took !== undefined) figures.took = [...figures.took.slice(1 - LOG_LENGTH), took];
   showFigures();
   const isHeartbeat = type === "ping" || type === "pong";
   if (isHeartbeat && !byId("heartbeats").checked && kind !== "sent") return;
@@ -419,7 +463,7 @@ const clock = (date) => `${date.toTimeString().slice(0, 8)}.${String(date.getMil
 function showFigures() {
   const { heard, took } = figures;
   const middle = [...took].sort((a, b) => a - b)[Math.floor(took.length / 2)];
-  byId("figures").textContent = heard ? `${heard} heard${middle === undefined ? "" : `, half of them within ${milliseconds(middle)}`}` : "";
+  byId("figures").textContent = heard ? `${heard} heard${took.length ? `; events took ${milliseconds(middle)} (median)` : ""}` : "";
 }
 
 function frameOf(text) {

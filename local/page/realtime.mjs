@@ -228,6 +228,18 @@ export class Calls {
   list() {
     return [...this.#calls.values()].reverse();
   }
+
+  /** Those that go on, for a page that is loaded again: nobody tells of a call that began before. */
+  ongoing() {
+    return this.list().filter(({ ended }) => !ended);
+  }
+
+  /** Take back what `ongoing` gave; what was heard since is younger. */
+  restore(calls) {
+    const heard = this.#calls;
+    this.#calls = new Map([...calls].reverse().map((call) => [call.call_id, call]));
+    heard.forEach((call, id) => this.#calls.set(id, call));
+  }
 }
 
 /** How long a message was on its way (ms), by this machine's clock: an event's id begins with when it was recorded. */

@@ -338,6 +338,16 @@ test("calls are listed youngest first, with what their bills say", () => {
   assert.deepEqual(calls.list(), [{ call_id: 2, ended: false }, { call_id: 1, amount: "1.50", ended: false }]);
 });
 
+test("calls that go on are there again after a new start, those that ended are not", () => {
+  const calls = new Calls();
+  [1, 2, 3].forEach((id) => calls.take(message("call_started", { call_id: id })));
+  calls.take(message("call_ended", { call_id: 2 }));
+  const again = new Calls();
+  again.take(message("call_ended", { call_id: 1 }));
+  again.restore(calls.ongoing());
+  assert.deepEqual(again.list(), [{ call_id: 3, ended: false }, { call_id: 1, ended: true }]);
+});
+
 test("an event's id tells when it was recorded", () => {
   const at = Date.UTC(2026, 10, 23);
   assert.equal(delay({ id: `${at.toString(16).padStart(12, "0")}1122334455667788` }, at + 21), 21);
