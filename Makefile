@@ -68,6 +68,11 @@ deploy: setup  ## the service in the account and Region of your AWS credentials;
 test: setup lint  ## all checks and all tests
 	@$(RUN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
 
+.PHONY: model
+model: setup  ## presence under 2,000 random histories, others at each run (make test: 200, always the same)
+	@seed=$${MODEL_SEED:-$$RANDOM}; echo "» MODEL_SEED=$$seed"; \
+		MODEL_SEED=$$seed MODEL_EXAMPLES=$${MODEL_EXAMPLES:-2000} $(RUN)/pytest tests/model -n $(WORKERS) --maxprocesses 4 $(ARGS)
+
 .PHONY: lint
 lint: setup  ## style, types, template, exported requirements
 	@$(RUN)/ruff check --quiet

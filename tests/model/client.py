@@ -1,0 +1,129 @@
+"""A client that shows who is online: it keeps what it hears as the docs tell it to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+PRESENCE = frozenset(
+    {
+        "listener_online",
+        "listener_offline",
+        "listener_busy",
+        "listener_available",
+        "presence_update",
+        "status_change",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a user is shown."""
+
+    version: int
+    is_online: bool
+    is_busy: bool
+
+
+View = dict[str, Seen]
+
+
+class Client:
+    """One connection's end on feed or presence.
+
+    A client knows how things stand once a `snapshot` has answered its `sync` or `watch`; from the moment that it sent
+    that frame on, it keeps what it hears: an `id` that it has heard is a duplicate, and of what is said of a user the
+    higher `version` holds.
+
+    `scope` is the users whom it can rely on knowing, None while there are none, and `everyone` if `is_wide`.
+    """
+
+    def __init__(
+        self,
+        watching: Collection[str] | None,
+        types: Collection[str],
+        on_message: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.types = frozenset(types)
+        self.view: View = {}
+        self.scope: set[str] | None = None
+        self.is_wide = False
+        self.received: list[dict[str, Any]] = []
+        self._watching: set[str] | None = set(watching) if watching is not None else None
+        self._is_certain = True  # of what it watches
+        self._heard: dict[str, dict[str, Any]] = {}
+        self._fresh: View | None = None  # what is heard and shown since the frame that it now awaits the answer of
+        self._snapshot: list[str] = []
+        self._is_complete = False
+        self._on_message = on_message
+
+    def hear(self, frame: str) -> None:
+        """Take in a frame: a message, or an array of them."""
+        messages = json.loads(frame)
+        for message in messages if isinstance(messages, list) else [messages]:
+            self.received.append(message)
+            if message["type"] == "snapshot":
+                self._hear_snapshot(message["data"])
+            elif message["type"] in PRESENCE:
+                self._hear_presence(message)
+
+    def ask(self, kind: str, user_ids: Collection[str]) -> str:
+        """Return a frame to send."""
+        self._fresh, self._snapshot, self._is_complete = {}, [], False
+        data = {"user_ids": [int(each) if each.isdigit() else each for each in user_ids]} if user_ids else {}
+        return json.dumps({"type": kind, "data": data})
+
+    def answered(self, kind: str, user_ids: Collection[str]) -> None:
+        """Draw the conclusions once the frame was answered, or failed to be."""
+        fresh, self._fresh = self._fresh or {}, None
+        users = set(user_ids)
+        match kind:
+            case "sync" if self._is_complete:
+                self.view = fresh
+                self.is_wide = self._is_certain and self._watching is None
+                known = self._watching if self._is_certain else self._snapshot
+                self.scope = None if self.is_wide else set(known or ())
+            case "watch" if self._is_complete:
+                if self._watching is None or not self._is_certain:
+                    self.view, self.scope, self._watching = {}, set(), set()
+                self.view |= {user_id: seen for user_id, seen in fresh.items() if user_id in users}
+                self.scope = (self.scope or set()) | users
+                self._watching |= users
+                self._is_certain, self.is_wide = True, False
+            case "watch":
+                if self._watching is None or not self._is_certain:
+                    self.scope, self.is_wide = None, False
+                self._is_certain = False
+            case "unwatch":
+                if self.scope is not None:
+                    self.scope -= users
+                if self._watching is not None:
+                    self._watching -= users
+                    self._is_certain = self._is_certain and self._is_complete
+
+    def _hear_snapshot(self, data: dict[str, Any]) -> None:
+        assert self._fresh is not None, "a snapshot that nobody asked for"
+        assert not self._is_complete, "a page after the last one"
+        for user in data["users"]:
+            self._snapshot.append(str(user["user_id"]))
+            _keep(self._fresh, user, user["version"])
+        self._is_complete = data["complete"]
+
+    def _hear_presence(self, message: dict[str, Any]) -> None:
+        known = self._heard.setdefault(message["id"], message)
+        assert known == message, "two messages with one id"
+        if known is not message:
+            return
+        self._on_message(message)
+        for view in (self.view, self._fresh):
+            if view is not None:
+                _keep(view, message["data"], message["version"])
+
+
+def _keep(view: View, user: dict[str, Any], version: int) -> None:
+    before = view.get(str(user["user_id"]))
+    if before is None or before.version <= version:
+        view[str(user["user_id"])] = Seen(version, user["is_online"], user["is_busy"])

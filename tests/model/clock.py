@@ -1,0 +1,39 @@
+"""A clock that goes only when it is told to, as the functions see it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+START = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+class Clock:
+    """Seconds since the epoch; the monotonic clock shows the same ones."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    @property
+    def ms(self) -> int:
+        return int(self.now * 1000)
+
+    def advance(self, seconds: float) -> None:
+        self.now += max(0.0, seconds)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch, modules: list[str]) -> None:
+        """Show this clock to modules that have been imported, and to no others: hypothesis looks at the real one."""
+        told = {"time": self, "monotonic": self, "time_ns": lambda: int(self.now * 1e9), "sleep": self.advance}
+        shown = SimpleNamespace(**{**vars(time), **told})
+        for module in (sys.modules[name] for name in modules):
+            for name, value in list(vars(module).items()):
+                if value is time:
+                    monkeypatch.setattr(module, name, shown)
+                elif not isinstance(value, ModuleType) and value in (time.time, time.monotonic, time.sleep):
+                    monkeypatch.setattr(module, name, getattr(shown, value.__name__))

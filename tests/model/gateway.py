@@ -1,0 +1,92 @@
+"""API Gateway, as far as this service can tell: sockets, and the management API that knows which of them are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from tests.model.client import Client
+
+SESSION_SECONDS = 2 * 3600
+
+
+@dataclass(eq=False)
+class Socket:
+    """One WebSocket connection, and who is at its end; `connected_at` and `closed_at` in s."""
+
+    connection_id: str
+    endpoint: str
+    user_id: str
+    connected_at: float
+    client: Client
+    state: Literal["connecting", "open", "closed"] = "connecting"
+    is_registered: bool = False  # once the service has stored it
+    closed_at: float | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it makes its user present: refused clients are open for a moment, too."""
+        return self.state == "open" and self.is_registered
+
+
+class Gateway:
+    """All sockets; `on_close` is told of those that the service closes."""
+
+    def __init__(self, on_close: Callable[[Socket], None]) -> None:
+        self.sockets: dict[str, Socket] = {}
+        self._on_close = on_close
+
+    def request(self, method: str, connection_id: str, body: bytes) -> int:
+        """Answer the management API's three methods with a status."""
+        socket = self.sockets.get(connection_id)
+        if socket is None or socket.state != "open":
+            return 410  # until $connect has answered, a connection does not exist
+        if method == "POST":
+            socket.client.hear(body.decode())
+        elif method == "DELETE":
+            self._on_close(socket)
+            return 204
+        return 200
+
+
+class Wire:
+    """Stands for `realtime.wire.Wire` in the real ManagementApi: no network, and only the clock waits."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        call: Callable[[str, Callable[[], int]], int],
+        advance: Callable[[float], None],
+    ) -> None:
+        self._gateway = gateway
+        self._call = call
+        self._advance = advance
+        self._answers: list[tuple[Any, int, str]] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._answers)
+
+    def send(self, task: Any, method: str, url: str, headers: list[str], body: bytes) -> None:
+        connection_id = unquote(url.rpartition("/")[2])
+        try:
+            status = self._call(method, lambda: self._gateway.request(method, connection_id, body))
+        except ClientError:
+            status = 500
+        except ReadTimeoutError:
+            status = 0
+        self._answers.append((task, status, ""))
+
+    def receive(self) -> list[tuple[Any, int, str]]:
+        answers, self._answers = self._answers, []
+        return answers
+
+    def wait(self, seconds: float) -> None:
+        self._advance(seconds)
+
+    def abandon(self) -> list[Any]:
+        return [task for task, _, _ in self.receive()]

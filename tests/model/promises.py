@@ -1,0 +1,97 @@
+"""What must be true once everything has come to rest, whatever happened before."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from realtime.dynamodb import plain
+from tests.model.client import Client
+from tests.model.gateway import Socket
+from tests.model.world import CALL_LEASE, CONNECTIONS, USERS, World
+
+ONLINE_TYPES = {
+    "feed": frozenset({"listener_online", "listener_offline"}),
+    "presence": frozenset({"presence_update"}),
+}
+
+
+def check_all(world: World) -> None:
+    """Hold the tables, the bus and every client's view against what really is."""
+    check_users(world)
+    check_connections(world)
+    check_bus(world)
+    for socket in world.open_sockets():
+        if socket.is_registered and socket.endpoint in ONLINE_TYPES:
+            check_view(world, socket)
+
+
+def check_users(world: World) -> None:
+    """Hold each user's stored state against the sockets that are open, and what the backends said."""
+    now = world.clock.now
+    for call_id, call in world.truth.calls.items():
+        if call.is_ongoing:
+            assert call.started_at is not None
+            assert now - call.started_at <= CALL_LEASE + 1000, f"call {call_id} was never let go"
+    for item in world.tables.all(USERS):
+        user, values = world.user(item["user_id"]["S"]), plain(item)
+        assert user is not None
+        present = world.present(user.user_id)
+        assert user.connection_ids == present, f"{user} has {present}"
+        assert user.is_online == bool(present), f"{user} has {present}"
+        assert values.get("busy_calls", frozenset()) == world.truth.calls_of(user.user_id)
+        assert values.get("is_busy_manual", False) == world.truth.busy_by_hand.get(user.user_id, False)
+        assert user.hidden_from == world.truth.hidden_from[user.user_id]
+    absent = {socket.user_id for socket in world.open_sockets() if socket.counts}
+    assert absent <= {item["user_id"]["S"] for item in world.tables.all(USERS)}
+
+
+def check_connections(world: World) -> None:
+    """Hold the sessions that are stored against the sockets that are open."""
+    stored = {row["connection_id"] for row in map(plain, world.tables.all(CONNECTIONS)) if "lease_until" in row}
+    assert stored == {socket.connection_id for socket in world.open_sockets() if socket.is_registered}
+
+
+def check_bus(world: World) -> None:
+    """Read the bus as a backend does: without what it has heard, online and offline alternate, and versions rise."""
+    heard: dict[str, dict[str, dict[str, object]]] = {}
+    for event in world.told:
+        known = heard.setdefault(str(event["user_id"]), {}).setdefault(event["id"], event)
+        assert known == event, "two events with one id"
+    for user_id, by_id in heard.items():
+        events = list(by_id.values())
+        kinds = [event["type"] for event in events]
+        versions = [event["version"] for event in events]
+        assert kinds[0] == "user_online"
+        assert all(one != next_one for one, next_one in pairwise(kinds)), f"the bus was told of {user_id}: {kinds}"
+        assert all(one < next_one for one, next_one in pairwise(versions)), f"versions of {user_id}: {versions}"  # type: ignore[operator]
+    for item in world.tables.all(USERS):
+        user = world.user(item["user_id"]["S"])
+        assert user is not None
+        last = list(heard.get(user.user_id, {"": {"type": "user_offline"}}).values())[-1]
+        assert last["type"] == ("user_online" if user.is_online else "user_offline")
+
+
+def check_view(world: World, socket: Socket) -> None:
+    """Hold what a client shows against what is, but for those who hid from its user."""
+    client = socket.client
+    everyone = [item["user_id"]["S"] for item in world.tables.all(USERS)]
+    rely_on = everyone if client.is_wide else sorted(client.scope or ())
+    for user_id in rely_on:
+        check_seen(world, socket, client, user_id)
+
+
+def check_seen(world: World, socket: Socket, client: Client, user_id: str) -> None:
+    user = world.user(user_id)
+    seen = client.view.get(user_id)
+    if user is not None and socket.user_id in user.hidden_from:
+        return
+    is_told = user is not None and (socket.endpoint == "presence" or user.role == "listener")
+    is_online = is_told and user is not None and user.is_online
+    described = f"{socket.user_id} on {socket.endpoint} ({socket.connection_id}) sees {user_id} as {seen}; it is {user}"
+    if seen is None:
+        assert not is_online, described
+        return
+    if not client.types or client.types >= ONLINE_TYPES[socket.endpoint]:
+        assert seen.is_online == is_online, described
+    if not client.types and is_told and user is not None:
+        assert seen.is_busy == user.is_busy, described

@@ -1,0 +1,153 @@
+"""Lambda, as far as the functions can tell: it runs the real handlers, and may hinder them at any call to AWS."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+import realtime
+from realtime import bootstrap
+
+FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep")
+MODULES = [*(f"realtime.{module.name}" for module in pkgutil.iter_modules(realtime.__path__)), *FUNCTIONS]
+
+Kind = Literal["crash", "error", "lost answer", "meanwhile"]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What befalls an invocation at one of its calls to AWS.
+
+    crash: the process ends after `after` calls, or once all are made but before the function returns, if they are fewer
+    error: the next call fails, and nothing was done
+    lost answer: the next call is done, but the function hears of no answer
+    meanwhile: before the next call, something else happens
+    """
+
+    kind: Kind
+    after: int
+    meanwhile: tuple[Any, ...] = ()
+
+
+class Crash(BaseException):
+    """The function's process ended."""
+
+
+class Failed(Exception):
+    """An invocation failed; its trigger does what AWS documents."""
+
+
+class InlineExecutor(Executor):
+    """Threads that do their work when they are given it, so that what happens can happen again."""
+
+    def __init__(self, _max_workers: int = 1) -> None:
+        """Take no notice of how many threads are wanted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001  # as concurrent.futures does
+            future.set_exception(error)
+        return future
+
+
+class Context:
+    """What the functions ask of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 30_000
+
+
+class _Invocation:
+    def __init__(self, trouble: Trouble | None) -> None:
+        self.trouble = trouble
+        self.calls = 0
+        self.hindered = False
+        self.dead = False
+
+
+class Runtime:
+    """Invokes functions. `meanwhile` does what a Trouble of that kind names; `tick` is told of each call to AWS."""
+
+    def __init__(self, meanwhile: Callable[[tuple[Any, ...]], None], tick: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+        self._tick = tick
+        self._running: list[_Invocation] = []
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self._running)
+
+    def invoke(self, function: str, event: dict[str, Any], trouble: Trouble | None = None) -> Any:
+        """Run a function.
+
+        Raises Failed where AWS would call the invocation failed; an exception that no Trouble explains leaves as it is.
+        """
+        invocation = _Invocation(trouble)
+        new_instance()  # another of this function may be running
+        self._running.append(invocation)
+        try:
+            answer = importlib.import_module(function).handler(event, Context())
+        except Crash as crash:
+            raise Failed from crash
+        except AssertionError:
+            raise  # a promise was broken meanwhile
+        except Exception as error:
+            if invocation.hindered:
+                raise Failed from error
+            raise
+        finally:
+            self._running.pop()
+            new_instance()
+        if trouble and trouble.kind == "crash":
+            raise Failed
+        return answer
+
+    def call(self, name: str, perform: Callable[[], Any]) -> Any:
+        """Make one call to AWS on behalf of the function that runs."""
+        self._tick()
+        running = self._running[-1]
+        if running.dead:
+            raise Crash
+        trouble = running.trouble
+        if trouble and running.calls == trouble.after and not running.hindered:
+            running.hindered = True
+            match trouble.kind:
+                case "crash":
+                    running.dead = True
+                    raise Crash
+                case "error":
+                    response: Any = {"Error": {"Code": "InternalServerError", "Message": "a trouble"}}
+                    raise ClientError(response, name)
+                case "lost answer":
+                    perform()
+                    raise ReadTimeoutError(endpoint_url=name)
+                case "meanwhile":
+                    running.hindered = False
+                    running.trouble = None
+                    self._meanwhile(trouble.meanwhile)
+        running.calls += 1
+        return perform()
+
+
+def new_instance() -> None:
+    """Forget what function instances keep between invocations."""
+    for value in vars(bootstrap).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load all functions, and let their threads run inline."""
+    for name in MODULES:
+        module = importlib.import_module(name)
+        if hasattr(module, "ThreadPoolExecutor"):
+            monkeypatch.setattr(module, "ThreadPoolExecutor", InlineExecutor)

@@ -1,0 +1,215 @@
+"""Presence, whatever happens: hypothesis makes up histories, and in the end all that was promised must be true."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.model.gateway import Socket
+from tests.model.promises import ONLINE_TYPES, check_all
+from tests.model.runtime import Trouble
+from tests.model.world import CALL_LEASE, GRACE, LEASE, SLACK, World
+
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "200"))
+SEED = int(os.environ.get("MODEL_SEED", "0"))  # other seeds, other histories
+STEPS = 30
+PARTS = 4  # so that several processors can share the work
+
+USERS = ("1", "2", "zoe")
+CALLS = {1: ("1", "2"), 2: ("2", "zoe")}
+
+users = st.sampled_from(USERS)
+pairs = st.sampled_from([("1", "2"), ("2", "zoe")])
+roles = st.sampled_from(["listener", "listener", "client", None])
+endpoints = st.sampled_from(["feed", "presence", "calls"])
+watched_endpoints = st.sampled_from(["feed", "presence"])
+flags = st.booleans()
+groups = st.sampled_from([(), ("1",), ("2", "zoe"), ("1", "nobody")])
+which = st.integers(0, 5)
+calls = st.integers(0, 6)
+meanwhiles = st.one_of(
+    st.sampled_from([("deliver",), ("checks",), ("sweep",), ("wait", GRACE + 1)]),
+    st.tuples(st.just("connect"), users, endpoints),
+    st.tuples(st.just("close"), which),
+    st.tuples(st.just("block"), pairs),
+)
+troubles = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(Trouble, st.sampled_from(["crash", "error", "lost answer"]), calls),
+    st.builds(Trouble, st.just("meanwhile"), calls, meanwhiles),
+)
+
+
+class Presence(RuleBasedStateMachine):
+    """Histories of sockets, backends, streams, queues and time."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world.clear()
+
+    @initialize(
+        somebody=users,
+        watchers=st.lists(st.tuples(users, watched_endpoints), min_size=1, max_size=3),
+        blocks=st.sets(pairs),
+    )
+    def begin(self, somebody: str, watchers: list[tuple[str, str]], blocks: set[tuple[str, str]]) -> None:
+        """Begin with somebody there, others who watch, and some who hide from some of these."""
+        self.world.connect(somebody, "calls", role="listener")
+        for user_id, endpoint in watchers:
+            self.world.send(self.world.connect(user_id, endpoint, role="listener"), "sync")
+        for user_id, other in sorted(blocks):
+            self.world.block(user_id, other)
+
+    # ---- clients
+
+    @rule(user_id=users, endpoint=endpoints, role=roles, trouble=troubles)
+    def connect(self, user_id: str, endpoint: str, role: str | None, trouble: Trouble | None) -> None:
+        self.world.connect(user_id, endpoint, role=role, trouble=trouble)
+
+    @rule(
+        user_id=users, endpoint=watched_endpoints, watch=groups, wants=st.sampled_from(["all", "online"]), batch=flags
+    )
+    def connect_and_sync(self, user_id: str, endpoint: str, watch: tuple[str, ...], wants: str, batch: bool) -> None:
+        types = sorted(ONLINE_TYPES[endpoint]) if wants == "online" else ()
+        socket = self.world.connect(user_id, endpoint, role="listener", watch=watch, types=types, batch=batch)
+        self.world.send(socket, "sync")
+
+    @rule(number=which, trouble=troubles)
+    def sync(self, number: int, trouble: Trouble | None) -> None:
+        if socket := pick(self.watchers(), number):
+            self.world.send(socket, "sync", trouble=trouble)
+
+    @rule(number=which, is_watched=flags, user_ids=groups.filter(bool), trouble=troubles)
+    def watch(self, number: int, is_watched: bool, user_ids: tuple[str, ...], trouble: Trouble | None) -> None:
+        if socket := pick(self.watchers(), number):
+            self.world.send(socket, "watch" if is_watched else "unwatch", user_ids, trouble)
+
+    @rule(number=which)
+    def ping(self, number: int) -> None:
+        if socket := pick(self.world.open_sockets(), number):
+            self.world.send(socket, "ping")
+
+    @rule(number=which, lost=flags)
+    def close(self, number: int, lost: bool) -> None:
+        if socket := pick(self.world.open_sockets(), number):
+            self.world.close(socket, lost=lost)
+
+    @rule(number=which)
+    def leave(self, number: int) -> None:
+        """Let a connection end, and what follows from it take its course."""
+        if socket := pick(self.world.open_sockets(), number):
+            self.world.close(socket)
+            self.world.deliver_all()
+            self.world.pass_time(GRACE + 1)
+            self.world.check(self.world.due_checks())
+
+    @rule(number=which, trouble=troubles)
+    def deliver_disconnect(self, number: int, trouble: Trouble | None) -> None:
+        if socket := pick(self.world.disconnects, number):
+            self.world.disconnect(socket, trouble)
+
+    # ---- backends
+
+    @rule(call_id=st.sampled_from(sorted(CALLS)), kind=st.sampled_from(["call_started", "call_ended"]), later=flags)
+    def call(self, call_id: int, kind: str, later: bool) -> None:
+        caller, listener = CALLS[call_id]
+        detail = {"call_id": call_id, "user_id": caller, "listener_id": listener}
+        self.world.publish(kind, {**detail, "call_type": "audio", "status": "ongoing"}, later=later)
+
+    @rule(user_id=users, is_busy=flags, later=flags)
+    def change_status(self, user_id: str, is_busy: bool, later: bool) -> None:
+        self.world.publish("status_change", {"user_id": user_id, "is_busy": is_busy}, later=later)
+
+    @rule(pair=pairs, again=flags, later=flags)
+    def block_or_unblock(self, pair: tuple[str, str], again: bool, later: bool) -> None:
+        user_id, other = pair
+        is_blocked = other in self.world.truth.hidden_from[user_id]
+        self.world.block(user_id, other, is_blocked=is_blocked == again, later=later)
+
+    @rule(number=which, again=flags, trouble=troubles)
+    def ingest(self, number: int, again: bool, trouble: Trouble | None) -> None:
+        if event := pick(self.world.backend_events + self.world.ingested, number):
+            self.world.ingest(event, trouble, again=again)
+
+    # ---- streams, queue, schedule and time
+
+    @rule(count=st.integers(1, 8), again=flags, trouble=troubles)
+    def announce(self, count: int, again: bool, trouble: Trouble | None) -> None:
+        self.world.announce(self.world.user_records[:count], trouble, again=again)
+
+    @rule(number=which)
+    def announce_again(self, number: int) -> None:
+        if record := pick(self.world.announced, number):
+            self.world.announce([record])
+
+    @rule(first=st.integers(0, 8), count=st.integers(1, 12), again=flags, trouble=troubles)
+    def broadcast(self, first: int, count: int, again: bool, trouble: Trouble | None) -> None:
+        self.world.broadcast(self.world.event_records[first : first + count], trouble, again=again)
+
+    @rule(number=which, again=flags, lost=flags, trouble=troubles)
+    def check(self, number: int, again: bool, lost: bool, trouble: Trouble | None) -> None:
+        if check := pick(self.world.due_checks(), number):
+            self.world.check([check], trouble, again=again, lost=lost)
+
+    @rule(trouble=troubles)
+    def sweep(self, trouble: Trouble | None) -> None:
+        self.world.sweep(trouble)
+
+    @rule()
+    def deliver_all(self) -> None:
+        self.world.deliver_all()
+
+    @rule(
+        seconds=st.sampled_from([1, GRACE + 1, GRACE + 1, 70, GRACE + SLACK + 1, LEASE + 1, CALL_LEASE + 1]),
+        lost=flags,
+        lagging=flags,
+    )
+    def pass_time(self, seconds: int, lost: bool, lagging: bool) -> None:
+        self.world.pass_time(seconds, lost=lost)
+        if lagging:
+            self.world.freeze_indexes()
+
+    def watchers(self) -> list[Socket]:
+        return [socket for socket in self.world.open_sockets() if socket.endpoint in ONLINE_TYPES]
+
+    # ---- the end
+
+    def teardown(self) -> None:
+        if sys.exc_info()[0] is not None:
+            return  # a step has failed already
+        self.world.settle()
+        check_all(self.world)
+        self.world.pass_time(3 * CALL_LEASE)
+        self.world.settle()
+        check_all(self.world)
+
+
+def pick(values: list[Any], number: int) -> Any:
+    """Return one of the values, or None where there are none."""
+    return values[number % len(values)] if values else None
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", range(SEED, SEED + PARTS))
+def test_presence_is_right_in_the_end_and_nobody_was_told_otherwise(world: World, number: int) -> None:
+    machine = type("Presence", (Presence,), {"world": world})
+    profile = settings(
+        max_examples=EXAMPLES // PARTS,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        database=None,
+        print_blob=False,
+    )
+    run_state_machine_as_test(seed(number)(machine), settings=profile)

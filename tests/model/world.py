@@ -1,0 +1,571 @@
+"""The whole service in one process: the real functions, and stand-ins for what AWS puts around them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+import jwt
+import pytest
+
+from realtime import aws, bootstrap, calls, log, snapshots, sweeping, users
+from realtime.audiences import direct
+from realtime.dynamodb import plain
+from realtime.management import ManagementApi
+from realtime.messages import rfc3339
+from realtime.users import User, from_image
+from tests.model import runtime
+from tests.model.client import Client
+from tests.model.clock import Clock
+from tests.model.gateway import SESSION_SECONDS, Gateway, Socket, Wire
+from tests.model.runtime import Failed, Runtime, Trouble
+from tests.model.tables import Change, Tables
+from tests.samples import sample
+
+CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
+SECRET = "the secret of the model, which signs nothing else"
+FAR_AWAY = 4_102_444_800  # 2100: no token ends meanwhile
+
+GRACE = 10
+LEASE = 900
+CALL_LEASE = 3600
+SLACK = 300
+MAX_CONNECTIONS = 3
+INDEX_LAG = 45  # s; the service counts on less than 60
+SETTINGS = {
+    "CONNECTIONS_TABLE": CONNECTIONS,
+    "USERS_TABLE": USERS,
+    "EVENTS_TABLE": EVENTS,
+    "AUDIENCE_SHARDS": 2,
+    "TOKEN_KEYS": "/keys",
+    "JWKS_URL": "",
+    "TOKEN_ISSUER": "",
+    "TOKEN_AUDIENCE": "",
+    "REJECTION_MODE": "frame",
+    "MAX_CONNECTIONS_PER_USER": MAX_CONNECTIONS,
+    "LEASE_SECONDS": LEASE,
+    "CALL_LEASE_SECONDS": CALL_LEASE,
+    "GRACE_PERIOD_SECONDS": GRACE,
+    "HISTORY_SECONDS": 86_400,
+    "PRESENCE_HISTORY_SECONDS": 3600,
+    "FEED_ROLE": "listener",
+    "MESSAGE_RATE": 1000,
+    "MESSAGE_BURST": 1000,
+    "MANAGEMENT_ENDPOINT": "https://api.example.com",
+    "POSTS_PER_SECOND": 5000,
+    "DEADLINES_QUEUE_URL": "deadlines",
+    "REJECTED_QUEUE_URL": "rejected",
+    "EVENT_BUS": "realtime",
+}
+
+
+class Credentials(NamedTuple):
+    """What the signer needs."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+@dataclass
+class Check:
+    """A message of the delay queue."""
+
+    message_id: str
+    body: str
+    visible_at: float
+    receives: int = 0
+
+
+@dataclass
+class Call:
+    """What a call should have come to; `started_at` in whole s."""
+
+    participants: frozenset[str]
+    started_at: int | None = None
+    ended: bool = False
+
+    @property
+    def is_ongoing(self) -> bool:
+        return self.started_at is not None and not self.ended
+
+
+@dataclass
+class Truth:
+    """What the backends' events should have come to, in the order in which they were ingested."""
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    busy_by_hand: dict[str, bool] = field(default_factory=dict)
+    hidden_from: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def learn(self, event: dict[str, Any], now: int) -> None:
+        kind, detail = event["detail-type"], event["detail"]
+        match kind:
+            case "call_started" | "call_ended":
+                participants = frozenset({str(detail["user_id"]), str(detail["listener_id"])})
+                call = self.calls.setdefault(str(detail["call_id"]), Call(participants))
+                if kind == "call_ended":
+                    call.ended = True
+                elif call.started_at is None:
+                    call.started_at = now
+            case "status_change":
+                self.busy_by_hand[str(detail["user_id"])] = detail["is_busy"]
+            case "user_blocked":
+                self.hidden_from[str(detail["user_id"])] |= {str(each) for each in detail["delivery"]["to"]}
+            case "user_unblocked":
+                self.hidden_from[str(detail["user_id"])] -= {str(each) for each in detail["delivery"]["to"]}
+
+    def calls_of(self, user_id: str) -> set[str]:
+        return {call_id for call_id, call in self.calls.items() if call.is_ongoing and user_id in call.participants}
+
+
+class _DynamoDB:
+    """The functions' client of DynamoDB."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**request: Any) -> dict[str, Any]:
+            answer: dict[str, Any] = self._world.runtime.call(
+                operation, lambda: self._world.tables.call(operation, request)
+            )
+            return answer
+
+        return call
+
+
+class _Others:
+    """The functions' client of SQS, EventBridge and SSM."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def send_message(self, **request: Any) -> dict[str, Any]:
+        return self._call("send_message", request)
+
+    def put_events(self, **request: Any) -> dict[str, Any]:
+        return self._call("put_events", request)
+
+    def get_parameter(self, **request: Any) -> dict[str, Any]:
+        return {"Parameter": {"Value": SECRET}}
+
+    def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self._world.runtime.call(
+            operation, lambda: getattr(self._world, f"aws_{operation}")(request)
+        )
+        return answer
+
+
+class World:
+    """Everything; made once and emptied before each history. What may happen is a method."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tables = Tables()
+        self.clock = Clock()
+        self.tables.on_change = self._changed
+        self.runtime = Runtime(self._meanwhile, self._tick)
+        self._install(monkeypatch)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.tables.wipe()
+        runtime.new_instance()
+        self.clock.now += 100_000
+        self.gateway = Gateway(self._closed_by_service)
+        self.disconnects: list[Socket] = []  # $disconnect events under way
+        self.user_records: list[dict[str, Any]] = []  # of the stream, in order
+        self.event_records: list[dict[str, Any]] = []
+        self.backend_events: list[dict[str, Any]] = []  # on the bus, not yet ingested
+        self.announced: list[dict[str, Any]] = []  # records that may yet come again
+        self.ingested: list[dict[str, Any]] = []
+        self.checks: list[Check] = []
+        self.told: list[dict[str, Any]] = []  # what the bus was told
+        self.truth = Truth()
+        self._published: dict[str, dict[str, Any]] = {}
+        self._hidden_at: dict[tuple[str, int], set[str]] = {}  # by user and version
+        self._sequence = 0
+        self._frozen_at = 0.0
+
+    # ---- clients ---------------------------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        user_id: str,
+        endpoint: str,
+        *,
+        role: str | None = None,
+        watch: Sequence[str] = (),
+        types: Collection[str] = (),
+        batch: bool = False,
+        trouble: Trouble | None = None,
+    ) -> Socket:
+        """Open a connection; a function that fails, or answers with anything but 200, refuses the handshake."""
+        watching = watch if endpoint in ("feed", "presence") else ()
+        socket = Socket(
+            connection_id=f"c{self._next():03}=",
+            endpoint=endpoint,
+            user_id=user_id,
+            connected_at=self.clock.now,
+            client=Client(watching or None, types, lambda message: self._heard(user_id, message)),
+        )
+        self.gateway.sockets[socket.connection_id] = socket
+        claims = {"sub": user_id, "exp": FAR_AWAY, "username": f"name of {user_id}", **({"role": role} if role else {})}
+        event = sample("connect.token-in-query")
+        event["requestContext"] |= self._context(socket)
+        event["queryStringParameters"] = {
+            "token": jwt.encode(claims, SECRET, "HS256"),
+            **({"watch": ",".join(watching)} if watching else {}),
+            **({"types": ",".join(types)} if types else {}),
+            **({"batch": "true"} if batch else {}),
+        }
+        try:
+            status = self.runtime.invoke("connect", event, trouble)["statusCode"]
+        except Failed:
+            status = 502
+        if status == 200:
+            socket.state = "open"
+        else:
+            socket.state, socket.closed_at = "closed", self.clock.now
+        return socket
+
+    def close(self, socket: Socket, *, lost: bool = False) -> None:
+        """End a connection; its $disconnect is under way, unless it is lost."""
+        socket.state, socket.closed_at = "closed", self.clock.now
+        if not lost:
+            self.disconnects.append(socket)
+
+    def disconnect(self, socket: Socket, trouble: Trouble | None = None) -> None:
+        """Deliver a $disconnect, once: AWS does not try again."""
+        self.disconnects.remove(socket)
+        event = sample("disconnect")
+        event["requestContext"] |= self._context(socket)
+        try:
+            self.runtime.invoke("disconnect", event, trouble)
+        except Failed:
+            return
+
+    def send(self, socket: Socket, kind: str, user_ids: Sequence[str] = (), trouble: Trouble | None = None) -> None:
+        """Send a client's frame, and let it hear the answer."""
+        client = socket.client
+        event = sample("default.ping")
+        event["requestContext"] |= self._context(socket)
+        event["body"] = client.ask(kind, user_ids)
+        hidden_before = self._hiding(socket.user_id)
+        pages = len(client.received)
+        try:
+            answer = self.runtime.invoke("default", event, trouble)["body"]
+        except Failed:
+            answer = '{"type":"","message":"Internal server error"}'
+        if socket.state == "open":
+            client.hear(answer)
+        client.answered(kind, user_ids)
+        shown = {
+            str(user["user_id"])
+            for message in client.received[pages:]
+            if message["type"] == "snapshot"
+            for user in message["data"]["users"]
+        }
+        leaked = shown & hidden_before & self._hiding(socket.user_id)
+        assert not leaked or self.tables.is_lagging, f"{socket.user_id} was shown {leaked}, who blocked them"
+
+    def _context(self, socket: Socket) -> dict[str, Any]:
+        return {
+            "connectionId": socket.connection_id,
+            "stage": socket.endpoint,
+            "connectedAt": int(socket.connected_at * 1000),
+        }
+
+    def _closed_by_service(self, socket: Socket) -> None:
+        self.close(socket)
+
+    def _heard(self, watcher: str, message: dict[str, Any]) -> None:
+        user_id, version = str(message["data"]["user_id"]), message["version"]
+        hidden_from = self._hidden_at[user_id, version]
+        assert watcher not in hidden_from, f"{watcher} heard of {user_id}, who had blocked them: {message}"
+
+    def _hiding(self, watcher: str) -> set[str]:
+        users = (plain(item) for item in self.tables.all(USERS))
+        return {user["user_id"] for user in users if watcher in user.get("hidden_from", ())}
+
+    # ---- backends --------------------------------------------------------------------------------------------------
+
+    def publish(self, kind: str, detail: dict[str, Any], *, later: bool = False) -> None:
+        """Put a backend's event on the bus, which delivers it at once, or later."""
+        event_id = f"event-{self._next()}"
+        event = {
+            **sample("ingest.call_started"),
+            "id": event_id,
+            "detail-type": kind,
+            "time": rfc3339(self.clock.ms),
+            "detail": detail,
+        }
+        self._published[event_id] = event
+        self.backend_events.append(event)
+        if not later:
+            self.ingest(event)
+
+    def block(self, user_id: str, other: str, *, is_blocked: bool = True, later: bool = False) -> None:
+        """Let a user hide from another, or show themself again."""
+        kind = "user_blocked" if is_blocked else "user_unblocked"
+        detail = {"user_id": user_id, "username": "somebody", "delivery": {"to": [other]}}
+        self.publish(kind, detail, later=later)
+
+    def ingest(self, event: dict[str, Any], trouble: Trouble | None = None, *, again: bool = False) -> None:
+        """Deliver an event of the bus, which comes again where it failed, and may where it did not."""
+        try:
+            self.runtime.invoke("ingest", event, trouble)
+        except Failed:
+            again = True
+        if not again and event in self.backend_events:  # else something that happened meanwhile delivered it, too
+            self.backend_events.remove(event)
+            self.ingested.append(event)
+
+    # ---- streams and queues ----------------------------------------------------------------------------------------
+
+    def announce(self, records: list[dict[str, Any]], trouble: Trouble | None = None, *, again: bool = False) -> None:
+        """Deliver records of the Users stream."""
+        self._deliver("announce", self.user_records, records, trouble, again=again)
+        self.announced += [record for record in records if record not in self.announced]
+
+    def broadcast(self, records: list[dict[str, Any]], trouble: Trouble | None = None, *, again: bool = False) -> None:
+        """Deliver records of the Events stream."""
+        self._deliver("broadcast", self.event_records, records, trouble, again=again)
+
+    def _deliver(
+        self,
+        function: str,
+        pending: list[dict[str, Any]],
+        records: list[dict[str, Any]],
+        trouble: Trouble | None,
+        *,
+        again: bool,
+    ) -> None:
+        """Deliver records, all of which come again where the checkpoint was not set."""
+        if not records:
+            return
+        try:
+            failures = self.runtime.invoke(function, {"Records": records}, trouble)["batchItemFailures"]
+        except Failed:
+            return
+        done = records
+        if failures:
+            numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+            done = records[: numbers.index(failures[0]["itemIdentifier"])]
+        if not again:
+            for record in done:
+                if record in pending:  # else something that happened meanwhile delivered it, too
+                    pending.remove(record)
+
+    def due_checks(self) -> list[Check]:
+        return [check for check in self.checks if check.visible_at <= self.clock.now]
+
+    def check(
+        self, checks: list[Check], trouble: Trouble | None = None, *, again: bool = False, lost: bool = False
+    ) -> None:
+        """Deliver messages of the delay queue; those that fail are hidden for a while, and lost after five times."""
+        if not checks:
+            return
+        if lost:
+            self.checks = [check for check in self.checks if check not in checks]
+            return
+        for check in checks:
+            check.visible_at = self.clock.now + 180
+            check.receives += 1
+        event = sample("deadlines.offline")
+        (record,) = event["Records"]
+        event["Records"] = [{**record, "messageId": check.message_id, "body": check.body} for check in checks]
+        try:
+            failed = {
+                failure["itemIdentifier"]
+                for failure in self.runtime.invoke("deadlines", event, trouble)["batchItemFailures"]
+            }
+        except Failed:
+            failed = {check.message_id for check in checks}
+        done = {check.message_id for check in checks} - failed
+        self.checks = [check for check in self.checks if (again or check.message_id not in done) and check.receives < 5]
+
+    def sweep(self, trouble: Trouble | None = None) -> None:
+        """Let the schedule's minute come."""
+        try:
+            self.runtime.invoke("sweep", {}, trouble)
+        except Failed:
+            return
+
+    # ---- time ------------------------------------------------------------------------------------------------------
+
+    def pass_time(self, seconds: float, *, lost: bool = False) -> None:
+        """Let time pass; API Gateway ends connections after 2 h."""
+        self.clock.advance(seconds)
+        for socket in self.gateway.sockets.values():
+            if socket.state == "open" and self.clock.now - socket.connected_at > SESSION_SECONDS:
+                self.close(socket, lost=lost)
+
+    def freeze_indexes(self) -> None:
+        """Let indexes lag behind from now on, for less time than the service counts on."""
+        self.tables.freeze_indexes()
+        self._frozen_at = self.clock.now
+
+    def _tick(self) -> None:
+        """A call to AWS takes its time."""
+        self.clock.advance(0.002)
+        if self.clock.now - self._frozen_at > INDEX_LAG:
+            self.tables.thaw_indexes()
+
+    def deliver_all(self) -> None:
+        """Deliver all that is under way, but for the delay queue's messages."""
+        while self.disconnects or self.backend_events or self.user_records or self.event_records:
+            for socket in list(self.disconnects):
+                self.disconnect(socket)
+            for event in list(self.backend_events):
+                self.ingest(event)
+            self.announce(list(self.user_records))
+            self.broadcast(list(self.event_records))
+
+    def settle(self) -> None:
+        """Let everything come to rest, in the time that the docs promise: a lease, a sweep, a grace period."""
+        self.tables.thaw_indexes()
+        for seconds in (0, GRACE + 1, LEASE + 61, GRACE + 1, GRACE + SLACK + 61, GRACE + 181):
+            self.pass_time(seconds)
+            self.deliver_all()
+            self.check(self.due_checks())
+            if seconds >= 61:
+                self.sweep()
+            self.deliver_all()
+
+    def _meanwhile(self, action: tuple[Any, ...]) -> None:
+        match action:
+            case ("deliver",):
+                self.deliver_all()
+            case ("connect", user_id, endpoint):
+                self.connect(user_id, endpoint, role="listener")
+            case ("close", number):
+                sockets = self.open_sockets()
+                if sockets:
+                    socket = sockets[number % len(sockets)]
+                    self.close(socket)
+                    self.disconnect(socket)
+            case ("block", pair):
+                self.block(*pair)
+            case ("checks",):
+                self.check(self.due_checks())
+            case ("sweep",):
+                self.sweep()
+            case ("wait", seconds):
+                self.pass_time(seconds)
+            case _:
+                raise ValueError(action)
+
+    # ---- what is, and what the tables' changes mean to the world -----------------------------------------------------
+
+    def open_sockets(self) -> list[Socket]:
+        return [socket for socket in self.gateway.sockets.values() if socket.state == "open"]
+
+    def present(self, user_id: str) -> set[str]:
+        """Return the connections that make a user present."""
+        return {
+            socket.connection_id
+            for socket in self.gateway.sockets.values()
+            if socket.counts and socket.user_id == user_id
+        }
+
+    def user(self, user_id: str) -> User | None:
+        """Return a user as stored."""
+        found = self.tables.get(USERS, {"user_id": {"S": user_id}})
+        return from_image(found) if found else None
+
+    def _changed(self, change: Change) -> None:
+        match change.table:
+            case "ConnectionsTable":
+                connection_id, audience = change.key
+                if change.new and audience == direct(connection_id):
+                    self.gateway.sockets[connection_id].is_registered = True
+            case "UsersTable":
+                self._user_changed(change)
+            case "EventsTable":
+                self._event_recorded(change)
+
+    def _user_changed(self, change: Change) -> None:
+        assert change.new, "nothing deletes a user"
+        old, new = from_image(change.old) if change.old else None, from_image(change.new)
+        self._hidden_at[new.user_id, new.version] = set(new.hidden_from)
+        if old and old.is_online and not new.is_online:
+            for socket in self.gateway.sockets.values():
+                if socket.user_id == new.user_id and socket.is_registered:
+                    assert socket.closed_at is not None, f"{new.user_id} went offline while {socket} lasted"
+                    assert socket.closed_at <= self.clock.now - GRACE, f"{new.user_id} went offline within the grace"
+        self.user_records.append(self._record(change, "OldImage", "NewImage"))
+
+    def _event_recorded(self, change: Change) -> None:
+        kind, _, rest = change.key[0].partition("/")
+        if not change.new:
+            return
+        if kind == "ingested":
+            self.truth.learn(self._published[rest], int(self.clock.now))
+        elif kind == "call":
+            self._call_changed(self.truth.calls[rest], plain(change.new))
+        elif "message" in change.new:
+            self.event_records.append(self._record(change, "NewImage"))
+
+    def _call_changed(self, call: Call, stored: dict[str, Any]) -> None:
+        if "ended_at" in stored and call.is_ongoing:  # no event says so: it was let go
+            assert call.started_at is not None
+            assert self.clock.now - call.started_at >= CALL_LEASE, "a call was let go too early"
+            call.ended = True
+
+    def _record(self, change: Change, *images: str) -> dict[str, Any]:
+        shown = {"OldImage": change.old, "NewImage": change.new}
+        return {
+            "eventName": "MODIFY" if change.old else "INSERT",
+            "dynamodb": {
+                "SequenceNumber": f"{self._next():021}",
+                **{image: shown[image] for image in images if shown[image]},
+            },
+        }
+
+    def _next(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    # ---- what else the functions call -------------------------------------------------------------------------------
+
+    def aws_send_message(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["QueueUrl"] == SETTINGS["DEADLINES_QUEUE_URL"], f"rejected: {request}"
+        message_id = f"check-{self._next()}"
+        self.checks.append(Check(message_id, request["MessageBody"], self.clock.now + request["DelaySeconds"]))
+        return {"MessageId": message_id}
+
+    def aws_put_events(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.told += [{"type": each["DetailType"], **json.loads(each["Detail"])} for each in request["Entries"]]
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": f"told-{self._next()}"} for _ in request["Entries"]]}
+
+    def _install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the world in AWS's place."""
+        runtime.install(monkeypatch)
+        self.clock.install(monkeypatch, runtime.MODULES)
+        for name, value in SETTINGS.items():
+            monkeypatch.setenv(name, str(value))
+        clients = {"dynamodb": _DynamoDB(self)}
+        monkeypatch.setattr(aws, "client", lambda service: clients.get(service) or _Others(self))
+        monkeypatch.setattr(bootstrap, "management", self._management)
+        defaults = snapshots.Snapshots.__init__.__kwdefaults__
+        assert defaults
+        monkeypatch.setitem(defaults, "sleep", self.clock.advance)
+        # Fewer calls, and pages that a few users fill.
+        monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+        monkeypatch.setattr(users, "ONLINE_SHARDS", 2)
+        monkeypatch.setattr(calls, "OPEN_CALLS_SHARDS", 1)
+        monkeypatch.setattr(snapshots, "PAGE_BYTES", 300)
+        log.logger()
+        monkeypatch.setattr(logging.getLogger("realtime"), "disabled", True)
+
+    def _management(self, url: str, rate: int) -> ManagementApi:
+        """Return the real client of the management API on a wire of ours, one for each function that asks."""
+        api = ManagementApi(url, "us-east-1", lambda: Credentials("AKIDEXAMPLE", "secret", None), posts_per_second=rate)
+        api._wire = cast("Any", Wire(self.gateway, self.runtime.call, self.clock.advance))
+        return api
