@@ -165,6 +165,16 @@ class TestGone:
         assert outcomes(engine, [young], close_unserved=True) == {"young": Outcome.NOT_YET_OPEN}
         assert {request.method for request in fake.requests} == {"POST"}
 
+    def test_nobody_waits_long_for_one_that_does_not_open(
+        self, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(management, "OPENING_PATIENCE", 0.2)
+        fake.script("young", [410] * 1000)
+        until = time.monotonic() + 30
+        young = delivery("young", connected_at=time.time())
+        assert list(make_engine(patience=60).deliver([young], until=until)) == [(young, Outcome.NOT_YET_OPEN)]
+        assert time.monotonic() < until, "it was given up, not cut off"
+
     def test_one_that_outgrows_its_youth_is_gone(
         self, fake: FakeApi, engine: ManagementApi, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -452,18 +462,18 @@ class TestTime:
         assert time.monotonic() - began >= 0.95  # ten were saved up, twenty come in a second
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_each_connection_gets_what_its_own_script_lets_through(
     fake: FakeApi, make_engine: MakeEngine, seed: int
 ) -> None:
     """In a crowd of which a third is in trouble of some kind, everyone's outcome and frames are as if alone."""
     chance = random.Random(seed)
-    engine = make_engine(patience=30, max_in_flight=32, jitter=chance.random)
+    engine = make_engine(patience=30, max_in_flight=32, jitter=chance.random, post_timeout=1.0)  # enough on any machine
     ends: list[Step] = [200, 200, 200, 200, 200, 410, 413, Trouble.SLOW_BODY]
     passing: list[Step] = [429, 500, 503, Trouble.HANG, Trouble.RESET, Trouble.HALF_STATUS, Trouble.SLOW_ERROR]
     expected: dict[str, tuple[Outcome, list[bytes]]] = {}
     deliveries = []
-    for number in range(400):
+    for number in range(150):
         connection_id = f"{chance.getrandbits(60):x}{number}="
         count = chance.randint(1, 4)
         before = chance.randint(0, count - 1)  # frames that go well before anything else

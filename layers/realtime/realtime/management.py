@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_FRAME_BYTES = 128 * 1024
 HANDSHAKE_SECONDS = 30.0  # $connect may take 29 s, and until it has answered, a post to its connection is a 410
+# What is left of a handshake once its connection is known takes milliseconds. What stays closed for longer mostly never
+# opens, and a batch waits for it.
+OPENING_PATIENCE = 2.0
 
 _SHORTEST_BACK_OFF = 0.05  # s; doubles with each failure on end
 _LONGEST_BACK_OFF = 1.0
@@ -354,7 +357,8 @@ class _FanOut(Generic[D]):
         """Let a delivery wait for a random while, longer with each failure on end; or give it up."""
         now = time.monotonic()
         if not delivery.failures:
-            delivery.give_up_at = now + self._api.patience
+            opening = outcome is Outcome.NOT_YET_OPEN
+            delivery.give_up_at = now + (min(OPENING_PATIENCE, self._api.patience) if opening else self._api.patience)
         back_off = min(_LONGEST_BACK_OFF, _SHORTEST_BACK_OFF * 2 ** min(delivery.failures, 10))
         due = now + back_off * self._api.jitter()  # "full jitter": Brooker, Exponential Backoff And Jitter
         if due >= delivery.give_up_at:
