@@ -202,7 +202,11 @@ function hear(endpoint, message, roundTrip) {
   if (roundTrip === undefined && took !== undefined) figures.took = [...figures.took.slice(1 - LOG_LENGTH), took];
   if (took !== undefined) rows[endpoint].took.textContent = milliseconds(took);
   log({ kind: message.type === "error" ? "error" : "heard", from: endpoint, type: message.type, took, shown: message });
-  if (rosters[endpoint]?.take(message)) showPeople();
+  if (rosters[endpoint]?.take(message)) {
+    if (message.type === "presence_update") learnName(message.data.user_id);
+    showPeople();
+    showCalls(); // by name, where that is known by now
+  }
   if (endpoint === "presence" && message.type === "snapshot" && message.data.complete) forgetCalls();
   if (calls.take(message)) {
     keepCalls();
@@ -225,6 +229,15 @@ const statusOf = (user) => (user.is_online ? (user.is_busy ? "busy" : "online") 
 function nameOf(id) {
   const known = [rosters.feed, rosters.presence].map((roster) => roster.users.get(id)?.username).find(Boolean);
   return known ?? Object.values(PERSONAS).find(({ user }) => user === String(id))?.username ?? `user ${id}`;
+}
+
+const asked = new Set(); // whose names were asked for: not everybody has one
+
+/** A presence event names nobody, a snapshot does. */
+function learnName(id) {
+  if (asked.has(id) || rosters.presence.users.get(id).username) return;
+  asked.add(id);
+  connections.presence.send("sync");
 }
 
 function sorted(roster) {
@@ -304,6 +317,7 @@ function showCalls() {
   replace(byId("calls"), listed.map((call) => {
     const { call_id: id, user_id: user, listener_id: listener, ended } = call;
     const parts = { call_id: id, user_id: user, listener_id: listener };
+    const other = nameOf(isMe(user) ? listener : user);
     const words = [
       call.call_type, ended ? "ended" : call.status, call.amount && `${call.amount} ${call.currency ?? ""}`,
     ];
@@ -313,8 +327,8 @@ function showCalls() {
       element("span", { className: "quiet" }, `#${id} ${words.filter(Boolean).join(" · ")}`),
       ended ? null : element(
         "span", { className: "acts" },
-        button("Bill", `bill ${id}`, () => publish("call_billing", { ...parts, ...bill(call) })),
-        button("End", `end ${id}`, () => publish("call_ended", { ...parts, status: "completed" })),
+        button("Bill", `bill ${id}`, () => publish("call_billing", { ...parts, ...bill(call) }), { ariaLabel: `Bill the call with ${other}` }),
+        button("End", `end ${id}`, () => publish("call_ended", { ...parts, status: "completed" }), { ariaLabel: `End the call with ${other}` }),
       ),
     );
   }));
