@@ -19,6 +19,13 @@ PARAMETERS = {
     "MaxConnectionsPerUser": "5",
 }
 
+LAST = Path(__file__).with_name("test_logs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what judges the logs of all other tests."""
+    items.sort(key=lambda item: item.path == LAST)
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.e2e.support import Client, Predicate, Stack
 
-GROUPS = 5
-USERS = 25
+GROUPS = 3
+USERS = 42
 """In a group, each with a connection on every endpoint."""
 EVENTS = 20
 OPENING = 16
@@ -64,6 +64,7 @@ async def all_hear(groups: list[Group], endpoint: str, wanted: Predicate) -> Non
 async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_of_the_others(stack: Stack) -> None:
     groups = [Group(stack.new_user(), [stack.new_user() for _ in range(USERS)]) for _ in range(GROUPS)]
     states = [number % 2 == 0 for number in range(EVENTS)]
+    assert GROUPS * USERS * 4 >= 500
     async with AsyncExitStack() as contexts:
         for group in groups:
             await contexts.enter_async_context(stack.connect("calls", group.listener, role="listener"))
