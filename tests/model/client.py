@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+LAG = timedelta(seconds=60)
 PRESENCE = frozenset(
     {
         "listener_online",
@@ -26,6 +28,7 @@ class Seen:
     version: int
     is_online: bool
     is_busy: bool
+    at: datetime  # when the message or the snapshot that says so was made
 
 
 View = dict[str, Seen]
@@ -36,7 +39,8 @@ class Client:
 
     A client knows how things stand once a `snapshot` has answered its `sync` or `watch`; from the moment that it sent
     that frame on, it keeps what it hears: an `id` that it has heard is a duplicate, and of what is said of a user the
-    higher `version` holds.
+    higher `version` holds. A snapshot of everyone has no version of whom it leaves out: it speaks for all that
+    happened to them until a minute before it was made, and a message from before then comes too late.
 
     `scope` is the users whom it can rely on knowing, None while there are none, and `everyone` if `is_wide`.
     """
@@ -58,6 +62,7 @@ class Client:
         self._fresh: View | None = None  # what is heard and shown since the frame that it now awaits the answer of
         self._snapshot: list[str] = []
         self._is_complete = False
+        self._made_at = self._speaks_until = datetime.min.replace(tzinfo=UTC)
         self._on_message = on_message
 
     def hear(self, frame: str) -> None:
@@ -66,7 +71,7 @@ class Client:
         for message in messages if isinstance(messages, list) else [messages]:
             self.received.append(message)
             if message["type"] == "snapshot":
-                self._hear_snapshot(message["data"])
+                self._hear_snapshot(message)
             elif message["type"] in PRESENCE:
                 self._hear_presence(message)
 
@@ -82,8 +87,13 @@ class Client:
         users = set(user_ids)
         match kind:
             case "sync" if self._is_complete:
-                self.view = fresh
                 self.is_wide = self._is_certain and self._watching is None
+                self._speaks_until = self._made_at - LAG
+                self.view = {
+                    user_id: seen
+                    for user_id, seen in fresh.items()
+                    if not self._is_too_late(seen) or user_id in self._snapshot
+                }
                 known = self._watching if self._is_certain else self._snapshot
                 self.scope = None if self.is_wide else set(known or ())
             case "watch" if self._is_complete:
@@ -104,13 +114,18 @@ class Client:
                     self._watching -= users
                     self._is_certain = self._is_certain and self._is_complete
 
-    def _hear_snapshot(self, data: dict[str, Any]) -> None:
+    def _is_too_late(self, seen: Seen) -> bool:
+        return self.is_wide and seen.at < self._speaks_until
+
+    def _hear_snapshot(self, message: dict[str, Any]) -> None:
+        data, at = message["data"], datetime.fromisoformat(message["timestamp"])
         assert self._fresh is not None, "a snapshot that nobody asked for"
         assert not self._is_complete, "a page after the last one"
         for user in data["users"]:
             self._snapshot.append(str(user["user_id"]))
-            _keep(self._fresh, user, user["version"])
+            _keep(self._fresh, str(user["user_id"]), Seen(user["version"], user["is_online"], user["is_busy"], at))
         self._is_complete = data["complete"]
+        self._made_at = at
 
     def _hear_presence(self, message: dict[str, Any]) -> None:
         known = self._heard.setdefault(message["id"], message)
@@ -118,12 +133,16 @@ class Client:
         if known is not message:
             return
         self._on_message(message)
-        for view in (self.view, self._fresh):
-            if view is not None:
-                _keep(view, message["data"], message["version"])
+        user_id, data = str(message["data"]["user_id"]), message["data"]
+        at = datetime.fromisoformat(message["timestamp"])
+        seen = Seen(message["version"], data["is_online"], data["is_busy"], at)
+        if user_id in self.view or not self._is_too_late(seen):
+            _keep(self.view, user_id, seen)
+        if self._fresh is not None:
+            _keep(self._fresh, user_id, seen)
 
 
-def _keep(view: View, user: dict[str, Any], version: int) -> None:
-    before = view.get(str(user["user_id"]))
-    if before is None or before.version <= version:
-        view[str(user["user_id"])] = Seen(version, user["is_online"], user["is_busy"])
+def _keep(view: View, user_id: str, seen: Seen) -> None:
+    before = view.get(user_id)
+    if before is None or before.version <= seen.version:
+        view[user_id] = seen

@@ -76,3 +76,21 @@ def test_a_user_who_becomes_a_listener_while_connected_is_told_on_feed(world: Wo
     world.connect("1", "calls", role="listener")
     world.settle()
     check_all(world)
+
+
+def test_a_message_that_is_very_late_does_not_bring_back_whom_a_snapshot_left_out(world: World) -> None:
+    watcher = world.connect("2", "presence")
+    socket = world.connect("1", "presence")
+    world.announce(list(world.user_records))
+    late = list(world.event_records)
+    world.close(socket)
+    world.disconnect(socket)
+    world.announce(list(world.user_records))
+    world.pass_time(GRACE + 1)
+    world.check(world.due_checks())
+    world.announce(list(world.user_records))
+    world.broadcast([record for record in world.event_records if record not in late])
+    world.pass_time(120)
+    world.send(watcher, "sync")
+    world.settle()
+    check_all(world)

@@ -1,0 +1,250 @@
+"""The parts of the simulator that others stand on: were they wrong, the model would promise too much."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from realtime import transactions
+from realtime.dynamodb import item
+from tests.model.client import Client
+from tests.model.runtime import Crash, Failed, Runtime, Trouble
+from tests.model.tables import Change, Tables
+from tests.model.world import CONNECTIONS, GRACE, USERS, World
+
+
+@pytest.fixture(scope="module")
+def made_tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def changes(made_tables: Tables) -> list[Change]:
+    made_tables.wipe()
+    seen: list[Change] = []
+    made_tables.on_change = seen.append
+    return seen
+
+
+@pytest.fixture
+def tables(made_tables: Tables, changes: list[Change]) -> Tables:
+    return made_tables
+
+
+def add(user_id: str, *connections: str, condition: str | None = None) -> dict[str, Any]:
+    """Return an update of a user's set."""
+    return {
+        "TableName": USERS,
+        "Key": item({"user_id": user_id}),
+        "UpdateExpression": "ADD connection_ids :ids",
+        "ExpressionAttributeValues": item({":ids": frozenset(connections)}),
+        **({"ConditionExpression": condition} if condition else {}),
+    }
+
+
+def test_a_write_is_told_with_its_images_before_and_after(tables: Tables, changes: list[Change]) -> None:
+    tables.call("update_item", add("1", "b"))
+    tables.call("update_item", add("1", "a"))
+    first = item({"user_id": "1", "connection_ids": frozenset("b")})
+    assert changes == [
+        Change(USERS, ("1",), None, first),
+        Change(USERS, ("1",), first, item({"user_id": "1", "connection_ids": frozenset("ab")})),
+    ]
+
+
+def test_a_write_that_changes_nothing_is_not_told(tables: Tables, changes: list[Change]) -> None:
+    for _ in range(2):
+        tables.call("update_item", add("1", "a"))
+    assert len(changes) == 1
+
+
+def test_a_transaction_is_told_part_by_part_or_not_at_all(tables: Tables, changes: list[Change]) -> None:
+    row = item({"connection_id": "a", "audience": "feed/*/0"})
+    put = {"Put": {"TableName": CONNECTIONS, "Item": row}}
+    failing = {"Update": add("1", "a", condition="attribute_exists(user_id)")}
+    with pytest.raises(ClientError) as failed:
+        tables.call("transact_write_items", {"TransactItems": [put, failing]})
+    assert [reason["Code"] for reason in failed.value.response["CancellationReasons"]] == [
+        "None",
+        "ConditionalCheckFailed",
+    ]
+    assert (changes, tables.all(CONNECTIONS)) == ([], [])
+    tables.call("transact_write_items", {"TransactItems": [put, {"Update": add("1", "a")}]})
+    assert [(change.table, change.key) for change in changes] == [(CONNECTIONS, ("a", "feed/*/0")), (USERS, ("1",))]
+
+
+def test_frozen_indexes_show_what_was_and_tables_what_is(tables: Tables) -> None:
+    def shown() -> list[str]:
+        answer = tables.call(
+            "query",
+            {
+                "TableName": CONNECTIONS,
+                "IndexName": "AudienceIndex",
+                "KeyConditionExpression": "audience = :audience",
+                "ExpressionAttributeValues": item({":audience": "feed/7"}),
+            },
+        )
+        return [row["connection_id"]["S"] for row in answer["Items"]]
+
+    def put(connection_id: str) -> None:
+        row = item({"connection_id": connection_id, "audience": "feed/7"})
+        tables.call("put_item", {"TableName": CONNECTIONS, "Item": row})
+
+    put("a")
+    tables.freeze_indexes()
+    put("b")
+    assert (shown(), len(tables.all(CONNECTIONS))) == (["a"], 2)
+    tables.thaw_indexes()
+    assert shown() == ["a", "b"]
+
+
+class Function:
+    """A function that makes three calls to AWS and goes on where one fails, in the place of a real one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.met: list[str] = []
+        self.runtime = Runtime(lambda action: self.done.append(action[0]), lambda: None)
+        monkeypatch.setattr("disconnect.handler", self.handler)
+
+    def handler(self, event: dict[str, Any], context: object) -> str:
+        for name in ("one", "two", "three"):
+            try:
+                self.runtime.call(name, lambda name=name: self.done.append(name))  # type: ignore[misc]
+            except (ClientError, ReadTimeoutError, Crash) as error:
+                self.met.append(type(error).__name__)
+        return "the answer"
+
+
+@pytest.mark.parametrize(
+    ("kind", "done", "met"),
+    [
+        ("error", ["one", "three"], ["ClientError"]),
+        ("lost answer", ["one", "two", "three"], ["ReadTimeoutError"]),
+        ("meanwhile", ["one", "elsewhere", "two", "three"], []),
+    ],
+)
+def test_a_trouble_befalls_one_call(
+    monkeypatch: pytest.MonkeyPatch, kind: Any, done: list[str], met: list[str]
+) -> None:
+    function = Function(monkeypatch)
+    assert function.runtime.invoke("disconnect", {}, Trouble(kind, 1, ("elsewhere",))) == "the answer"
+    assert (function.done, function.met) == (done, met)
+
+
+def test_a_crashed_function_does_nothing_more_whatever_it_catches(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function(monkeypatch)
+    with pytest.raises(Failed):
+        function.runtime.invoke("disconnect", {}, Trouble("crash", 1))
+    assert function.done == ["one"]
+
+
+def test_a_function_may_crash_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function(monkeypatch)
+    with pytest.raises(Failed):
+        function.runtime.invoke("disconnect", {}, Trouble("crash", 5))
+    assert function.done == ["one", "two", "three"]
+
+
+def test_a_failure_that_no_trouble_explains_is_no_failure_of_awss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(event: dict[str, Any], context: object) -> None:
+        raise KeyError("user_id")
+
+    monkeypatch.setattr("disconnect.handler", broken)
+    with pytest.raises(KeyError):
+        Runtime(lambda action: None, lambda: None).invoke("disconnect", {})
+
+
+def test_the_functions_see_the_worlds_clock_and_nobody_else_does(world: World) -> None:
+    before = time.time()
+    world.pass_time(1e9)
+    assert transactions.time.time() == world.clock.now  # type: ignore[attr-defined]
+    assert time.time() - before < 1e6
+
+
+def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(world: World) -> None:
+    socket = world.connect("1", "calls")
+    world.close(socket)
+    world.deliver_all()
+    (check,) = world.checks
+    assert world.due_checks() == []
+    for _ in range(5):
+        world.pass_time(GRACE + 180)
+        assert world.due_checks() == [check]
+        world.check([check], Trouble("error", 0))
+    assert world.checks == []
+
+
+def test_a_batch_of_records_comes_again_where_its_invocation_failed(world: World) -> None:
+    world.connect("1", "calls")
+    (record,) = world.user_records
+    world.announce([record], Trouble("crash", 0))
+    assert world.user_records == [record]
+    world.announce([record])
+    assert world.user_records == []
+
+
+def test_a_connection_whose_handshake_failed_is_registered_at_most(world: World) -> None:
+    ghost = world.connect("1", "calls", trouble=Trouble("lost answer", 0))
+    assert (ghost.state, ghost.is_registered) == ("closed", True)
+    assert world.gateway.request("GET", ghost.connection_id, b"") == 410
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(None, (), lambda message: None)
+
+
+def message(version: int, *, online: bool, second: int = 0, user_id: int = 1) -> str:
+    data = {"user_id": user_id, "is_online": online, "is_busy": False}
+    at = f"2026-01-01T00:10:{second:02}.000Z"
+    return json.dumps(
+        {"type": "presence_update", "data": data, "timestamp": at, "id": f"{version}", "version": version}
+    )
+
+
+def snapshot(*users: int, complete: bool = True) -> str:
+    shown = [{"user_id": user_id, "is_online": True, "is_busy": False, "version": 5} for user_id in users]
+    data = {"users": shown, "complete": complete}
+    return json.dumps({"type": "snapshot", "data": data, "timestamp": "2026-01-01T00:11:30.000Z"})
+
+
+def test_of_two_messages_the_higher_version_holds(client: Client) -> None:
+    client.hear(message(4, online=False))
+    client.hear(message(3, online=True))
+    assert not client.view["1"].is_online
+
+
+def test_a_client_keeps_what_it_heard_while_it_waited_for_a_snapshot(client: Client) -> None:
+    client.ask("sync", ())
+    client.hear(snapshot(1, complete=False))
+    client.hear(message(6, online=False, second=45))
+    client.hear(message(7, online=True, second=45, user_id=2))
+    client.hear(snapshot(3))
+    client.answered("sync", ())
+    assert client.is_wide
+    assert {user_id: seen.is_online for user_id, seen in client.view.items()} == {"1": False, "2": True, "3": True}
+
+
+def test_a_message_from_long_before_the_snapshot_does_not_bring_back_whom_it_left_out(client: Client) -> None:
+    client.ask("sync", ())
+    client.hear(message(2, online=True, second=1))
+    client.hear(snapshot())
+    client.answered("sync", ())
+    client.hear(message(3, online=True, second=29))
+    assert client.view == {}
+    client.hear(message(4, online=True, second=31))
+    assert client.view["1"].is_online
+
+
+def test_a_client_relies_on_nothing_once_its_watch_failed(client: Client) -> None:
+    client.ask("sync", ())
+    client.hear(snapshot(1))
+    client.answered("sync", ())
+    client.ask("watch", ["1"])
+    client.answered("watch", ["1"])
+    assert (client.scope, client.is_wide) == (None, False)
