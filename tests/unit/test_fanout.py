@@ -266,6 +266,15 @@ def test_of_states_of_one_user_that_come_together_the_last_is_enough_in_a_batch(
     assert world.heard() == {"batched": ["[2,3,4]"], "plain": ["1", "2", "3", "4"]}
 
 
+def test_no_state_is_left_out_for_one_that_its_hearer_may_not_hear() -> None:
+    world = World().hears("feed/*/0", [subscriber("blocked", "666", batch=True), subscriber("other", "5", batch=True)])
+    world.broadcast(
+        record("feed/*/0", "1", kind="listener_busy", subject="7"),
+        record("feed/*/0", "2", kind="listener_busy", subject="7", hidden_from=frozenset({"666"})),
+    )
+    assert world.heard() == {"blocked": ["1"], "other": ["2"]}
+
+
 def test_frames_are_made_once_for_all_who_hear_the_same() -> None:
     world = World().hears("feed/*/0", [subscriber("one"), subscriber("two"), subscriber("three", batch=True)])
     world.broadcast(record("feed/*/0", "A"), record("feed/*/0", "B"))

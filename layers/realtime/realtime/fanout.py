@@ -230,6 +230,7 @@ class _Batch:
         self._replaced: list[tuple[int, int]] = []  # a record, and the one that makes it stale
         self._left = (1 << len(entries)) - 1  # the records that are still to be posted
         self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
+        self._currents: dict[int, int] = {}
         seen: set[tuple[str, str]] = set()
         latest: dict[tuple[str, str, str], int] = {}
         for at, entry in enumerate(entries):
@@ -252,7 +253,6 @@ class _Batch:
                 if state in latest:
                     self._replaced.append((latest[state], record))
                 latest[state] = record
-        self._stale = self._stale_of_those_left()
 
     def undo(self, records: int, problem: RealtimeError) -> None:
         """Note that these records are not done, and why."""
@@ -264,18 +264,10 @@ class _Batch:
         records = self.audiences[audience]
         self.undo(records, problem)
         self._left &= (1 << _first(records)) - 1
-        self._stale = self._stale_of_those_left()
 
     def left_of(self, audience: str) -> int:
         """Return the records for an audience that are still to be posted."""
         return self.audiences[audience] & self._left
-
-    def _stale_of_those_left(self) -> int:
-        stale = 0
-        for record, replacing in self._replaced:
-            if replacing & self._left:
-                stale |= record
-        return stale
 
     def not_drawn(self) -> int:
         """Return the records some of whose deliveries may not have been drawn."""
@@ -311,11 +303,11 @@ class _Batch:
             for kind in subscriber.types:
                 wanted |= self._kinds.get(kind, 0)
             records &= wanted
-        if subscriber.batch:  # it takes what comes together as one: of a user's states the last is enough
-            records &= ~self._stale
         for record, users in self._hidden.items():
             if subscriber.user_id in users:
                 records &= ~record
+        if subscriber.batch:  # it takes what comes together as one: of a user's states the last is enough
+            records = self._current(records)
         for record, users in self._reserved.items():
             if subscriber.user_id not in users:
                 records &= ~record
@@ -328,6 +320,21 @@ class _Batch:
                 close=bool(records & self._closing),
                 records=records,
             )
+
+    def _current(self, records: int) -> int:
+        """Return records without the states that a later one among them makes stale.
+
+        Should the batch be tried again in other parts, a state that was left out may yet come, after the later one:
+        clients know the order of a user's states by their `version`.
+        """
+        current = self._currents.get(records)
+        if current is None:
+            current = records
+            for record, replacing in self._replaced:
+                if replacing & records:
+                    current &= ~record
+            self._currents[records] = current
+        return current
 
     def _frames_of(self, records: int, *, packed: bool) -> Sequence[Frame]:
         frames = self._framed.get((records, packed))
