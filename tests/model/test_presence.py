@@ -135,6 +135,10 @@ class Presence(RuleBasedStateMachine):
         is_blocked = other in self.world.truth.hidden_from[user_id]
         self.world.block(user_id, other, is_blocked=is_blocked == again, later=later)
 
+    @rule(user_id=users, later=flags)
+    def revoke_sessions(self, user_id: str, later: bool) -> None:
+        self.world.publish("session_revoked", {"user_id": user_id}, later=later)
+
     @rule(number=which, again=flags, trouble=troubles)
     def ingest(self, number: int, again: bool, trouble: Trouble | None) -> None:
         if event := pick(self.world.backend_events + self.world.ingested, number):
@@ -188,7 +192,7 @@ class Presence(RuleBasedStateMachine):
             return  # a step has failed already
         self.world.settle()
         check_all(self.world)
-        self.world.pass_time(3 * CALL_LEASE)
+        self.world.pass_time(3 * CALL_LEASE, lost=True)
         self.world.settle()
         check_all(self.world)
 

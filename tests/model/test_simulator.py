@@ -14,7 +14,7 @@ from realtime.dynamodb import item
 from tests.model.client import Client
 from tests.model.runtime import Crash, Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
-from tests.model.world import CONNECTIONS, GRACE, USERS, World
+from tests.model.world import CONNECTIONS, GRACE, HIDDEN_SECONDS, USERS, World
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(world
     (check,) = world.checks
     assert world.due_checks() == []
     for _ in range(5):
-        world.pass_time(GRACE + 180)
+        world.pass_time(GRACE + HIDDEN_SECONDS)
         assert world.due_checks() == [check]
         world.check([check], Trouble("error", 0))
     assert world.checks == []

@@ -35,6 +35,7 @@ LEASE = 900
 CALL_LEASE = 3600
 SLACK = 300
 MAX_CONNECTIONS = 3
+HIDDEN_SECONDS = 180  # how long SQS hides what a function was given
 INDEX_LAG = 45  # s; the service counts on less than 60
 SETTINGS = {
     "CONNECTIONS_TABLE": CONNECTIONS,
@@ -375,7 +376,7 @@ class World:
             self.checks = [check for check in self.checks if check not in checks]
             return
         for check in checks:
-            check.visible_at = self.clock.now + 180
+            check.visible_at = self.clock.now + HIDDEN_SECONDS
             check.receives += 1
         event = sample("deadlines.offline")
         (record,) = event["Records"]
@@ -428,15 +429,21 @@ class World:
             self.broadcast(list(self.event_records))
 
     def settle(self) -> None:
-        """Let everything come to rest, in the time that the docs promise: a lease, a sweep, a grace period."""
+        """Let everything come to rest, in the time that the docs promise: a lease, one sweep, a grace period."""
         self.tables.thaw_indexes()
-        for seconds in (0, GRACE + 1, LEASE + 61, GRACE + 1, GRACE + SLACK + 61, GRACE + 181):
-            self.pass_time(seconds)
-            self.deliver_all()
-            self.check(self.due_checks())
-            if seconds >= 61:
-                self.sweep()
-            self.deliver_all()
+        self._rest(0)
+        self._rest(GRACE + 1)
+        self.pass_time(LEASE)
+        self.sweep()
+        self._rest(1)
+        self._rest(GRACE + 1)
+        self._rest(HIDDEN_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
+        self.pass_time(seconds)
+        self.deliver_all()
+        self.check(self.due_checks())
+        self.deliver_all()
 
     def _meanwhile(self, action: tuple[Any, ...]) -> None:
         match action:
