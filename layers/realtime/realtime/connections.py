@@ -56,6 +56,8 @@ class Subscriber:
     batch: bool
 
 
+_EVERY_TYPE: frozenset[str] = frozenset()
+
 Cursor = dict[str, str] | None  # the key after which a scan goes on; None at either end
 
 
@@ -154,21 +156,13 @@ class Connections:
                     TableName=self.table,
                     IndexName=AUDIENCE_INDEX,
                     KeyConditionExpression="audience = :audience",
-                    ExpressionAttributeValues={":audience": attribute(audience)},
+                    FilterExpression="expires_at > :now",
+                    ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
+                    ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved, or may come to be
+                    ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now)},
                     **({"ExclusiveStartKey": start} if start else {}),
                 )
-            rows = (plain(row) for row in answer["Items"])
-            yield [
-                Subscriber(
-                    connection_id=row["connection_id"],
-                    user_id=row["user_id"],
-                    connected_at=row["connected_at"],
-                    types=row.get("types", frozenset()),
-                    batch=row.get("batch", False),
-                )
-                for row in rows
-                if row["expires_at"] > now
-            ]
+            yield [_subscriber(row) for row in answer["Items"]]
             start = answer.get("LastEvaluatedKey")
             if not start:
                 return
@@ -240,6 +234,18 @@ def _item(connection: Connection, audience: str, **more: int) -> dict[str, Any]:
             "expires_at": connection.expires_at,
             **more,
         }
+    )
+
+
+def _subscriber(row: dict[str, Any]) -> Subscriber:
+    """Read a row of the index: by hand, for `plain` would take four times as long, and there are a hundred thousand."""
+    types, batch = row.get("types"), row.get("batch")
+    return Subscriber(
+        connection_id=row["connection_id"]["S"],
+        user_id=row["user_id"]["S"],
+        connected_at=int(row["connected_at"]["N"]),
+        types=frozenset(types["SS"]) if types else _EVERY_TYPE,
+        batch=batch["BOOL"] if batch else False,
     )
 
 
