@@ -73,6 +73,10 @@ model: setup  ## presence under 2,000 random histories, others at each run (make
 	@seed=$${MODEL_SEED:-$$RANDOM}; echo "» MODEL_SEED=$$seed"; \
 		MODEL_SEED=$$seed MODEL_EXAMPLES=$${MODEL_EXAMPLES:-2000} $(RUN)/pytest tests/model -n $(WORKERS) --maxprocesses 4 $(ARGS)
 
+.PHONY: chaos
+chaos: setup  ## runs of the fan-out in which all goes wrong that can: RUNS=200; SEED=17 repeats one
+	@CHAOS_RUNS=$(or $(RUNS),200) $(RUN)/pytest -n 4 --dist worksteal -q tests/chaos $(ARGS)
+
 .PHONY: lint
 lint: setup  ## style, types, template, exported requirements
 	@$(RUN)/ruff check --quiet

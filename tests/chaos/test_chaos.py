@@ -1,0 +1,50 @@
+"""Chaos: runs of 500 connections and 50 events in which everything goes wrong that can, and what is promised holds.
+
+A small number of runs is part of the tests; `make chaos` makes 200, and `make chaos SEED=17` repeats one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.api import Api
+from tests.chaos.world import World
+from tests.model.tables import Tables
+
+SEEDS = [int(os.environ["SEED"])] if os.environ.get("SEED") else range(int(os.environ.get("CHAOS_RUNS", "12")))
+
+
+@pytest.fixture(scope="module")
+def made_tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def tables(made_tables: Tables) -> Tables:
+    made_tables.on_change = lambda change: None
+    made_tables.wipe()
+    return made_tables
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api() as api:
+        yield api
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_goes_wrong_each_connection_hears_all_that_is_for_it_or_is_closed(
+    seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(seed, tables, api, monkeypatch)
+    try:
+        world.run()
+        world.check()
+    except AssertionError as broken:
+        broken.add_note(f"repeat it with: make chaos SEED={seed}")
+        raise
+    finally:
+        world.close()
