@@ -42,8 +42,8 @@ def make_engine(fake: FakeApi) -> Iterator[MakeEngine]:
                 "region": "eu-west-1",
                 "credentials": Frozen,
                 "posts_per_second": 100_000,
-                "post_timeout": 0.3,
-                "patience": 1.0,
+                "post_timeout": 1.0,
+                "patience": 2.0,
             } | settings
             engine = ManagementApi(**used)
             engines.callback(engine.close)
