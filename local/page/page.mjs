@@ -10,6 +10,7 @@ const PERSONAS = {
 };
 const LOG_LENGTH = 300;
 const NOTIFICATIONS_LENGTH = 50;
+const ENDED_CALLS = 5;
 const RENEW_SECONDS = 60; // before a token expires
 
 const byId = (id) => document.getElementById(id);
@@ -204,8 +205,7 @@ function hear(endpoint, message, roundTrip) {
   log({ kind: message.type === "error" ? "error" : "heard", from: endpoint, type: message.type, took, shown: message });
   if (rosters[endpoint]?.take(message)) {
     if (message.type === "presence_update") learnName(message.data.user_id);
-    showPeople();
-    showCalls(); // by name, where that is known by now
+    show();
   }
   if (endpoint === "presence" && message.type === "snapshot" && message.data.complete) forgetCalls();
   if (calls.take(message)) {
@@ -218,7 +218,7 @@ function hear(endpoint, message, roundTrip) {
 
 const wordsOf = ({ code, message, retry_after: wait }) => `${code}: ${message}${wait ? ` (in ${wait} s)` : ""}`;
 const milliseconds = (ms) => `${Math.max(0, Math.round(ms))} ms`;
-const isMe = (user) => me !== null && String(user) === me.user;
+const isMe = (id) => me !== null && String(id) === me.user;
 
 // ---- people ---------------------------------------------------------------------------------------------------------
 
@@ -227,6 +227,7 @@ const WORDS = { online: "Available", busy: "Busy", offline: "Offline" };
 const statusOf = (user) => (user.is_online ? (user.is_busy ? "busy" : "online") : "offline");
 
 function nameOf(id) {
+  if (isMe(id) && me.username) return me.username;
   const known = [rosters.feed, rosters.presence].map((roster) => roster.users.get(id)?.username).find(Boolean);
   return known ?? Object.values(PERSONAS).find(({ user }) => user === String(id))?.username ?? `user ${id}`;
 }
@@ -235,7 +236,7 @@ const asked = new Set(); // whose names were asked for: not everybody has one
 
 /** A presence event names nobody, a snapshot does. */
 function learnName(id) {
-  if (asked.has(id) || rosters.presence.users.get(id).username) return;
+  if (isMe(id) || asked.has(id) || rosters.presence.users.get(id).username) return;
   asked.add(id);
   connections.presence.send("sync");
 }
@@ -259,6 +260,12 @@ function button(text, key, onclick, attributes = {}) {
   return made;
 }
 
+/** Show people and calls: each needs what is known of the other. */
+function show() {
+  showPeople();
+  showCalls();
+}
+
 function showPeople() {
   const listeners = sorted(rosters.feed);
   replace(byId("listeners"), listeners.map(card));
@@ -276,17 +283,11 @@ function card(user) {
   const status = statusOf(user);
   const face = element("span", { className: "face", ariaHidden: "true" }, name.slice(0, 1).toUpperCase());
   face.style.setProperty("--hue", [...String(id)].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7));
-  const acts = isMe(id)
-    ? [
-        user.is_busy
-          ? button("Be available", `free ${id}`, () => publish("status_change", { user_id: id, is_busy: false }))
-          : button("Be busy", `busy ${id}`, () => publish("status_change", { user_id: id, is_busy: true })),
-      ]
-    : [
-        button("Call", `call ${id}`, () => startCall(asId(me.user), id), { disabled: !me || status !== "online", ariaLabel: `Call ${name}` }),
-        button("Favourite", `favourite ${id}`, () => acquaint("favorite_added", asId(me.user), id), { disabled: !me, ariaLabel: `Add ${name} to favourites` }),
-        button("Block", `block ${id}`, () => acquaint("user_blocked", asId(me.user), id), { disabled: !me, ariaLabel: `Block ${name}` }),
-      ];
+  const acts = isMe(id) ? ownActs(user) : [
+    button("Call", `call ${id}`, () => startCall(asId(me.user), id), { disabled: !me || status !== "online", ariaLabel: `Call ${name}` }),
+    button("Favourite", `favourite ${id}`, () => acquaint("favorite_added", asId(me.user), id), { disabled: !me, ariaLabel: `Add ${name} to favourites` }),
+    button("Block", `block ${id}`, () => acquaint("user_blocked", asId(me.user), id), { disabled: !me, ariaLabel: `Block ${name}` }),
+  ];
   return element(
     "li", { className: `card ${status}` },
     face,
@@ -296,6 +297,13 @@ function card(user) {
     element("span", { className: "id" }, isMe(id) ? "you" : `#${id}`),
     element("span", { className: "acts" }, ...acts),
   );
+}
+
+function ownActs({ user_id: id, is_busy: isBusy }) {
+  const key = `status ${id}`;
+  if (calls.ongoing().length > 0) return [button("In a call", key, null, { disabled: true })];
+  const text = isBusy ? "Be available" : "Be busy";
+  return [button(text, key, () => publish("status_change", { user_id: id, is_busy: !isBusy }))];
 }
 
 function chip(user) {
@@ -312,20 +320,21 @@ function chip(user) {
 // ---- calls and notifications ----------------------------------------------------------------------------------------
 
 function showCalls() {
-  const listed = calls.list();
+  const ended = calls.list().filter((call) => call.ended);
+  const listed = [...calls.ongoing(), ...ended.slice(0, ENDED_CALLS)];
   byId("no-calls").hidden = listed.length > 0;
   replace(byId("calls"), listed.map((call) => {
-    const { call_id: id, user_id: user, listener_id: listener, ended } = call;
+    const { call_id: id, user_id: user, listener_id: listener } = call;
     const parts = { call_id: id, user_id: user, listener_id: listener };
     const other = nameOf(isMe(user) ? listener : user);
     const words = [
-      call.call_type, ended ? "ended" : call.status, call.amount && `${call.amount} ${call.currency ?? ""}`,
+      call.call_type, call.ended ? "ended" : call.status, call.amount && `${call.amount} ${call.currency ?? ""}`,
     ];
     return element(
-      "li", { className: ended ? "ended" : "" },
+      "li", { className: call.ended ? "ended" : "" },
       element("span", { className: "what" }, `${nameOf(user)} → ${nameOf(listener)}`),
       element("span", { className: "quiet" }, `#${id} ${words.filter(Boolean).join(" · ")}`),
-      ended ? null : element(
+      call.ended ? null : element(
         "span", { className: "acts" },
         button("Bill", `bill ${id}`, () => publish("call_billing", { ...parts, ...bill(call) }), { ariaLabel: `Bill the call with ${other}` }),
         button("End", `end ${id}`, () => publish("call_ended", { ...parts, status: "completed" }), { ariaLabel: `End the call with ${other}` }),
@@ -339,14 +348,14 @@ const keptAs = () => `calls of ${me.user}`;
 
 function keepCalls() {
   localStorage.setItem(keptAs(), JSON.stringify(calls.ongoing()));
-  showCalls();
+  show();
 }
 
 function restoreCalls() {
   calls = new Calls();
   restored = JSON.parse(localStorage.getItem(keptAs()) ?? "[]");
   calls.restore(restored);
-  showCalls();
+  show();
 }
 
 /** Who is not busy has no call: those kept are of an earlier stack, or ended while nobody listened. */
@@ -527,5 +536,5 @@ form("editor").detail.value = JSON.stringify({ text: "Hello.", delivery: { to: "
 ENDPOINTS.forEach((endpoint) => showState(endpoint, "off", ""));
 const linked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 fillIdentity(linked.user ? linked : PERSONAS.jane);
-showPeople();
+show();
 if (linked.user) enter();
