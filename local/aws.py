@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
 ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - what the emulator takes for its account's root user
@@ -59,6 +60,10 @@ class Clients:
         """DynamoDB."""
         return cast("DynamoDBClient", self._client("dynamodb"))
 
+    def dynamodb_streams(self) -> Any:
+        """DynamoDB Streams, for which there are no type stubs."""
+        return self._client("dynamodbstreams")
+
     def events(self) -> EventBridgeClient:
         """EventBridge."""
         return cast("EventBridgeClient", self._client("events"))
@@ -74,6 +79,10 @@ class Clients:
     def secretsmanager(self) -> SecretsManagerClient:
         """Secrets Manager."""
         return cast("SecretsManagerClient", self._client("secretsmanager"))
+
+    def sqs(self) -> SQSClient:
+        """SQS."""
+        return cast("SQSClient", self._client("sqs"))
 
     def ssm(self) -> SSMClient:
         """Systems Manager."""

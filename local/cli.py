@@ -345,6 +345,30 @@ def listen(
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@_deployment_option
+def redrive(deployment: Deployment, *, dry_run: bool) -> None:
+    """Put events through again that broadcast gave up on, in the last 24 hours; exit with 1 if any had to be left."""
+    from local.redrive import Redrive
+
+    clients, outputs = deployment.clients, deployment.outputs
+    steps = Redrive(
+        clients.sqs(),
+        clients.dynamodb_streams(),
+        clients.dynamodb(),
+        queue_url=outputs["StreamFailuresQueueUrl"],
+        events_table=outputs["EventsTableName"],
+    ).run(dry_run=dry_run)
+    nothing, left = True, False
+    for step in steps:
+        click.echo(step.text)
+        nothing, left = False, left or step.left
+    if nothing:
+        click.echo("Nothing was given up on.")
+    sys.exit(1 if left else 0)
+
+
+@main.command()
 @click.argument("user_id", metavar="USER")
 @_deployment_option
 def user(deployment: Deployment, user_id: str) -> None:

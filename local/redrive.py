@@ -1,0 +1,186 @@
+"""Puts events through again that `broadcast` gave up on.
+
+What Lambda leaves in the stream-failures queue says where in a stream the records stand, but not what they are; a
+stream can be read again for 24 h. So the records are looked up there, and their items in the Events table are touched:
+a write that changes nothing would make no record, one that counts `redriven` up makes the stream show the item again.
+docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+
+Whoever has heard an event already hears it again under the same `id`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
+
+HIDDEN_SECONDS = 300
+"""Seconds for which nobody else sees the messages that are worked on; those that are left are shown again at once."""
+
+# The stream, its shard or the record is there no more.
+_FORGOTTEN = ("TrimmedDataAccessException", "ResourceNotFoundException", "ExpiredIteratorException")
+_EMPTY_PAGES = 100  # on end; a shard may have many before the next record, but what is looked for has been there
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A message of the queue: records of one shard, from one sequence number to another, that a function gave up on."""
+
+    receipt: str
+    stream_arn: str
+    shard_id: str
+    first: int
+    last: int
+    condition: str
+
+    @property
+    def table(self) -> str:
+        """The table whose stream it is."""
+        return self.stream_arn.split("/")[1]
+
+    def __str__(self) -> str:
+        """Say where the records stand."""
+        return f"{self.table}, {self.shard_id}, {self.first} to {self.last} ({self.condition})"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done, in words; `left` if it was not done, and stays in the queue."""
+
+    text: str
+    left: bool = False
+
+
+class Redrive:
+    """The queue, the stream and the table of one deployment; `streams` is botocore's client of DynamoDB Streams."""
+
+    def __init__(
+        self, sqs: SQSClient, streams: Any, dynamodb: DynamoDBClient, *, queue_url: str, events_table: str
+    ) -> None:
+        """Bind them together."""
+        self._sqs, self._streams, self._dynamodb = sqs, streams, dynamodb
+        self._queue_url, self._events_table = queue_url, events_table
+
+    def run(self, *, dry_run: bool) -> Iterator[Step]:
+        """Put everything in the queue through again, oldest first, and tell of each step.
+
+        With `dry_run`, nothing is changed.
+        """
+        failures: list[Failure] = []
+        for receipt, body in list(self._receive()):
+            failure = parse(receipt, body)
+            if failure is None:
+                self._show_again(receipt)
+                yield Step("left: a message that is not about records of a stream", left=True)
+            else:
+                failures.append(failure)
+        done: set[int] = set()
+        for failure in sorted(failures, key=lambda each: (each.stream_arn, each.shard_id, each.first)):
+            yield from self._redrive(failure, done, dry_run=dry_run)
+
+    def _redrive(self, failure: Failure, done: set[int], *, dry_run: bool) -> Iterator[Step]:
+        if failure.table != self._events_table:
+            self._show_again(failure.receipt)
+            yield Step(f"left: {failure}: what follows from it is no item of {self._events_table}", left=True)
+            return
+        try:
+            records = list(self._read(failure))
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _FORGOTTEN:
+                raise
+            self._show_again(failure.receipt)
+            yield Step(f"left: {failure}: the stream has it no more, for it keeps records for 24 hours", left=True)
+            return
+        for number, keys in records:
+            if number not in done:  # what Lambda gives up together may overlap
+                done.add(number)
+                yield Step(self._touch(keys, dry_run=dry_run))
+        if dry_run:
+            self._show_again(failure.receipt)
+        else:
+            self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=failure.receipt)
+
+    def _touch(self, keys: dict[str, Any], *, dry_run: bool) -> str:
+        """Make the stream show an item again; return what became of it."""
+        name = " ".join(str(keys[key]["S"]) for key in ("audience", "event_id"))
+        if dry_run:
+            return f"would put through again: {name}"
+        try:
+            self._dynamodb.update_item(
+                TableName=self._events_table,
+                Key=keys,
+                UpdateExpression="ADD redriven :one",
+                ConditionExpression="attribute_exists(message)",  # else an empty item would be made
+                ExpressionAttributeValues={":one": {"N": "1"}},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            return f"no longer in the history: {name}"
+        return f"put through again: {name}"
+
+    def _read(self, failure: Failure) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the sequence number and the item's key of each record that `broadcast` was to post.
+
+        Others than those given up may stand between them. They are put through again, too.
+        """
+        iterator: str | None = self._streams.get_shard_iterator(
+            StreamArn=failure.stream_arn,
+            ShardId=failure.shard_id,
+            ShardIteratorType="AT_SEQUENCE_NUMBER",
+            SequenceNumber=str(failure.first),
+        )["ShardIterator"]
+        empty = 0
+        while iterator and empty < _EMPTY_PAGES:
+            page = self._streams.get_records(ShardIterator=iterator)
+            for record in page["Records"]:
+                shown = record["dynamodb"]
+                number = int(shown["SequenceNumber"])
+                if number <= failure.last and "message" in shown.get("NewImage", {}):
+                    yield number, shown["Keys"]
+                if number >= failure.last:
+                    return
+            empty = 0 if page["Records"] else empty + 1
+            iterator = page.get("NextShardIterator")
+
+    def _receive(self) -> Iterator[tuple[str, str]]:
+        """Yield the receipt and the body of every message that can be had now."""
+        while True:
+            answer = self._sqs.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=HIDDEN_SECONDS,
+                WaitTimeSeconds=1,
+            )
+            messages = answer.get("Messages", [])
+            if not messages:
+                return
+            for message in messages:
+                yield message["ReceiptHandle"], message["Body"]
+
+    def _show_again(self, receipt: str) -> None:
+        self._sqs.change_message_visibility(QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
+
+
+def parse(receipt: str, body: str) -> Failure | None:
+    """Read an on-failure record of a DynamoDB stream, or return None where it is something else."""
+    try:
+        record = json.loads(body)
+        info = record["DDBStreamBatchInfo"]
+        return Failure(
+            receipt=receipt,
+            stream_arn=info["streamArn"],
+            shard_id=info["shardId"],
+            first=int(info["startSequenceNumber"]),
+            last=int(info["endSequenceNumber"]),
+            condition=record["requestContext"]["condition"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,235 @@
+"""`realtime redrive`: from the stream's mapping to the queue of failures, and back into the stream."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+from mypy_boto3_dynamodb import DynamoDBClient
+from mypy_boto3_sqs import SQSClient
+
+from local.redrive import Redrive, Step, parse
+from realtime.fanout import read
+from realtime.outbox import Entry
+from tests.model.tables import Change, Tables
+from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, StreamMapping
+
+QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/StreamFailures"
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
+SETTINGS = Settings(
+    maximum_retry_attempts=1,
+    takes_reports=True,
+    on_failure=True,
+    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}},),
+)
+
+
+class FakeSqs:
+    """A queue: its messages by receipt, and which of them others do not see now."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, str] = {}
+        self.hidden: set[str] = set()
+        self._receipts = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def send(self, body: str) -> None:
+        self.messages[f"receipt {next(self._receipts)}"] = body
+
+    def receive_message(self, **request: Any) -> dict[str, Any]:
+        visible = [receipt for receipt in self.messages if receipt not in self.hidden][:10]
+        self.hidden |= set(visible)
+        if not visible:
+            return {}
+        return {"Messages": [{"ReceiptHandle": each, "Body": self.messages[each]} for each in visible]}
+
+    def delete_message(self, **request: Any) -> None:
+        del self.messages[request["ReceiptHandle"]]
+
+    def change_message_visibility(self, **request: Any) -> None:
+        assert request["VisibilityTimeout"] == 0
+        self.hidden.discard(request["ReceiptHandle"])
+
+
+class World:
+    """The Events table, its stream and mapping, and a function that fails until it is mended."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        tables.on_change = self._changed
+        self.stream = Stream(ARN, "audience", now=1_705_314_600.0)
+        self.mapping = StreamMapping(self.stream, SETTINGS, self._invoke)
+        self.sqs = FakeSqs()
+        self.is_broken = True
+        self.heard: list[str] = []
+        self._sent = 0
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        """Stand for the client of DynamoDB."""
+        return lambda **request: self.tables.call(operation, request)
+
+    def record(self, *names: str) -> None:
+        for name in names:
+            item = Entry("calls/123", name, "call_started", f'{{"id":"{name}"}}', 1_705_401_000).as_item()
+            self.tables.call("put_item", {"TableName": "EventsTable", "Item": item})
+
+    def settle(self) -> None:
+        """Let the stream come to rest, and what is given up reach the queue."""
+        self.mapping.drain()
+        for failure in self.mapping.discarded[self._sent :]:
+            self.sqs.send(json.dumps(failure))
+        self._sent = len(self.mapping.discarded)
+
+    def redrive(self, *, dry_run: bool = False) -> list[Step]:
+        redrive = Redrive(
+            cast("SQSClient", self.sqs),
+            self.stream,
+            cast("DynamoDBClient", self),
+            queue_url=QUEUE,
+            events_table="EventsTable",
+        )
+        return list(redrive.run(dry_run=dry_run))
+
+    def _invoke(self, event: dict[str, Any]) -> None:
+        if self.is_broken:
+            raise ValueError("broken")
+        self.heard += [read(record).event_id for record in event["Records"]]
+
+    def _changed(self, change: Change) -> None:
+        keys = {name: (change.new or change.old or {})[name] for name in ("audience", "event_id")}
+        name = "INSERT" if not change.old else "MODIFY" if change.new else "REMOVE"
+        self.stream.put(name, keys, change.new)
+
+
+@pytest.fixture(scope="module")
+def made_tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def world(made_tables: Tables) -> World:
+    made_tables.on_change = lambda change: None
+    made_tables.wipe()
+    return World(made_tables)
+
+
+def texts(steps: list[Step]) -> list[str]:
+    return [step.text for step in steps]
+
+
+def test_what_was_given_up_is_heard_once_the_function_is_mended(world: World) -> None:
+    world.record("a", "b")
+    world.settle()
+    world.record("c")
+    world.settle()
+    world.is_broken = False
+    assert texts(world.redrive()) == [f"put through again: calls/123 {name}" for name in "abc"]
+    world.settle()
+    assert world.heard == ["a", "b", "c"]
+    assert len(world.sqs) == 0
+
+
+def test_it_can_be_done_again(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.redrive()
+    world.settle()  # the function is still broken
+    assert len(world.sqs) == 1
+    world.is_broken = False
+    world.redrive()
+    world.settle()
+    assert world.heard == ["a"]
+
+
+def test_more_than_a_page_of_the_stream_and_of_the_queue(world: World) -> None:
+    names = [f"{number:03}" for number in range(40)]
+    for start in range(20):
+        world.record(names[start])
+        world.settle()
+    world.record(*names[20:])
+    world.settle()
+    assert len(world.sqs) == 21
+    world.is_broken = False
+    assert len(world.redrive()) == 40
+    world.settle()
+    assert world.heard == names
+
+
+def test_failures_that_overlap_are_put_through_once(world: World) -> None:
+    world.record("a", "b")
+    world.settle()
+    (body,) = world.sqs.messages.values()
+    world.sqs.send(body)
+    assert len(world.redrive()) == 2
+    assert len(world.sqs) == 0
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    world.record("a")
+    world.settle()
+    shown = sum(map(len, world.stream.shards.values()))
+    assert texts(world.redrive(dry_run=True)) == ["would put through again: calls/123 a"]
+    assert sum(map(len, world.stream.shards.values())) == shown
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_an_item_that_has_expired_is_not_made_anew(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.tables.call(
+        "delete_item", {"TableName": "EventsTable", "Key": {"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}}
+    )
+    assert texts(world.redrive()) == ["no longer in the history: calls/123 a"]
+    assert world.tables.all("EventsTable") == []
+    assert len(world.sqs) == 0
+
+
+def test_what_the_stream_has_no_more_is_left_in_the_queue(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.stream.now += RETENTION_SECONDS + 60
+    (step,) = world.redrive()
+    assert step.left
+    assert "24 hours" in step.text
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_changes_of_users_are_left_in_the_queue(world: World) -> None:
+    world.record("a")
+    world.settle()
+    (receipt, body) = world.sqs.messages.popitem()
+    world.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/UsersTable/")
+    (step,) = world.redrive()
+    assert step.left
+    assert "UsersTable" in step.text
+    assert len(world.sqs) == 1
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}'])
+def test_other_messages_are_left_in_the_queue(world: World, body: str) -> None:
+    world.sqs.send(body)
+    (step,) = world.redrive()
+    assert step.left
+    assert len(world.sqs) == 1
+    assert parse("receipt", body) is None
+
+
+def test_an_error_that_is_no_loss_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> Any:
+        response: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+        raise ClientError(response, "GetShardIterator")
+
+    world.record("a")
+    world.settle()
+    monkeypatch.setattr(world.stream, "get_shard_iterator", refuse)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        world.redrive()
+    assert len(world.sqs) == 1
