@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = Path(__file__).parent / "page"
 SOURCE: Final = "realtime-page"
+_SHUTDOWN_SECONDS: Final = 2.0
+"""How long a question may still wait for its answer once the stack ends."""
 LOOPBACK: Final = "127.0.0.1"
 
 # Not by the machine's own tables: what they make of a module may be nothing that a browser runs.
@@ -57,7 +59,7 @@ _HEADERS: Final = {
 async def serving(deployment: Deployment, port: int, folder: Path = PAGE) -> AsyncIterator[str]:
     """Serve the page of a stack whose gateway is on `port` while the context is open; gives the URL to forward to."""
     site = Site(deployment, port, folder)
-    runner = web.AppRunner(site.application(), access_log=None, handle_signals=False)
+    runner = web.AppRunner(site.application(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         listening = web.TCPSite(runner, LOOPBACK, 0)

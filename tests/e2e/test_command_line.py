@@ -40,7 +40,7 @@ def test_status_tells_programs_where_everything_is(environment: dict[str, str]) 
     assert status["state"] == "ready"
     assert status["websocket_url"].startswith("ws://localhost:")
     assert status["websocket_url"].endswith("/ws")
-    keys = {"websocket_url", "management_url", "aws_endpoint_url", "region", "bus", "stack"}
+    keys = {"page_url", "websocket_url", "management_url", "aws_endpoint_url", "region", "bus", "stack"}
     assert all(status[key] for key in keys)
 
 

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(
     reason="no Chromium with its driver is installed: apt-get install chromium chromium-driver",
 )
 
+PATIENCE = 2 * WITHIN  # the browser takes its own share of a busy machine
 ALL_CONNECTED = [f"{endpoint} connected" for endpoint in ("feed", "presence", "calls", "notifications")]
 
 
@@ -88,7 +89,7 @@ class Person:
     def _until(self, holds: Callable[[], object], what: str) -> None:
         self._browser.switch_to.window(self._tab)
         # A list is made anew with each message: an element may be gone between finding it and asking it.
-        wait = WebDriverWait(self._browser, WITHIN, 0.05, [NoSuchElementException, StaleElementReferenceException])
+        wait = WebDriverWait(self._browser, PATIENCE, 0.05, [NoSuchElementException, StaleElementReferenceException])
         wait.until(lambda _: holds(), f"{self.username} never saw {what}")
 
 

@@ -49,6 +49,7 @@ def test_a_stack_knows_its_addresses_before_it_starts(tmp_path: Path, monkeypatc
     assert running.websocket_url == f"ws://localhost:{port}/ws"
     assert running.management_url == f"http://localhost:{port}/_aws/execute-api/realtime"
     assert running.aws_endpoint_url == f"http://127.0.0.1:{aws_port}"
+    assert running.page_url == f"http://localhost:{port}/"
     assert running.state == "starting"
 
 
