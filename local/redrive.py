@@ -31,13 +31,16 @@ _EMPTY_PAGES = 100  # on end; a shard may have many before the next record, but 
 
 @dataclass(frozen=True)
 class Failure:
-    """A message of the queue: records of one shard, from one sequence number to another, that a function gave up on."""
+    """A message of the queue: records of one shard, from one sequence number to another, that a function gave up on.
+
+    A sequence number is named as it is written, with the zeros that it may begin with, but ordered as a number.
+    """
 
     receipt: str
     stream_arn: str
     shard_id: str
-    first: int
-    last: int
+    first: str
+    last: str
     condition: str
 
     @property
@@ -82,7 +85,7 @@ class Redrive:
             else:
                 failures.append(failure)
         done: set[int] = set()
-        for failure in sorted(failures, key=lambda each: (each.stream_arn, each.shard_id, each.first)):
+        for failure in sorted(failures, key=lambda each: (each.stream_arn, each.shard_id, int(each.first))):
             yield from self._redrive(failure, done, dry_run=dry_run)
 
     def _redrive(self, failure: Failure, done: set[int], *, dry_run: bool) -> Iterator[Step]:
@@ -135,17 +138,17 @@ class Redrive:
             StreamArn=failure.stream_arn,
             ShardId=failure.shard_id,
             ShardIteratorType="AT_SEQUENCE_NUMBER",
-            SequenceNumber=str(failure.first),
+            SequenceNumber=failure.first,
         )["ShardIterator"]
-        empty = 0
+        empty, last = 0, int(failure.last)
         while iterator and empty < _EMPTY_PAGES:
             page = self._streams.get_records(ShardIterator=iterator)
             for record in page["Records"]:
                 shown = record["dynamodb"]
                 number = int(shown["SequenceNumber"])
-                if number <= failure.last and "message" in shown.get("NewImage", {}):
+                if number <= last and "message" in shown.get("NewImage", {}):
                     yield number, shown["Keys"]
-                if number >= failure.last:
+                if number >= last:
                     return
             empty = 0 if page["Records"] else empty + 1
             iterator = page.get("NextShardIterator")
@@ -178,9 +181,14 @@ def parse(receipt: str, body: str) -> Failure | None:
             receipt=receipt,
             stream_arn=info["streamArn"],
             shard_id=info["shardId"],
-            first=int(info["startSequenceNumber"]),
-            last=int(info["endSequenceNumber"]),
+            first=_numeric(info["startSequenceNumber"]),
+            last=_numeric(info["endSequenceNumber"]),
             condition=record["requestContext"]["condition"],
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _numeric(text: str) -> str:
+    int(text)  # or it is no sequence number
+    return text

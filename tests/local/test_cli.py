@@ -35,7 +35,14 @@ def test_ending_nothing_is_no_failure(state: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("env",), ("token", "--user", "5"), ("publish", "call_started"), ("listen", "feed", "--user", "5"), ("logs",)],
+    [
+        ("env",),
+        ("token", "--user", "5"),
+        ("publish", "call_started"),
+        ("listen", "feed", "--user", "5"),
+        ("logs",),
+        ("redrive",),
+    ],
 )
 def test_what_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
     result = realtime(*arguments)

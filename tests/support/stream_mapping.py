@@ -97,7 +97,7 @@ class Stream:
                 "ApproximateCreationDateTime": int(self.now),  # whole seconds
                 "Keys": dict(keys),
                 **({"NewImage": dict(new_image)} if new_image is not None else {}),
-                "SequenceNumber": str(number),
+                "SequenceNumber": f"{number:024}",  # that it begins with no zero is not promised
                 "SizeBytes": 100,
                 "StreamViewType": "NEW_IMAGE",
             },

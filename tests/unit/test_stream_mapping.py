@@ -239,8 +239,8 @@ def test_an_on_failure_record_is_as_documented() -> None:
     assert failure["version"] == "1.0"
     assert failure["DDBStreamBatchInfo"] == {
         "shardId": "shardId-00000000000000000000-00000000",
-        "startSequenceNumber": "100000000000000000001",
-        "endSequenceNumber": "100000000000000000001",
+        "startSequenceNumber": "000100000000000000000001",
+        "endSequenceNumber": "000100000000000000000001",
         "approximateArrivalOfFirstRecord": "2024-01-15T10:30:00.000Z",
         "approximateArrivalOfLastRecord": "2024-01-15T10:30:00.000Z",
         "batchSize": 1,
@@ -328,7 +328,7 @@ def test_a_stream_can_be_read_again_from_a_number_on_while_it_lasts() -> None:
     world.put("abcdefghijklmnopqrstuvwxyz")
     (shard_id,) = world.stream.shards
     at = {"StreamArn": ARN, "ShardId": shard_id, "ShardIteratorType": "AT_SEQUENCE_NUMBER"}
-    iterator = world.stream.get_shard_iterator(**at, SequenceNumber="100000000000000000003")
+    iterator = world.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
     page = world.stream.get_records(ShardIterator=iterator["ShardIterator"])
     values = [record["dynamodb"]["NewImage"]["message"]["S"] for record in page["Records"]]
     page = world.stream.get_records(ShardIterator=page["NextShardIterator"], Limit=2)
@@ -336,6 +336,6 @@ def test_a_stream_can_be_read_again_from_a_number_on_while_it_lasts() -> None:
     assert "".join(values) == "cdefghijk"
     world.stream.now += RETENTION_SECONDS + 2
     with pytest.raises(ClientError, match="TrimmedDataAccessException"):
-        world.stream.get_shard_iterator(**at, SequenceNumber="100000000000000000003")
+        world.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         world.stream.get_shard_iterator(**at | {"ShardId": "shardId-1"}, SequenceNumber="1")
