@@ -23,7 +23,7 @@ from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
 from local.logs import LogReader, functions
 from local.state import Running, StateFolder
 
-WITHIN = 15.0
+WITHIN = 30.0
 """Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""
 
 Message = dict[str, Any]
@@ -151,6 +151,12 @@ class Stack:
             if settled and user is not None:
                 await client.pings()
             yield client
+
+    async def quiet(self, within: float = 60.0) -> None:
+        """Wait until all that was written has been told: one more user comes, and hears of it after all else."""
+        user = self.new_user()
+        async with self.connect("presence", user, settled=False) as client:
+            await client.hears(lambda message: message["data"].get("user_id") == user, within)
 
     def user(self, user: int | str) -> Item:
         """A user's item as DynamoDB has it; empty if there is none."""

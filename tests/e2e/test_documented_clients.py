@@ -105,8 +105,8 @@ def expired(stack: Stack) -> str:
     return stack.token(stack.new_user(), ttl=-60)
 
 
-def malformed(_stack: Stack) -> str:
-    return "eyJhbGciOiJIUzI1NiJ9.e30"
+def malformed(stack: Stack) -> str:
+    return stack.token(stack.new_user()).rpartition(".")[0]
 
 
 def unsigned(stack: Stack) -> str:

@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.support import Client, Predicate, Stack
+import pytest
+
+from tests.e2e.support import Client, Predicate, Stack, eventually
 
 GROUPS = 3
 USERS = 42
@@ -61,6 +63,7 @@ async def all_hear(groups: list[Group], endpoint: str, wanted: Predicate) -> Non
     await asyncio.gather(*(client.hears(wanted, within=WITHIN) for client in clients))
 
 
+@pytest.mark.timeout(300)
 async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_of_the_others(stack: Stack) -> None:
     groups = [Group(stack.new_user(), [stack.new_user() for _ in range(USERS)]) for _ in range(GROUPS)]
     states = [number % 2 == 0 for number in range(EVENTS)]
@@ -89,3 +92,6 @@ async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_o
                         assert [message["is_busy"] for message in heard] == states
                     else:
                         assert sorted(message["call_id"] for message in heard) == list(range(EVENTS))
+    users = [user for group in groups for user in (group.listener, *group.users)]
+    await eventually(lambda: not any(map(stack.is_connected, users)), "all connections are forgotten", WITHIN)
+    await stack.quiet()
