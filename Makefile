@@ -110,9 +110,11 @@ lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml a
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
 	done
+	@$(UV) sync --quiet --locked --python $(PYTHON)
+	@$(RUN)/python -m local.descriptions
 
 .PHONY: clean
 clean:  ## remove what was built, the tools and environments too
 	@if [ -x $(RUN)/realtime ]; then $(RUN)/realtime down; fi
-	@rm -rf .venv .tools .realtime .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools .realtime .aws-sam $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
