@@ -6,9 +6,6 @@ const PONG_WITHIN = 10_000; // ms; a socket that is dead without knowing it does
 const FIRST_PAUSE = 500; // ms, doubled with each attempt that fails
 const LONGEST_PAUSE = 30_000; // ms
 
-/** Errors after which a new connection would meet the same fate. */
-const FINAL = new Set(["PERMISSION_DENIED", "CONNECTION_LIMIT"]);
-
 /** Endpoints that answer `sync` with how things stand. */
 export const WITH_PRESENCE = new Set(["feed", "presence"]);
 
@@ -25,6 +22,7 @@ export class Connection {
   #run = 0; // what belongs to an earlier run, such as a token that comes late, changes nothing
   #failures = 0;
   #anew = false;
+  #refusal = "";
   #timers = {};
   #asked = []; // what was sent and is not answered yet
 
@@ -79,7 +77,7 @@ export class Connection {
     // Until it is open it is not ours: its failure is only then our end if nothing else is open.
     socket.onclose = ({ code }) => {
       if (run !== this.#run) return;
-      if (socket === this.#socket || this.state !== "open") this.#ended(`closed with ${code}`);
+      if (socket === this.#socket || this.state !== "open") this.#ended(this.#refusal || `closed with ${code}`);
     };
   }
 
@@ -87,6 +85,7 @@ export class Connection {
     this.#drop();
     this.#socket = socket;
     this.#asked = [];
+    this.#refusal = "";
     this.#become("open");
     this.#listen();
     if (WITH_PRESENCE.has(this.endpoint)) this.send("sync");
@@ -113,12 +112,17 @@ export class Connection {
     return this.now() - at;
   }
 
+  /** Three errors end a connection. Two of them may pass; the third would meet a new connection too. */
   #refused({ code, message }) {
-    if (FINAL.has(code)) {
+    const refusal = `${code}: ${message}`;
+    if (code === "PERMISSION_DENIED") {
       this.stop();
-      this.#become("refused", `${code}: ${message}`);
+      this.#become("refused", refusal);
     } else if (code === "AUTH_FAILED") {
       this.#anew = true; // the token has expired, the secret was changed, or the session was revoked
+      this.#refusal = refusal;
+    } else if (code === "CONNECTION_LIMIT") {
+      this.#refusal = refusal; // until others end: our own, too, where the service has not noticed their loss yet
     }
   }
 

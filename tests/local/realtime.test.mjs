@@ -184,16 +184,26 @@ test("a token that is refused is not used again", async () => {
   assert.deepEqual(asked, [false, true, false]);
 });
 
-for (const code of ["PERMISSION_DENIED", "CONNECTION_LIMIT"]) {
-  test(`it does not come back after ${code}`, async () => {
-    const { sockets, states, clock } = await opened();
-    sockets[0].says(refusal(code));
-    sockets[0].ends(1000);
-    await clock.pass(600_000);
-    assert.equal(sockets.length, 1);
-    assert.deepEqual(states.at(-1), ["refused", `${code}: no`]);
-  });
-}
+test("it does not come back where it has no permission", async () => {
+  const { sockets, states, clock } = await opened();
+  sockets[0].says(refusal("PERMISSION_DENIED"));
+  sockets[0].ends(1000);
+  await clock.pass(600_000);
+  assert.equal(sockets.length, 1);
+  assert.deepEqual(states.at(-1), ["refused", "PERMISSION_DENIED: no"]);
+});
+
+test("at the limit of connections it tries again, ever later, until one of the others has ended", async () => {
+  const { sockets, states, clock } = await opened();
+  for (const seconds of ["0.5", "1.0", "2.0"]) {
+    sockets.at(-1).says(refusal("CONNECTION_LIMIT"));
+    sockets.at(-1).ends(1000);
+    assert.deepEqual(states.at(-1), ["waiting", `CONNECTION_LIMIT: no; again in ${seconds} s`]);
+    await clock.pass(Number(seconds) * 1000);
+    sockets.at(-1).opens();
+  }
+  assert.equal(states.at(-1)[0], "open");
+});
 
 for (const code of ["RATE_LIMITED", "BAD_REQUEST", "INTERNAL"]) {
   test(`it lives on after ${code}`, async () => {
