@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, ready: the session's own, or one with these parameters that runs from the folder REALTIME_E2E_STATE."""
+    """The stack, ready: the session's own, or one with these parameters that runs from REALTIME_E2E_STATE."""
     if given := os.environ.get("REALTIME_E2E_STATE"):
         folder = StateFolder(Path(given))
         yield Stack(folder, folder.ready(), PARAMETERS)
