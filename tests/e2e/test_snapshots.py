@@ -148,7 +148,7 @@ async def test_users_coming_and_going_during_a_sync_leave_the_client_with_what_t
     moves: list[tuple[int, bool]] = []
     for leaver, newcomer in zip(present, newcomers, strict=True):
         moves += [(leaver, False), (newcomer, True)]
-    moves += [(user, True) for user in present[::3]] + [(user, False) for user in newcomers[::3]]
+    moves += [(user, True) for user in present[::10]] + [(user, False) for user in newcomers[::10]]
     async with stack.connect("presence", stack.new_user()) as client:
         moving = asyncio.create_task(asyncio.to_thread(move, crowd, moves))
         while not moving.done():
