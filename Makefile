@@ -48,7 +48,7 @@ $(UV): local/requirements/uv.txt
 
 $(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json
 	@echo "» clients for the tests ($(CLIENTS)/node_modules)"
-	@cd $(CLIENTS) && npm ci --silent
+	@cd $(CLIENTS) && npm ci --loglevel=error > /dev/null
 	@touch $@
 
 # ---- the embedded stack ---------------------------------------------------------------------------------------------
