@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,6 +15,7 @@ from local.redrive import Redrive, Step, parse
 from realtime.fanout import read
 from realtime.outbox import Entry
 from tests.model.tables import Change, Tables
+from tests.support.fake_sqs import FakeSqs
 from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, StreamMapping
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/StreamFailures"
@@ -26,35 +26,6 @@ SETTINGS = Settings(
     on_failure=True,
     filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}},),
 )
-
-
-class FakeSqs:
-    """A queue: its messages by receipt, and which of them others do not see now."""
-
-    def __init__(self) -> None:
-        self.messages: dict[str, str] = {}
-        self.hidden: set[str] = set()
-        self._receipts = itertools.count()
-
-    def __len__(self) -> int:
-        return len(self.messages)
-
-    def send(self, body: str) -> None:
-        self.messages[f"receipt {next(self._receipts)}"] = body
-
-    def receive_message(self, **request: Any) -> dict[str, Any]:
-        visible = [receipt for receipt in self.messages if receipt not in self.hidden][:10]
-        self.hidden |= set(visible)
-        if not visible:
-            return {}
-        return {"Messages": [{"ReceiptHandle": each, "Body": self.messages[each]} for each in visible]}
-
-    def delete_message(self, **request: Any) -> None:
-        del self.messages[request["ReceiptHandle"]]
-
-    def change_message_visibility(self, **request: Any) -> None:
-        assert request["VisibilityTimeout"] == 0
-        self.hidden.discard(request["ReceiptHandle"])
 
 
 class World:

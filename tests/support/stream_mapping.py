@@ -277,12 +277,15 @@ class StreamMapping:
         return min(places)
 
     def _go_on(self, slot: _Slot, batch: _Batch, done: int) -> None:
-        """Set the checkpoint: "the batch is bisected at the returned sequence number", the rest retried [partial]."""
+        """Set the checkpoint: "the batch is bisected at the returned sequence number", the rest retried [partial].
+
+        Where it is bisected, no retry is used up, as with any other splitting; where not, AWS does not say.
+        """
         batch.records = batch.records[done:]
+        batch.not_before = self.stream.now + POLL_SECONDS
         if self.settings.progress_resets_retries:
             batch.failures = 0
-            batch.not_before = self.stream.now + POLL_SECONDS
-        else:
+        elif not self.settings.bisects:
             self._fail(slot, batch, raised=False)
 
     def _fail(self, slot: _Slot, batch: _Batch, *, raised: bool) -> None:

@@ -185,10 +185,20 @@ def test_a_report_of_the_first_record_does_not_halve_the_batch_so_that_all_is_gi
     assert world.discarded() == [("cd", 4)]
 
 
-@pytest.mark.parametrize(("resets", "invocations"), [(True, 6), (False, 3)])
-def test_whether_progress_gives_new_retries_is_not_known(resets: bool, invocations: int) -> None:
+@pytest.mark.parametrize(
+    ("bisects", "resets", "invocations"), [(False, True, 6), (False, False, 3), (True, True, 6), (True, False, 6)]
+)
+def test_whether_progress_gives_new_retries_is_not_known_but_with_halving_it_takes_none(
+    bisects: bool, resets: bool, invocations: int
+) -> None:
     world = World(
-        Settings(maximum_retry_attempts=2, takes_reports=True, on_failure=True, progress_resets_retries=resets)
+        Settings(
+            maximum_retry_attempts=2,
+            takes_reports=True,
+            on_failure=True,
+            bisects=bisects,
+            progress_resets_retries=resets,
+        )
     )
     world.put("abcdef")
     world.answer = lambda values: world.failure(values[1]) if len(values) > 1 else None
