@@ -7,7 +7,7 @@ import sys
 
 from bench import picture
 
-NAMES = ("engine",)
+NAMES = ("engine", "handler", "cold_start", "warm", "cost")
 
 
 def main() -> None:

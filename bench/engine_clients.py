@@ -4,8 +4,6 @@ Run by bench/engine.py as `python engine_clients.py CLIENT URL CERTIFICATE SECON
 signed with the same credentials, to a new connection id each time, and each may keep its connections.
 """
 
-# ruff: noqa: PLC0415  # each client loads its own libraries only
-
 from __future__ import annotations
 
 import asyncio

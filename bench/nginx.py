@@ -1,4 +1,4 @@
-"""A TLS server on loopback that is faster than any client: nginx, which answers every post with an empty 200."""
+"""A TLS server on loopback that is faster than any client: nginx, which answers posts without a look at them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ http {{
         ssl_certificate_key {folder}/key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
         location / {{ return 200; }}
+        location ~ "00=$" {{ return {hundredth}; }}
     }}
 }}
 """
@@ -58,20 +59,20 @@ def require(*programs: str) -> None:
 
 
 @contextmanager
-def running(core: int) -> Iterator[Server]:
-    """Run nginx on one core."""
+def running(core: int, *, hundredth: int = 200) -> Iterator[Server]:
+    """Run nginx on one core; `hundredth` is its answer to each hundredth connection, whose id ends with `00=`."""
     require("nginx", "openssl")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _make_certificate(folder)
-        port = _free_port()
-        (folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=folder, port=port))
+        port = free_port()
+        (folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=folder, port=port, hundredth=hundredth))
         process = subprocess.Popen(
             ["nginx", "-p", name, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")],
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509  # before any thread is started here
         )
         try:
-            _wait_until_open(port, process)
+            wait_until_open(port, process)
             yield Server(f"https://localhost:{port}", folder / "certificate.pem")
         finally:
             process.send_signal(signal.SIGTERM)
@@ -84,16 +85,18 @@ def _make_certificate(folder: Path) -> None:
     subprocess.run([*command.split(), *files], cwd=folder, check=True, capture_output=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process that was just started listens on a port."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    sys.exit("nginx did not start")
+    sys.exit("a server did not start")

@@ -8,8 +8,10 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
+import botocore.session
 import pytest
 from moto import mock_aws  # before any client is made: it hooks into all that are made afterwards
 
@@ -67,6 +69,13 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         yield Cloud(monkeypatch)
 
 
+@cache
+def operator(service: str, endpoint_url: str | None = None) -> Any:
+    """Return a client that can do more than the functions' own."""
+    session: Any = botocore.session.get_session()
+    return session.create_client(service, endpoint_url=endpoint_url)
+
+
 class Context:
     """What Lambda tells a function of its invocation."""
 
@@ -91,7 +100,7 @@ class Cloud:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
-        self.dynamodb, self.sqs, self.events = aws.client("dynamodb"), aws.client("sqs"), aws.client("events")
+        self.dynamodb, self.sqs, self.events = (operator(service) for service in ("dynamodb", "sqs", "events"))
         self.stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
         for table in TEMPLATE.of_type("AWS::DynamoDB::Table"):
             self._create_table(table.logical_id, Resolver(TEMPLATE, self.stack).resolve(table.properties))
@@ -103,7 +112,7 @@ class Cloud:
         self.stack = replace(self.stack, physical={**self.stack.physical, **queues, **tables, "Bus": "realtime"})
         self._create_bus()
         keys = json.dumps({KEY_ID: SECRET})
-        aws.client("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
+        operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
         self.management = FakeManagement()
         monkeypatch.setattr(bootstrap, "management", self._management)
         self._read: dict[str, int] = {}
@@ -155,7 +164,7 @@ class Cloud:
 
     def stream(self, table: str) -> list[dict[str, Any]]:
         """Return the records that a table's stream got since this was last asked, as Lambda would be given them."""
-        client: Any = aws.session().create_client("dynamodbstreams", endpoint_url=STREAMS)
+        client = operator("dynamodbstreams", endpoint_url=STREAMS)
         arn = self.dynamodb.describe_table(TableName=f"{table}Table")["Table"]["LatestStreamArn"]
         (shard,) = client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         iterator = client.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from realtime import aws
-from tests.integration.conftest import STORY_BEGINS, TOKEN_KEYS, Cloud
+from tests.integration.conftest import STORY_BEGINS, TOKEN_KEYS, Cloud, operator
 from tests.logs import LogLines
 from tests.samples import SECRET, names, sample
 from tests.unit.fakes import Clock
@@ -175,19 +174,19 @@ def test_a_parameter_that_cannot_be_meant_is_refused_with_the_reason(
 
 
 def test_one_bare_secret_is_as_good_as_several(cloud: Cloud) -> None:
-    aws.client("ssm").put_parameter(Name=TOKEN_KEYS, Value=SECRET, Type="SecureString", Overwrite=True)
+    operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=SECRET, Type="SecureString", Overwrite=True)
     assert cloud.function("connect", RejectionMode="handshake")(sample("connect.token-in-query"))["statusCode"] == 200
 
 
 def test_secrets_may_be_kept_in_secrets_manager(cloud: Cloud) -> None:
-    arn = aws.client("secretsmanager").create_secret(Name="token-keys", SecretString=SECRET)["ARN"]
+    arn = operator("secretsmanager").create_secret(Name="token-keys", SecretString=SECRET)["ARN"]
     connect = cloud.function("connect", RejectionMode="handshake", TokenKeysSecretArn=arn)
-    aws.client("ssm").delete_parameter(Name=TOKEN_KEYS)
+    operator("ssm").delete_parameter(Name=TOKEN_KEYS)
     assert connect(sample("connect.token-in-query"))["statusCode"] == 200
 
 
 def test_a_missing_secret_is_our_fault_and_named_in_the_log(cloud: Cloud, logged: LogLines) -> None:
-    aws.client("ssm").delete_parameter(Name=TOKEN_KEYS)
+    operator("ssm").delete_parameter(Name=TOKEN_KEYS)
     assert cloud.function("connect")(sample("connect.token-in-query")) == {"statusCode": 500, "headers": {}}
     (line,) = logged.lines
     assert line["level"] == "ERROR"

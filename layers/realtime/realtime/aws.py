@@ -30,6 +30,9 @@ _CONFIG = Config(
     tcp_keepalive=True,
 )
 
+# Copies of botocore's descriptions of services, of what we call alone: `make lock` makes them.
+_DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
+
 # Answers that may be a megabyte of items.
 _PAGES = ("before-parse.dynamodb.Query", "before-parse.dynamodb.Scan")
 
@@ -50,7 +53,7 @@ _OPERATORS = frozenset(
 def session() -> botocore.session.Session:
     """Return the one botocore session, which also holds the function's credentials."""
     made = botocore.session.get_session()
-    made.register_component("data_loader", _Loader())
+    made.register_component("data_loader", _Loader(extra_search_paths=[_DESCRIPTIONS]))
     return made
 
 
@@ -65,7 +68,7 @@ def client(service: str) -> Any:
 
 
 class _Loader(Loader):
-    """Finds the description of a service without a look into those of the 400 others (docs/decisions/0014)."""
+    """Loads lean descriptions of services, and without a look into those of all 400 (docs/decisions/0015)."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # whatever is asked about it
         """Return the names of all services: each has a folder."""

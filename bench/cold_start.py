@@ -1,0 +1,122 @@
+"""What a cold start of each function costs: the CPU of its imports and of all that its first invocation needs.
+
+The interpreter runs already; the function's module is imported, and what `bootstrap` wires for it is made, with the
+AWS clients that the first invocation calls and the logger. Beside it, in the same run and by turns, a process that only
+runs `import boto3; boto3.client("dynamodb")`. Bytecode is cached for both. Also: how much the artifact with its layer
+takes unpacked, of the 250 MB that Lambda allows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import results
+
+ROUNDS = 12
+ROOT = Path(__file__).parents[1]
+BARE = 'import boto3; boto3.client("dynamodb")'
+_MEASURE = "import time; began = time.process_time(); {code}; print((time.process_time() - began) * 1000)"
+
+# What the first invocation makes, beside what `bootstrap` wires: the clients that are made when they are first called.
+FIRST = {
+    "connect": "bootstrap.door(); aws.client('ssm')",
+    "disconnect": "bootstrap.disconnect_registry()",
+    "default": "bootstrap.desk()",
+    "ingest": "bootstrap.ingestion()",
+    "announce": "bootstrap.announcer()",
+    "broadcast": "bootstrap.fanout(); bootstrap.management(endpoint, 5000).wire",
+    "deadlines": "bootstrap.users()",
+    "sweep": "bootstrap.sweeper(); bootstrap.management(endpoint, 5000).wire",
+}
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE12",
+    "AWS_SECRET_ACCESS_KEY": "x" * 40,
+    "AWS_SESSION_TOKEN": "t" * 900,
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "CONNECTIONS_TABLE": "connections",
+    "USERS_TABLE": "users",
+    "EVENTS_TABLE": "events",
+    "AUDIENCE_SHARDS": "4",
+    "TOKEN_KEYS": "/realtime/token-keys",
+    "REJECTION_MODE": "frame",
+    "MAX_CONNECTIONS_PER_USER": "20",
+    "LEASE_SECONDS": "900",
+    "FEED_ROLE": "listener",
+    "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+    "POSTS_PER_SECOND": "5000",
+    "MESSAGE_RATE": "1000000",
+    "MESSAGE_BURST": "1000000",
+    "HISTORY_SECONDS": "86400",
+    "PRESENCE_HISTORY_SECONDS": "3600",
+    "GRACE_PERIOD_SECONDS": "10",
+    "CALL_LEASE_SECONDS": "14400",
+    "REJECTED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/rejected",
+    "DEADLINES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/deadlines",
+    "EVENT_BUS": "realtime",
+}
+
+
+def code_of(function: str) -> str:
+    """Return what a cold start of a function runs."""
+    wiring = "from realtime import aws, bootstrap; from realtime.log import logger"
+    endpoint = f"endpoint = {ENVIRONMENT['MANAGEMENT_ENDPOINT']!r}"
+    return f"import {function}; {wiring}; {endpoint}; {FIRST[function]}; logger()"
+
+
+def measure(code: str) -> float:
+    """Run a cold start in a process of its own; returns ms of CPU."""
+    command = ["taskset", "-c", "0", sys.executable, "-c", _MEASURE.format(code=code)]
+    environment = {"PATH": os.environ["PATH"], **ENVIRONMENT}
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        sys.exit(f"{code}:\n{ended.stderr[-2000:]}")
+    return float(ended.stdout)
+
+
+def artifact_megabytes() -> float:
+    """Build layer and functions as they are deployed, for Lambda's own Python and processor, and weigh them."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "ARTIFACTS_DIR": folder, "UV": str(ROOT / ".tools" / "uv" / "bin" / "uv")}
+        for name in ("MAKEFLAGS", "MAKELEVEL", "LAYER_TARGET"):
+            environment.pop(name, None)
+        subprocess.run(
+            ["make", "-s", "-C", "layers/realtime", "build-RealtimeLayer"], env=environment, cwd=ROOT, check=True
+        )
+        shutil.copytree(ROOT / "functions", Path(folder) / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) / 1e6
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    codes = {"boto3": BARE, **{function: code_of(function) for function in FIRST}}
+    measured: dict[str, list[float]] = {name: [] for name in codes}
+    for number in range(ROUNDS + 1):
+        for name, code in codes.items():
+            print(f"\rround {number} of {ROUNDS}: {name:<12}", end="", file=sys.stderr, flush=True)
+            milliseconds = measure(code)
+            if number:  # the first writes bytecode and warms the disk's cache
+                measured[name].append(milliseconds)
+    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    # The least: what the machine does besides can only add to it.
+    least = {name: min(each) for name, each in measured.items()}
+    ratios = {name: least[name] / least["boto3"] for name in FIRST}
+    print(f"{'cold start':<26}{'CPU ms':>10}{'median':>10}{'beside boto3':>14}")
+    for name in codes:
+        median, ratio = statistics.median(measured[name]), least[name] / least["boto3"]
+        print(f"{name:<26}{least[name]:>10.0f}{median:>10.0f}{ratio:>14.2f}")
+    megabytes = artifact_megabytes()
+    print(f"artifact with its layer: {megabytes:.1f} MB unpacked")
+    results.save("cold_start", {**ratios, **{f"{name}_ms": each for name, each in least.items()}})
+    results.save("artifact", {"megabytes": megabytes})
+
+
+if __name__ == "__main__":
+    main()

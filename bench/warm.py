@@ -1,0 +1,137 @@
+"""What a warm ping, connect and disconnect cost: CPU of one invocation beside that of the bare boto3 calls it makes.
+
+The real handlers and boto3 call the same table (bench/tables.py, on the last core), by turns in one process on core 0,
+so that a ratio does not tell how busy the machine was. The bare calls have the very parameters that the handlers' have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from bench import nginx, results, tables
+from bench.cold_start import ENVIRONMENT
+
+ROUNDS = 20
+AT_A_TIME = 25  # invocations; long enough for the clock, short enough that both meet the same machine
+TARGETS = {"ping": 1.3, "connect": 1.5, "disconnect": 1.5}
+ROOT = Path(__file__).parents[1]
+SECRET = "a secret of the benchmarks, which signs nothing else"
+Call = tuple[str, dict[str, Any]]
+
+
+def _events() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return for each route the function's name and its event."""
+    import jwt
+
+    context = {"connectionId": tables.connection_id(1), "stage": "feed", "connectedAt": tables.CONNECTED_AT}
+    token = jwt.encode({"sub": "123", "exp": tables.FAR_FUTURE, "username": "jane_smith"}, SECRET, "HS256")
+    handshake = {"requestContext": context, "headers": {}, "queryStringParameters": {"token": token}}
+    ping = {"requestContext": context, "body": '{"type":"ping","data":{}}'}
+    ended = {"requestContext": {**context, "disconnectStatusCode": 1001}}
+    return {"ping": ("default", ping), "connect": ("connect", handshake), "disconnect": ("disconnect", ended)}
+
+
+def run(report: Path) -> None:
+    """Measure in this process, which has the environment of a function, and write down µs by route."""
+    import importlib
+
+    import boto3
+
+    from realtime import aws
+
+    class Keys:
+        """The secrets, without the service that keeps them: they are read once in five minutes."""
+
+        def get_parameter(self, **_: object) -> dict[str, Any]:
+            return {"Parameter": {"Value": SECRET}}
+
+    made = aws.client
+    aws.client = lambda service: Keys() if service == "ssm" else made(service)  # type: ignore[assignment]
+    bare = boto3.client("dynamodb")
+    figures: dict[str, float] = {}
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        for route, (function, event) in _events().items():
+            handler = importlib.import_module(function).handler
+            calls: list[Call] = []
+            recorder = _recorder(calls)
+            made("dynamodb").meta.events.register("provide-client-params.dynamodb", recorder)
+            answer = handler(event, None)
+            assert answer["statusCode"] == 200, answer
+            made("dynamodb").meta.events.unregister("provide-client-params.dynamodb", recorder)
+
+            def ours(handler: Callable[..., Any] = handler, event: dict[str, Any] = event) -> None:
+                handler(event, None)
+
+            def theirs(calls: list[Call] = calls) -> None:
+                for name, parameters in calls:
+                    getattr(bare, name)(**parameters)
+
+            figures |= {f"{route}_{name}": value for name, value in _by_turns(ours, theirs).items()}
+            figures[f"{route}_calls"] = len(calls)
+    report.write_text(json.dumps(figures))
+
+
+def _recorder(calls: list[Call]) -> Callable[..., None]:
+    """Return a hook that notes a client's calls, in the order in which they are made."""
+    from botocore import xform_name
+
+    def record(params: dict[str, Any], model: Any, **_: object) -> None:
+        calls.append((xform_name(model.name), params))
+
+    return record
+
+
+def _by_turns(ours: Callable[[], None], theirs: Callable[[], None]) -> dict[str, float]:
+    """Return µs of CPU of each, and the median of their ratios, turn by turn."""
+    pairs = []
+    for number in range(ROUNDS + 2):
+        pair = (_cpu(ours), _cpu(theirs)) if number % 2 else (_cpu(theirs), _cpu(ours))[::-1]
+        if number >= 2:  # the first are for connections and caches
+            pairs.append(pair)
+    own, bare = zip(*pairs, strict=True)
+    ratio = statistics.median(each / other for each, other in pairs)
+    return {"us": statistics.median(own), "bare_us": statistics.median(bare), "ratio": ratio}
+
+
+def _cpu(work: Callable[[], None]) -> float:
+    began = time.process_time()
+    for _ in range(AT_A_TIME):
+        work()
+    return (time.process_time() - began) / AT_A_TIME * 1e6
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    nginx.require("taskset")
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder, tables.running(core=cores - 1) as url:
+        report = Path(folder) / "report.json"
+        environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, "AWS_ENDPOINT_URL_DYNAMODB": url}
+        command = ["taskset", "-c", "0", sys.executable, "-m", "bench.warm", str(report)]
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            sys.exit(f"warm failed:\n{ended.stderr[-3000:]}")
+        figures: dict[str, float] = json.loads(report.read_text())
+    print(f"{'warm':<26}{'CPU µs':>10}{'bare calls':>12}{'ratio':>8}{'target':>8}")
+    for route, target in TARGETS.items():
+        own, bare, ratio = (figures[f"{route}_{name}"] for name in ("us", "bare_us", "ratio"))
+        print(f"{route:<26}{own:>10.0f}{bare:>12.0f}{ratio:>8.2f}{target:>8.2f}")
+        figures[route] = figures.pop(f"{route}_ratio")
+    results.save("warm", figures)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        run(Path(sys.argv[1]))
+    else:
+        main()

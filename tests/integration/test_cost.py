@@ -1,0 +1,51 @@
+"""docs/cost.md says what the handlers do."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import cost
+from bench.cost import Index, Item, Workload, measure, read_units, size, tables, write_units
+from tests.integration.conftest import Cloud
+from tests.unit.fakes import Clock
+
+BY_SHARD = Index(("shard", "id"), frozenset({"id", "shard", "name"}))
+
+
+def test_the_page_prints_what_is_measured(cloud: Cloud, clock: Clock) -> None:
+    page = cost.PATH.read_text(encoding="utf-8")
+    printed = page[page.index(cost.BEGIN) + len(cost.BEGIN) : page.index(cost.END)].strip()
+    assert printed == tables(measure(cloud, clock), Workload()), "python -m bench.cost writes it anew"
+
+
+def test_an_item_is_as_large_as_its_names_and_values() -> None:
+    # A number has a byte for two significant digits, and one more.
+    item: Item = {"id": {"S": "é"}, "at": {"N": "1705314600000"}, "types": {"SS": ["a", "bc"]}, "batch": {"BOOL": True}}
+    assert size(item) == (2 + 2) + (2 + 5) + (5 + 3) + (5 + 1)
+    assert size(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("read_bytes", "consistent", "units"), [(0, False, 0.5), (4096, True, 1), (4097, True, 2), (9000, False, 1.5)]
+)
+def test_reads_are_metered_by_4_kb_and_half_when_eventually_consistent(
+    read_bytes: int, consistent: bool, units: float
+) -> None:
+    assert read_units(read_bytes, consistent=consistent) == units
+
+
+def test_a_write_is_metered_by_the_larger_image_and_twice_in_a_transaction() -> None:
+    small, large = {"id": {"S": "1"}}, {"id": {"S": "1"}, "name": {"S": "x" * 2000}}
+    assert write_units(None, small, []) == write_units(small, None, []) == 1
+    assert write_units(large, small, []) == 2
+    assert write_units(small, large, [], transactional=True) == 4
+
+
+def test_an_index_is_written_to_only_where_what_it_holds_changes() -> None:
+    absent, there = {"id": {"S": "1"}}, {"id": {"S": "1"}, "shard": {"S": "a"}}
+    assert BY_SHARD.write_units(None, absent) == 0  # sparse
+    assert BY_SHARD.write_units(absent, there) == 1
+    assert BY_SHARD.write_units(there, {**there, "other": {"S": "x"}}) == 0
+    assert BY_SHARD.write_units(there, {**there, "name": {"S": "x"}}) == 1
+    assert BY_SHARD.write_units(there, {**there, "shard": {"S": "b"}}) == 2
+    assert BY_SHARD.write_units(there, absent) == 1
