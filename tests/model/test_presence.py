@@ -32,7 +32,7 @@ watched_endpoints = st.sampled_from(["feed", "presence"])
 flags = st.booleans()
 groups = st.sampled_from([(), ("1",), ("2", "zoe"), ("1", "nobody")])
 which = st.integers(0, 5)
-calls = st.integers(0, 6)
+calls = st.integers(0, 5)
 meanwhiles = st.one_of(
     st.sampled_from([("deliver",), ("checks",), ("sweep",), ("wait", GRACE + 1)]),
     st.tuples(st.just("connect"), users, endpoints),
@@ -98,24 +98,40 @@ class Presence(RuleBasedStateMachine):
         if socket := pick(self.world.open_sockets(), number):
             self.world.send(socket, "ping")
 
-    @rule(number=which, lost=flags)
-    def close(self, number: int, lost: bool) -> None:
+    @rule(number=which, fate=st.sampled_from(["arrives", "is late", "is lost"]), trouble=troubles)
+    def close(self, number: int, fate: str, trouble: Trouble | None) -> None:
+        """Let a connection end; its $disconnect arrives, is late or is lost."""
         if socket := pick(self.world.open_sockets(), number):
-            self.world.close(socket, lost=lost)
-
-    @rule(number=which)
-    def leave(self, number: int) -> None:
-        """Let a connection end, and what follows from it take its course."""
-        if socket := pick(self.world.open_sockets(), number):
-            self.world.close(socket)
-            self.world.deliver_all()
-            self.world.pass_time(GRACE + 1)
-            self.world.check(self.world.due_checks())
+            self.world.close(socket, lost=fate == "is lost")
+            if fate == "arrives":
+                self.world.disconnect(socket, trouble)
 
     @rule(number=which, trouble=troubles)
     def deliver_disconnect(self, number: int, trouble: Trouble | None) -> None:
         if socket := pick(self.world.disconnects, number):
             self.world.disconnect(socket, trouble)
+
+    @rule(number=which, lost=flags)
+    def leave(self, number: int, lost: bool) -> None:
+        """Let a connection end, and what follows from it take its course, or all but the last step."""
+        if socket := pick(self.world.open_sockets(), number):
+            self.world.close(socket)
+            self.world.deliver_all()
+            self.world.pass_time(GRACE + 1)
+            self.world.check(self.world.due_checks(), lost=lost)
+
+    @rule(number=which, seconds=st.sampled_from([1, GRACE - 4, GRACE + 1]), times=st.integers(1, 2), stays=flags)
+    def flap(self, number: int, seconds: int, times: int, stays: bool) -> None:
+        """Let a client lose its network again and again."""
+        socket = pick(self.world.open_sockets(), number)
+        for at in range(times if socket else 0):
+            self.world.close(socket)
+            self.world.deliver_all()
+            if at < times - 1 or stays:
+                self.world.pass_time(seconds)
+                socket = self.world.connect(socket.user_id, socket.endpoint)
+        self.world.pass_time(seconds)
+        self.world.check(self.world.due_checks())
 
     # ---- backends
 

@@ -187,6 +187,7 @@ class World:
         self.ingested: list[dict[str, Any]] = []
         self.checks: list[Check] = []
         self.told: list[dict[str, Any]] = []  # what the bus was told
+        self.left_to_sweep: set[str] = set()  # users of whom something was lost that no retry makes good
         self.truth = Truth()
         self._published: dict[str, dict[str, Any]] = {}
         self._hidden_at: dict[tuple[str, int], set[str]] = {}  # by user and version
@@ -233,12 +234,15 @@ class World:
             socket.state = "open"
         else:
             socket.state, socket.closed_at = "closed", self.clock.now
+            self.left_to_sweep.add(user_id)
         return socket
 
     def close(self, socket: Socket, *, lost: bool = False) -> None:
         """End a connection; its $disconnect is under way, unless it is lost."""
         socket.state, socket.closed_at = "closed", self.clock.now
-        if not lost:
+        if lost:
+            self.left_to_sweep.add(socket.user_id)
+        else:
             self.disconnects.append(socket)
 
     def disconnect(self, socket: Socket, trouble: Trouble | None = None) -> None:
@@ -249,7 +253,7 @@ class World:
         try:
             self.runtime.invoke("disconnect", event, trouble)
         except Failed:
-            return
+            self.left_to_sweep.add(socket.user_id)
 
     def send(self, socket: Socket, kind: str, user_ids: Sequence[str] = (), trouble: Trouble | None = None) -> None:
         """Send a client's frame, and let it hear the answer."""
@@ -373,7 +377,7 @@ class World:
         if not checks:
             return
         if lost:
-            self.checks = [check for check in self.checks if check not in checks]
+            self._lose(checks)
             return
         for check in checks:
             check.visible_at = self.clock.now + HIDDEN_SECONDS
@@ -388,8 +392,14 @@ class World:
             }
         except Failed:
             failed = {check.message_id for check in checks}
-        done = {check.message_id for check in checks} - failed
-        self.checks = [check for check in self.checks if (again or check.message_id not in done) and check.receives < 5]
+        if not again:
+            done = {check.message_id for check in checks} - failed
+            self.checks = [check for check in self.checks if check.message_id not in done]
+        self._lose([check for check in self.checks if check.receives >= 5])
+
+    def _lose(self, checks: list[Check]) -> None:
+        self.left_to_sweep |= {json.loads(check.body)["user_id"] for check in checks}
+        self.checks = [check for check in self.checks if check not in checks]
 
     def sweep(self, trouble: Trouble | None = None) -> None:
         """Let the schedule's minute come."""
@@ -429,15 +439,21 @@ class World:
             self.broadcast(list(self.event_records))
 
     def settle(self) -> None:
-        """Let everything come to rest, in the time that the docs promise: a lease, one sweep, a grace period."""
+        """Let everything come to rest, in the time that the docs promise: a lease, one sweep, a grace period.
+
+        Where nothing was lost for good, a grace period must do.
+        """
         self.tables.thaw_indexes()
         self._rest(0)
         self._rest(GRACE + 1)
+        self._rest(HIDDEN_SECONDS)
+        for user_id in {socket.user_id for socket in self.gateway.sockets.values()} - self.left_to_sweep:
+            user = self.user(user_id)
+            assert user is None or user.is_online == bool(self.present(user_id)), f"only a sweep can set right {user}"
         self.pass_time(LEASE)
         self.sweep()
         self._rest(1)
         self._rest(GRACE + 1)
-        self._rest(HIDDEN_SECONDS)
 
     def _rest(self, seconds: float) -> None:
         self.pass_time(seconds)
