@@ -92,7 +92,7 @@ format: .venv/.ready  ## write all code in one style
 
 .PHONY: policies
 policies: setup  ## show that each right of each function is needed (some minutes)
-	@$(RUN)/pytest tests/e2e/policies.py --timeout 300 $(ARGS)
+	@$(RUN)/pytest tests/e2e/policies.py --verbose --timeout 300 $(ARGS)
 
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json

@@ -191,7 +191,12 @@ def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, funct
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [(function, name) for function, proofs in PROOFS.items() for name in proofs]
+    ("function", "name"),
+    [
+        pytest.param(function, name, id=f"{function}: {name}: {proof.__name__}")
+        for function, proofs in PROOFS.items()
+        for name, proof in proofs.items()
+    ],
 )
 @pytest.mark.usefixtures("judged_anew")
 async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
