@@ -7,7 +7,7 @@ import sys
 
 from bench import picture
 
-NAMES = ("engine", "handler", "cold_start", "warm", "cost")
+NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "cost")
 
 
 def main() -> None:

@@ -35,6 +35,38 @@ CHARTS = (
         },
         "/s",
     ),
+    Chart(
+        "One event through the real handler: connections a second of one core's time",
+        {f"handler.{size}": f"to {size:,} connections" for size in (1_000, 10_000, 100_000)},
+        "/s",
+    ),
+    Chart(
+        "CPU of a cold start, a bare boto3 client of DynamoDB being 1",
+        {
+            f"cold_start.{function}": function
+            for function in (
+                "connect",
+                "disconnect",
+                "default",
+                "ingest",
+                "announce",
+                "broadcast",
+                "deadlines",
+                "sweep",
+            )
+        },
+        "",
+    ),
+    Chart(
+        "CPU of a warm invocation, the bare boto3 calls that it makes being 1",
+        {f"warm.{route}": route for route in ("ping", "connect", "disconnect")},
+        "",
+    ),
+    Chart(
+        "From PutEvents to the client on the embedded stack, p50",
+        {"end_to_end.bare_p50_ms": "two bare functions", "end_to_end.ours_p50_ms": "Listener Realtime"},
+        " ms",
+    ),
 )
 
 

@@ -1,0 +1,38 @@
+"""A cold start pays for every import: no function loads what it does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bench.cold_start import ENVIRONMENT, FIRST, code_of
+from tests.cloudformation import ROOT
+
+DEAR = frozenset({"boto3", "cryptography", "jwt", "msgspec", "pycurl", "asyncio"})
+USED = {
+    "connect": {"jwt", "cryptography"},
+    "ingest": {"msgspec"},
+    "broadcast": {"pycurl"},
+    "sweep": {"pycurl"},
+}
+
+
+@pytest.mark.parametrize("function", FIRST)
+def test_a_function_loads_what_it_uses_and_no_more(function: str) -> None:
+    code = f"{code_of(function)}; import sys; print(*sys.modules)"
+    path = ":".join(str(ROOT / folder) for folder in ("functions", "layers/realtime"))
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**ENVIRONMENT, "PYTHONPATH": path},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert DEAR & set(ended.stdout.split()) == USED.get(function, set())
+
+
+def test_every_function_is_looked_at() -> None:
+    assert set(FIRST) == {path.stem for path in (ROOT / "functions").glob("*.py")}
