@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime import announcing, bootstrap
+from realtime import announcing, bootstrap, snapstart
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.announcer, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, fanout
+from realtime import bootstrap, fanout, snapstart
 from realtime.log import logger
 
 # What stays of the function's time once posting ends, to forget the connections that were gone; and after that, to
 # answer. s
 FORGETTING_SECONDS, ANSWERING_SECONDS = 2.0, 1.0
+
+snapstart.prepare(bootstrap.fanout, logger)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

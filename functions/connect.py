@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, handshake, refusals
+from realtime import bootstrap, handshake, refusals, snapstart
 from realtime.errors import ClientError, RealtimeError
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.door, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import json
 import time
 from typing import Any
 
-from realtime import bootstrap
+from realtime import bootstrap, snapstart
 from realtime.deadlines import check
 from realtime.errors import RealtimeError
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.users, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, messages
+from realtime import bootstrap, messages, snapstart
 from realtime.errors import ClientError, Internal, RealtimeError
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.desk, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap
+from realtime import bootstrap, snapstart
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.disconnect_registry, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, ingestion
+from realtime import bootstrap, ingestion, snapstart
 from realtime.errors import InvalidEvent
 from realtime.log import logger
+
+snapstart.prepare(bootstrap.ingestion, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> None:

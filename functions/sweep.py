@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap
+from realtime import bootstrap, snapstart
 from realtime.log import logger
 
 MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to write down what was found
+
+snapstart.prepare(bootstrap.sweeper, logger)
 
 
 def handler(_event: dict[str, Any], context: Any) -> None:
