@@ -28,7 +28,7 @@ class Trouble:
     crash: the process ends after `after` calls, or once all are made but before the function returns, if they are fewer
     error: the next call fails, and nothing was done
     lost answer: the next call is done, but the function hears of no answer
-    meanwhile: before the next call, something else happens
+    meanwhile: before the next call, or before the function returns, something else happens
     """
 
     kind: Kind
@@ -96,6 +96,8 @@ class Runtime:
         self._running.append(invocation)
         try:
             answer = importlib.import_module(function).handler(event, Context())
+            if invocation.trouble and invocation.trouble.kind == "meanwhile":
+                self._meanwhile(invocation.trouble.meanwhile)
         except Crash as crash:
             raise Failed from crash
         except AssertionError:

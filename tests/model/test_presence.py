@@ -76,9 +76,18 @@ class Presence(RuleBasedStateMachine):
         self.world.connect(user_id, endpoint, role=role, trouble=trouble)
 
     @rule(
-        user_id=users, endpoint=watched_endpoints, watch=groups, wants=st.sampled_from(["all", "online"]), batch=flags
+        user_id=users,
+        endpoint=watched_endpoints,
+        watch=groups,
+        wants=st.sampled_from(["all", "online"]),
+        batch=flags,
+        lagging=flags,
     )
-    def connect_and_sync(self, user_id: str, endpoint: str, watch: tuple[str, ...], wants: str, batch: bool) -> None:
+    def connect_and_sync(
+        self, user_id: str, endpoint: str, watch: tuple[str, ...], wants: str, batch: bool, lagging: bool
+    ) -> None:
+        if lagging:
+            self.world.freeze_indexes()
         types = sorted(ONLINE_TYPES[endpoint]) if wants == "online" else ()
         socket = self.world.connect(user_id, endpoint, role="listener", watch=watch, types=types, batch=batch)
         self.world.send(socket, "sync")
@@ -184,8 +193,10 @@ class Presence(RuleBasedStateMachine):
     def sweep(self, trouble: Trouble | None) -> None:
         self.world.sweep(trouble)
 
-    @rule()
-    def deliver_all(self) -> None:
+    @rule(lagging=flags)
+    def deliver_all(self, lagging: bool) -> None:
+        if lagging:
+            self.world.freeze_indexes()
         self.world.deliver_all()
 
     @rule(

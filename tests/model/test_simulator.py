@@ -136,6 +136,12 @@ def test_a_trouble_befalls_one_call(
     assert (function.done, function.met) == (done, met)
 
 
+def test_what_happens_meanwhile_may_happen_when_all_calls_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    function = Function(monkeypatch)
+    function.runtime.invoke("disconnect", {}, Trouble("meanwhile", 5, ("elsewhere",)))
+    assert function.done == ["one", "two", "three", "elsewhere"]
+
+
 def test_a_crashed_function_does_nothing_more_whatever_it_catches(monkeypatch: pytest.MonkeyPatch) -> None:
     function = Function(monkeypatch)
     with pytest.raises(Failed):

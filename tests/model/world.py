@@ -528,7 +528,7 @@ class World:
         kind, _, rest = change.key[0].partition("/")
         if not change.new:
             return
-        if kind == "ingested":
+        if kind == "ingested" and not change.old:
             self.truth.learn(self._published[rest], int(self.clock.now))
         elif kind == "call":
             self._call_changed(self.truth.calls[rest], plain(change.new))
