@@ -2,7 +2,8 @@
 
 The table (bench/tables.py) and the management API (nginx) run in processes of their own on the last core; what is
 measured is the CPU of the function's process, on core 0: reading the pages, posting, forgetting the gone, logging.
-A figure is connections a second of the core's time. A process for each size, so that its memory is its own.
+A figure is connections a second of the core's time. A process for each size, so that its memory is its own. Before
+each, the engine alone posts for a while: beside it, the handler's figure does not tell how busy the machine was.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import nginx, results, tables
+from bench import engine, nginx, results, tables
 
 SIZES = {1_000: 30, 10_000: 5, 100_000: 2}  # connections, and how often the event is handled: more evens out more
 WARM_UP = 1_000  # connections
@@ -117,13 +118,18 @@ def main() -> None:
         sys.exit("the servers need a core of their own")
     nginx.require("nginx", "taskset")
     figures: dict[str, float] = {}
-    print(f"{'one event to':<26}{'per s of CPU':>14}{'CPU µs each':>14}{'by the clock':>14}{'MB':>8}{'growth MB':>11}")
-    with nginx.running(core=cores - 1, hundredth=410) as api, tables.running(core=cores - 1) as table_url:
+    titles = f"{'per s of CPU':>14}{'CPU µs each':>14}{'by the clock':>14}{'MB':>8}{'growth MB':>11}{'to engine':>11}"
+    print(f"{'one event to':<26}{titles}")
+    last = cores - 1
+    with nginx.running(last, hundredth=410) as api, nginx.running(last) as all_there, tables.running(last) as table_url:
         for size, times in SIZES.items():
+            alone = 1e6 / engine.measure("ours", all_there)["cpu_us"]
             measured = measure(size, times, api, table_url)
+            measured["to_engine"] = measured["rate"] / alone
             print(
                 f"{f'{size:,} connections':<26}{measured['rate']:>14,.0f}{measured['cpu_us']:>14.1f}"
                 f"{measured['wall']:>14,.0f}{measured['megabytes']:>8.0f}{measured['growth_megabytes']:>11.1f}"
+                f"{measured['to_engine']:>11.2f}"
             )
             figures[str(size)] = measured.pop("rate")
             figures |= {f"{size}_{name}": value for name, value in measured.items()}
