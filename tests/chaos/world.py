@@ -266,7 +266,7 @@ class World:
             case _:
                 client = chance.choice(list(self.clients.values()))
                 name = audiences.direct(client.connection.connection_id)
-                self.record([name], "error", endpoint=client.connection.endpoint, close=chance.random() < 0.5)
+                self.record([name], "error", endpoint=client.connection.endpoint, close=True)
 
     def _lifetime(self) -> dict[str, int]:
         """Return how long a message is worth hearing: mostly for ever, or a day; or not any more."""
@@ -426,13 +426,15 @@ class World:
                 assert connection_id in stored or connection_id in self.given_up, f"forgotten: {client.socket}"
 
     def _check_sent_away(self) -> None:
-        """Who lives and was forgotten is told to reconnect by the next frame that it sends, and closed."""
+        """Who lives and was forgotten hears why, or is told to reconnect and closed, when it next sends a frame."""
+        told = {each.entry.audience for each in self.recorded}
         strays = [self.clients[connection_id] for connection_id in self.given_up]
         strays = [client for client in strays if client.socket.state == "open" and not self.is_registered(client)]
         for client in strays:
-            assert self.ping(client)["type"] == "reconnect"
-        self.mapping.drain()
-        assert not [client for client in strays if not client.socket.closed_by_service]
+            is_told = audiences.direct(client.connection.connection_id) in told
+            assert self.ping(client)["type"] == ("error" if is_told else "reconnect")
+            self.mapping.drain()
+            assert client.socket.closed_by_service or is_told
 
     # ---- what the functions call -----------------------------------------------------------------------------------
 
