@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.model.promises import check_all
+from tests.model.runtime import Trouble
 from tests.model.world import GRACE, World
 
 
@@ -92,5 +93,11 @@ def test_a_message_that_is_very_late_does_not_bring_back_whom_a_snapshot_left_ou
     world.broadcast([record for record in world.event_records if record not in late])
     world.pass_time(120)
     world.send(watcher, "sync")
+    world.settle()
+    check_all(world)
+
+
+def test_what_is_posted_before_a_handshake_is_done_does_not_forget_the_connection(world: World) -> None:
+    world.connect("2", "presence", trouble=Trouble("meanwhile", 5, ("deliver",)))
     world.settle()
     check_all(world)

@@ -46,6 +46,9 @@ troubles = st.one_of(
     st.builds(Trouble, st.just("meanwhile"), calls, meanwhiles),
 )
 
+# A post that comes before the handshake is done finds no connection.
+handshake_troubles = st.one_of(troubles, st.just(Trouble("meanwhile", 5, ("deliver",))))
+
 
 class Presence(RuleBasedStateMachine):
     """Histories of sockets, backends, streams, queues and time."""
@@ -71,7 +74,7 @@ class Presence(RuleBasedStateMachine):
 
     # ---- clients
 
-    @rule(user_id=users, endpoint=endpoints, role=roles, trouble=troubles)
+    @rule(user_id=users, endpoint=endpoints, role=roles, trouble=handshake_troubles)
     def connect(self, user_id: str, endpoint: str, role: str | None, trouble: Trouble | None) -> None:
         self.world.connect(user_id, endpoint, role=role, trouble=trouble)
 
