@@ -101,3 +101,13 @@ def test_what_is_posted_before_a_handshake_is_done_does_not_forget_the_connectio
     world.connect("2", "presence", trouble=Trouble("meanwhile", 5, ("deliver",)))
     world.settle()
     check_all(world)
+
+
+def test_a_connection_that_two_find_gone_leaves_once(world: World) -> None:
+    socket = world.connect("1", "presence")
+    world.pass_time(60)
+    world.close(socket)
+    world.publish("status_change", {"user_id": "1", "is_busy": True})
+    world.disconnect(socket, Trouble("meanwhile", 1, ("deliver",)))
+    world.settle()
+    check_all(world)
