@@ -160,9 +160,17 @@ class Fanout:
         """Yield what each connection is due, once for each, whichever of its audiences the records are for.
 
         Narrow audiences are read first, for they are small; the wide ones then pass by, page by page, and a
-        connection that was found in both gets its records in one delivery.
+        connection that was found in both gets its records in one delivery. A connection that can be in none of the
+        wide ones does not wait for them: a call is told before a feed's thousands are.
         """
         narrow = self._narrow(batch, threads, now, until)
+        passing = {endpoint_of(audience) for audience in batch.wide()}
+        for due in [each for each in narrow.values() if each.endpoint not in passing]:
+            del narrow[due.subscriber.connection_id]
+            yield from batch.delivery(due.endpoint, due.subscriber, due.records)
+        for audience in batch.narrow():
+            if endpoint_of(audience) not in passing:
+                batch.drawn |= batch.audiences[audience]
         for audience in batch.wide():
             if not batch.left_of(audience):
                 continue
