@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,7 @@ class World:
         self.clients: dict[str, Client] = {}
         self.recorded: list[Recorded] = []
         self.poisons: set[str] = set()  # audience and id of each
+        self.redriven: set[str] = set()  # likewise
         self.is_calm = False
         self.invocations = 0
         self.surprises: list[Exception] = []  # what the function failed with, and never should
@@ -344,6 +345,7 @@ class World:
         queue, before = FakeSqs(), len(self.mapping.discarded)
         for failure in self.mapping.discarded:
             queue.send(json.dumps(failure))
+        self.redriven = set(self._keys(self.mapping.discarded))
         clients: Any = queue, self.stream, self
         for step in Redrive(*clients, queue_url="", events_table="EventsTable").run(dry_run=False):
             assert not step.left, step
@@ -369,15 +371,19 @@ class World:
 
         While a stage may not be posted to, its records do, and those that grew too old behind them: to be redriven.
         """
-        given_up = [
-            "/".join(each["S"] for each in record["dynamodb"]["Keys"].values())
-            for failure in failures
-            for record in between(self.stream, failure)
-        ]
+        given_up = self._keys(failures)
         if self.api.forbidden:
             assert self.poisons <= set(given_up)
         else:
             assert sorted(given_up) == sorted(self.poisons)
+
+    def _keys(self, failures: Iterable[dict[str, Any]]) -> list[str]:
+        """Return the audience and id of each record that was given up."""
+        return [
+            "/".join(each["S"] for each in record["dynamodb"]["Keys"].values())
+            for failure in failures
+            for record in between(self.stream, failure)
+        ]
 
     def _check_heard(self, client: Client, by_audience: dict[str, list[Recorded]]) -> None:
         """A connection hears what is for it, all of it unless it ends, in order, and nothing else."""
@@ -395,11 +401,16 @@ class World:
             self._check_order(client, by_audience[name], list(heard), who)
 
     def _check_order(self, client: Client, recorded: list[Recorded], heard: list[str], who: str) -> None:
-        """Within an audience, what is heard comes in order and without a gap; all of it if the connection lives."""
-        ids = [each.entry.event_id for each in recorded]
-        in_order = [name for name in heard if name in ids]
+        """Within an audience, what is heard comes in order and without a gap; all of it if the connection lives.
+
+        What was given up and redriven is late, and so may be what an array left out for a later state of the same user.
+        """
+        entries = {each.entry.event_id: each.entry for each in recorded}
+        ids = list(entries)
+        late = {name for name, entry in entries.items() if f"{entry.audience}/{name}" in self.redriven}
         if client.connection.batch:
-            in_order = list(_without_outdated(in_order, {each.entry.event_id: each.entry for each in recorded}))
+            late |= set(_replaceable(entries.values()))
+        in_order = [name for name in heard if name in entries and name not in late]
         assert in_order == sorted(in_order, key=ids.index), f"out of order: {who}: {in_order} of {ids}"
         due = [each.entry for each in recorded if each.at >= client.since and client.wants(each.entry)]
         if client.connection.batch:
@@ -407,7 +418,7 @@ class World:
         is_alive = client.socket.state == "open" and self.is_registered(client)
         if not is_alive:
             last = max((ids.index(name) for name in in_order), default=-1)
-            due = [entry for entry in due if ids.index(entry.event_id) < last]
+            due = [each for each in due if ids.index(each.event_id) < last and each.event_id not in late]
         missed = [entry for entry in due if entry.event_id not in heard]
         assert not missed, f"missed: {who}: {missed}, heard {in_order} of {ids}"
 
@@ -614,20 +625,19 @@ def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Ite
             replaced.add(state)
 
 
-def _without_outdated(heard: Iterable[str], entries: Mapping[str, Entry]) -> Iterator[str]:
-    """Yield what was heard without the states that came after a later one of the same user, as clients do by `version`.
+def _replaceable(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield the ids of states of a user that a later one follows.
 
-    A state that was left out of a batch for a later one comes after it where the batch is tried again in halves.
+    Left out of an array for it, they may yet come where the batch is tried again in other parts: clients know the order
+    of a user's states by their `version`.
     """
     latest: dict[tuple[str, str], str] = {}
-    for name in heard:
-        entry = entries[name]
+    for entry in entries:
         if entry.subject is not None:
             state = (entry.kind, entry.subject)
-            if latest.get(state, "") > name:
-                continue
-            latest[state] = name
-        yield name
+            if state in latest:
+                yield latest[state]
+            latest[state] = entry.event_id
 
 
 def new_environment() -> None:
