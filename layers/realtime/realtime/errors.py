@@ -10,7 +10,9 @@ RealtimeError
 │   └── Internal               INTERNAL           500
 ├── InvalidEvent           what a backend sent: the event goes to a dead-letter queue with the reason
 ├── ConfigurationError     what an operator must mend: the message names the setting
-└── Unavailable            what AWS did not do this time: the caller's trigger tries again
+├── Unavailable            what AWS did not do this time: the caller's trigger tries again
+├── ConditionsFailed       (transactions) a transaction was not made, for a condition of it does not hold
+└── Unreadable             (fanout) a record of the stream that no try will ever post
 """
 
 from __future__ import annotations
