@@ -181,10 +181,10 @@ def aiohttp(url: str, certificate: str, clock: Clock) -> None:
         async with session() as client:
 
             async def post(connection_id: str) -> None:
-                target, path = api.address("feed", connection_id)
-                lines = api.signer.headers("POST", path, body_sha256, time.time())
+                sent, signed = api.paths("feed", connection_id)
+                lines = api.signer.headers("POST", signed, body_sha256, time.time())
                 headers = dict(line.split(": ", 1) for line in lines)
-                async with client.post(URL(target, encoded=True), data=BODY, headers=headers) as answer:
+                async with client.post(URL(api.origin + sent, encoded=True), data=BODY, headers=headers) as answer:
                     assert answer.status == 200
                     await answer.read()
 

@@ -71,8 +71,8 @@ class Wire:
     def in_flight(self) -> int:
         return len(self._answers)
 
-    def send(self, task: Any, method: str, url: str, headers: list[str], body: bytes) -> None:
-        connection_id = unquote(url.rpartition("/")[2])
+    def send(self, task: Any, method: str, path: str, headers: list[str], body: bytes) -> None:
+        connection_id = unquote(path.rpartition("/")[2])
         try:
             status = self._call(method, lambda: self._gateway.request(method, connection_id, body))
         except ClientError:

@@ -78,9 +78,9 @@ def test_every_request_is_signed_as_botocore_signs_it(
     endpoint_url: str, method: str, stage: str, connection_id: str, body: bytes, with_: Frozen, when: datetime
 ) -> None:
     api = management_api(endpoint_url, with_)
-    url, path = api.address(stage, connection_id)
-    ours = api.signer.headers(method, path, sha256(body).hexdigest(), when.timestamp())
-    assert as_dict(ours) == signed_by_botocore(method, url, body, with_, when)
+    sent, signed = api.paths(stage, connection_id)
+    ours = api.signer.headers(method, signed, sha256(body).hexdigest(), when.timestamp())
+    assert as_dict(ours) == signed_by_botocore(method, api.origin + sent, body, with_, when)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def botocore_client() -> Any:
 def test_a_connection_has_the_url_that_botocore_gives_it(botocore_client: Any, connection_id: str) -> None:
     theirs = botocore_client.generate_presigned_url("get_connection", {"ConnectionId": connection_id})
     api = management_api("https://abcdefghij.execute-api.eu-west-1.amazonaws.com")
-    assert api.address("feed", connection_id)[0] == theirs.partition("?")[0]
+    assert api.origin + api.paths("feed", connection_id)[0] == theirs.partition("?")[0]
 
 
 def test_credentials_are_asked_for_once_a_second_and_take_effect_at_once() -> None:

@@ -45,7 +45,7 @@ _TICK = 0.05  # s between looks at libcurl's timeouts
 _PACE = 0.001  # s to wait for the quota at least, so that posts go out a few at a time
 _NOTHING = b""
 _SHA256_OF_NOTHING = sha256(_NOTHING).hexdigest()
-_plain_id = re.compile(r"[A-Za-z0-9_-]*=?").fullmatch
+_is_usual = re.compile(r"[A-Za-z0-9_-]+=").fullmatch  # of connection ids: only their last character is encoded
 
 
 class Outcome(enum.Enum):
@@ -135,7 +135,7 @@ class ManagementApi:
         host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
         if url.port not in {None, {"http": 80, "https": 443}[url.scheme]}:
             host += f":{url.port}"
-        self._origin = f"{url.scheme}://{host}"
+        self.origin = f"{url.scheme}://{host}"
         self._base_path = url.path.rstrip("/")
         self.refusal = ""
         """The last 403: what was asked, and the answer."""
@@ -186,27 +186,29 @@ class ManagementApi:
             from realtime.wire import Wire  # noqa: PLC0415
 
             bundle = self._ca_bundle or os.environ.get("AWS_CA_BUNDLE")
-            if bundle is None and self._origin.startswith("https:"):
+            if bundle is None and self.origin.startswith("https:"):
                 from botocore.httpsession import get_cert_path  # noqa: PLC0415
 
                 bundle = get_cert_path(verify=True)
-            self._wire = Wire(connect_timeout=self._connect_timeout, timeout=self._post_timeout, ca_bundle=bundle)
+            self._wire = Wire(
+                self.origin, connect_timeout=self._connect_timeout, timeout=self._post_timeout, ca_bundle=bundle
+            )
         return self._wire
 
-    def address(self, endpoint: str, connection_id: str) -> tuple[str, str]:
-        """Return a connection's URL, and the path of it as it is signed."""
+    def paths(self, endpoint: str, connection_id: str) -> tuple[str, str]:
+        """Return a connection's path as it is sent, and as it is signed."""
         prefixes = self._prefixes.get(endpoint)
         if prefixes is None:
             path = f"{self._base_path}/{quote(endpoint, safe='')}/@connections/"
-            prefixes = self._prefixes[endpoint] = self._origin + path, canonical_path(path)
-        if not _plain_id(connection_id):
-            connection_id = quote(connection_id, safe="")
-            if connection_id in {".", ".."}:  # a step up the path, had it no other spelling
-                connection_id = connection_id.replace(".", "%2E")
-        elif connection_id.endswith("="):
-            connection_id = connection_id[:-1] + "%3D"
+            prefixes = self._prefixes[endpoint] = path, canonical_path(path)
+        sent, signed = prefixes
+        if _is_usual(connection_id):
+            return f"{sent}{connection_id[:-1]}%3D", f"{signed}{connection_id[:-1]}%253D"
+        connection_id = quote(connection_id, safe="")
+        if connection_id in {".", ".."}:  # a step up the path, had it no other spelling
+            connection_id = connection_id.replace(".", "%2E")
         # To encode once more what is encoded already is to encode its percent signs.
-        return prefixes[0] + connection_id, prefixes[1] + connection_id.replace("%", "%25")
+        return sent + connection_id, signed + connection_id.replace("%", "%25")
 
 
 class _FanOut(Generic[D]):
@@ -303,8 +305,9 @@ class _FanOut(Generic[D]):
         if self._refusals and self._refusals.get((delivery.endpoint, method), 0) >= _REFUSALS_ON_END:
             delivery.reason = self._api.refusal
             return Outcome.FORBIDDEN
-        url, path = self._api.address(delivery.endpoint, delivery.connection_id)
-        self._wire.send(delivery, method, url, self._api.signer.headers(method, path, body_sha256, wall), body)
+        path, canonical = self._api.paths(delivery.endpoint, delivery.connection_id)
+        headers = self._api.signer.headers(method, canonical, body_sha256, wall)
+        self._wire.send(delivery, method, path, headers, body)
         return None
 
     def _accepted(self, delivery: D) -> Outcome | None:
@@ -352,7 +355,8 @@ class _FanOut(Generic[D]):
     def _refused(self, delivery: D) -> Outcome:
         method = _method(delivery)
         self._refusals[delivery.endpoint, method] = self._refusals.get((delivery.endpoint, method), 0) + 1
-        self._api.refusal = f"{method} {self._api.address(delivery.endpoint, '')[0]}*: {delivery.reason}"
+        path, _ = self._api.paths(delivery.endpoint, "")
+        self._api.refusal = f"{method} {self._api.origin}{path}*: {delivery.reason}"
         return Outcome.FORBIDDEN
 
     def _again(self, delivery: D, outcome: Outcome) -> Outcome | None:

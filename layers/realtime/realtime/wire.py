@@ -38,12 +38,13 @@ class _Slot(Generic[Task]):
 
 
 class Wire(Generic[Task]):
-    """Sends requests, each for a task of the caller's, and returns the tasks with the answers, in the order of these.
+    """Sends requests to one origin, each for a task of the caller's; returns the tasks with the answers as these come.
 
     Not for several threads at a time. Times in seconds; `timeout` bounds a whole request, connecting included.
     """
 
-    def __init__(self, *, connect_timeout: float, timeout: float, ca_bundle: str | None) -> None:
+    def __init__(self, origin: str, *, connect_timeout: float, timeout: float, ca_bundle: str | None) -> None:
+        self._origin = origin
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._ca_bundle = ca_bundle
@@ -57,8 +58,8 @@ class Wire(Generic[Task]):
         """Return how many requests are under way."""
         return len(self._busy)
 
-    def send(self, task: Task, method: str, url: str, headers: list[str], body: bytes) -> None:
-        """Start a POST, or another method; it goes out with the next `receive`."""
+    def send(self, task: Task, method: str, path: str, headers: list[str], body: bytes) -> None:
+        """Start a POST, or another method; it goes out with the next `receive`, its path as it is given."""
         slot = self._idle.pop() if self._idle else self._new_slot()
         curl = slot.curl
         if slot.text:
@@ -68,7 +69,7 @@ class Wire(Generic[Task]):
         if body is not slot.body:
             curl.setopt(pycurl.POSTFIELDS, body)
             slot.body = body
-        curl.setopt(pycurl.URL, url)
+        curl.setopt(pycurl.REQUEST_TARGET, path)
         headers.append("Content-Type:")  # none: libcurl would call it a form
         curl.setopt(pycurl.HTTPHEADER, headers)
         self._multi.add_handle(curl)
@@ -115,15 +116,17 @@ class Wire(Generic[Task]):
 
     def _new_slot(self) -> _Slot[Task]:
         curl = pycurl.Curl()
+        curl.setopt(pycurl.URL, self._origin)  # the path comes by itself: libcurl would take a URL apart each time
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout * 1000))
         curl.setopt(pycurl.TIMEOUT_MS, int(self._timeout * 1000))
         curl.setopt(pycurl.MAXAGE_CONN, _IDLE_SECONDS)
-        curl.setopt(pycurl.PATH_AS_IS, 1)  # the path that was signed
         curl.setopt(pycurl.NOSIGNAL, 1)
         if self._ca_bundle:
             curl.setopt(pycurl.CAINFO, self._ca_bundle)
-        if not self._proxied:
+        if self._proxied:
+            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)  # or a proxy is asked for the URL, which lacks the path
+        else:
             curl.setopt(pycurl.PROXY, "")  # or libcurl looks in the environment for each request
         return _Slot(curl)
 
