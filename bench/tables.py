@@ -5,6 +5,7 @@ benchmarks ask for, and counts it. `GET /counts` tells how often each operation 
 connections were deleted.
 
 An audience is named for its size: `feed/*/100000` has so many connections, in pages of 1 MB as DynamoDB measures items.
+Leading zeros make it another audience, with other connections.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench.nginx import free_port, wait_until_open
 
 PAGE_BYTES = 1024 * 1024
 CONNECTED_AT = 1_705_314_600_000  # ms; long ago, so that a 410 is believed at once
+OTHERS = 10_000_000  # connections, at most, in an audience
 FAR_FUTURE = 4_102_444_800  # s; nothing here runs out
 
 _TARGET = re.compile(rb"x-amz-target: DynamoDB_20120810\.(\w+)", re.IGNORECASE)
@@ -66,9 +68,11 @@ def _pages(audience: str, projection: str) -> dict[str | None, bytes]:
     begin: str | None = None
     rows: list[dict[str, Any]] = []
     size = 0
-    total = int(audience.rpartition("/")[2])
+    digits = audience.rpartition("/")[2]
+    total = int(digits)
+    first = (len(digits) - len(str(total))) * OTHERS
     for number in range(total):
-        item = _index_item(audience, number)
+        item = _index_item(audience, first + number)
         size += _size(item)
         rows.append({name: value for name, value in item.items() if names is None or name in names})
         if size >= PAGE_BYTES or number == total - 1:

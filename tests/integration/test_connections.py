@@ -146,7 +146,7 @@ def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cl
 def test_a_connection_hears_more_and_less(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
     connections.hear(ONE, ["feed/7", "feed/8"])
-    connections.delete("one=", ["feed/*/0", "feed/8", "feed/never"])
+    connections.delete(("one=", audience) for audience in ("feed/*/0", "feed/8", "feed/never"))
     assert set(connections.find("one=")[1]) == {"connection/one=", "feed/7"}
     assert connections.is_heard("feed/7", "one=")
     assert not connections.is_heard("feed/8", "one=")

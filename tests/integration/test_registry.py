@@ -9,7 +9,7 @@ import pytest
 from realtime.audiences import direct
 from realtime.connections import Connection, Connections
 from realtime.errors import ConnectionLimit, Unavailable
-from realtime.registry import Registry
+from realtime.registry import Gone, Registry
 from realtime.users import Users
 from tests.integration.conftest import Cloud
 from tests.unit.fakes import Sleeps, aws_error
@@ -148,7 +148,7 @@ def test_a_half_forgotten_connection_is_forgotten_by_the_next_to_look(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Connections):
-        def delete(self, connection_id: str, audiences: Any) -> None:
+        def delete(self, heard: Any) -> None:
             raise Unavailable("writing to Connections: 1 items stayed unprocessed")
 
     register(registry(cloud), "one")
@@ -159,3 +159,50 @@ def test_a_half_forgotten_connection_is_forgotten_by_the_next_to_look(
     assert registry(cloud).forget("one", NOW + 2) == "123"
     assert cloud.rows("Connections") == []
     assert cloud.user()["left_at"] == NOW + 1  # when it really left
+
+
+def test_connections_are_forgotten_together_whether_all_is_known_of_them_or_nothing(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    register(registry(cloud), "two", audiences=["feed/7", "feed/8"])
+    register(registry(cloud), "three", user_id="789")
+    gone = [Gone("one", "123", [direct("one"), "feed/*/0"]), Gone("two"), Gone("never there")]
+    assert registry(cloud).forget_all(gone, NOW + 1) == {}
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {"three"}
+    assert "connection_ids" not in cloud.user()
+    assert cloud.user()["left_at"] == NOW + 1
+    assert cloud.user("789")["connection_ids"] == {"three"}
+
+
+def test_to_forget_a_connection_again_changes_nothing(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    gone = [Gone("one", "123", [direct("one"), "feed/*/0"])]
+    for now in (NOW + 1, NOW + 2):
+        assert registry(cloud).forget_all(gone, now) == {}
+    assert cloud.user()["left_at"] == NOW + 1
+
+
+def test_a_connection_that_cannot_be_forgotten_keeps_no_other_from_it(cloud: Cloud) -> None:
+    class Failing(Users):
+        def leave(self, user_id: str, connection_id: str, now: int) -> None:
+            if user_id == "789":
+                raise Unavailable("updating a user: ThrottlingException")
+            super().leave(user_id, connection_id, now)
+
+    register(registry(cloud), "one")
+    register(registry(cloud), "two", user_id="789")
+    half = Registry(
+        cloud.dynamodb, Connections(cloud.dynamodb, "ConnectionsTable"), Failing(cloud.dynamodb, "UsersTable")
+    )
+    failed = half.forget_all([Gone("two"), Gone("one")], NOW + 1)
+    assert {name: str(problem) for name, problem in failed.items()} == {"two": "updating a user: ThrottlingException"}
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {"two"}
+
+
+def test_connections_whose_items_cannot_be_deleted_are_still_known(cloud: Cloud) -> None:
+    class Failing(Connections):
+        def delete(self, heard: Any) -> None:
+            raise Unavailable("writing to Connections: 1 items stayed unprocessed")
+
+    register(registry(cloud), "one")
+    half = Registry(cloud.dynamodb, Failing(cloud.dynamodb, "ConnectionsTable"), Users(cloud.dynamodb, "UsersTable"))
+    assert half.forget_all([Gone("one"), Gone("never there")], NOW + 1).keys() == {"one"}

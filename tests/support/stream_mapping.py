@@ -71,7 +71,7 @@ class Settings:
 
 
 class Stream:
-    """A table's stream: a record for each change of an item, in order for each partition key, kept for 24 h [streams].
+    """A table's stream: a record for each change of an item, in order in each of its shards, kept for 24 h [streams].
 
     It answers `get_shard_iterator` and `get_records` as botocore's client of DynamoDB Streams does.
     """
@@ -146,7 +146,7 @@ class _Batch:
 
 @dataclass
 class _Slot:
-    """What is done one after the other: the records of some partition keys of one shard."""
+    """What is done one after the other: the records of some items of one shard."""
 
     shard_id: str
     waiting: deque[Record] = field(default_factory=deque)
@@ -216,13 +216,16 @@ class StreamMapping:
         self.stream.now = max(self.stream.now, min(due))
 
     def _read_stream(self) -> None:
-        """Hand new records to slots: in parallel, but in order for each partition key; filtered ones are done [esm]."""
+        """Hand new records to slots; filtered ones are done.
+
+        In parallel, but "Lambda still ensures in-order processing at the item (partition and sort key) level" [esm].
+        """
         factor = max(1, self.settings.parallelization_factor)
         for number, (shard_id, records) in enumerate(self.stream.shards.items()):
             for record in records[self._read[shard_id] :]:
                 if self.passes(record):
                     # another hash than that of the shards, or one shard's keys would fall into few slots
-                    lane = _hash(f"lane {self.stream.key_of(record)}") % factor
+                    lane = _hash(f"lane {record['dynamodb']['Keys']}") % factor
                     self._slots[number * factor + lane].waiting.append(record)
             self._read[shard_id] = len(records)
 

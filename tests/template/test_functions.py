@@ -15,7 +15,11 @@ from tests.cloudformation import ROOT, resources, template
 
 FUNCTIONS = resources("AWS::Serverless::Function")
 GLOBALS = template()["Globals"]["Function"]
-STREAMS = {"AnnounceFunction": ("UsersTable", "UserChanges"), "BroadcastFunction": ("EventsTable", "NewEvents")}
+STREAMS = [
+    ("AnnounceFunction", "UsersTable", "UserChanges"),
+    ("BroadcastFunction", "EventsTable", "NarrowEvents"),
+    ("BroadcastFunction", "EventsTable", "WideEvents"),
+]
 DESCRIPTION_CHARACTERS = 256
 
 
@@ -106,9 +110,8 @@ def test_a_routes_function_ends_before_api_gateway_gives_up_on_it(name: str) -> 
     assert FUNCTIONS[name].get("Timeout", GLOBALS["Timeout"]) < 29
 
 
-@pytest.mark.parametrize("name", STREAMS)
-def test_a_stream_mapping_loses_nothing_and_is_never_held_up(name: str) -> None:
-    table, event = STREAMS[name]
+@pytest.mark.parametrize(("name", "table", "event"), STREAMS)
+def test_a_stream_mapping_loses_nothing_and_is_never_held_up(name: str, table: str, event: str) -> None:
     mapping = FUNCTIONS[name]["Events"][event]
     properties = mapping["Properties"]
     assert mapping["Type"] == "DynamoDB"
@@ -118,28 +121,49 @@ def test_a_stream_mapping_loses_nothing_and_is_never_held_up(name: str) -> None:
     assert properties["BisectBatchOnFunctionError"] is True
     assert 0 < properties["MaximumRetryAttempts"] <= 100
     assert 60 <= properties["MaximumRecordAgeInSeconds"] <= 86_400
-    assert 1 < properties["ParallelizationFactor"] <= 10
     assert properties["DestinationConfig"]["OnFailure"] == {
         "Type": "SQS",
         "Destination": {"Fn::GetAtt": ["StreamFailuresQueue", "Arn"]},
     }
 
 
+@pytest.mark.parametrize(("name", "table", "event"), STREAMS)
+def test_batches_run_in_parallel_only_where_order_is_that_of_single_items(name: str, table: str, event: str) -> None:
+    keys = resources("AWS::DynamoDB::Table")[table]["KeySchema"]
+    factor = FUNCTIONS[name]["Events"][event]["Properties"].get("ParallelizationFactor", 1)
+    assert (factor > 1) == (len(keys) == 1)
+
+
+def test_a_stream_has_no_more_readers_than_dynamodb_allows() -> None:
+    for table in ("UsersTable", "EventsTable"):
+        assert 1 <= sum(each == table for _, each, _ in STREAMS) <= 2
+    found = {
+        (name, event)
+        for name, function in FUNCTIONS.items()
+        for event, mapping in function.get("Events", {}).items()
+        if mapping["Type"] == "DynamoDB"
+    }
+    assert found == {(name, event) for name, _, event in STREAMS}
+
+
 @pytest.mark.parametrize(
-    ("name", "pattern"),
+    ("name", "event", "pattern"),
     [
-        ("AnnounceFunction", {"eventName": ["INSERT", "MODIFY"]}),
+        ("AnnounceFunction", "UserChanges", {"eventName": ["INSERT", "MODIFY"]}),
         (
             "BroadcastFunction",
-            {
-                "eventName": ["INSERT", "MODIFY"],
-                "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}},
-            },
+            "NarrowEvents",
+            {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},
+        ),
+        (
+            "BroadcastFunction",
+            "WideEvents",
+            {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["wide"]}}}},
         ),
     ],
 )
-def test_a_stream_mapping_calls_for_what_concerns_it_alone(name: str, pattern: dict[str, Any]) -> None:
-    (chosen,) = FUNCTIONS[name]["Events"][STREAMS[name][1]]["Properties"]["FilterCriteria"]["Filters"]
+def test_a_stream_mapping_calls_for_what_concerns_it_alone(name: str, event: str, pattern: dict[str, Any]) -> None:
+    (chosen,) = FUNCTIONS[name]["Events"][event]["Properties"]["FilterCriteria"]["Filters"]
     assert json.loads(chosen["Pattern"]) == pattern
 
 

@@ -13,7 +13,7 @@ from realtime.errors import Unavailable
 from realtime.management import D, Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Outbox
 from realtime.queues import Queue
-from realtime.registry import Registry
+from realtime.registry import Gone, Registry
 
 
 class Sleeps:
@@ -123,6 +123,7 @@ class FakeRegistry(Registry):
     """The register, as who was forgotten."""
 
     def __init__(self, error: Exception | None = None) -> None:
+        self.gone: list[Gone] = []  # those of whom something was known, or nothing
         self.forgotten: list[str] = []
         self._error = error
 
@@ -137,6 +138,13 @@ class FakeRegistry(Registry):
             raise self._error
         self.forgotten.append(connection_id)
         return "123"
+
+    def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
+        if self._error:
+            return {each.connection_id: self._error for each in gone}
+        self.gone += gone
+        self.forgotten += [each.connection_id for each in gone]
+        return {}
 
 
 class FakeManagement(ManagementApi):

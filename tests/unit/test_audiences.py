@@ -33,6 +33,14 @@ def test_every_wide_audience_that_is_heard_is_one_that_events_are_recorded_for(
     assert set(wide) <= set(audiences.everyone(endpoint, shards))
 
 
+@given(st.sampled_from(ENDPOINTS), st.text(min_size=1), st.integers(1, 64))
+def test_who_hears_a_wide_audience_hears_what_is_told_of_it(endpoint: str, connection_id: str, shards: int) -> None:
+    heard = audiences.heard_by(endpoint, "123", connection_id, shards)
+    for wide in filter(audiences.is_wide, heard):
+        beside = audiences.heard_beside(wide, "123", connection_id)
+        assert sorted(beside) == sorted([audiences.direct(connection_id), *heard])
+
+
 def test_connections_are_spread_evenly_over_the_shards() -> None:
     shards = Counter(audiences.heard_by("feed", "1", f"connection-{n}=", 4)[0] for n in range(4000))
     assert set(shards) == set(audiences.everyone("feed", 4))

@@ -87,13 +87,21 @@ def test_a_batch_is_what_is_there_when_the_shard_is_polled() -> None:
     assert world.stream.now == 1_705_314_600.0 + 2 * POLL_SECONDS
 
 
-def test_batches_of_one_shard_run_in_parallel_but_a_partition_key_stays_in_order() -> None:
+def test_batches_of_one_shard_run_in_parallel_but_an_item_stays_in_order() -> None:
     world = World(Settings(parallelization_factor=10), shards=2)
     for letter in "abcdefghij":
-        world.put("123", key=letter)
+        world.put(letter * 3, key="123")
     world.mapping.poll()
     assert 5 < len(world.invocations) <= 20
-    assert all("".join(values).replace("123", "") == "" for values in world.invocations)
+    for letter in "abcdefghij":
+        assert sum(letter * 3 in values for values in world.seen()) == 1
+
+
+def test_in_parallel_a_partition_key_does_not_stay_in_order() -> None:
+    world = World(Settings(parallelization_factor=10))
+    world.put("abcdefghij", key="123")
+    world.mapping.drain()
+    assert "".join(world.seen()) != "abcdefghij"
 
 
 def test_a_failing_batch_holds_up_its_own_slot_alone() -> None:
@@ -304,22 +312,25 @@ def test_a_rule_that_is_not_modelled_is_refused() -> None:
         world.mapping.passes({"key": 1})
 
 
-def test_the_settings_are_those_of_the_template() -> None:
-    event = resources("AWS::Serverless::Function")["BroadcastFunction"]["Events"]["NewEvents"]["Properties"]
+@pytest.mark.parametrize(("name", "reach"), [("NarrowEvents", "narrow"), ("WideEvents", "wide")])
+def test_the_settings_are_those_of_the_template(name: str, reach: str) -> None:
+    event = resources("AWS::Serverless::Function")["BroadcastFunction"]["Events"][name]["Properties"]
     settings = Settings.of(event)
     assert settings.bisects
     assert settings.takes_reports
     assert settings.on_failure
     assert settings.maximum_retry_attempts > 0
     assert settings.maximum_record_age > 0
-    assert settings.parallelization_factor > 1
+    assert settings.parallelization_factor == 1
     mapping = StreamMapping(Stream(ARN, "audience"), settings, lambda event: None)
-    image = {"audience": {"S": "calls/1"}, "event_id": {"S": "1"}}
+    key = {"audience": {"S": "calls/1"}, "event_id": {"S": "1"}}
+    image = {**key, "reach": {"S": reach}}
     stream = Stream(ARN, "audience")
-    assert mapping.passes(stream.put("INSERT", image, {**image, "message": {"S": "{}"}}))
-    assert mapping.passes(stream.put("MODIFY", image, {**image, "message": {"S": "{}"}, "redriven": {"N": "1"}}))
-    assert not mapping.passes(stream.put("INSERT", image, image))
-    assert not mapping.passes(stream.put("REMOVE", image, None))
+    assert mapping.passes(stream.put("INSERT", key, image))
+    assert mapping.passes(stream.put("MODIFY", key, {**image, "redriven": {"N": "1"}}))
+    assert not mapping.passes(stream.put("INSERT", key, {**key, "reach": {"S": "other"}}))
+    assert not mapping.passes(stream.put("INSERT", key, key))
+    assert not mapping.passes(stream.put("REMOVE", key, None))
 
 
 def test_the_order_of_what_happens_at_the_same_time_is_shuffled_by_seed() -> None:

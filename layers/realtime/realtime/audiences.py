@@ -42,6 +42,13 @@ def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int, watch
     }[endpoint]
 
 
+def heard_beside(wide: str, user_id: str, connection_id: str) -> list[str]:
+    """Name all that a connection hears which hears a wide audience: who watches users hears none."""
+    endpoint = endpoint_of(wide)
+    own = [personal(endpoint, user_id)] if endpoint == "notifications" else []
+    return [direct(connection_id), wide, *own]
+
+
 def connection_of(audience: str) -> str | None:
     """Return the connection's id if the audience is a single connection."""
     kind, _, rest = audience.partition("/")

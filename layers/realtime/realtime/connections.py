@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,14 +208,14 @@ class Connections:
             if not start:
                 return user_id, audiences
 
-    def delete(self, connection_id: str, audiences: Sequence[str]) -> None:
-        """Delete a connection's items for these audiences: it hears them no more."""
+    def delete(self, heard: Iterable[tuple[str, str]]) -> None:
+        """Delete items: pairs of a connection's id and an audience that it hears no more, each pair once."""
         write_all(
             self._client,
             self.table,
             [
                 {"DeleteRequest": {"Key": item({"connection_id": connection_id, "audience": audience})}}
-                for audience in audiences
+                for connection_id, audience in heard
             ],
         )
 

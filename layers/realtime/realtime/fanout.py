@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
 
-from realtime.audiences import connection_of, endpoint_of, is_wide
+from realtime.audiences import connection_of, endpoint_of, heard_beside, is_wide
 from realtime.connections import Connections, Subscriber
 from realtime.errors import ConfigurationError, RealtimeError, Unavailable
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.messages import ENDPOINTS
 from realtime.outbox import Entry, from_image
-from realtime.registry import Registry
+from realtime.registry import FORGOTTEN_TOGETHER, Gone, Registry
 
 METERED_BYTES = 32 * 1024  # API Gateway charges a frame in steps of so much
 _THREADS = 8
@@ -103,9 +103,11 @@ class _Due:
 
 @dataclass(slots=True, eq=False)
 class _Addressed(Delivery):
-    """A delivery that knows the records it is made of."""
+    """A delivery that knows the records it is made of, and how its connection was found."""
 
     records: int = field(kw_only=True)
+    user_id: str = field(kw_only=True)
+    wide: str | None = field(kw_only=True)  # the wide audience that the connection hears, if it was found by one
 
 
 class Fanout:
@@ -119,31 +121,27 @@ class Fanout:
     def broadcast(self, entries: Sequence[Entry], *, now: float, until: float, forget_until: float) -> Report:
         """Post a batch of entries, and forget the connections that turn out to be gone.
 
-        `now` in s since the epoch; posting ends by `until`, forgetting by `forget_until`, both on the monotonic clock.
+        Those for narrow audiences go first: a call is told before a feed's thousands are. `now` in s since the epoch;
+        posting ends by `until`, forgetting by `forget_until`, both on the monotonic clock.
         """
         batch = _Batch(entries, now)
         outcomes: Counter[Outcome] = Counter()
-        lost: list[tuple[_Addressed, Future[str | None]]] = []
         unforgotten: Counter[str] = Counter()
         threads = ThreadPoolExecutor(_THREADS)
+        lost = _Lost(self._registry, threads, int(now * 1000))
         try:
-            due = self._deliveries(batch, threads, int(now), until)
-            for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
-                outcomes[outcome] += 1
-                if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
-                    lost.append(
-                        (delivery, threads.submit(self._registry.forget, delivery.connection_id, int(now * 1000)))
-                    )
-                elif outcome in _UNFINISHED:
-                    batch.undo(delivery.records, self._problem(outcome))
+            for due in (self._narrow(batch, threads, until), self._wide(batch, threads, until)):
+                for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
+                    outcomes[outcome] += 1
+                    if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
+                        lost.add(delivery)
+                    elif outcome in _UNFINISHED:
+                        batch.undo(delivery.records, self._problem(outcome))
             batch.undo(batch.not_drawn(), _out_of_time())
-            for delivery, forgetting in lost:
-                try:
-                    _result(forgetting, forget_until)
-                except Exception as error:  # noqa: BLE001  # of one connection, no matter to the others
-                    unforgotten[f"{type(error).__name__}: {error}"] += 1
-                    if delivery.closing:  # it may live, and would not know what it has missed
-                        batch.undo(delivery.records, Unavailable(f"giving up a connection: {error}"))
+            for delivery, reason in lost.still_known(forget_until):
+                unforgotten[reason] += 1
+                if delivery.closing:  # it may live, and would not know what it has missed
+                    batch.undo(delivery.records, Unavailable(f"giving up a connection: {reason}"))
         finally:
             threads.shutdown(wait=False, cancel_futures=True)  # a call that hangs must not use up the function's time
         return Report(outcomes, batch.done, batch.problem, unforgotten)
@@ -156,45 +154,13 @@ class Fanout:
             f"{self._management.refusal}"
         )
 
-    def _deliveries(self, batch: _Batch, threads: ThreadPoolExecutor, now: int, until: float) -> Iterator[_Addressed]:
-        """Yield what each connection is due, once for each, whichever of its audiences the records are for.
-
-        Narrow audiences are read first, for they are small; the wide ones then pass by, page by page, and a
-        connection that was found in both gets its records in one delivery. A connection that can be in none of the
-        wide ones does not wait for them: a call is told before a feed's thousands are.
-        """
-        narrow = self._narrow(batch, threads, now, until)
-        passing = {endpoint_of(audience) for audience in batch.wide()}
-        for due in [each for each in narrow.values() if each.endpoint not in passing]:
-            del narrow[due.subscriber.connection_id]
-            yield from batch.delivery(due.endpoint, due.subscriber, due.records)
-        for audience in batch.narrow():
-            if endpoint_of(audience) not in passing:
-                batch.drawn |= batch.audiences[audience]
-        for audience in batch.wide():
-            if not batch.left_of(audience):
-                continue
-            try:
-                for subscriber in self._passing(audience, threads, now, until):
-                    also = narrow.pop(subscriber.connection_id, None)
-                    records = batch.audiences[audience] | (also.records if also else 0)
-                    yield from batch.delivery(endpoint_of(audience), subscriber, records)
-            except RealtimeError as problem:
-                batch.cut(audience, problem)
-                continue
-            batch.drawn |= batch.audiences[audience]
-        for due in narrow.values():
-            yield from batch.delivery(due.endpoint, due.subscriber, due.records)
-        for records in batch.audiences.values():
-            batch.drawn |= records
-
-    def _narrow(self, batch: _Batch, threads: ThreadPoolExecutor, now: int, until: float) -> dict[str, _Due]:
-        """Return what the connections of narrow audiences are due, by connection id."""
-        narrow: dict[str, _Due] = {}
+    def _narrow(self, batch: _Batch, threads: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+        """Yield what connections are due for narrow audiences, once for each, by however many of them it was found."""
+        due: dict[str, _Due] = {}
         for connection_id, records, endpoint in batch.direct():
             newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
-            narrow.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
-        readings = [(audience, threads.submit(self._read, audience, now)) for audience in batch.narrow()]
+            due.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
+        readings = [(audience, threads.submit(self._read, audience, int(batch.now))) for audience in batch.narrow()]
         for audience, reading in readings:
             try:
                 subscribers = _result(reading, until)
@@ -202,10 +168,27 @@ class Fanout:
                 batch.cut(audience, problem)
                 continue
             for subscriber in subscribers:
-                due = narrow.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
-                due.subscriber = subscriber  # of a newcomer, nothing was known
-                due.records |= batch.audiences[audience]
-        return narrow
+                each = due.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
+                each.subscriber = subscriber  # of a newcomer, nothing was known
+                each.records |= batch.audiences[audience]
+        for each in due.values():
+            yield from batch.delivery(each.endpoint, each.subscriber, each.records)
+        batch.draw(audience for audience in batch.audiences if not is_wide(audience))
+
+    def _wide(self, batch: _Batch, threads: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+        """Yield what connections are due for wide audiences, as these pass by page by page: each hears one of them."""
+        for audience in batch.wide():
+            if not batch.left_of(audience):
+                continue
+            try:
+                for subscriber in self._passing(audience, threads, int(batch.now), until):
+                    yield from batch.delivery(
+                        endpoint_of(audience), subscriber, batch.audiences[audience], wide=audience
+                    )
+            except RealtimeError as problem:
+                batch.cut(audience, problem)
+                continue
+            batch.draw([audience])
 
     def _read(self, audience: str, now: int) -> list[Subscriber]:
         return list(chain.from_iterable(self._connections.hearing(audience, now)))
@@ -219,13 +202,54 @@ class Fanout:
             yield from page
 
 
+class _Lost:
+    """The connections that turn out to be gone: forgotten in threads, several at a time, while others are posted to."""
+
+    def __init__(self, registry: Registry, threads: ThreadPoolExecutor, now: int) -> None:
+        self._registry = registry
+        self._threads = threads
+        self._now = now
+        self._group: list[_Addressed] = []
+        self._forgetting: list[tuple[list[_Addressed], Future[Mapping[str, Exception]]]] = []
+
+    def add(self, delivery: _Addressed) -> None:
+        self._group.append(delivery)
+        if len(self._group) == FORGOTTEN_TOGETHER:
+            self._forget()
+
+    def still_known(self, until: float) -> Iterator[tuple[_Addressed, str]]:
+        """Wait until all are forgotten; yield those that are not, with the reason; `until` on the monotonic clock."""
+        if self._group:
+            self._forget()
+        for group, forgetting in self._forgetting:
+            try:
+                failed = _result(forgetting, until)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is no matter to the others
+                failed = {each.connection_id: error for each in group}
+            for delivery in group:
+                if (problem := failed.get(delivery.connection_id)) is not None:
+                    yield delivery, f"{type(problem).__name__}: {problem}"
+
+    def _forget(self) -> None:
+        gone = [_gone(each) for each in self._group]
+        self._forgetting.append((self._group, self._threads.submit(self._registry.forget_all, gone, self._now)))
+        self._group = []
+
+
+def _gone(delivery: _Addressed) -> Gone:
+    """Tell what is known of it. One that may live must hear nothing more, so all that it hears is to be looked up."""
+    if delivery.wide is None or delivery.closing:
+        return Gone(delivery.connection_id)
+    audiences = heard_beside(delivery.wide, delivery.user_id, delivery.connection_id)
+    return Gone(delivery.connection_id, delivery.user_id, audiences)
+
+
 class _Batch:
     """The records of one invocation, the frames made of them, and which of them are not done."""
 
     def __init__(self, entries: Sequence[Entry], now: float) -> None:
         self.now = now
         self.audiences: dict[str, int] = {}
-        self.drawn = 0  # the records all of whose deliveries were drawn
         self.done = len(entries)  # records, from the first on
         self.problem: RealtimeError | None = None  # of the first record that is not done
         self._entries = entries
@@ -235,6 +259,7 @@ class _Batch:
         self._reserved: dict[int, frozenset[str]] = {}
         self._direct = 0
         self._closing = 0
+        self._drawn = 0  # the records all of whose deliveries were drawn
         self._replaced: list[tuple[int, int]] = []  # a record, and the one that makes it stale
         self._left = (1 << len(entries)) - 1  # the records that are still to be posted
         self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
@@ -277,12 +302,17 @@ class _Batch:
         """Return the records for an audience that are still to be posted."""
         return self.audiences[audience] & self._left
 
+    def draw(self, audiences: Iterable[str]) -> None:
+        """Note that all deliveries for these audiences were drawn."""
+        for audience in audiences:
+            self._drawn |= self.audiences[audience]
+
     def not_drawn(self) -> int:
         """Return the records some of whose deliveries may not have been drawn."""
         every = 0
         for records in self.audiences.values():
             every |= records
-        return every & ~self.drawn
+        return every & ~self._drawn
 
     def direct(self) -> Iterator[tuple[str, int, str]]:
         """Yield the connections that records are for by name, with the records and the endpoint."""
@@ -303,7 +333,9 @@ class _Batch:
         """Yield the audiences of everyone on an endpoint."""
         return (each for each in self.audiences if is_wide(each))
 
-    def delivery(self, endpoint: str, subscriber: Subscriber, records: int) -> Iterator[_Addressed]:
+    def delivery(
+        self, endpoint: str, subscriber: Subscriber, records: int, *, wide: str | None = None
+    ) -> Iterator[_Addressed]:
         """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
         records &= self._left
         if subscriber.types:
@@ -327,6 +359,8 @@ class _Batch:
                 connected_at=subscriber.connected_at / 1000,
                 close=bool(records & self._closing),
                 records=records,
+                user_id=subscriber.user_id,
+                wide=wide,
             )
 
     def _current(self, records: int) -> int:

@@ -56,13 +56,13 @@ class Interest:
         if len({*watched, *wanted}) > MAX_WATCHED:
             raise BadRequest(f"user_ids: a connection watches {MAX_WATCHED} users at most, and this one {len(watched)}")
         self._connections.hear(connection, [audience for audience in wanted if audience not in heard])
-        self._connections.delete(connection.connection_id, [audience for audience in heard if is_wide(audience)])
+        self._connections.delete((connection.connection_id, audience) for audience in heard if is_wide(audience))
         return wanted
 
     def unwatch(self, connection: Connection, user_ids: Sequence[str]) -> None:
         """Let a connection hear of these users no more."""
         self._connections.delete(
-            connection.connection_id, [personal(connection.endpoint, user_id) for user_id in user_ids]
+            (connection.connection_id, personal(connection.endpoint, user_id)) for user_id in user_ids
         )
 
 

@@ -125,7 +125,7 @@ class ManagementApi:
         max_in_flight: int = 128,
         connect_timeout: float = 1.0,
         post_timeout: float = 2.0,
-        patience: float = 5.0,
+        patience: float = 2.5,
         ca_bundle: str | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:

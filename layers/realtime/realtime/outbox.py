@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from realtime.audiences import is_wide
 from realtime.aws import aws_errors
 from realtime.dynamodb import attribute, item, plain, write_all
 from realtime.transactions import ConditionsFailed, transact
@@ -42,6 +43,7 @@ class Entry:
             {
                 "audience": self.audience,
                 "event_id": self.event_id,
+                "reach": "wide" if is_wide(self.audience) else "narrow",  # each has a mapping of its own to `broadcast`
                 "kind": self.kind,
                 "message": self.message,
                 "expires_at": self.expires_at,
