@@ -100,11 +100,11 @@ def main() -> None:
     measured: dict[str, list[float]] = {name: [] for name in codes}
     for number in range(ROUNDS + 1):
         for name, code in codes.items():
-            print(f"\rround {number} of {ROUNDS}: {name:<12}", end="", file=sys.stderr, flush=True)
+            results.progress(f"round {number} of {ROUNDS}: {name}")
             milliseconds = measure(code)
             if number:  # the first writes bytecode and warms the disk's cache
                 measured[name].append(milliseconds)
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    results.progress()
     # The least: what the machine does besides can only add to it.
     least = {name: min(each) for name, each in measured.items()}
     ratios = {name: least[name] / least["boto3"] for name in FIRST}

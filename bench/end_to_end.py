@@ -129,12 +129,12 @@ async def measure(stack: Stack) -> dict[str, list[float]]:
 
         measured: dict[str, list[float]] = {"ours": [], "bare": []}
         for number in range(WARM_UP + EVENTS):
-            print(f"\revent {number + 1} of {WARM_UP + EVENTS}", end="", file=sys.stderr, flush=True)
+            results.progress(f"event {number + 1} of {WARM_UP + EVENTS}")
             for name, publish in (("ours", ours), ("bare", bare)):
                 milliseconds = await timed(client, publish, 2 * number + (name == "bare"))
                 if number >= WARM_UP:
                     measured[name].append(milliseconds)
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    results.progress()
     return measured
 
 

@@ -80,9 +80,9 @@ def main() -> None:
     with nginx.running(core=cores - 1) as server:
         for number in range(ROUNDS):
             for name in names:
-                print(f"\rround {number + 1} of {ROUNDS}: {name:<16}", end="", file=sys.stderr, flush=True)
+                results.progress(f"round {number + 1} of {ROUNDS}: {name}")
                 measured[name].append(measure(name, server))
-    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    results.progress()
     costs = {name: statistics.median(each["cpu_us"] for each in measured[name]) for name in names}
     rates = {name: 1e6 / cost for name, cost in costs.items()}
     walls = {name: statistics.median(each["wall"] for each in measured[name]) for name in names}

@@ -1,15 +1,25 @@
-"""Where all benchmarks leave what they measured: bench/results.json, one flat object of numbers, and what ran it."""
+"""Where all benchmarks leave what they measured: bench/results.json, one flat object of numbers, and what ran it.
+
+While they measure, they tell a terminal how far they are.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 PATH = Path(__file__).with_name("results.json")
+
+
+def progress(text: str = "") -> None:
+    """Show how far a benchmark is in the line that is there, or clear it."""
+    if sys.stderr.isatty():
+        print(f"\r{text:<40}" if text else f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)
 
 
 def load() -> dict[str, float]:
