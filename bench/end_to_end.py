@@ -11,7 +11,6 @@ import asyncio
 import io
 import json
 import statistics
-import sys
 import tempfile
 import time
 import zipfile
