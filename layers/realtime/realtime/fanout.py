@@ -127,10 +127,11 @@ class Fanout:
         batch = _Batch(entries, now)
         outcomes: Counter[Outcome] = Counter()
         unforgotten: Counter[str] = Counter()
-        threads = ThreadPoolExecutor(_THREADS)
-        lost = _Lost(self._registry, threads, int(now * 1000))
+        # Two pools, so that the next page waits behind no forgetting.
+        readers, forgetters = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_THREADS)
+        lost = _Lost(self._registry, forgetters, int(now * 1000))
         try:
-            for due in (self._narrow(batch, threads, until), self._wide(batch, threads, until)):
+            for due in (self._narrow(batch, readers, until), self._wide(batch, readers, until)):
                 for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
                     outcomes[outcome] += 1
                     if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
@@ -143,7 +144,8 @@ class Fanout:
                 if delivery.closing:  # it may live, and would not know what it has missed
                     batch.undo(delivery.records, Unavailable(f"giving up a connection: {reason}"))
         finally:
-            threads.shutdown(wait=False, cancel_futures=True)  # a call that hangs must not use up the function's time
+            for threads in (readers, forgetters):  # a call that hangs must not use up the function's time
+                threads.shutdown(wait=False, cancel_futures=True)
         return Report(outcomes, batch.done, batch.problem, unforgotten)
 
     def _problem(self, outcome: Outcome) -> RealtimeError:
@@ -154,13 +156,13 @@ class Fanout:
             f"{self._management.refusal}"
         )
 
-    def _narrow(self, batch: _Batch, threads: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+    def _narrow(self, batch: _Batch, readers: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
         """Yield what connections are due for narrow audiences, once for each, by however many of them it was found."""
         due: dict[str, _Due] = {}
         for connection_id, records, endpoint in batch.direct():
             newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
             due.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
-        readings = [(audience, threads.submit(self._read, audience, int(batch.now))) for audience in batch.narrow()]
+        readings = [(audience, readers.submit(self._read, audience, int(batch.now))) for audience in batch.narrow()]
         for audience, reading in readings:
             try:
                 subscribers = _result(reading, until)
@@ -175,13 +177,13 @@ class Fanout:
             yield from batch.delivery(each.endpoint, each.subscriber, each.records)
         batch.draw(audience for audience in batch.audiences if not is_wide(audience))
 
-    def _wide(self, batch: _Batch, threads: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+    def _wide(self, batch: _Batch, readers: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
         """Yield what connections are due for wide audiences, as these pass by page by page: each hears one of them."""
         for audience in batch.wide():
             if not batch.left_of(audience):
                 continue
             try:
-                for subscriber in self._passing(audience, threads, int(batch.now), until):
+                for subscriber in self._passing(audience, readers, int(batch.now), until):
                     yield from batch.delivery(
                         endpoint_of(audience), subscriber, batch.audiences[audience], wide=audience
                     )
@@ -193,21 +195,21 @@ class Fanout:
     def _read(self, audience: str, now: int) -> list[Subscriber]:
         return list(chain.from_iterable(self._connections.hearing(audience, now)))
 
-    def _passing(self, audience: str, threads: ThreadPoolExecutor, now: int, until: float) -> Iterator[Subscriber]:
+    def _passing(self, audience: str, readers: ThreadPoolExecutor, now: int, until: float) -> Iterator[Subscriber]:
         """Yield the connections of an audience; its next page is read while the last one is posted to."""
         pages = self._connections.hearing(audience, now)
-        reading = threads.submit(next, pages, None)
+        reading = readers.submit(next, pages, None)
         while (page := _result(reading, until)) is not None:
-            reading = threads.submit(next, pages, None)
+            reading = readers.submit(next, pages, None)
             yield from page
 
 
 class _Lost:
     """The connections that turn out to be gone: forgotten in threads, several at a time, while others are posted to."""
 
-    def __init__(self, registry: Registry, threads: ThreadPoolExecutor, now: int) -> None:
+    def __init__(self, registry: Registry, forgetters: ThreadPoolExecutor, now: int) -> None:
         self._registry = registry
-        self._threads = threads
+        self._forgetters = forgetters
         self._now = now
         self._group: list[_Addressed] = []
         self._forgetting: list[tuple[list[_Addressed], Future[Mapping[str, Exception]]]] = []
@@ -232,7 +234,7 @@ class _Lost:
 
     def _forget(self) -> None:
         gone = [_gone(each) for each in self._group]
-        self._forgetting.append((self._group, self._threads.submit(self._registry.forget_all, gone, self._now)))
+        self._forgetting.append((self._group, self._forgetters.submit(self._registry.forget_all, gone, self._now)))
         self._group = []
 
 
