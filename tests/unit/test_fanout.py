@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections import Counter
@@ -8,13 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from realtime.connections import Subscriber
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.fanout import METERED_BYTES, Fanout, Report, Unreadable, pack, read, read_all
-from realtime.management import Delivery, Frame, Outcome
+from realtime.fanout import Fanout, Report, Unreadable, read, read_all
+from realtime.management import Delivery, Outcome
 from realtime.outbox import Entry
 from realtime.registry import FORGOTTEN_TOGETHER, Gone
 from tests.samples import names, sample
@@ -467,42 +464,6 @@ def test_a_state_is_not_left_out_for_one_that_is_not_posted_now() -> None:
     )
     assert world.heard() == {"batched": ["1"]}
     assert report.done == 1
-
-
-def frames(*sizes: int, not_after: float | None = None) -> list[Frame]:
-    return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after) for size in sizes]
-
-
-def test_messages_are_packed_into_arrays_of_at_most_one_metered_step() -> None:
-    half = METERED_BYTES // 2
-    packed = pack(frames(half - 2, half - 1, 10))
-    assert [len(frame.body) for frame in packed] == [METERED_BYTES, 10]
-    packed = pack(frames(half - 1, half - 1))  # one byte too much
-    assert [len(frame.body) for frame in packed] == [half - 1, half - 1]
-
-
-def test_a_message_that_fills_a_step_alone_stays_as_it_is() -> None:
-    packed = pack(frames(10, METERED_BYTES, METERED_BYTES + 1, 10, 10))
-    assert [len(frame.body) for frame in packed] == [10, METERED_BYTES, METERED_BYTES + 1, 23]
-
-
-def test_a_message_that_will_not_be_worth_hearing_drags_no_other_along() -> None:
-    short, shorter = frames(10, 10, not_after=60.0), frames(10, not_after=30.0)
-    packed = pack([*frames(10), *short, *shorter, *frames(10, 10)])
-    assert [(len(frame.body), frame.not_after) for frame in packed] == [(10, None), (23, 60.0), (10, 30.0), (23, None)]
-
-
-@given(st.lists(st.tuples(st.integers(2, METERED_BYTES * 2), st.sampled_from([None, 30.0, 60.0])), max_size=12))
-def test_packing_keeps_every_message_in_order_with_its_time(messages: list[tuple[int, float | None]]) -> None:
-    given_frames = [
-        Frame(json.dumps(f"{n}".ljust(max(size - 2, 2), "x")).encode(), end) for n, (size, end) in enumerate(messages)
-    ]
-    unpacked: list[tuple[str, float | None]] = []
-    for frame in pack(given_frames):
-        content = json.loads(frame.body)
-        assert isinstance(content, str) or len(frame.body) <= METERED_BYTES
-        unpacked += [(each, frame.not_after) for each in (content if isinstance(content, list) else [content])]
-    assert unpacked == [(json.loads(frame.body), frame.not_after) for frame in given_frames]
 
 
 def test_a_subscriber_is_what_the_table_says_of_it() -> None:

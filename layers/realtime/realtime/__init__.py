@@ -4,7 +4,7 @@ Inward, from a client:   handshake → tokens → registry → connections, user
                          frames → rate_limit, interest, snapshots → connections
 Inward, from a backend:  backend_events → ingestion → calls, outbox
 Between the two:         announcing → presence (a user's change becomes messages) → outbox;  deadlines, sweeping
-Outward, to a client:    fanout → management → signing, pacing, wire
+Outward, to a client:    fanout → batches (who is due what), management → signing, pacing, wire
 
 Words they share:        audiences, messages, ids, errors, settings
 Adapters, which alone speak to AWS and translate its errors: connections, users, calls, outbox, transactions, queues,

@@ -1,7 +1,6 @@
 """From the Events stream to the wire: each record to every connection of its audience, in order, each once.
 
-A batch's records are numbered, and a set of them is an `int` whose bit n stands for record n: most connections of a
-wide audience are due the same set, so that its frames are made once and shared by all of them.
+Sets of a batch's records are numbers, as in `batches`, which says what of them each connection is sent.
 
 What becomes of a batch, of which the stream is to go on from the first record that is not done:
     a record that cannot be read                  those before it are posted; it and those after it are not done
@@ -22,14 +21,14 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from realtime.audiences import connection_of, endpoint_of, heard_beside, is_wide
+from realtime.batches import Batch
 from realtime.connections import Connections, Subscriber
 from realtime.errors import ConfigurationError, RealtimeError, Unavailable
-from realtime.management import Delivery, Frame, ManagementApi, Outcome
+from realtime.management import Delivery, ManagementApi, Outcome
 from realtime.messages import ENDPOINTS
 from realtime.outbox import Entry, from_image
 from realtime.registry import FORGOTTEN_TOGETHER, Gone, Registry
 
-METERED_BYTES = 32 * 1024  # API Gateway charges a frame in steps of so much
 _THREADS = 8
 _GIVEN_UP = frozenset({Outcome.THROTTLED, Outcome.FAILED})
 _UNFINISHED = _GIVEN_UP | {Outcome.NOT_TRIED, Outcome.FORBIDDEN}
@@ -124,29 +123,29 @@ class Fanout:
         Those for narrow audiences go first: a call is told before a feed's thousands are. `now` in s since the epoch;
         posting ends by `until`, forgetting by `forget_until`, both on the monotonic clock.
         """
-        batch = _Batch(entries, now)
+        todo = _ToDo(Batch(entries), now, until)
         outcomes: Counter[Outcome] = Counter()
         unforgotten: Counter[str] = Counter()
         # Two pools, so that the next page waits behind no forgetting.
         readers, forgetters = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_THREADS)
         lost = _Lost(self._registry, forgetters, int(now * 1000))
         try:
-            for due in (self._narrow(batch, readers, until), self._wide(batch, readers, until)):
+            for due in (self._narrow(todo, readers), self._wide(todo, readers)):
                 for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
                     outcomes[outcome] += 1
                     if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
                         lost.add(delivery)
                     elif outcome in _UNFINISHED:
-                        batch.undo(delivery.records, self._problem(outcome))
-            batch.undo(batch.not_drawn(), _out_of_time())
+                        todo.undo(delivery.records, self._problem(outcome))
+            todo.undo(todo.not_drawn(), _out_of_time())
             for delivery, reason in lost.still_known(forget_until):
                 unforgotten[reason] += 1
                 if delivery.closing:  # it may live, and would not know what it has missed
-                    batch.undo(delivery.records, Unavailable(f"giving up a connection: {reason}"))
+                    todo.undo(delivery.records, Unavailable(f"giving up a connection: {reason}"))
         finally:
             for threads in (readers, forgetters):  # a call that hangs must not use up the function's time
                 threads.shutdown(wait=False, cancel_futures=True)
-        return Report(outcomes, batch.done, batch.problem, unforgotten)
+        return Report(outcomes, todo.done, todo.problem, unforgotten)
 
     def _problem(self, outcome: Outcome) -> RealtimeError:
         if outcome is not Outcome.FORBIDDEN:
@@ -156,50 +155,47 @@ class Fanout:
             f"{self._management.refusal}"
         )
 
-    def _narrow(self, batch: _Batch, readers: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+    def _narrow(self, todo: _ToDo, readers: ThreadPoolExecutor) -> Iterator[_Addressed]:
         """Yield what connections are due for narrow audiences, once for each, by however many of them it was found."""
         due: dict[str, _Due] = {}
-        for connection_id, records, endpoint in batch.direct():
-            newcomer = Subscriber(connection_id, "", int(batch.now * 1000), frozenset(), batch=False)
+        for connection_id, records, endpoint in todo.direct():
+            newcomer = Subscriber(connection_id, "", int(todo.now * 1000), frozenset(), batch=False)
             due.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
-        readings = [(audience, readers.submit(self._read, audience, int(batch.now))) for audience in batch.narrow()]
+        readings = [(audience, readers.submit(self._read, audience, int(todo.now))) for audience in todo.narrow()]
         for audience, reading in readings:
             try:
-                subscribers = _result(reading, until)
+                subscribers = _result(reading, todo.until)
             except RealtimeError as problem:
-                batch.cut(audience, problem)
+                todo.cut(audience, problem)
                 continue
             for subscriber in subscribers:
                 each = due.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
                 each.subscriber = subscriber  # of a newcomer, nothing was known
-                each.records |= batch.audiences[audience]
+                each.records |= todo.batch.audiences[audience]
         for each in due.values():
-            yield from batch.delivery(each.endpoint, each.subscriber, each.records)
-        batch.draw(audience for audience in batch.audiences if not is_wide(audience))
+            yield from todo.delivery(each.endpoint, each.subscriber, each.records)
+        todo.draw(audience for audience in todo.batch.audiences if not is_wide(audience))
 
-    def _wide(self, batch: _Batch, readers: ThreadPoolExecutor, until: float) -> Iterator[_Addressed]:
+    def _wide(self, todo: _ToDo, readers: ThreadPoolExecutor) -> Iterator[_Addressed]:
         """Yield what connections are due for wide audiences, as these pass by page by page: each hears one of them."""
-        for audience in batch.wide():
-            if not batch.left_of(audience):
-                continue
+        for audience in todo.wide():
+            records, endpoint = todo.batch.audiences[audience], endpoint_of(audience)
             try:
-                for subscriber in self._passing(audience, readers, int(batch.now), until):
-                    yield from batch.delivery(
-                        endpoint_of(audience), subscriber, batch.audiences[audience], wide=audience
-                    )
+                for subscriber in self._passing(audience, todo, readers):
+                    yield from todo.delivery(endpoint, subscriber, records, wide=audience)
             except RealtimeError as problem:
-                batch.cut(audience, problem)
+                todo.cut(audience, problem)
                 continue
-            batch.draw([audience])
+            todo.draw([audience])
 
     def _read(self, audience: str, now: int) -> list[Subscriber]:
         return list(chain.from_iterable(self._connections.hearing(audience, now)))
 
-    def _passing(self, audience: str, readers: ThreadPoolExecutor, now: int, until: float) -> Iterator[Subscriber]:
+    def _passing(self, audience: str, todo: _ToDo, readers: ThreadPoolExecutor) -> Iterator[Subscriber]:
         """Yield the connections of an audience; its next page is read while the last one is posted to."""
-        pages = self._connections.hearing(audience, now)
+        pages = self._connections.hearing(audience, int(todo.now))
         reading = readers.submit(next, pages, None)
-        while (page := _result(reading, until)) is not None:
+        while (page := _result(reading, todo.until)) is not None:
             reading = readers.submit(next, pages, None)
             yield from page
 
@@ -246,48 +242,59 @@ def _gone(delivery: _Addressed) -> Gone:
     return Gone(delivery.connection_id, delivery.user_id, audiences)
 
 
-class _Batch:
-    """The records of one invocation, the frames made of them, and which of them are not done."""
+class _ToDo:
+    """What of a batch is still to be posted, and which of its records are not done."""
 
-    def __init__(self, entries: Sequence[Entry], now: float) -> None:
+    def __init__(self, batch: Batch, now: float, until: float) -> None:
+        self.batch = batch
         self.now = now
-        self.audiences: dict[str, int] = {}
-        self.done = len(entries)  # records, from the first on
+        self.until = until
+        self.done = len(batch.entries)  # records, from the first on
         self.problem: RealtimeError | None = None  # of the first record that is not done
-        self._entries = entries
-        self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
-        self._kinds: dict[str, int] = {}
-        self._hidden: dict[int, frozenset[str]] = {}
-        self._reserved: dict[int, frozenset[str]] = {}
-        self._direct = 0
-        self._closing = 0
+        self._left = (1 << len(batch.entries)) - 1  # the records that are still to be posted
         self._drawn = 0  # the records all of whose deliveries were drawn
-        self._replaced: list[tuple[int, int]] = []  # a record, and the one that makes it stale
-        self._left = (1 << len(entries)) - 1  # the records that are still to be posted
-        self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
-        self._currents: dict[int, int] = {}
-        seen: set[tuple[str, str]] = set()
-        latest: dict[tuple[str, str, str], int] = {}
-        for at, entry in enumerate(entries):
-            if (entry.audience, entry.event_id) in seen:
-                continue  # the stream may show a record twice
-            seen.add((entry.audience, entry.event_id))
-            record = 1 << at
-            self.audiences[entry.audience] = self.audiences.get(entry.audience, 0) | record
-            self._kinds[entry.kind] = self._kinds.get(entry.kind, 0) | record
-            if connection_of(entry.audience) is not None:
-                self._direct |= record
-            if entry.hidden_from:
-                self._hidden[record] = entry.hidden_from
-            if entry.shown_to:
-                self._reserved[record] = entry.shown_to
-            if entry.close:
-                self._closing |= record
-            if entry.subject is not None:
-                state = (entry.audience, entry.kind, entry.subject)
-                if state in latest:
-                    self._replaced.append((latest[state], record))
-                latest[state] = record
+
+    def direct(self) -> Iterator[tuple[str, int, str]]:
+        """Yield the connections that records are for by name, with the records and the endpoint."""
+        for audience, records in self.batch.audiences.items():
+            connection_id = connection_of(audience)
+            if connection_id is not None:
+                endpoint = self.batch.entries[_first(records)].endpoint
+                yield connection_id, records, endpoint or ""  # `read` sees that it is set
+
+    def narrow(self) -> Iterator[str]:
+        """Yield the audiences of one user or listener."""
+        return (each for each in self.batch.audiences if not is_wide(each) and connection_of(each) is None)
+
+    def wide(self) -> Iterator[str]:
+        """Yield the audiences of everyone on an endpoint for which something is left to be posted."""
+        return (each for each, records in self.batch.audiences.items() if is_wide(each) and records & self._left)
+
+    def delivery(
+        self, endpoint: str, subscriber: Subscriber, records: int, *, wide: str | None = None
+    ) -> Iterator[_Addressed]:
+        """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
+        records = self.batch.due(subscriber, records & self._left)
+        if records:
+            yield _Addressed(
+                endpoint=endpoint,
+                connection_id=subscriber.connection_id,
+                frames=self.batch.frames(records, packed=subscriber.batch),
+                connected_at=subscriber.connected_at / 1000,
+                close=self.batch.closes(records),
+                records=records,
+                user_id=subscriber.user_id,
+                wide=wide,
+            )
+
+    def draw(self, audiences: Iterable[str]) -> None:
+        """Note that all deliveries for these audiences were drawn."""
+        for audience in audiences:
+            self._drawn |= self.batch.audiences[audience]
+
+    def not_drawn(self) -> int:
+        """Return the records some of whose deliveries may not have been drawn."""
+        return self.batch.every & ~self._drawn
 
     def undo(self, records: int, problem: RealtimeError) -> None:
         """Note that these records are not done, and why."""
@@ -296,98 +303,9 @@ class _Batch:
 
     def cut(self, audience: str, problem: RealtimeError) -> None:
         """Give up an audience for now: from its first record on, nothing more is posted, so that order holds."""
-        records = self.audiences[audience]
+        records = self.batch.audiences[audience]
         self.undo(records, problem)
         self._left &= (1 << _first(records)) - 1
-
-    def left_of(self, audience: str) -> int:
-        """Return the records for an audience that are still to be posted."""
-        return self.audiences[audience] & self._left
-
-    def draw(self, audiences: Iterable[str]) -> None:
-        """Note that all deliveries for these audiences were drawn."""
-        for audience in audiences:
-            self._drawn |= self.audiences[audience]
-
-    def not_drawn(self) -> int:
-        """Return the records some of whose deliveries may not have been drawn."""
-        every = 0
-        for records in self.audiences.values():
-            every |= records
-        return every & ~self._drawn
-
-    def direct(self) -> Iterator[tuple[str, int, str]]:
-        """Yield the connections that records are for by name, with the records and the endpoint."""
-        for audience, records in self.audiences.items():
-            connection_id = connection_of(audience)
-            if connection_id is not None:
-                yield (
-                    connection_id,
-                    records,
-                    self._entries[_first(records)].endpoint or "",
-                )  # `read` sees that it is set
-
-    def narrow(self) -> Iterator[str]:
-        """Yield the audiences of one user or listener."""
-        return (each for each in self.audiences if not is_wide(each) and connection_of(each) is None)
-
-    def wide(self) -> Iterator[str]:
-        """Yield the audiences of everyone on an endpoint."""
-        return (each for each in self.audiences if is_wide(each))
-
-    def delivery(
-        self, endpoint: str, subscriber: Subscriber, records: int, *, wide: str | None = None
-    ) -> Iterator[_Addressed]:
-        """Yield the delivery of these records to a connection, unless it wants or may hear none of them."""
-        records &= self._left
-        if subscriber.types:
-            wanted = self._direct  # what is for this very connection is no matter of taste
-            for kind in subscriber.types:
-                wanted |= self._kinds.get(kind, 0)
-            records &= wanted
-        for record, users in self._hidden.items():
-            if subscriber.user_id in users:
-                records &= ~record
-        if subscriber.batch:  # it takes what comes together as one: of a user's states the last is enough
-            records = self._current(records)
-        for record, users in self._reserved.items():
-            if subscriber.user_id not in users:
-                records &= ~record
-        if records:
-            yield _Addressed(
-                endpoint=endpoint,
-                connection_id=subscriber.connection_id,
-                frames=self._frames_of(records, packed=subscriber.batch),
-                connected_at=subscriber.connected_at / 1000,
-                close=bool(records & self._closing),
-                records=records,
-                user_id=subscriber.user_id,
-                wide=wide,
-            )
-
-    def _current(self, records: int) -> int:
-        """Return records without the states that a later one among them makes stale.
-
-        Should the batch be tried again in other parts, a state that was left out may yet come, after the later one:
-        clients know the order of a user's states by their `version`.
-        """
-        current = self._currents.get(records)
-        if current is None:
-            current = records
-            for record, replacing in self._replaced:
-                if replacing & records:
-                    current &= ~record
-            self._currents[records] = current
-        return current
-
-    def _frames_of(self, records: int, *, packed: bool) -> Sequence[Frame]:
-        frames = self._framed.get((records, packed))
-        if frames is None:
-            frames = [frame for at, frame in enumerate(self._frames) if records >> at & 1]
-            if packed:
-                frames = pack(frames)
-            self._framed[records, packed] = frames
-        return frames
 
 
 def _first(records: int) -> int:
@@ -407,28 +325,3 @@ def _result(future: Future[T], until: float) -> T:
         return future.result(max(0.0, until - time.monotonic()))
     except TimeoutError as error:
         raise Unavailable("a table did not answer in time") from error
-
-
-def pack(frames: Sequence[Frame]) -> list[Frame]:
-    """Join messages into JSON arrays, each of at most one metered step; what stands alone stays as it is.
-
-    Only what is worth hearing for as long is joined: an array is sent whole or not at all.
-    """
-    packed: list[Frame] = []
-    group: list[Frame] = []
-    size = 0
-    for frame in frames:
-        if group and (size + 1 + len(frame.body) > METERED_BYTES or frame.not_after != group[0].not_after):
-            packed.append(_joined(group))
-            group, size = [], 0
-        size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets
-        group.append(frame)
-    if group:
-        packed.append(_joined(group))
-    return packed
-
-
-def _joined(group: Sequence[Frame]) -> Frame:
-    if len(group) == 1:
-        return group[0]
-    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", group[0].not_after)
