@@ -52,6 +52,7 @@ SETTINGS = {
     "FEED_ROLE": "listener",
     "LEASE_SECONDS": "900",
     "HISTORY_SECONDS": "86400",
+    "PRESENCE_HISTORY_SECONDS": "3600",
     "MESSAGE_RATE": "1000",
     "MESSAGE_BURST": "1000",
 }

@@ -40,12 +40,13 @@ async def eventually(holds: Callable[[], bool], what: str, within: float | None 
 
 
 class Client:
-    """One connection. All that it heard is in `heard`, what no `hears` has asked for yet in `unread`."""
+    """One connection. What it heard, in `frames` frames, is in `heard`; what no `hears` asked for yet, in `unread`."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
         self.heard: list[Message] = []
         self.unread: list[Message] = []
+        self.frames = 0
 
     async def send(self, kind: str, **data: Any) -> None:
         """Send a frame of a type."""
@@ -98,6 +99,7 @@ class Client:
         self._take(frame.data)
 
     def _take(self, text: str) -> None:
+        self.frames += 1
         heard = json.loads(text)
         messages = heard if isinstance(heard, list) else [heard]
         self.heard += messages

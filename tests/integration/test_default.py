@@ -13,7 +13,7 @@ from tests.logs import LogLines
 from tests.samples import sample
 from tests.unit.fakes import Clock, FakeManagement
 
-FEED, PRESENCE = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ="
+FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="
 
 
 def answer(function: Function, event: dict[str, Any]) -> dict[str, Any]:
@@ -296,3 +296,23 @@ def test_a_snapshot_that_cannot_be_posted_is_our_fault(default: Function, cloud:
     crowd(cloud, 150)
     cloud.management = FakeManagement({FEED: Outcome.THROTTLED})
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
+
+
+def test_a_client_that_was_away_is_told_what_it_missed_in_order(cloud: Cloud) -> None:
+    ingest = cloud.function("ingest")
+    for name in ("ingest.call_started", "ingest.call_billing"):
+        ingest(sample(name))
+    cloud.function("connect")(sample("connect.token-in-header"))
+    told = answer(cloud.function("default"), sample("default.resume"))
+    assert (told["type"], told["data"]) == ("resumed", {"recovered": True, "replayed": 2})
+    (delivery,) = cloud.management.deliveries
+    assert (delivery.endpoint, delivery.connection_id) == ("calls", CALLS)
+    assert [json.loads(each.body)["type"] for each in delivery.frames] == ["call_started", "call_billing"]
+
+
+def test_who_resumes_after_what_is_no_message_is_told_so(default: Function) -> None:
+    told = answer(default, frame({"type": "resume", "data": {"last_id": "yesterday"}}))
+    assert told["data"] == {
+        "code": "BAD_REQUEST",
+        "message": "last_id: must be the id of a message that you have heard",
+    }

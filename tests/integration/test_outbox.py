@@ -126,3 +126,16 @@ def test_where_a_sweep_stopped_is_kept(cloud: Cloud, outbox: Outbox) -> None:
     outbox.keep_cursors([{"connection_id": "one", "audience": "feed/*/0"}, None], NOW * 1000)
     assert outbox.cursors(2) == [{"connection_id": "one", "audience": "feed/*/0"}, None]
     assert outbox.cursors(3) == [None, None, None]  # of another number of segments, it says nothing
+
+
+def test_the_newest_entries_are_read_back_to_an_id(outbox: Outbox) -> None:
+    outbox.put_all([replace(PLAIN, event_id=f"{n:04}") for n in range(1, 8)])
+    outbox.put(replace(PLAIN, audience="calls/789", event_id="0009"))
+    assert [each.event_id for each in outbox.newest("calls/123", "0004", 10)] == ["0007", "0006", "0005"]
+    assert [each.event_id for each in outbox.newest("calls/123", "0004", 2)] == ["0007", "0006"]
+    assert outbox.newest("calls/123", "0007", 10) == []
+
+
+def test_the_newest_entries_are_read_over_the_pages_of_a_megabyte(outbox: Outbox) -> None:
+    outbox.put_all([replace(PLAIN, event_id=f"{n:04}", message="x" * 300_000) for n in range(8)])
+    assert [each.event_id for each in outbox.newest("calls/123", "0000", 6)] == [f"{n:04}" for n in range(7, 1, -1)]

@@ -576,9 +576,6 @@ class World:
         clients = {"dynamodb": _DynamoDB(self)}
         monkeypatch.setattr(aws, "client", lambda service: clients.get(service) or _Others(self))
         monkeypatch.setattr(bootstrap, "management", self._management)
-        defaults = snapshots.Snapshots.__init__.__kwdefaults__
-        assert defaults
-        monkeypatch.setitem(defaults, "sleep", self.clock.advance)
         # Fewer calls, and pages that a few users fill.
         monkeypatch.setattr(sweeping, "SEGMENTS", 1)
         monkeypatch.setattr(users, "ONLINE_SHARDS", 2)

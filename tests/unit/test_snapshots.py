@@ -16,7 +16,7 @@ from realtime.outbox import Entry, Outbox
 from realtime.presence import Rules, consequences
 from realtime.snapshots import PAGE_BYTES, Snapshots, pages
 from realtime.users import User, Users
-from tests.unit.fakes import Clock
+from tests.unit.fakes import Clock, Sleeps
 
 NOW = 1_705_314_600_000
 FEED = Connection("one=", "feed", "5", NOW, NOW // 1000 + 3600)
@@ -225,21 +225,17 @@ def test_changes_of_long_ago_are_not_read_for_the_index_knows_them() -> None:
     assert int(since[:12], 16) == NOW - 60_000
 
 
-def test_a_snapshot_waits_until_events_reach_the_connection() -> None:
+def test_a_snapshot_waits_until_events_reach_the_connection(sleeps: Sleeps) -> None:
     index = Index(lag=3)
-    slept: list[float] = []
-    Snapshots(index, People(), Recent(), feed_role="listener", sleep=slept.append).of_audiences(FEED, ["feed/7"], NOW)
-    assert slept == [0.01, 0.02, 0.04]
+    Snapshots(index, People(), Recent(), feed_role="listener").of_audiences(FEED, ["feed/7"], NOW)
+    assert sleeps.seconds == [0.01, 0.02, 0.04]
 
 
 def test_a_snapshot_that_would_miss_events_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
-
-    def sleep(seconds: float) -> None:
-        clock.now += seconds
-
-    made = Snapshots(Index(lag=1000), People(), Recent(), feed_role="listener", sleep=sleep)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    made = Snapshots(Index(lag=1000), People(), Recent(), feed_role="listener")
     with pytest.raises(Unavailable, match="the index of audiences lags behind"):
         made.of_audiences(FEED, ["feed/7"], NOW)
     assert clock.now < 1000 + 8  # the function has ten seconds

@@ -92,6 +92,7 @@ def desk() -> Desk:
     from realtime.frames import Desk
     from realtime.interest import Interest
     from realtime.rate_limit import RateLimit
+    from realtime.replay import Replay
     from realtime.snapshots import Snapshots
     from realtime.users import Users
 
@@ -105,6 +106,12 @@ def desk() -> Desk:
         RateLimit(chosen.message_rate, chosen.message_burst, time.time),
         Interest(connections),
         Snapshots(connections, Users(client, chosen.users_table), events, feed_role=chosen.feed_role),
+        Replay(
+            connections,
+            events,
+            history_seconds=chosen.history_seconds,
+            presence_history_seconds=chosen.presence_history_seconds,
+        ),
         lambda: management(chosen.management_endpoint, chosen.posts_per_second),
         lease_seconds=chosen.lease_seconds,
     )

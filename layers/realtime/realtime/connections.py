@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ from botocore.exceptions import ClientError
 from realtime.audiences import direct
 from realtime.aws import aws_errors, error_code, translate
 from realtime.dynamodb import attribute, item, plain, write_all
+from realtime.errors import Unavailable
 
 AUDIENCE_INDEX = "AudienceIndex"
 BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
 # API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
 CONNECTION_TTL_SECONDS = 3 * 3600
+_HEARD_WITHIN_SECONDS = 5.0  # the index lags behind its table, by milliseconds as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,20 @@ class Connections:
                 Select="COUNT",
             )
         return bool(answer["Count"])
+
+    def await_heard(self, audiences: Collection[str], connection_id: str) -> None:
+        """Wait until `broadcast` finds a connection by these audiences: what it was not found for would be missed.
+
+        Raises Unavailable where that takes too long.
+        """
+        deadline = time.monotonic() + _HEARD_WITHIN_SECONDS
+        for audience in audiences:
+            pause = 0.01
+            while not self.is_heard(audience, connection_id):
+                if time.monotonic() >= deadline:
+                    raise Unavailable("the index of audiences lags behind")
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
 
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None where it is not registered.

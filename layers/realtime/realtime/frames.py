@@ -18,9 +18,10 @@ from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.outbox import Outbox
 from realtime.rate_limit import RateLimit
 from realtime.refusals import close
+from realtime.replay import Replay
 from realtime.snapshots import Snapshots
 
-_POSTING_SECONDS = 8.0  # of the function's ten
+_ANSWER_SECONDS = 9.0  # of the function's ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Desk:
         rate_limit: RateLimit,
         interest: Interest,
         snapshots: Snapshots,
+        replay: Replay,
         management: Callable[[], ManagementApi],
         *,
         lease_seconds: int,
@@ -50,6 +52,7 @@ class Desk:
         self._rate_limit = rate_limit
         self._interest = interest
         self._snapshots = snapshots
+        self._replay = replay
         self._management = management  # made when first used: most answers are one frame
         self._lease_seconds = lease_seconds
         self._answers: dict[str, Callable[[Request, Connection], list[str]]] = {
@@ -57,6 +60,7 @@ class Desk:
             "sync": self._sync,
             "watch": self._watch,
             "unwatch": self._unwatch,
+            "resume": self._resume,
         }
 
     def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
@@ -64,6 +68,7 @@ class Desk:
 
         Raises ClientError where the client is to hear an `error` instead; its connection lives.
         """
+        until = time.monotonic() + _ANSWER_SECONDS
         limited = self._rate_limit.take(connection_id)
         if limited:
             if limited.is_new:  # other function instances serve this connection too, with buckets of their own
@@ -82,14 +87,13 @@ class Desk:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._answers))}")
         *pages, last = answer(Request(data, now), session.connection)
         if pages:
-            self._post(session.connection, pages)
+            self._post(session.connection, pages, until)
         return last
 
-    def _post(self, connection: Connection, frames: list[str]) -> None:
-        """Post what a single answer cannot hold."""
+    def _post(self, connection: Connection, frames: list[str], until: float) -> None:
+        """Post what a single answer cannot hold; `until` on the monotonic clock."""
         posts = [Frame(frame.encode()) for frame in frames]
         delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at / 1000)
-        until = time.monotonic() + _POSTING_SECONDS
         for _, outcome in self._management().deliver([delivery], until=until):
             if outcome not in {Outcome.DELIVERED, Outcome.GONE}:
                 raise Unavailable(f"posting an answer: {outcome.name} {delivery.reason}")
@@ -107,6 +111,10 @@ class Desk:
         check_watchable(connection.endpoint)
         self._interest.unwatch(connection, parse_users(request.data.get("user_ids")))
         return snapshots.pages([], request.now)
+
+    def _resume(self, request: Request, connection: Connection) -> list[str]:
+        audiences = self._interest.heard(connection)
+        return self._replay.since(connection, audiences, request.data.get("last_id"), request.now)
 
     def _keep_alive(self, session: Session, now: int) -> None:
         """Renew a lease that is past its half-life: one write in 7.5 minutes, whatever the client sends."""

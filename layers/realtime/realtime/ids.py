@@ -8,6 +8,7 @@ import re
 MAX_ID_LENGTH = 128
 MAX_SAFE_INTEGER = 2**53 - 1  # past it a JavaScript client would round the number
 _CANONICAL_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_EVENT_ID = re.compile(r"[0-9a-f]{28}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f/]")  # an id is a part of an audience's name, and `/` parts it
 
 
@@ -36,3 +37,13 @@ def event_id(at_ms: int, *source: str) -> str:
     """Return an id that sorts by time and is the same whenever it is made from the same time and source."""
     digest = hashlib.blake2b("\0".join(source).encode(), digest_size=8).hexdigest()
     return f"{at_ms:012x}{digest}"
+
+
+def moment_of(event_id: object) -> int:
+    """Return the time of an event's id, in ms since the epoch.
+
+    Raises ValueError if it is no event's id.
+    """
+    if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
+        raise ValueError("must be the id of a message that you have heard")
+    return int(event_id[:12], 16)

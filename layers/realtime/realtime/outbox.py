@@ -109,6 +109,26 @@ class Outbox:
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
+        """Return an audience's entries after an id, newest first, at most so many, as the table itself holds them."""
+        found: list[Entry] = []
+        start: dict[str, Any] = {}
+        while True:
+            with aws_errors("reading the outbox"):
+                answer = self._client.query(
+                    TableName=self._table,
+                    KeyConditionExpression="audience = :audience AND event_id > :id",
+                    ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(event_id)},
+                    ScanIndexForward=False,
+                    Limit=limit - len(found),
+                    ConsistentRead=True,
+                    **start,
+                )
+            found += map(from_image, answer["Items"])
+            if "LastEvaluatedKey" not in answer or len(found) >= limit:
+                return found
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
     def cursors(self, segments: int) -> list[dict[str, str] | None]:
         """Return where the last sweep stopped in each segment of the Connections table; None where it finished."""
         with aws_errors("reading the cursors"):

@@ -37,7 +37,7 @@ class DisconnectSettings:
 
 @dataclass(frozen=True, slots=True)
 class DefaultSettings:
-    """What `default` needs; `message_rate` in messages a second, `message_burst` in messages."""
+    """What `default` needs; `message_rate` in messages a second, `message_burst` in messages, times in seconds."""
 
     connections_table: str
     users_table: str
@@ -48,6 +48,8 @@ class DefaultSettings:
     lease_seconds: int
     message_rate: int
     message_burst: int
+    history_seconds: int
+    presence_history_seconds: int
 
 
 @dataclass(frozen=True, slots=True)

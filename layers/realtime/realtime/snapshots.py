@@ -7,14 +7,12 @@ the same, every user in a snapshot and every presence message carries the user's
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from realtime import messages
 from realtime.audiences import is_wide, watched_user
 from realtime.connections import Connection, Connections
-from realtime.errors import Unavailable
 from realtime.ids import event_id, id_as_json
 from realtime.outbox import Outbox
 from realtime.presence import state
@@ -24,7 +22,6 @@ PAGE_BYTES = 32 * 1024  # what API Gateway meters, and lets through, as one fram
 # How far an index may lag behind its table; who changed since is found by the outbox, which does not.
 INDEX_LAG_SECONDS = 60
 _READ_AT_ONCE = 100  # users, as many as BatchGetItem takes
-_VISIBLE_WITHIN_SECONDS = 5.0
 
 
 class Snapshots:
@@ -37,17 +34,15 @@ class Snapshots:
         outbox: Outbox,
         *,
         feed_role: str,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._connections = connections
         self._users = users
         self._outbox = outbox
         self._feed_role = feed_role
-        self._sleep = sleep
 
     def of_audiences(self, connection: Connection, audiences: Sequence[str], now: int) -> list[str]:
         """Return snapshot frames of all that these audiences of a connection are about; `now` in ms."""
-        self._await_visible(connection.connection_id, audiences)
+        self._connections.await_heard(audiences, connection.connection_id)
         for audience in filter(is_wide, audiences):
             return self._of_everyone(connection, audience, now)
         return self._of_users(connection, [watched_user(audience) for audience in audiences], now)
@@ -89,17 +84,6 @@ class Snapshots:
     def _read(self, user_ids: Sequence[str]) -> Iterator[User]:
         for start in range(0, len(user_ids), _READ_AT_ONCE):
             yield from self._users.get_many(user_ids[start : start + _READ_AT_ONCE])
-
-    def _await_visible(self, connection_id: str, audiences: Sequence[str]) -> None:
-        """Wait until `broadcast` finds the connection: what it was not found for would be missed."""
-        deadline = time.monotonic() + _VISIBLE_WITHIN_SECONDS
-        for audience in audiences:
-            pause = 0.01
-            while not self._connections.is_heard(audience, connection_id):
-                if time.monotonic() >= deadline:
-                    raise Unavailable("the index of audiences lags behind")
-                self._sleep(pause)
-                pause = min(pause * 2, 0.5)
 
 
 def pages(users: Iterable[dict[str, Any]], now: int) -> list[str]:
