@@ -249,8 +249,11 @@ class Town:
             self._invoke(name, event)
             if changes := self.cloud.stream("Users"):
                 self._invoke("announce", {"Records": changes})
-            if entries := [each for each in self.cloud.stream("Events") if "message" in each["dynamodb"]["NewImage"]]:
-                self._invoke("broadcast", {"Records": entries})
+            entries = self.cloud.stream("Events")
+            for reach in ("narrow", "wide"):
+                records = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
+                if records:
+                    self._invoke("broadcast", {"Records": records})
         cost.messages += sum(len(each.frames) for each in self.cloud.management.deliveries)
         if heard is not None:
             cost.messages = heard
@@ -304,6 +307,7 @@ def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
 
 def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     """Run every scenario, and return what each took."""
+    from realtime.ids import event_id
     from tests.samples import sample
 
     town = Town(cloud, clock)
@@ -320,6 +324,10 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     take("ping that renews the lease (one in 7.5 min)", town.takes("default", frame(first, "feed", "ping"), heard=2))
     take("call event, to two participants", town.takes("ingest", sample("ingest.call_started"), heard=2))
     take("call's end", town.takes("ingest", sample("ingest.call_ended"), heard=2))
+    away = event_id(int(clock.now * 1000) - 60_000)
+    take(
+        "resume, with 2 messages missed", town.takes("default", frame(second, "calls", "resume", last_id=away), heard=4)
+    )
     notification = sample("ingest.favorite_added")
     notification["detail"]["delivery"] = {"to": [123]}
     take("notification to one user", town.takes("ingest", notification, heard=1))

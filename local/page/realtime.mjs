@@ -5,13 +5,15 @@ const PING_AFTER = 240_000; // ms in which nothing was heard; API Gateway ends a
 const PONG_WITHIN = 10_000; // ms; a socket that is dead without knowing it does not answer at all
 const FIRST_PAUSE = 500; // ms, doubled with each attempt that fails
 const LONGEST_PAUSE = 30_000; // ms
+const REMEMBERED = 1_000; // ids of messages, to know one that comes again
 
 /** Endpoints that answer `sync` with how things stand. */
 export const WITH_PRESENCE = new Set(["feed", "presence"]);
 
 /**
- * One endpoint, kept connected: it comes back with back-off and full jitter, moves when it is told `reconnect`, asks for
- * a snapshot whenever it is new, and pings only when it has heard nothing for a while.
+ * One endpoint, kept connected: it comes back with back-off and full jitter, moves when it is told `reconnect`, asks,
+ * whenever it is new, how things stand or what it has missed, tells each event once, and pings only when it has heard
+ * nothing for a while.
  *
  * `open(endpoint, token)` makes a WebSocket; `token({ anew })` promises a token, never one given before if `anew`;
  * `on.state(state, why)` is told "off", "connecting", "open", "waiting" or "refused"; `on.heard(message, frame)` gets
@@ -25,6 +27,8 @@ export class Connection {
   #refusal = "";
   #timers = {};
   #asked = []; // what was sent and is not answered yet
+  #last = ""; // the highest id that was heard
+  #heard = new Set(); // the latest ids
 
   constructor(endpoint, { open, token, on, clock = globalThis, random = Math.random, now = () => performance.now() }) {
     Object.assign(this, { endpoint, open, token, on, clock, random, now });
@@ -89,11 +93,13 @@ export class Connection {
     this.#become("open");
     this.#listen();
     if (WITH_PRESENCE.has(this.endpoint)) this.send("sync");
+    else if (this.#last) this.send("resume", { last_id: this.#last });
   }
 
   #received(socket, text) {
     const heard = JSON.parse(text);
     for (const message of Array.isArray(heard) ? heard : [heard]) { // an array where `batch=true` was asked for
+      if (!this.#isNew(message)) continue;
       this.on.heard(message, { roundTrip: this.#answers(message) });
       if (message.type === "error") this.#refused(message.data);
       else if (message.type === "reconnect") this.#move(message.data.within_seconds);
@@ -102,9 +108,19 @@ export class Connection {
     if (socket === this.#socket) this.#listen();
   }
 
+  /** Delivery is at least once: what comes again has the same id. */
+  #isNew({ id }) {
+    if (!id) return true; // an answer
+    if (this.#heard.has(id)) return false;
+    this.#heard.add(id);
+    if (this.#heard.size > REMEMBERED) this.#heard.delete(this.#heard.values().next().value);
+    if (id > this.#last) this.#last = id;
+    return true;
+  }
+
   /** How long ago we sent what a message answers, or undefined if it answers nothing. */
   #answers(message) {
-    const asked = { pong: ["ping"], snapshot: ["sync", "watch", "unwatch"] }[message.type];
+    const asked = { pong: ["ping"], snapshot: ["sync", "watch", "unwatch"], resumed: ["resume"] }[message.type];
     const index = this.#asked.findIndex(({ type }) => (message.type === "error" ? true : asked?.includes(type)));
     if (index < 0) return undefined;
     const { at } = this.#asked[index];

@@ -37,11 +37,16 @@ class Clock {
 const settled = () => new Promise((resolve) => { setImmediate(resolve); });
 
 class Socket {
-  sent = [];
+  frames = [];
+  sent = []; // their types
   closed = false;
 
   constructor(token) { this.token = token; }
-  send(text) { this.sent.push(JSON.parse(text).type); }
+  send(text) {
+    this.frames.push(JSON.parse(text));
+    this.sent.push(this.frames.at(-1).type);
+  }
+
   close() { this.closed = true; }
 
   // what the service does
@@ -99,6 +104,25 @@ test("where there is presence it asks how things stand, whenever it is new", asy
     sockets[1].opens();
     assert.deepEqual(sockets[1].sent, sent);
   }
+});
+
+test("where there is none it asks what it has missed, once it has heard something", async () => {
+  const { sockets, clock, heard } = await opened("calls");
+  sockets[0].says(message("call_ended", {}, { id: "2b" }), message("call_started", {}, { id: "1a" }), message("pong"));
+  sockets[0].ends();
+  await clock.pass(60_000);
+  sockets[1].opens();
+  assert.deepEqual(sockets[1].frames.map(({ type, data }) => [type, data]), [["resume", { last_id: "2b" }]]);
+  await clock.pass(5);
+  sockets[1].says(message("resumed", { recovered: true, replayed: 0 }));
+  assert.deepEqual(heard.at(-1), ["resumed", 5]);
+});
+
+test("what comes again is told once", async () => {
+  const { sockets, heard } = await opened();
+  const twice = message("call_started", {}, { id: "1a" });
+  sockets[0].says(twice, message("call_ended", {}, { id: "2b" }), twice);
+  assert.deepEqual(heard.map(([type]) => type), ["call_started", "call_ended"]);
 });
 
 test("it pings only when it has heard nothing for a while", async () => {

@@ -1,7 +1,7 @@
 """What the real-time service means: one module a concept, read in the order in which an event travels.
 
 Inward, from a client:   handshake → tokens → registry → connections, users;  refusals → outbox
-                         frames → rate_limit, interest, snapshots → connections
+                         frames → rate_limit, interest, snapshots, replay → connections, outbox
 Inward, from a backend:  backend_events → ingestion → calls, outbox
 Between the two:         announcing → presence (a user's change becomes messages) → outbox;  deadlines, sweeping
 Outward, to a client:    fanout → batches (who is due what), management → signing, pacing, wire
