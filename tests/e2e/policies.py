@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e import support
 from tests.e2e import test_functions as tests
+from tests.e2e import test_sessions as sessions
 from tests.e2e.support import Stack
 
 Proof = Callable[[Stack], Awaitable[None]]
@@ -44,6 +45,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
         "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
+        "ssm:GetParameter": sessions.test_a_newer_token_lets_a_connection_live_longer,
     },
     "Ingest": {
         "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,

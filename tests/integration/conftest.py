@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 from functools import cache
 from typing import Any
 
@@ -60,6 +61,18 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     sleeps = Sleeps()
     monkeypatch.setattr(time, "sleep", sleeps)
     return sleeps
+
+
+@pytest.fixture
+def jwt_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyJWT see the samples' time, too."""
+
+    class Now(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Now:
+            return cls.fromtimestamp(clock.now, tz)
+
+    monkeypatch.setattr("jwt.api_jwt.datetime", Now)
 
 
 @pytest.fixture

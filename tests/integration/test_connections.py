@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from realtime.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Session, Subscriber
+from realtime.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Due, Session, Subscriber
 from realtime.errors import ConfigurationError
 from tests.integration.conftest import Cloud
 
@@ -160,14 +161,33 @@ def test_what_a_connection_comes_to_hear_later_says_as_much_of_it(cloud: Cloud, 
     assert before == after
 
 
-def test_sessions_whose_lease_ran_out_are_found_and_no_others(cloud: Cloud, connections: Connections) -> None:
+NOTHING_DUE = Due(lease_before=0, token_before=0, connected_from=0, connected_to=0)
+
+
+@pytest.mark.parametrize(
+    ("when", "found"),
+    [
+        (NOTHING_DUE, []),
+        (replace(NOTHING_DUE, lease_before=NOW + 900), []),
+        (replace(NOTHING_DUE, lease_before=NOW + 901), [ONE]),
+        (replace(NOTHING_DUE, token_before=ONE.token_expires_at + 1), [ONE]),
+        (replace(NOTHING_DUE, token_before=TWO.token_expires_at + 1), [ONE, TWO]),
+        (replace(NOTHING_DUE, token_before=ONE.token_expires_at), []),
+        (replace(NOTHING_DUE, connected_from=TWO.connected_at, connected_to=ONE.connected_at), [ONE, TWO]),
+        (replace(NOTHING_DUE, connected_from=TWO.connected_at + 1, connected_to=ONE.connected_at), [ONE]),
+        (replace(NOTHING_DUE, connected_from=ONE.connected_at + 1, connected_to=ONE.connected_at + 9), []),
+    ],
+)
+def test_sessions_that_must_be_looked_at_are_found_and_no_others(
+    cloud: Cloud, connections: Connections, when: Due, found: list[Connection]
+) -> None:
     store(cloud, connections, ONE, "feed/*/0")
     store(cloud, connections, TWO, "feed/*/0")
     connections.renew_lease("two=", NOW + 1800)
-    assert connections.lapsed(0, 1, NOW + 900, None) == ([], None)
-    found, after = connections.lapsed(0, 1, NOW + 901, None)
-    assert [each.connection for each in found] == [ONE]
+    sessions, after = connections.due(0, 1, when, None)
+    assert sorted((each.connection for each in sessions), key=lambda each: each.connection_id) == found
     assert after is None
+    assert all(when.has_lapsed(each) or when.has_expired(each) or when.is_old(each) for each in sessions)
 
 
 def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jwt
 import pytest
 
 from realtime.management import Outcome
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
-from tests.samples import sample
+from tests.samples import KEY_ID, SECRET, sample
 from tests.unit.fakes import Clock, FakeManagement
 
 FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="
@@ -316,3 +317,49 @@ def test_who_resumes_after_what_is_no_message_is_told_so(default: Function) -> N
         "code": "BAD_REQUEST",
         "message": "last_id: must be the id of a message that you have heard",
     }
+
+
+def token(**claims: object) -> str:
+    good = {"sub": "123", "exp": STORY_BEGINS + 7200}
+    return jwt.encode({**good, **claims}, SECRET, headers={"kid": KEY_ID})
+
+
+def authenticate(token: object) -> dict[str, Any]:
+    return frame({"type": "authenticate", "data": {"token": token}})
+
+
+@pytest.mark.usefixtures("jwt_clock")
+def test_a_newer_token_of_the_same_user_lets_the_connection_live_longer(default: Function, cloud: Cloud) -> None:
+    told = answer(default, authenticate(token()))
+    assert (told["type"], told["data"]) == ("authenticated", {"expires_at": "2024-01-15T12:30:00.000Z"})
+    assert session(cloud)["token_expires_at"] == STORY_BEGINS + 7200
+
+
+@pytest.mark.usefixtures("jwt_clock")
+@pytest.mark.parametrize(
+    ("bad", "code", "message"),
+    [
+        (token(sub="789"), "PERMISSION_DENIED", "The token is another user's"),
+        (token(scope="calls presence"), "PERMISSION_DENIED", "Insufficient permissions"),
+        (token(exp=STORY_BEGINS - 60), "AUTH_FAILED", "Invalid or expired token"),
+        (token() + "x", "AUTH_FAILED", "Invalid or expired token"),
+        ("", "AUTH_FAILED", "Invalid or expired token"),
+        (None, "BAD_REQUEST", "token: must be a string"),
+        (7, "BAD_REQUEST", "token: must be a string"),
+    ],
+)
+def test_a_token_that_is_no_good_changes_nothing_and_the_connection_lives(
+    default: Function, cloud: Cloud, bad: object, code: str, message: str
+) -> None:
+    before = cloud.rows("Connections")
+    assert answer(default, authenticate(bad))["data"] == {"code": code, "message": message}
+    assert cloud.rows("Connections") == before
+    assert answer(default, sample("default.ping"))["type"] == "pong"
+
+
+@pytest.mark.usefixtures("jwt_clock")
+def test_no_token_is_logged(default: Function, logged: LogLines) -> None:
+    for each in (token(), token(sub="789"), token() + "x"):
+        answer(default, authenticate(each))
+        assert each.rpartition(".")[2] not in logged.text
+    assert logged.lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jwt
 import pytest
 
 from realtime import sweeping
@@ -11,7 +12,7 @@ from realtime.errors import ConfigurationError
 from realtime.management import Outcome
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
-from tests.samples import sample
+from tests.samples import KEY_ID, SECRET, sample
 from tests.unit.fakes import Clock, FakeManagement
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
@@ -35,6 +36,11 @@ def asked(cloud: Cloud) -> set[str]:
     """Return the connections that API Gateway was asked about."""
     assert all(each.ask and not each.frames and not each.close for each in cloud.management.deliveries)
     return {each.connection_id for each in cloud.management.deliveries}
+
+
+def token(expires_at: float) -> str:
+    claims = {"sub": "123", "username": "jane_smith", "role": "listener", "exp": int(expires_at)}
+    return jwt.encode(claims, SECRET, headers={"kid": KEY_ID})
 
 
 def lease(cloud: Cloud, connection_id: str = FEED) -> int:
@@ -105,11 +111,62 @@ def test_a_connection_that_outlives_what_is_allowed_is_told_to_reconnect_and_clo
     assert lease(cloud) > clock.now  # so that it is not asked about, and told, each minute
 
 
+MOVE_AT = STORY_BEGINS + 110 * 60
+
+
+def test_a_connection_is_told_once_to_move_before_api_gateway_ends_it(cloud: Cloud, clock: Clock) -> None:
+    clock.now = MOVE_AT - 1
+    sweep(cloud)
+    assert cloud.rows("Events") == []
+    for clock.now in (MOVE_AT, MOVE_AT + 60, MOVE_AT + 120):
+        sweep(cloud)
+    told = {each["audience"]: each for each in cloud.rows("Events")}
+    assert told.keys() == {f"connection/{FEED}", f"connection/{CALLS}"}
+    for row in told.values():
+        message = json.loads(row["message"])
+        assert (message["type"], message["data"]) == ("reconnect", {"within_seconds": 300})
+        assert "close" not in row
+    # Where an item does not change, DynamoDB's stream shows nothing; moto's does.
+    assert len({json.dumps(each["dynamodb"]["NewImage"]) for each in cloud.stream("Events")}) == 2
+
+
+def test_who_was_not_told_in_time_is_not_told_late(cloud: Cloud, clock: Clock) -> None:
+    """There would be less time to move than it says."""
+    clock.now = MOVE_AT + 181
+    sweep(cloud)
+    assert cloud.rows("Events") == []
+
+
+@pytest.mark.usefixtures("jwt_clock")
+def test_a_connection_whose_token_has_expired_is_told_so_and_closed(cloud: Cloud, clock: Clock) -> None:
+    assert cloud.function("default")(
+        {
+            **sample("default.ping"),
+            "body": json.dumps({"type": "authenticate", "data": {"token": token(STORY_BEGINS + 600)}}),
+        }
+    )
+    clock.now = STORY_BEGINS + 600
+    sweep(cloud)
+    assert cloud.rows("Events") == []
+    clock.now += 1
+    sweep(cloud)
+    (row,) = cloud.rows("Events")
+    assert (row["audience"], row["close"]) == (f"connection/{FEED}", True)
+    message = json.loads(row["message"])
+    assert (message["type"], message["data"]["code"]) == ("error", "AUTH_FAILED")
+
+
+def test_a_ghost_whose_token_has_expired_is_forgotten_as_any_other(cloud: Cloud, clock: Clock) -> None:
+    clock.now = 4_102_444_801
+    sweep(cloud, {FEED: Outcome.GONE, CALLS: Outcome.GONE})
+    assert cloud.rows("Connections") == []
+
+
 def test_a_sweep_goes_on_where_the_last_one_had_to_stop(
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeping, "SEGMENTS", 1)
-    monkeypatch.setattr(sweeping, "MAX_SUSPECTS", 1)
+    monkeypatch.setattr(sweeping, "MAX_SESSIONS", 1)
     scan = cloud.dynamodb.scan
     monkeypatch.setattr(cloud.dynamodb, "scan", lambda **request: scan(**request, Limit=2))
     clock.now = STORY_BEGINS + LEASE + 1

@@ -37,6 +37,9 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "UsersTable.Arn": {"dynamodb:BatchGetItem"},
         "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
         "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},
+        TOKEN_PARAMETER: {"ssm:GetParameter"},
+        "TokenKeysSecretArn": {"secretsmanager:GetSecretValue"},
+        "TokenKeysKmsKeyArn": {"kms:Decrypt"},
         MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
     },
     "Ingest": {

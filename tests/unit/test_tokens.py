@@ -15,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realtime.errors import AuthFailed, Unavailable
-from realtime.tokens import LEEWAY_SECONDS, Identity, Tokens, published_keys
+from realtime.messages import rfc3339
+from realtime.tokens import LAST_SECOND, LEEWAY_SECONDS, Identity, Tokens, published_keys
 
 OLD, NEW = "the secret that was in use before", "the secret that is in use from now on"
 IN_AN_HOUR = int(time.time()) + 3600
@@ -185,6 +186,11 @@ def test_a_token_that_has_expired_is_refused(tokens: Tokens) -> None:
 
 def test_clocks_may_differ_a_little(tokens: Tokens) -> None:
     assert tokens.verify(signed(exp=int(time.time()) - LEEWAY_SECONDS // 2)).user_id == "123"
+
+
+def test_no_token_outlives_the_last_time_that_can_be_written(tokens: Tokens) -> None:
+    assert tokens.verify(signed(exp=10**30)).expires_at == LAST_SECOND
+    assert rfc3339(LAST_SECOND * 1000) == "9999-12-31T23:59:59.000Z"
 
 
 @pytest.mark.parametrize("claim", ["exp", "sub"])

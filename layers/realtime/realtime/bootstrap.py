@@ -66,7 +66,7 @@ def door() -> Door:
     )
 
 
-def _tokens(chosen: settings.ConnectSettings) -> Tokens:
+def _tokens(chosen: settings.TokenSettings) -> Tokens:
     from realtime.token_keys import SharedKeys
     from realtime.tokens import Tokens, published_keys
 
@@ -112,6 +112,7 @@ def desk() -> Desk:
             history_seconds=chosen.history_seconds,
             presence_history_seconds=chosen.presence_history_seconds,
         ),
+        cache(lambda: _tokens(chosen)),
         lambda: management(chosen.management_endpoint, chosen.posts_per_second),
         lease_seconds=chosen.lease_seconds,
     )

@@ -59,6 +59,28 @@ class Subscriber:
     batch: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which sessions must be looked at: `connected_…` in ms, the others in s since the epoch."""
+
+    lease_before: int
+    token_before: int
+    connected_from: int
+    connected_to: int
+
+    def has_lapsed(self, session: Session) -> bool:
+        """Return whether a session's lease ran out."""
+        return session.lease_until < self.lease_before
+
+    def has_expired(self, session: Session) -> bool:
+        """Return whether a session's token did."""
+        return session.connection.token_expires_at < self.token_before
+
+    def is_old(self, session: Session) -> bool:
+        """Return whether a session is of the age asked for."""
+        return self.connected_from <= session.connection.connected_at <= self.connected_to
+
+
 _EVERY_TYPE: frozenset[str] = frozenset()
 
 Cursor = dict[str, str] | None  # the key after which a scan goes on; None at either end
@@ -147,6 +169,10 @@ class Connections:
         """Extend a connection's lease, unless it was forgotten meanwhile."""
         self._update_session(connection_id, "lease_until", lease_until)
 
+    def extend_token(self, connection_id: str, token_expires_at: int) -> None:
+        """Let a connection live until another token expires (s)."""
+        self._update_session(connection_id, "token_expires_at", token_expires_at)
+
     def limit_until(self, connection_id: str, limited_until: int) -> None:
         """Let every function instance know that a connection has sent too much."""
         self._update_session(connection_id, "limited_until", limited_until)
@@ -184,19 +210,26 @@ class Connections:
             if not start:
                 return
 
-    def lapsed(self, segment: int, segments: int, now: int, after: Cursor) -> tuple[list[Session], Cursor]:
-        """Read a page of one segment of the table: the sessions whose lease has run out, and where to go on.
+    def due(self, segment: int, segments: int, when: Due, after: Cursor) -> tuple[list[Session], Cursor]:
+        """Read a page of one segment of the table: the sessions that must be looked at, and where to go on.
 
         A scan, not an index by lease: renewing leases in an index would cost eighteen times as much
         (docs/decisions/0006).
         """
+        is_old = "attribute_exists(lease_until) AND connected_at BETWEEN :from AND :to"
         with aws_errors("looking for ghosts"):
             answer = self._client.scan(
                 TableName=self.table,
                 Segment=segment,
                 TotalSegments=segments,
-                FilterExpression="lease_until < :now",  # only sessions have a lease
-                ExpressionAttributeValues={":now": attribute(now)},
+                # Only sessions have a lease and their token's end.
+                FilterExpression=f"lease_until < :lease OR token_expires_at < :token OR ({is_old})",
+                ExpressionAttributeValues={
+                    ":lease": attribute(when.lease_before),
+                    ":token": attribute(when.token_before),
+                    ":from": attribute(when.connected_from),
+                    ":to": attribute(when.connected_to),
+                },
                 **({"ExclusiveStartKey": item(after)} if after else {}),
             )
         last = answer.get("LastEvaluatedKey")

@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime import messages, snapshots
 from realtime.audiences import direct
 from realtime.connections import Connection, Connections, Session
-from realtime.errors import BadRequest, ClientError, RateLimited, Unavailable
+from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
 from realtime.ids import event_id
 from realtime.interest import Interest, check_watchable, parse_users
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
@@ -20,6 +20,9 @@ from realtime.rate_limit import RateLimit
 from realtime.refusals import close
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from realtime.tokens import Tokens
 
 _ANSWER_SECONDS = 9.0  # of the function's ten
 
@@ -43,6 +46,7 @@ class Desk:
         interest: Interest,
         snapshots: Snapshots,
         replay: Replay,
+        tokens: Callable[[], Tokens],
         management: Callable[[], ManagementApi],
         *,
         lease_seconds: int,
@@ -53,7 +57,8 @@ class Desk:
         self._interest = interest
         self._snapshots = snapshots
         self._replay = replay
-        self._management = management  # made when first used: most answers are one frame
+        self._tokens = tokens  # made when first used, as the next: few frames bring a token, and most answers are one
+        self._management = management
         self._lease_seconds = lease_seconds
         self._answers: dict[str, Callable[[Request, Connection], list[str]]] = {
             "ping": _pong,
@@ -61,6 +66,7 @@ class Desk:
             "watch": self._watch,
             "unwatch": self._unwatch,
             "resume": self._resume,
+            "authenticate": self._authenticate,
         }
 
     def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
@@ -115,6 +121,19 @@ class Desk:
     def _resume(self, request: Request, connection: Connection) -> list[str]:
         audiences = self._interest.heard(connection)
         return self._replay.since(connection, audiences, request.data.get("last_id"), request.now)
+
+    def _authenticate(self, request: Request, connection: Connection) -> list[str]:
+        """Let a connection live as long as another token of its user's; what is no good changes nothing."""
+        token = request.data.get("token")
+        if not isinstance(token, str):
+            raise BadRequest("token: must be a string")
+        identity = self._tokens().verify(token)
+        if identity.user_id != connection.user_id:
+            raise PermissionDenied("The token is another user's", reason=f"user {identity.user_id}'s token")
+        identity.check(connection.endpoint)
+        self._connections.extend_token(connection.connection_id, identity.expires_at)
+        answer = {"expires_at": messages.rfc3339(identity.expires_at * 1000)}
+        return [messages.encode("authenticated", answer, request.now)]
 
     def _keep_alive(self, session: Session, now: int) -> None:
         """Renew a lease that is past its half-life: one write in 7.5 minutes, whatever the client sends."""

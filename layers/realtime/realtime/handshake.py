@@ -9,7 +9,7 @@ from typing import Any
 from realtime import interest
 from realtime.audiences import heard_by
 from realtime.connections import Connection
-from realtime.errors import BadRequest, PermissionDenied
+from realtime.errors import BadRequest
 from realtime.messages import TYPES
 from realtime.registry import Registry
 from realtime.tokens import Tokens
@@ -63,8 +63,7 @@ class Door:
         Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit, having stored nothing.
         """
         identity = self._tokens.verify(handshake.token)
-        if handshake.endpoint not in identity.endpoints:
-            raise PermissionDenied(reason=f"user {identity.user_id} has no scope {handshake.endpoint}")
+        identity.check(handshake.endpoint)
         watched = interest.requested(handshake.parameters, handshake.endpoint)
         connection = Connection(
             connection_id=handshake.connection_id,

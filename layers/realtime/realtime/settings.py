@@ -11,17 +11,23 @@ from realtime.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectSettings:
+class TokenSettings:
+    """What who verifies tokens needs."""
+
+    token_keys: str
+    jwks_url: str
+    token_issuer: str
+    token_audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSettings(TokenSettings):
     """What `connect` needs; times in seconds."""
 
     connections_table: str
     users_table: str
     events_table: str
     audience_shards: int
-    token_keys: str
-    jwks_url: str
-    token_issuer: str
-    token_audience: str
     rejection_mode: str
     max_connections_per_user: int
     lease_seconds: int
@@ -36,7 +42,7 @@ class DisconnectSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class DefaultSettings:
+class DefaultSettings(TokenSettings):
     """What `default` needs; `message_rate` in messages a second, `message_burst` in messages, times in seconds."""
 
     connections_table: str

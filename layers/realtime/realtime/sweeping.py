@@ -1,6 +1,7 @@
 """Sweeping: what a lost message, a crash or a silent network left behind is found and set right, minute by minute.
 
-Connections whose lease ran out are suspects, no more: API Gateway is asked about each, and only a 410 forgets it.
+Connections whose lease ran out are suspects, no more: API Gateway is asked about each, and only a 410 forgets it. Those
+whose token has expired are ended, and those that API Gateway is about to end are told to move in time.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ from time import monotonic
 from typing import Any
 
 from realtime import messages
+from realtime.audiences import direct
 from realtime.calls import Calls
-from realtime.connections import Connections, Cursor, Session
-from realtime.errors import ConfigurationError
+from realtime.connections import Connections, Cursor, Due, Session
+from realtime.errors import AuthFailed, ConfigurationError
+from realtime.ids import event_id
 from realtime.management import Delivery, ManagementApi, Outcome
-from realtime.outbox import Outbox
-from realtime.refusals import close
+from realtime.outbox import Entry, Outbox
+from realtime.refusals import close, refuse
 from realtime.registry import Registry
 from realtime.transactions import transact
 from realtime.users import Users
 
 SEGMENTS = 8  # of the table, scanned at the same time
-MAX_SUSPECTS = 2_500  # a segment and sweep; more are left to the next sweep, so that memory and time stay bounded
+MAX_SESSIONS = 2_500  # a segment and sweep; more are left to the next sweep, so that memory and time stay bounded
 SESSION_SECONDS = 2 * 3600  # API Gateway ends a connection after so long
+MOVE_AFTER_SECONDS = 110 * 60  # how old a connection is when it is told
+MOVE_WITHIN_SECONDS = 300  # over which clients spread their moves
+_MOVE_SWEEPS_SECONDS = 180  # for so long a sweep tells it, to the same effect: one of them may fail
 _SLACK_SECONDS = 300  # for a $disconnect to arrive, and for clocks
 
 
@@ -68,10 +74,15 @@ class Sweeper:
         found: Counter[str] = Counter()
         found["calls_let_go"] = self._let_calls_go(now)
         found["users_set_offline"] = self._set_stranded_offline(now)
+        when = _when(now)
         with ThreadPoolExecutor(SEGMENTS) as threads:
-            suspects = self._suspects(threads, now // 1000, until)
-            found["suspects"] = len(suspects)
-            done: list[Future[object]] = []
+            sessions = self._due(threads, when, now, until)
+            expired = list(filter(when.has_expired, sessions))
+            old = list(filter(when.is_old, sessions))
+            suspects = {each.connection.connection_id: each for each in filter(when.has_lapsed, sessions)}
+            found.update(expired=len(expired), told_to_move=len(old), suspects=len(suspects))
+            done: list[Future[object]] = [threads.submit(self._end, each, now) for each in expired]
+            done += [threads.submit(self._tell_to_move, each) for each in old]
             for delivery, outcome in self._management.deliver(map(_question, suspects.values()), until=until):
                 session = suspects[delivery.connection_id]
                 found[outcome.value] += 1
@@ -85,26 +96,46 @@ class Sweeper:
             each.result()  # raises what went wrong; the next sweep finds it again
         return found
 
-    def _suspects(self, threads: ThreadPoolExecutor, now: int, until: float) -> dict[str, Session]:
-        """Scan the table from where the last sweep had to stop."""
+    def _due(self, threads: ThreadPoolExecutor, when: Due, now: int, until: float) -> list[Session]:
+        """Scan the table, from where the last sweep had to stop, for the sessions that must be looked at."""
         cursors = self._outbox.cursors(SEGMENTS)
-        scans = threads.map(lambda segment: self._scan(segment, now, cursors[segment], until), range(SEGMENTS))
-        found: dict[str, Session] = {}
+        scans = threads.map(lambda segment: self._scan(segment, when, cursors[segment], until), range(SEGMENTS))
+        found: list[Session] = []
         stopped: list[Cursor] = []
         for sessions, cursor in scans:
-            found.update((session.connection.connection_id, session) for session in sessions)
+            found += sessions
             stopped.append(cursor)
         if stopped != cursors:
             self._outbox.keep_cursors(stopped, now)
         return found
 
-    def _scan(self, segment: int, now: int, cursor: Cursor, until: float) -> tuple[list[Session], Cursor]:
+    def _scan(self, segment: int, when: Due, cursor: Cursor, until: float) -> tuple[list[Session], Cursor]:
         sessions: list[Session] = []
         while True:
-            page, cursor = self._connections.lapsed(segment, SEGMENTS, now, cursor)
+            page, cursor = self._connections.due(segment, SEGMENTS, when, cursor)
             sessions += page
-            if cursor is None or len(sessions) >= MAX_SUSPECTS or monotonic() >= until:
+            if cursor is None or len(sessions) >= MAX_SESSIONS or monotonic() >= until:
                 return sessions, cursor
+
+    def _end(self, session: Session, now: int) -> None:
+        """Tell a connection that its token has expired, and close it."""
+        connection = session.connection
+        refuse(self._outbox, connection.connection_id, connection.endpoint, AuthFailed(), now)
+
+    def _tell_to_move(self, session: Session) -> None:
+        """Have a connection told to open another; the outbox shows the same entry but once."""
+        connection = session.connection
+        at = connection.connected_at + MOVE_AFTER_SECONDS * 1000
+        self._outbox.put(
+            Entry(
+                audience=direct(connection.connection_id),
+                event_id=event_id(at, "reconnect", connection.connection_id),
+                kind="reconnect",
+                message=messages.encode("reconnect", {"within_seconds": MOVE_WITHIN_SECONDS}, at),
+                expires_at=at // 1000 + SESSION_SECONDS,
+                endpoint=connection.endpoint,
+            )
+        )
 
     def _spare(self, session: Session, now: int) -> None:
         """Believe in a connection for another lease, unless it has outlived what API Gateway allows."""
@@ -134,6 +165,17 @@ class Sweeper:
             transact(self._client, parts, "letting a call go")
             done += 1
         return done
+
+
+def _when(now: int) -> Due:
+    """Say which sessions must be looked at; `now` in ms."""
+    old = now - MOVE_AFTER_SECONDS * 1000
+    return Due(
+        lease_before=now // 1000,
+        token_before=now // 1000,
+        connected_from=old - _MOVE_SWEEPS_SECONDS * 1000,
+        connected_to=old,
+    )
 
 
 def _question(session: Session) -> Delivery:

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 import jwt
 
-from realtime.errors import AuthFailed, Unavailable
+from realtime.errors import AuthFailed, PermissionDenied, Unavailable
 from realtime.ids import parse_id
 from realtime.messages import ENDPOINTS
 
 # Clocks of the token's maker and of Lambda may differ by so many seconds.
 LEEWAY_SECONDS = 10
+LAST_SECOND = 253_402_300_799  # of the year 9999: no later time can be written
 _SHARED = frozenset({"HS256"})
 _PUBLISHED = frozenset({"RS256", "ES256"})
 
@@ -28,6 +29,11 @@ class Identity:
     endpoints: frozenset[str]
     username: str | None = None
     role: str | None = None
+
+    def check(self, endpoint: str) -> None:
+        """Raise PermissionDenied unless the token is for this endpoint."""
+        if endpoint not in self.endpoints:
+            raise PermissionDenied(reason=f"user {self.user_id} has no scope {endpoint}")
 
 
 class SharedKeySource(Protocol):
@@ -77,7 +83,7 @@ class Tokens:
             raise AuthFailed(reason=f"sub {error}") from error
         return Identity(
             user_id=user_id,
-            expires_at=int(claims["exp"]),
+            expires_at=min(int(claims["exp"]), LAST_SECOND),
             endpoints=_endpoints(claims.get("scope")),
             username=_text(claims, "username"),
             role=_text(claims, "role"),

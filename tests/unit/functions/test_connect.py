@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.logs import LogLines
 from tests.samples import sample
 from tests.unit.fakes import FakeOutbox
 
-SETTINGS = settings.ConnectSettings("Connections", "Users", "Events", 4, "/keys", "", "", "", "frame", 20, 900)
+SETTINGS = settings.ConnectSettings("/keys", "", "", "", "Connections", "Users", "Events", 4, "frame", 20, 900)
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
 
 
@@ -47,9 +48,7 @@ class House:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, mode: str = "frame") -> None:
         self.doorman = Doorman(error)
         self.outbox = FakeOutbox()
-        chosen = settings.ConnectSettings(
-            **{name: getattr(SETTINGS, name) for name in SETTINGS.__slots__} | {"rejection_mode": mode}
-        )
+        chosen = replace(SETTINGS, rejection_mode=mode)
         monkeypatch.setattr(bootstrap, "door", lambda: self.doorman)
         monkeypatch.setattr(bootstrap, "outbox", lambda _table: self.outbox)
         monkeypatch.setattr(bootstrap, "connect_settings", lambda: chosen)
