@@ -31,7 +31,7 @@ FIRST = {
     "ingest": "bootstrap.ingestion()",
     "announce": "bootstrap.announcer()",
     "broadcast": "bootstrap.fanout(); bootstrap.management(endpoint, 5000).wire",
-    "deadlines": "bootstrap.users()",
+    "deadlines": "bootstrap.deadlines()",
     "sweep": "bootstrap.sweeper(); bootstrap.management(endpoint, 5000).wire",
 }
 

@@ -7,11 +7,10 @@ import time
 from typing import Any
 
 from realtime import bootstrap, snapstart
-from realtime.deadlines import check
 from realtime.errors import RealtimeError
 from realtime.log import logger
 
-snapstart.prepare(bootstrap.users, logger)
+snapstart.prepare(bootstrap.deadlines, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -20,10 +19,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     for record in event["Records"]:
         described = {"message_id": record["messageId"]}
         try:
-            message = json.loads(record["body"])
-            described |= {"check": message["check"], "user_id": message["user_id"]}
-            done = check(bootstrap.users(), message, int(time.time() * 1000))
-            logger().info("checked", extra={**described, "went_offline": done})
+            order = json.loads(record["body"])
+            described |= {name: order[name] for name in ("check", "user_id", "event_id") if name in order}
+            found = bootstrap.deadlines().check(order, int(time.time() * 1000))
+            logger().info("checked", extra={**described, "found": found})
         except (RealtimeError, ValueError, KeyError, TypeError) as problem:  # it cannot be read, or not be done now
             logger().error("failed", extra={**described, "reason": f"{type(problem).__name__}: {problem}"})
             failures.append({"itemIdentifier": record["messageId"]})

@@ -20,6 +20,7 @@ OPERATIONS = {
     "dynamodb": (
         "BatchGetItem",
         "BatchWriteItem",
+        "DeleteItem",
         "GetItem",
         "PutItem",
         "Query",

@@ -12,8 +12,8 @@ export const WITH_PRESENCE = new Set(["feed", "presence"]);
 
 /**
  * One endpoint, kept connected: it comes back with back-off and full jitter, moves when it is told `reconnect`, asks,
- * whenever it is new, how things stand or what it has missed, tells each event once, and pings only when it has heard
- * nothing for a while.
+ * whenever it is new, how things stand or what it has missed, tells each event once, acknowledges what is to be, and
+ * pings only when it has heard nothing for a while.
  *
  * `open(endpoint, token)` makes a WebSocket; `token({ anew })` promises a token, never one given before if `anew`;
  * `on.state(state, why)` is told "off", "connecting", "open", "waiting" or "refused"; `on.heard(message, frame)` gets
@@ -58,7 +58,7 @@ export class Connection {
   /** Send any text, a frame or not. */
   sendText(text) {
     if (this.state !== "open") return false;
-    this.#asked.push({ type: typeOf(text), at: this.now() });
+    if (typeOf(text) !== "ack") this.#asked.push({ type: typeOf(text), at: this.now() }); // an ack has no answer
     this.#socket.send(text);
     this.on.sent?.(text);
     return true;
@@ -97,8 +97,10 @@ export class Connection {
   }
 
   #received(socket, text) {
+    if (!text) return; // what API Gateway sends where there is no answer, if it sends anything, is not documented
     const heard = JSON.parse(text);
     for (const message of Array.isArray(heard) ? heard : [heard]) { // an array where `batch=true` was asked for
+      if (message.ack) this.send("ack", { id: message.id });
       if (!this.#isNew(message)) continue;
       this.on.heard(message, { roundTrip: this.#answers(message) });
       if (message.type === "error") this.#refused(message.data);

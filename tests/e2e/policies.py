@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.e2e import support
+from tests.e2e import test_acknowledging as acknowledging
 from tests.e2e import test_functions as tests
 from tests.e2e import test_sessions as sessions
 from tests.e2e.support import Stack
@@ -45,6 +46,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
         "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
+        "dynamodb:DeleteItem EventsTable": acknowledging.test_what_one_device_acknowledges_is_not_told,
         "ssm:GetParameter": sessions.test_a_newer_token_lets_a_connection_live_longer,
     },
     "Ingest": {
@@ -53,6 +55,11 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:UpdateItem UsersTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
         "dynamodb:GetItem UsersTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:BatchGetItem ConnectionsTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
+        "dynamodb:GetItem EventsTable": (
+            acknowledging.test_of_an_event_that_the_bus_delivers_twice_a_check_is_ordered_again
+        ),
+        "dynamodb:BatchGetItem UsersTable": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
+        "sqs:SendMessage DeadlinesQueue": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
         "sqs:SendMessage RejectedEventsQueue": (
             tests.test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason
         ),
@@ -80,6 +87,9 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:UpdateItem UsersTable": (
             tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
         ),
+        "dynamodb:GetItem EventsTable": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
+        "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_was_told_as_undelivered_is_settled,
+        "events:PutEvents": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
     },
     "Sweep": {
         "dynamodb:Scan ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,

@@ -243,7 +243,7 @@ class Stack:
         bus = self.outputs["BusName"]
         url = sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        pattern = json.dumps({"source": ["realtime"], "detail-type": ["user_online", "user_offline"]})
+        pattern = json.dumps({"source": ["realtime"]})
         events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
         events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
         try:

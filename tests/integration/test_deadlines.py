@@ -84,7 +84,7 @@ def test_only_the_check_that_failed_goes_back_to_the_queue(
     left: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = left.function("deadlines")
-    users = bootstrap.users()
+    users = bootstrap.deadlines()._users
     set_offline = users.set_offline
 
     def sometimes(user_id: str, left_at: int, now: int) -> bool:

@@ -125,6 +125,14 @@ test("what comes again is told once", async () => {
   assert.deepEqual(heard.map(([type]) => type), ["call_started", "call_ended"]);
 });
 
+test("it acknowledges what it is asked to, each time", async () => {
+  const { sockets, heard } = await opened();
+  const asked = message("call_started", {}, { id: "1a", ack: true });
+  sockets[0].says(asked, message("call_billing", {}, { id: "2b" }), asked);
+  assert.deepEqual(sockets[0].frames.map(({ type, data }) => [type, data]), [["ack", { id: "1a" }], ["ack", { id: "1a" }]]);
+  assert.equal(heard.length, 2);
+});
+
 test("it pings only when it has heard nothing for a while", async () => {
   const { sockets: [socket], clock } = await opened();
   for (let minutes = 0; minutes < 12; minutes += 3) {

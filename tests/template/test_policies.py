@@ -36,7 +36,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
         "UsersTable.Arn": {"dynamodb:BatchGetItem"},
         "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
-        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query"},
+        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:DeleteItem"},
         TOKEN_PARAMETER: {"ssm:GetParameter"},
         "TokenKeysSecretArn": {"secretsmanager:GetSecretValue"},
         "TokenKeysKmsKeyArn": {"kms:Decrypt"},
@@ -44,9 +44,10 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     },
     "Ingest": {
         "ConnectionsTable.Arn": {"dynamodb:BatchGetItem"},
-        "UsersTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem"},
-        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
+        "UsersTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:BatchGetItem"},
+        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"},
         "RejectedEventsQueue.Arn": {"sqs:SendMessage"},
+        "DeadlinesQueue.Arn": {"sqs:SendMessage"},
     },
     "Announce": {
         "UsersTable.StreamArn": TABLE_STREAM,
@@ -66,6 +67,8 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
     },
     "Deadlines": {
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
+        "EventsTable.Arn": {"dynamodb:GetItem", "dynamodb:DeleteItem"},
+        "Bus.Arn": {"events:PutEvents"},
         "DeadlinesQueue.Arn": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     },
     "Sweep": {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime import messages
-from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
+from realtime.backend_events import MAX_ASKED, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
 from realtime.errors import InvalidEvent
 from tests.samples import names, sample
 
@@ -86,6 +86,32 @@ def test_a_notification_may_go_to_everyone() -> None:
 def test_how_long_a_message_is_worth_hearing_is_kept() -> None:
     assert read("call_ended", {**CALL, "delivery": {"expires_in": 60}}).expires_in == 60
     assert read("call_ended", CALL).expires_in is None
+
+
+def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
+    assert (
+        read(
+            "call_started", {**CALL, "call_type": "audio", "status": "ongoing", "delivery": {"ack_within": 15}}
+        ).ack_within
+        == 15
+    )
+    assert read("call_ended", CALL).ack_within is None
+    most = {"to": list(range(MAX_ASKED)), "ack_within": 900}
+    assert read("favorite_added", {**ACQUAINTANCE, "delivery": most}).ack_within == 900
+
+
+@pytest.mark.parametrize(
+    ("kind", "to"),
+    [
+        ("system_notification", "everyone"),
+        ("favorite_added", list(range(MAX_ASKED + 1))),
+        ("status_change", None),
+        ("session_revoked", None),
+    ],
+)
+def test_only_few_users_who_are_named_can_be_asked_to_acknowledge(kind: str, to: object) -> None:
+    with pytest.raises(InvalidEvent, match=r"delivery\.ack_within: only where 1 to 45 users are told"):
+        read(kind, {**ACQUAINTANCE, "is_busy": True, "delivery": {"to": to, "ack_within": 15}})
 
 
 @pytest.mark.parametrize("kind", ["status_change", "session_revoked"])

@@ -25,7 +25,8 @@ def test_settings_are_read_from_variables_named_like_them() -> None:
 
 
 def test_other_variables_do_not_matter() -> None:
-    assert settings.load(settings.DeadlinesSettings, {"USERS_TABLE": "Users", "PATH": "/bin"}).users_table == "Users"
+    environment = {"CONNECTIONS_TABLE": "Connections", "USERS_TABLE": "Users", "PATH": "/bin"}
+    assert settings.load(settings.DisconnectSettings, environment).users_table == "Users"
 
 
 @pytest.mark.parametrize("variable", BROADCAST)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realtime.bus import Announcement, Bus
+from realtime.deadlines import stayed_away
 from realtime.outbox import Entry, Outbox
 from realtime.presence import Rules, consequences
 from realtime.queues import Queue
@@ -57,9 +58,6 @@ class Announcer:
                 leavers.append(change.new)
         self._outbox.put_all(entries)
         for user in leavers:
-            self._deadlines.send(
-                {"check": "offline", "user_id": user.user_id, "left_at": user.left_at},
-                delay_seconds=self._grace_seconds,
-            )
+            self._deadlines.send(stayed_away(user.user_id, user.left_at), delay_seconds=self._grace_seconds)
         self._bus.put_all(announcements)
         return len(entries)

@@ -15,6 +15,7 @@ from realtime.errors import InvalidEvent
 from realtime.ids import parse_id
 
 MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts at most
+MAX_ASKED = 45  # users who are to acknowledge it: that takes a part for each of them more
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
@@ -29,6 +30,7 @@ class Delivery(Struct, forbid_unknown_fields=True):
 
     to: list[Id] | Literal["everyone"] | None = None
     expires_in: Seconds | None = None
+    ack_within: Annotated[int, Meta(gt=0, le=900)] | None = None  # SQS holds a message back for so long at most
 
 
 class Call(Struct):
@@ -102,6 +104,7 @@ class BackendEvent(Struct, frozen=True):
     data: dict[str, Any]
     to: Recipients
     expires_in: int | None
+    ack_within: int | None
     at: int
 
 
@@ -124,9 +127,11 @@ def validate(event_id: str, kind: str, detail: object, at: int) -> BackendEvent:
         if name in data:
             data[name] = _id(f"detail.{name}", data[name])
     to = _recipients(kind, data, delivery.to)
+    if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ASKED):
+        raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ASKED} users are told")
     if _size(data) > _MAX_MESSAGE_BYTES:
         raise InvalidEvent(f"detail: larger than the {_MAX_MESSAGE_BYTES} bytes that a client can be sent")
-    return BackendEvent(event_id, kind, data, to, delivery.expires_in, at)
+    return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at)
 
 
 def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:

@@ -13,6 +13,7 @@ from realtime import aws, settings
 
 if TYPE_CHECKING:
     from realtime.announcing import Announcer
+    from realtime.deadlines import Deadlines
     from realtime.fanout import Fanout
     from realtime.frames import Desk
     from realtime.handshake import Door
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from realtime.registry import Registry
     from realtime.sweeping import Sweeper
     from realtime.tokens import Tokens
-    from realtime.users import Users
 
 
 @cache
@@ -124,6 +124,7 @@ def ingestion() -> Ingestion:
     from realtime.calls import Calls
     from realtime.connections import Connections
     from realtime.ingestion import Ingestion
+    from realtime.queues import Queue
     from realtime.users import Users
 
     chosen = settings.load(settings.IngestSettings)
@@ -133,6 +134,7 @@ def ingestion() -> Ingestion:
         Users(client, chosen.users_table),
         Calls(client, chosen.events_table),
         outbox(chosen.events_table),
+        Queue(aws.client("sqs"), chosen.deadlines_queue_url),
         shards=chosen.audience_shards,
         history_seconds=chosen.history_seconds,
     )
@@ -187,11 +189,18 @@ def fanout() -> Fanout:
 
 
 @cache
-def users() -> Users:
+def deadlines() -> Deadlines:
     """Return what `deadlines` works with."""
+    from realtime.bus import Bus
+    from realtime.deadlines import Deadlines
     from realtime.users import Users
 
-    return Users(aws.client("dynamodb"), settings.load(settings.DeadlinesSettings).users_table)
+    chosen = settings.load(settings.DeadlinesSettings)
+    return Deadlines(
+        Users(aws.client("dynamodb"), chosen.users_table),
+        outbox(chosen.events_table),
+        Bus(aws.client("events"), chosen.event_bus),
+    )
 
 
 @cache

@@ -12,7 +12,7 @@ from realtime import messages, snapshots
 from realtime.audiences import direct
 from realtime.connections import Connection, Connections, Session
 from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
-from realtime.ids import event_id
+from realtime.ids import event_id, moment_of
 from realtime.interest import Interest, check_watchable, parse_users
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.outbox import Outbox
@@ -67,10 +67,13 @@ class Desk:
             "unwatch": self._unwatch,
             "resume": self._resume,
             "authenticate": self._authenticate,
+            "ack": self._acknowledge,
         }
 
-    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
-        """Return the frame that answers a client's, having posted those that come before; `now` in ms since the epoch.
+    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str | None:
+        """Return the frame that answers a client's, having posted those that come before; None where none does.
+
+        `now` in ms since the epoch.
 
         Raises ClientError where the client is to hear an `error` instead; its connection lives.
         """
@@ -91,10 +94,10 @@ class Desk:
         answer = self._answers.get(kind)
         if answer is None:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._answers))}")
-        *pages, last = answer(Request(data, now), session.connection)
-        if pages:
-            self._post(session.connection, pages, until)
-        return last
+        frames = answer(Request(data, now), session.connection)
+        if len(frames) > 1:
+            self._post(session.connection, frames[:-1], until)
+        return frames[-1] if frames else None
 
     def _post(self, connection: Connection, frames: list[str], until: float) -> None:
         """Post what a single answer cannot hold; `until` on the monotonic clock."""
@@ -121,6 +124,16 @@ class Desk:
     def _resume(self, request: Request, connection: Connection) -> list[str]:
         audiences = self._interest.heard(connection)
         return self._replay.since(connection, audiences, request.data.get("last_id"), request.now)
+
+    def _acknowledge(self, request: Request, connection: Connection) -> list[str]:
+        """Note that a user has got a message; a device of theirs speaks for all."""
+        identity = request.data.get("id")
+        try:
+            moment_of(identity)
+        except ValueError as error:
+            raise BadRequest(f"id: {error}") from error
+        self._outbox.settle(connection.user_id, str(identity))
+        return []
 
     def _authenticate(self, request: Request, connection: Connection) -> list[str]:
         """Let a connection live as long as another token of its user's; what is no good changes nothing."""

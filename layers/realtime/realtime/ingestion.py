@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,9 +12,11 @@ from realtime.audiences import direct, everyone, personal
 from realtime.backend_events import ID_FIELDS, BackendEvent, validate
 from realtime.calls import Calls
 from realtime.connections import Connections
+from realtime.deadlines import acknowledged
 from realtime.errors import AuthFailed, InvalidEvent
 from realtime.ids import event_id, id_as_json
 from realtime.outbox import Entry, Outbox
+from realtime.queues import Queue
 from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
@@ -50,6 +52,7 @@ class Ingestion:
         users: Users,
         calls: Calls,
         outbox: Outbox,
+        deadlines: Queue,
         *,
         shards: int,
         history_seconds: int,
@@ -58,6 +61,7 @@ class Ingestion:
         self._users = users
         self._calls = calls
         self._outbox = outbox
+        self._deadlines = deadlines
         self._shards = shards
         self._history_seconds = history_seconds
 
@@ -67,11 +71,29 @@ class Ingestion:
         Raises InvalidEvent if it is too large to be recorded for all whom it names.
         """
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
+        asked = event.to if event.ack_within and isinstance(event.to, tuple) else ()
+        awaited = [self._outbox.awaiting(user_id, entries[0].event_id, entries[0].expires_at) for user_id in asked]
+        effects = self._effects(event, now)
         try:
-            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, self._effects(event, now))
+            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, [*effects, *awaited])
         except ConditionsFailed:  # the call has ended before: its start is told, but makes nobody busy
-            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, [])
+            recorded = self._outbox.put_once(event.event_id, now // 1000, entries, awaited)
+        if asked and event.ack_within:
+            # A duplicate, too, is looked after: nobody may have been told to when the event was recorded.
+            identity = entries[0].event_id if recorded else self._outbox.recorded_as(event.event_id)
+            self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within)
         return Ingested(len(entries), duplicate=not recorded)
+
+    def _order_checks(self, endpoint: str, asked: Sequence[str], identity: str, ack_within: int) -> None:
+        """Have somebody look in time whether an event was acknowledged; at once for who has no connection."""
+        connected = {user.user_id for user in self._users.get_many(asked) if user.connection_ids}
+        away = [user_id for user_id in asked if user_id not in connected]
+        present = [user_id for user_id in asked if user_id in connected]
+        if away:
+            self._deadlines.send(acknowledged(identity, endpoint, away, "not_connected"))
+        if present:
+            order = acknowledged(identity, endpoint, present, "not_acknowledged")
+            self._deadlines.send(order, delay_seconds=ack_within)
 
     def _entries(self, event: BackendEvent, now: int) -> list[Entry]:
         if event.to is None:
@@ -84,7 +106,7 @@ class Ingestion:
         )
         identity = event_id(now, event.event_id)
         data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
-        message = messages.encode(event.kind, data, event.at, identity)
+        message = messages.encode(event.kind, data, event.at, identity, ack=event.ack_within is not None)
         if len(message.encode()) * len(audiences) > _MAX_RECORDED_BYTES:
             raise InvalidEvent(f"detail: too large to be recorded {len(audiences)} times; name fewer users")
         return [

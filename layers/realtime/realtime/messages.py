@@ -27,13 +27,26 @@ def rfc3339(at_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 
 
-def encode(kind: str, data: dict[str, Any], at_ms: int, event_id: str | None = None, version: int | None = None) -> str:
-    """Return the exact frame of a message; `version` is of the user whose presence it tells."""
+def encode(
+    kind: str,
+    data: dict[str, Any],
+    at_ms: int,
+    event_id: str | None = None,
+    version: int | None = None,
+    *,
+    ack: bool = False,
+) -> str:
+    """Return the exact frame of a message.
+
+    `version` is of the user whose presence it tells; `ack` asks for an acknowledgement.
+    """
     message: dict[str, Any] = {"type": kind, "data": data, "timestamp": rfc3339(at_ms)}
     if event_id is not None:
         message["id"] = event_id
     if version is not None:
         message["version"] = version
+    if ack:
+        message["ack"] = True
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
 
 

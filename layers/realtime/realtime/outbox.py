@@ -9,11 +9,12 @@ from typing import Any
 
 from realtime.audiences import is_wide
 from realtime.aws import aws_errors
-from realtime.dynamodb import attribute, item, plain, write_all
+from realtime.dynamodb import Value, attribute, item, plain, write_all
 from realtime.transactions import ConditionsFailed, transact
 
 TRANSACTION_LIMIT = 100  # parts in one transaction
 _INGESTED = "ingested"  # audiences of this kind hold no message: they mark events of the bus that were recorded
+_AWAITED = "awaited"  # likewise: they mark acknowledgements that have not come yet
 # EventBridge delivers an event again for up to 24 h; so long must its mark be kept.
 _INGESTED_TTL_SECONDS = 26 * 3600
 _CURSORS_KEY = {"audience": "sweep", "event_id": "-"}
@@ -129,6 +130,37 @@ class Outbox:
                 return found
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def recorded_as(self, source_id: str) -> str:
+        """Return the id under which an event of the bus, which was for some audience, was recorded."""
+        with aws_errors("reading the outbox"):
+            answer = self._client.get_item(TableName=self._table, Key=item(_ingested(source_id)), ConsistentRead=True)
+        return str(plain(answer["Item"])["recorded_as"])
+
+    def get(self, audience: str, event_id: str) -> Entry | None:
+        """Return an entry, or None where there is none any more."""
+        key = item({"audience": audience, "event_id": event_id})
+        with aws_errors("reading the outbox"):
+            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        return from_image(answer["Item"]) if "Item" in answer else None
+
+    def awaiting(self, user_id: str, event_id: str, expires_at: int) -> dict[str, Any]:
+        """Return the part of a transaction that notes that a user is to acknowledge an event."""
+        noted = item({**_awaited(user_id, event_id), "expires_at": expires_at})
+        return {"Put": {"TableName": self._table, "Item": noted}}
+
+    def is_awaited(self, user_id: str, event_id: str) -> bool:
+        """Return whether a user has yet to acknowledge an event."""
+        with aws_errors("reading the outbox"):
+            answer = self._client.get_item(
+                TableName=self._table, Key=item(_awaited(user_id, event_id)), ConsistentRead=True
+            )
+        return "Item" in answer
+
+    def settle(self, user_id: str, event_id: str) -> None:
+        """Await a user's acknowledgement no more; where none is awaited, nothing changes."""
+        with aws_errors("noting an acknowledgement"):
+            self._client.delete_item(TableName=self._table, Key=item(_awaited(user_id, event_id)))
+
     def cursors(self, segments: int) -> list[dict[str, str] | None]:
         """Return where the last sweep stopped in each segment of the Connections table; None where it finished."""
         with aws_errors("reading the cursors"):
@@ -152,7 +184,11 @@ class Outbox:
             "Put": {
                 "TableName": self._table,
                 "Item": item(
-                    {"audience": f"{_INGESTED}/{source_id}", "event_id": "-", "expires_at": now + _INGESTED_TTL_SECONDS}
+                    {
+                        **_ingested(source_id),
+                        "expires_at": now + _INGESTED_TTL_SECONDS,
+                        "recorded_as": entries[0].event_id if entries else None,
+                    }
                 ),
                 "ConditionExpression": "attribute_not_exists(audience)",
             }
@@ -168,3 +204,11 @@ class Outbox:
                 raise
             return False
         return True
+
+
+def _ingested(source_id: str) -> dict[str, Value | None]:
+    return {"audience": f"{_INGESTED}/{source_id}", "event_id": "-"}
+
+
+def _awaited(user_id: str, event_id: str) -> dict[str, Value | None]:
+    return {"audience": f"{_AWAITED}/{user_id}", "event_id": event_id}

@@ -68,6 +68,7 @@ class IngestSettings:
     audience_shards: int
     history_seconds: int
     rejected_queue_url: str
+    deadlines_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class DeadlinesSettings:
     """What `deadlines` needs."""
 
     users_table: str
+    events_table: str
+    event_bus: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,188 @@
+"""From a message that is to be acknowledged to what a backend is told when it is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from realtime.errors import Unavailable
+from realtime.outbox import Outbox
+from realtime.queues import Queue
+from tests.integration.conftest import Cloud
+from tests.samples import sample
+
+CALLER, CALLEE = "123", "789"
+
+
+def call(ack_within: int = 15) -> dict[str, Any]:
+    event: dict[str, Any] = sample("ingest.call_started")
+    event["detail"]["delivery"] = {"ack_within": ack_within}
+    return event
+
+
+def frame(kind: str, **data: Any) -> dict[str, Any]:
+    event: dict[str, Any] = sample(f"default.{kind}")
+    return {**event, "body": json.dumps({"type": kind, "data": data})}
+
+
+def orders(cloud: Cloud) -> list[dict[str, Any]]:
+    """Take the checks that were ordered; one may come as soon as it is due."""
+    return [json.loads(each["Body"]) for each in cloud.messages("Deadlines")]
+
+
+def look(cloud: Cloud, *found: dict[str, Any]) -> None:
+    """Do checks, as the queue would bring them."""
+    (record,) = sample("deadlines.acknowledged")["Records"]
+    records = [{**record, "messageId": str(at), "body": json.dumps(each)} for at, each in enumerate(found)]
+    assert cloud.function("deadlines")({"Records": records}) == {"batchItemFailures": []}
+
+
+def order(cloud: Cloud, *user_ids: str) -> dict[str, Any]:
+    """Return the check that is ordered for users who are connected."""
+    return {
+        "check": "acknowledged",
+        "event_id": message_id(cloud),
+        "endpoint": "calls",
+        "user_ids": list(user_ids),
+        "reason": "not_acknowledged",
+    }
+
+
+def message_id(cloud: Cloud) -> str:
+    (found,) = {row["event_id"] for row in cloud.rows("Events") if row["audience"] == "calls/123"}
+    return str(found)
+
+
+def awaited(cloud: Cloud) -> set[str]:
+    return {row["audience"] for row in cloud.rows("Events") if row["audience"].startswith("awaited/")}
+
+
+def undelivered(cloud: Cloud) -> list[dict[str, Any]]:
+    return [each["detail"] for each in cloud.told() if each["detail-type"] == "message_undelivered"]
+
+
+@pytest.fixture
+def cloud(cloud: Cloud) -> Cloud:
+    """Let the caller be connected to calls; the callee is not connected at all."""
+    cloud.function("connect")(sample("connect.token-in-header"))
+    return cloud
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Take note of how long checks are held back, and have them come at once."""
+    noted: list[int] = []
+    send = Queue.send
+
+    def at_once(self: Queue, body: dict[str, Any], *, delay_seconds: int = 0, **more: Any) -> None:
+        noted.append(delay_seconds)
+        send(self, body, **more)
+
+    monkeypatch.setattr(Queue, "send", at_once)
+    return noted
+
+
+def test_a_message_says_that_it_wants_to_be_acknowledged(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    (row,) = (row for row in cloud.rows("Events") if row["audience"] == "calls/123")
+    assert json.loads(row["message"])["ack"] is True
+    assert awaited(cloud) == {"awaited/123", "awaited/789"}
+
+
+def test_nobody_is_asked_where_nobody_wants_to_know(cloud: Cloud) -> None:
+    cloud.function("ingest")(sample("ingest.call_started"))
+    assert awaited(cloud) == set()
+    assert orders(cloud) == []
+    assert all("ack" not in json.loads(row["message"]) for row in cloud.rows("Events") if "message" in row)
+
+
+def test_a_check_is_ordered_for_its_time_and_at_once_for_who_has_no_connection(cloud: Cloud, delays: list[int]) -> None:
+    cloud.function("ingest")(call(ack_within=15))
+    assert sorted(delays) == [0, 15]
+    assert sorted(orders(cloud), key=lambda each: str(each["reason"])) == [
+        order(cloud, CALLER),
+        {**order(cloud, CALLEE), "reason": "not_connected"},
+    ]
+
+
+def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    look(cloud, order(cloud, CALLER))
+    (told,) = undelivered(cloud)
+    assert told == {
+        "id": message_id(cloud),
+        "user_id": 123,
+        "type": "call_started",
+        "data": sample("ingest.call_started")["detail"],
+        "reason": "not_acknowledged",
+    }
+    look(cloud, order(cloud, CALLER))
+    assert undelivered(cloud) == []
+
+
+def test_what_a_device_has_acknowledged_the_bus_is_not_told(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    answer = cloud.function("default")(frame("ack", id=message_id(cloud)))
+    assert answer == {"statusCode": 200}  # and so no frame
+    look(cloud, order(cloud, CALLER, CALLEE))
+    assert [each["user_id"] for each in undelivered(cloud)] == [789]  # each user acknowledges for themself
+
+
+def test_an_acknowledgement_is_not_shown_as_news(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    cloud.stream("Events")
+    cloud.function("default")(frame("ack", id=message_id(cloud)))
+    assert all("NewImage" not in record["dynamodb"] for record in cloud.stream("Events"))
+
+
+def test_one_may_acknowledge_what_nobody_asked_about(cloud: Cloud) -> None:
+    before = cloud.rows("Events")
+    assert cloud.function("default")(sample("default.ack")) == {"statusCode": 200}
+    assert cloud.rows("Events") == before
+
+
+def test_an_acknowledgement_of_nothing_is_answered_with_what_is_wrong(cloud: Cloud) -> None:
+    answer = cloud.function("default")(frame("ack", id="the last one"))
+    assert json.loads(answer["body"])["data"]["message"] == "id: must be the id of a message that you have heard"
+
+
+def test_should_ingest_fail_before_it_orders_a_check_the_retry_orders_it(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as failing:
+        failing.setattr(Queue, "send", _fail)
+        with pytest.raises(Unavailable):
+            cloud.function("ingest")(call())
+    recorded = message_id(cloud)
+    cloud.function("ingest")(call())
+    assert message_id(cloud) == recorded
+    assert {each["event_id"] for each in orders(cloud)} == {recorded}
+
+
+def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.function("ingest")(call())
+    with monkeypatch.context() as failing:
+        failing.setattr("realtime.bus.Bus.put_all", _fail)
+        (record,) = sample("deadlines.acknowledged")["Records"]
+        event = {"Records": [{**record, "body": json.dumps(order(cloud, CALLER))}]}
+        assert cloud.function("deadlines")(event)["batchItemFailures"]
+    look(cloud, order(cloud, CALLER))
+    assert len(undelivered(cloud)) == 1
+
+
+def test_what_is_no_longer_in_the_history_is_not_told(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    wanted = order(cloud, CALLER)
+    for row in cloud.rows("Events"):
+        if row["audience"] == "calls/123":
+            key = {name: {"S": row[name]} for name in ("audience", "event_id")}
+            cloud.dynamodb.delete_item(TableName="EventsTable", Key=key)
+    look(cloud, wanted)
+    assert undelivered(cloud) == []
+    assert not Outbox(cloud.dynamodb, "EventsTable").is_awaited(CALLER, wanted["event_id"])
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise Unavailable("not now")
