@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -67,6 +68,10 @@ class Clients:
     def events(self) -> EventBridgeClient:
         """EventBridge."""
         return cast("EventBridgeClient", self._client("events"))
+
+    def functions(self) -> LambdaClient:
+        """Lambda."""
+        return cast("LambdaClient", self._client("lambda"))
 
     def logs(self) -> CloudWatchLogsClient:
         """CloudWatch Logs."""

@@ -348,16 +348,21 @@ def listen(
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 @_deployment_option
 def redrive(deployment: Deployment, *, dry_run: bool) -> None:
-    """Put events through again that broadcast gave up on, in the last 24 hours; exit with 1 if any had to be left."""
-    from local.redrive import Redrive
+    """Put through again what broadcast and announce gave up on in 24 hours; exit with 1 if any had to be left."""
+    from local.redrive import Names, Redrive
 
     clients, outputs = deployment.clients, deployment.outputs
     steps = Redrive(
         clients.sqs(),
         clients.dynamodb_streams(),
         clients.dynamodb(),
-        queue_url=outputs["StreamFailuresQueueUrl"],
-        events_table=outputs["EventsTableName"],
+        clients.functions(),
+        Names(
+            queue_url=outputs["StreamFailuresQueueUrl"],
+            events_table=outputs["EventsTableName"],
+            users_table=outputs["UsersTableName"],
+            announce=outputs["AnnounceFunctionName"],
+        ),
     ).run(dry_run=dry_run)
     nothing, left = True, False
     for step in steps:

@@ -1,9 +1,12 @@
-"""Puts events through again that `broadcast` gave up on.
+"""Puts through again what `broadcast` and `announce` gave up on.
 
 What Lambda leaves in the stream-failures queue says where in a stream the records stand, but not what they are; a
-stream can be read again for 24 h. So the records are looked up there, and their items in the Events table are touched:
-a write that changes nothing would make no record, one that counts `redriven` up makes the stream show the item again.
+stream can be read again for 24 h. So the records are looked up there.
 docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+
+An event is put through again by touching its item in the Events table: a write that changes nothing would make no
+record, one that counts `redriven` up makes the stream show the item again. A change of a user is an old image and a
+new one, which no write brings back: `announce` is invoked with the record itself.
 
 Whoever has heard an event already hears it again under the same `id`.
 """
@@ -13,12 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sqs import SQSClient
 
 HIDDEN_SECONDS = 300
@@ -61,15 +66,26 @@ class Step:
     left: bool = False
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a redrive works on."""
+
+    queue_url: str
+    events_table: str
+    users_table: str
+    announce: str
+    """The function."""
+
+
 class Redrive:
-    """The queue, the stream and the table of one deployment; `streams` is botocore's client of DynamoDB Streams."""
+    """Works on one deployment; `streams` is botocore's client of DynamoDB Streams."""
 
     def __init__(
-        self, sqs: SQSClient, streams: Any, dynamodb: DynamoDBClient, *, queue_url: str, events_table: str
+        self, sqs: SQSClient, streams: Any, dynamodb: DynamoDBClient, functions: LambdaClient, names: Names
     ) -> None:
         """Bind them together."""
-        self._sqs, self._streams, self._dynamodb = sqs, streams, dynamodb
-        self._queue_url, self._events_table = queue_url, events_table
+        self._sqs, self._streams, self._dynamodb, self._functions = sqs, streams, dynamodb, functions
+        self._names = names
 
     def run(self, *, dry_run: bool) -> Iterator[Step]:
         """Put everything in the queue through again, oldest first, and tell of each step.
@@ -84,14 +100,16 @@ class Redrive:
                 yield Step("left: a message that is not about records of a stream", left=True)
             else:
                 failures.append(failure)
-        done: set[int] = set()
+        done: set[tuple[str, int]] = set()
         for failure in sorted(failures, key=lambda each: (each.stream_arn, each.shard_id, int(each.first))):
             yield from self._redrive(failure, done, dry_run=dry_run)
 
-    def _redrive(self, failure: Failure, done: set[int], *, dry_run: bool) -> Iterator[Step]:
-        if failure.table != self._events_table:
+    def _redrive(self, failure: Failure, done: set[tuple[str, int]], *, dry_run: bool) -> Iterator[Step]:
+        ways = {self._names.events_table: self._touch, self._names.users_table: self._announce}
+        put_through = ways.get(failure.table)
+        if put_through is None:
             self._show_again(failure.receipt)
-            yield Step(f"left: {failure}: what follows from it is no item of {self._events_table}", left=True)
+            yield Step(f"left: {failure}: a table of another deployment", left=True)
             return
         try:
             records = list(self._read(failure))
@@ -101,23 +119,28 @@ class Redrive:
             self._show_again(failure.receipt)
             yield Step(f"left: {failure}: the stream has it no more, for it keeps records for 24 hours", left=True)
             return
-        for number, keys in records:
-            if number not in done:  # what Lambda gives up together may overlap
-                done.add(number)
-                yield Step(self._touch(keys, dry_run=dry_run))
-        if dry_run:
+        is_left = False
+        for record in records:
+            place = failure.stream_arn, int(record["dynamodb"]["SequenceNumber"])
+            if place not in done:  # what Lambda gives up together may overlap
+                done.add(place)
+                step = put_through(record, dry_run=dry_run)
+                is_left = is_left or step.left
+                yield step
+        if dry_run or is_left:
             self._show_again(failure.receipt)
         else:
-            self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=failure.receipt)
+            self._sqs.delete_message(QueueUrl=self._names.queue_url, ReceiptHandle=failure.receipt)
 
-    def _touch(self, keys: dict[str, Any], *, dry_run: bool) -> str:
-        """Make the stream show an item again; return what became of it."""
+    def _touch(self, record: dict[str, Any], *, dry_run: bool) -> Step:
+        """Make the stream of the Events table show an item again."""
+        keys = record["dynamodb"]["Keys"]
         name = " ".join(str(keys[key]["S"]) for key in ("audience", "event_id"))
         if dry_run:
-            return f"would put through again: {name}"
+            return Step(f"would put through again: {name}")
         try:
             self._dynamodb.update_item(
-                TableName=self._events_table,
+                TableName=self._names.events_table,
                 Key=keys,
                 UpdateExpression="ADD redriven :one",
                 ConditionExpression="attribute_exists(message)",  # else an empty item would be made
@@ -126,11 +149,25 @@ class Redrive:
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            return f"no longer in the history: {name}"
-        return f"put through again: {name}"
+            return Step(f"no longer in the history: {name}")
+        return Step(f"put through again: {name}")
 
-    def _read(self, failure: Failure) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the sequence number and the item's key of each record that `broadcast` was to post.
+    def _announce(self, record: dict[str, Any], *, dry_run: bool) -> Step:
+        """Show `announce` a change of a user again."""
+        name = f"what changed of user {record['dynamodb']['Keys']['user_id']['S']}"
+        if dry_run:
+            return Step(f"would announce again: {name}")
+        answer = self._functions.invoke(
+            FunctionName=self._names.announce,
+            Qualifier="live",
+            Payload=json.dumps({"Records": [record]}, default=datetime.timestamp),
+        )
+        if "FunctionError" in answer:
+            return Step(f"left: {name}: announce failed again; realtime logs announce says why", left=True)
+        return Step(f"announced again: {name}")
+
+    def _read(self, failure: Failure) -> Iterator[dict[str, Any]]:
+        """Yield the records that the function was to handle.
 
         Others than those given up may stand between them. They are put through again, too.
         """
@@ -146,18 +183,22 @@ class Redrive:
             for record in page["Records"]:
                 shown = record["dynamodb"]
                 number = int(shown["SequenceNumber"])
-                if number <= last and "message" in shown.get("NewImage", {}):
-                    yield number, shown["Keys"]
+                if number <= last and self._concerns_a_function(failure, shown.get("NewImage", {})):
+                    yield record
                 if number >= last:
                     return
             empty = 0 if page["Records"] else empty + 1
             iterator = page.get("NextShardIterator")
 
+    def _concerns_a_function(self, failure: Failure, image: dict[str, Any]) -> bool:
+        """Return whether the stream's mapping lets a record through, as the filters in template.yaml say."""
+        return "message" in image if failure.table == self._names.events_table else bool(image)
+
     def _receive(self) -> Iterator[tuple[str, str]]:
         """Yield the receipt and the body of every message that can be had now."""
         while True:
             answer = self._sqs.receive_message(
-                QueueUrl=self._queue_url,
+                QueueUrl=self._names.queue_url,
                 MaxNumberOfMessages=10,
                 VisibilityTimeout=HIDDEN_SECONDS,
                 WaitTimeSeconds=1,
@@ -169,7 +210,7 @@ class Redrive:
                 yield message["ReceiptHandle"], message["Body"]
 
     def _show_again(self, receipt: str) -> None:
-        self._sqs.change_message_visibility(QueueUrl=self._queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
+        self._sqs.change_message_visibility(QueueUrl=self._names.queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
 
 
 def parse(receipt: str, body: str) -> Failure | None:

@@ -15,14 +15,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
 
 import broadcast
 import default
-from local.redrive import Redrive
+from local.redrive import Names, Redrive
 from realtime import audiences, aws, bootstrap, log
 from realtime.connections import Connection, Connections
 from realtime.dynamodb import item, plain
@@ -362,8 +362,9 @@ class World:
         for failure in before:
             queue.send(json.dumps(failure))
         self.redriven = set(self._keys(before))
-        clients: Any = queue, self.stream, self
-        for step in Redrive(*clients, queue_url="", events_table="EventsTable").run(dry_run=False):
+        sqs, dynamodb, functions = cast("tuple[Any, Any, Any]", (queue, self, None))
+        names = Names("", events_table="EventsTable", users_table="UsersTable", announce="announce")
+        for step in Redrive(sqs, self.stream, dynamodb, functions, names).run(dry_run=False):
             assert not step.left, step
         self._drain()
         self._check_dead_letters([failure for failure in self._discarded if failure not in before])

@@ -20,14 +20,14 @@ def realtime(stack: Stack, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def give_up_on(stack: Stack, audience: str) -> None:
-    """Put in the queue what Lambda does when it gives up on an audience's record: the emulator would take an hour."""
+def give_up_on(stack: Stack, table_name: str, key: str, value: str) -> None:
+    """Put in the queue what Lambda does when it gives up on an item's records: the emulator would take an hour."""
     streams = stack.deployment.clients.dynamodb_streams()
-    table = stack.aws("dynamodb").describe_table(TableName=stack.outputs["EventsTableName"])["Table"]
+    table = stack.aws("dynamodb").describe_table(TableName=stack.outputs[table_name])["Table"]
     arn = table["LatestStreamArn"]
     for shard in streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
         for record in records_of(streams, arn, shard["ShardId"]):
-            if record["Keys"]["audience"]["S"] == audience:
+            if record["Keys"][key]["S"] == value:
                 info = {
                     "shardId": shard["ShardId"],
                     "startSequenceNumber": record["SequenceNumber"],
@@ -59,9 +59,37 @@ async def test_an_event_that_was_given_up_is_heard_when_it_is_put_through_again(
     async with stack.connect("calls", user) as client:
         stack.publish("call_started", {**detail, "status": "ongoing"})
         first = await client.hears("call_started")
-        give_up_on(stack, f"calls/{user}")
+        give_up_on(stack, "EventsTableName", "audience", f"calls/{user}")
         name = f"calls/{user} {first['id']}"
         assert f"would put through again: {name}" in realtime(stack, "redrive", "--dry-run")
         assert f"put through again: {name}" in realtime(stack, "redrive")
         assert await client.hears("call_started") == first
         assert f"put through again: {name}" not in realtime(stack, "redrive")
+
+
+async def test_a_change_that_was_given_up_is_announced_when_it_is_put_through_again(stack: Stack) -> None:
+    listener = stack.new_user()
+    async with stack.connect("feed", stack.new_user()) as feed, stack.connect("calls", listener, role="listener"):
+        first = await feed.hears(lambda it: it["data"].get("user_id") == listener)
+        for entry in entries_about(stack, listener):  # as if it had never been announced
+            stack.dynamodb.delete_item(TableName=stack.outputs["EventsTableName"], Key=entry)
+        give_up_on(stack, "UsersTableName", "user_id", str(listener))
+        assert f"announced again: what changed of user {listener}" in realtime(stack, "redrive")
+        assert await feed.hears(lambda it: it["data"].get("user_id") == listener) == first
+
+
+def entries_about(stack: Stack, listener: int) -> list[dict[str, Any]]:
+    """Return the keys of what the feed was told of a listener."""
+    found: list[dict[str, Any]] = []
+    for audience in ("feed/*/0", "feed/*/1", "feed/*/2", "feed/*/3", f"feed/{listener}"):
+        answer = stack.dynamodb.query(
+            TableName=stack.outputs["EventsTableName"],
+            KeyConditionExpression="audience = :audience",
+            ExpressionAttributeValues={":audience": {"S": audience}},
+        )
+        found += [
+            {name: row[name] for name in ("audience", "event_id")}
+            for row in answer["Items"]
+            if json.loads(row["message"]["S"])["data"]["user_id"] == listener
+        ]
+    return found

@@ -8,10 +8,8 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
-from mypy_boto3_dynamodb import DynamoDBClient
-from mypy_boto3_sqs import SQSClient
 
-from local.redrive import Redrive, Step, parse
+from local.redrive import Names, Redrive, Step, parse
 from realtime.fanout import read
 from realtime.outbox import Entry
 from tests.model.tables import Change, Tables
@@ -20,6 +18,7 @@ from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, St
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/StreamFailures"
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
+NAMES = Names(QUEUE, events_table="EventsTable", users_table="UsersTable", announce="announce")
 SETTINGS = Settings(
     maximum_retry_attempts=1,
     takes_reports=True,
@@ -58,14 +57,32 @@ class World:
         self._sent = len(self.mapping.discarded)
 
     def redrive(self, *, dry_run: bool = False) -> list[Step]:
-        redrive = Redrive(
-            cast("SQSClient", self.sqs),
-            self.stream,
-            cast("DynamoDBClient", self),
-            queue_url=QUEUE,
-            events_table="EventsTable",
-        )
-        return list(redrive.run(dry_run=dry_run))
+        sqs, streams, dynamodb, functions = cast("tuple[Any, Any, Any, Any]", (self.sqs, self.stream, self, self))
+        return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(dry_run=dry_run))
+
+    def change_user(self, user_id: str, *versions: int) -> dict[str, Any]:
+        """Let the Users stream show changes of a user, and return the message of `announce` giving up on them."""
+        keys = {"user_id": {"S": user_id}}
+        self.stream = Stream(ARN.replace("Events", "Users"), "user_id", now=self.stream.now)
+        records = [self.stream.put("MODIFY", keys, {**keys, "version": {"N": str(each)}}) for each in versions]
+        self.stream.put("REMOVE", keys, None)
+        (shard_id,) = self.stream.shards
+        info = {
+            "shardId": shard_id,
+            "startSequenceNumber": records[0]["dynamodb"]["SequenceNumber"],
+            "endSequenceNumber": f"{int(records[-1]['dynamodb']['SequenceNumber']) + 1}",
+            "streamArn": self.stream.arn,
+        }
+        return {"requestContext": {"condition": "RetryAttemptsExhausted"}, "DDBStreamBatchInfo": info}
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        """Stand for the client of Lambda."""
+        assert (request["FunctionName"], request["Qualifier"]) == ("announce", "live")
+        (record,) = json.loads(request["Payload"])["Records"]
+        if self.is_broken:
+            return {"FunctionError": "Unhandled"}
+        self.heard.append(record["dynamodb"]["NewImage"]["version"]["N"])
+        return {"StatusCode": 200}
 
     def _invoke(self, event: dict[str, Any]) -> None:
         if self.is_broken:
@@ -173,14 +190,33 @@ def test_what_the_stream_has_no_more_is_left_in_the_queue(world: World) -> None:
     assert not world.sqs.hidden
 
 
-def test_changes_of_users_are_left_in_the_queue(world: World) -> None:
+def test_changes_of_users_are_announced_again(world: World) -> None:
+    world.sqs.send(json.dumps(world.change_user("123", 4, 5)))
+    world.is_broken = False
+    assert texts(world.redrive(dry_run=True)) == ["would announce again: what changed of user 123"] * 2
+    assert world.heard == []
+    assert texts(world.redrive()) == ["announced again: what changed of user 123"] * 2
+    assert world.heard == ["4", "5"]
+    assert len(world.sqs) == 0
+
+
+def test_changes_that_cannot_be_announced_stay_in_the_queue(world: World) -> None:
+    world.sqs.send(json.dumps(world.change_user("123", 4)))
+    (step,) = world.redrive()
+    assert step.left
+    assert "realtime logs announce" in step.text
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_what_is_of_another_deployment_is_left_in_the_queue(world: World) -> None:
     world.record("a")
     world.settle()
     (receipt, body) = world.sqs.messages.popitem()
-    world.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/UsersTable/")
+    world.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/OtherTable/")
     (step,) = world.redrive()
     assert step.left
-    assert "UsersTable" in step.text
+    assert "OtherTable" in step.text
     assert len(world.sqs) == 1
 
 
