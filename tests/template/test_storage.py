@@ -102,3 +102,11 @@ def test_every_queue_is_either_worked_on_or_watched() -> None:
 
 def test_the_bus_has_the_name_that_was_asked_for() -> None:
     assert resources("AWS::Events::EventBus") == {"Bus": {"Name": {"Ref": "BusName"}}}
+
+
+def test_an_alarm_is_raised_when_clients_hear_late() -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")["LateEventsAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "IteratorAge")
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "BroadcastFunction"}}]
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 60_000)  # ms
+    assert alarm["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
