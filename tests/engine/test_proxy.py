@@ -1,0 +1,86 @@
+"""A proxy that the environment names is asked for a tunnel, through which posts go as they would without one."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from realtime.management import Outcome
+from tests.engine.conftest import MakeEngine
+from tests.engine.fake_api import FakeApi
+from tests.engine.test_engine import bodies, delivery, frames, outcomes
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """Answers CONNECT, then passes on what comes from either side until one of them leaves."""
+
+    server: Proxy
+
+    def handle(self) -> None:
+        line = self.rfile.readline().decode()
+        if not line:
+            return  # a connection that was opened for nothing
+        while self.rfile.readline().strip():
+            pass  # headers
+        self.server.asked.append(line.rpartition(" ")[0])
+        host, _, port = line.split()[1].partition(":")
+        with socket.create_connection((host, int(port))) as other:
+            self.connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            sides = {self.connection: other, other: self.connection}
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    for side in select.select(list(sides), [], [])[0]:
+                        data = side.recv(65536)
+                        if not data:
+                            return
+                        sides[side].sendall(data)
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """An HTTP proxy on loopback that knows CONNECT alone."""
+
+    request_queue_size = 128
+    daemon_threads = False  # so that closing it waits for the tunnels, which end with the engine
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Tunnel)
+        self.asked: list[str] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    with Proxy() as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+        thread.start()
+        yield proxy
+        proxy.shutdown()
+        thread.join()
+
+
+def test_posts_go_through_the_proxy_that_the_environment_names(
+    proxy: Proxy, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    ids = [f"c{number}=" for number in range(20)]
+    reported = outcomes(make_engine(), (delivery(each, frames(3)) for each in ids))
+    assert reported == dict.fromkeys(ids, Outcome.DELIVERED)
+    assert all(fake.bodies(each) == bodies(3) for each in ids)
+    assert set(proxy.asked) == {f"CONNECT {fake.url.removeprefix('http://')}"}
+
+
+def test_without_one_nobody_is_asked(
+    proxy: Proxy, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert outcomes(make_engine(), [delivery("c=")]) == {"c=": Outcome.DELIVERED}
+    assert proxy.asked == []
