@@ -14,12 +14,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from bench import results
+from local.cost import PRICES, SCENARIOS, Cost, Workload, as_results, day
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Cloud
@@ -27,48 +28,10 @@ if TYPE_CHECKING:
 PATH = Path(__file__).parents[1] / "docs" / "cost.md"
 BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
 
-# us-east-1, dollars a million
-PRICES = {
-    "messages": 1.00,
-    "minutes": 0.25,
-    "invocations": 0.20,
-    "writes": 0.625,
-    "reads": 0.125,
-    "bus": 1.00,
-    "queue": 0.40,
-}
-GB_SECOND = 13.3334  # dollars a million, arm64
-ASSUMED_GB_SECONDS = 0.5 * 0.02  # an invocation: 512 MB for 20 ms
 WATCHED = 10  # users, by the watch that is measured
 ONLINE = 30  # users, when `sync` is measured
 
 Item = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass
-class Cost:
-    """What one thing takes. Units of capacity are as billed on demand; messages are those from and to clients."""
-
-    invocations: float = 0
-    requests: float = 0  # to DynamoDB
-    writes: float = 0  # write request units
-    reads: float = 0  # read request units
-    bus: float = 0  # events put on the bus
-    queue: float = 0  # requests to SQS
-    messages: float = 0
-
-    def dollars(self) -> float:
-        """Return the price of a million of it."""
-        priced = sum(getattr(self, name) * price for name, price in PRICES.items() if name != "minutes")
-        return float(priced + self.invocations * ASSUMED_GB_SECONDS * GB_SECOND)
-
-    def times(self, factor: float) -> Cost:
-        """Return what it takes so many times."""
-        return Cost(*(getattr(self, field.name) * factor for field in fields(self)))
-
-    def plus(self, other: Cost) -> Cost:
-        """Return what both take."""
-        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 def size(item: Item | None) -> int:
@@ -317,68 +280,42 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     def take(name: str, cost: Cost) -> None:
         found[name] = cost
 
-    take("a listener comes online (first connection)", town.takes("connect", handshake(first, "123", "feed"), heard=0))
-    take("another connection of somebody online", town.takes("connect", handshake(second, "123", "calls"), heard=0))
+    take("online", town.takes("connect", handshake(first, "123", "feed"), heard=0))
+    take("another", town.takes("connect", handshake(second, "123", "calls"), heard=0))
     take("ping", town.takes("default", frame(first, "feed", "ping"), heard=2))
     clock.now += 500
-    take("ping that renews the lease (one in 7.5 min)", town.takes("default", frame(first, "feed", "ping"), heard=2))
-    take("call event, to two participants", town.takes("ingest", sample("ingest.call_started"), heard=2))
-    take("call's end", town.takes("ingest", sample("ingest.call_ended"), heard=2))
+    take("renewal", town.takes("default", frame(first, "feed", "ping"), heard=2))
+    take("call", town.takes("ingest", sample("ingest.call_started"), heard=2))
+    take("call_end", town.takes("ingest", sample("ingest.call_ended"), heard=2))
     away = event_id(int(clock.now * 1000) - 60_000)
-    take(
-        "resume, with 2 messages missed", town.takes("default", frame(second, "calls", "resume", last_id=away), heard=4)
-    )
+    take("resume", town.takes("default", frame(second, "calls", "resume", last_id=away), heard=4))
     notification = sample("ingest.favorite_added")
     notification["detail"]["delivery"] = {"to": [123]}
-    take("notification to one user", town.takes("ingest", notification, heard=1))
+    take("notification", town.takes("ingest", notification, heard=1))
     for number in range(ONLINE - 1):
         town.takes("connect", handshake(f"c{number:015d}=", str(1000 + number), "presence", role="user"))
     last = f"c{ONLINE - 2:015d}="
-    take(f"sync, with {ONLINE} users online", town.takes("default", frame(last, "presence", "sync"), heard=2))
+    take("sync", town.takes("default", frame(last, "presence", "sync"), heard=2))
     watched = [1000 + number for number in range(WATCHED)]
     watch = frame(last, "presence", "watch", user_ids=watched)
-    take(f"watch of {WATCHED} users", town.takes("default", watch, heard=2))
-    take(f"sweep, each minute, with {ONLINE} users online", town.takes("sweep", {}))
-    take("disconnect, with a connection left", town.takes("disconnect", goodbye(second, "calls"), heard=0))
+    take("watch", town.takes("default", watch, heard=2))
+    take("sweep", town.takes("sweep", {}))
+    take("disconnect", town.takes("disconnect", goodbye(second, "calls"), heard=0))
     leaving = town.takes("disconnect", goodbye(first, "feed"), heard=0)
-    take("a listener goes offline (last connection, and the check)", leaving.plus(town.check()))
-    found["a listener goes offline (last connection, and the check)"].messages = 0
+    take("offline", leaving.plus(town.check()))
+    found["offline"].messages = 0
     return found
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A listener's day."""
-
-    sessions: int = 4
-    minutes: int = 30  # each
-    pings: int = 60  # a session: one in 30 s, as the documented clients do
-    watchers: int = 20  # connections that hear each of their transitions
-
-
-def day(found: Mapping[str, Cost], load: Workload) -> Cost:
-    """Return what a listener and day of presence takes."""
-    renewals = math.ceil(load.minutes / 7.5) - 1
-    cost = Cost()
-    for name, times in (
-        ("a listener comes online (first connection)", load.sessions),
-        ("a listener goes offline (last connection, and the check)", load.sessions),
-        ("ping", load.sessions * (load.pings - renewals)),
-        ("ping that renews the lease (one in 7.5 min)", load.sessions * renewals),
-    ):
-        cost = cost.plus(found[name].times(times))
-    return cost.plus(Cost(messages=2 * load.sessions * load.watchers))
 
 
 def tables(found: Mapping[str, Cost], load: Workload) -> str:
     """Return the tables of the page."""
     head = "Lambda invocations | DynamoDB requests | write units | read units | bus events | SQS requests | messages"
     lines = [f"| each | {head} | $ a million |", f"| --- |{' ---: |' * 8}"]
-    lines += [_row(name, cost) for name, cost in found.items()]
+    lines += [_row(SCENARIOS[name], cost) for name, cost in found.items()]
     whole = day(found, load)
-    minutes = load.sessions * load.minutes
+    minutes = load.connection_minutes
     price = whole.dollars() / 1e6 + minutes * PRICES["minutes"] / 1e6
-    silent = whole.plus(found["ping"].times(-load.sessions * load.pings))
+    silent = day(found, replace(load, ping_seconds=0))
     quiet = silent.dollars() / 1e6 + minutes * PRICES["minutes"] / 1e6
     with_pings = _row("with these pings", whole).rsplit("|", 2)[0]
     without = _row("had other traffic made all pings needless", silent).rsplit("|", 2)[0]
@@ -386,7 +323,7 @@ def tables(found: Mapping[str, Cost], load: Workload) -> str:
         "",
         (
             f"A listener and day of presence: {load.sessions} sessions of {load.minutes} minutes with one connection, "
-            f"a ping each {load.minutes * 60 // load.pings} s, each change heard by {load.watchers} connections."
+            f"a ping each {load.ping_seconds} s, each change heard by {load.watchers} connections."
         ),
         "",
         f"| a listener and day | {head} | connection minutes | $ a thousand |",
@@ -431,7 +368,8 @@ def main() -> None:
     before, after = page[: page.index(BEGIN)], page[page.index(END) :]
     PATH.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}")
     whole = day(found, Workload())
-    results.save("cost", {f"day_{field.name}": getattr(whole, field.name) for field in fields(whole)})
+    of_a_day = {f"day_{field.name}": getattr(whole, field.name) for field in fields(whole)}
+    results.save("cost", {**of_a_day, **as_results(found)})
 
 
 if __name__ == "__main__":

@@ -345,6 +345,29 @@ def listen(
 
 
 @main.command()
+@click.option("--users", type=click.IntRange(1), default=1000, show_default=True, help="Users a day.")
+@click.option("--sessions", type=click.IntRange(1), default=4, show_default=True, help="Sessions a user and day.")
+@click.option("--minutes", type=click.IntRange(1, 1440), default=30, show_default=True, help="Minutes a session.")
+@click.option(
+    "--ping", type=click.IntRange(0), default=30, show_default=True, help="Seconds between pings; 0 for none."
+)
+@click.option("--watchers", type=click.IntRange(0), default=20, show_default=True, help="Who hears each come and go.")
+@click.option("--calls", type=click.FloatRange(0), default=0, help="Calls a user and day.")
+@click.option("--notifications", type=click.FloatRange(0), default=0, help="Notifications to a user a day.")
+def cost(users: int, sessions: int, minutes: int, ping: int, watchers: int, calls: float, notifications: float) -> None:
+    """Print what a workload costs a month on AWS, from what the functions were measured to take."""
+    from local.cost import Workload, bill, read
+
+    load = Workload(sessions, minutes, ping, watchers, calls, notifications)
+    lines = list(bill(read(), load, users))
+    for line in lines:
+        click.echo(f"{line.what:<32}{line.count:>18,.0f}{line.dollars:>14,.2f} $")
+    total = sum(line.dollars for line in lines)
+    click.echo(f"{'a month, us-east-1':<50}{total:>14,.2f} $")
+    click.echo(f"{'a user and day':<50}{total / users / 30:>14.5f} $")
+
+
+@main.command()
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
 @_deployment_option
 def redrive(deployment: Deployment, *, dry_run: bool) -> None:

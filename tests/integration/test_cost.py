@@ -5,17 +5,20 @@ from __future__ import annotations
 import pytest
 
 from bench import cost
-from bench.cost import Index, Item, Workload, measure, read_units, size, tables, write_units
+from bench.cost import Index, Item, measure, read_units, size, tables, write_units
+from local.cost import Workload, read
 from tests.integration.conftest import Cloud
 from tests.unit.fakes import Clock
 
 BY_SHARD = Index(("shard", "id"), frozenset({"id", "shard", "name"}))
 
 
-def test_the_page_prints_what_is_measured(cloud: Cloud, clock: Clock) -> None:
+def test_the_page_prints_what_is_measured_and_the_command_reads_it(cloud: Cloud, clock: Clock) -> None:
     page = cost.PATH.read_text(encoding="utf-8")
     printed = page[page.index(cost.BEGIN) + len(cost.BEGIN) : page.index(cost.END)].strip()
-    assert printed == tables(measure(cloud, clock), Workload()), "python -m bench.cost writes it anew"
+    measured = measure(cloud, clock)
+    assert printed == tables(measured, Workload()), "python -m bench.cost writes it anew"
+    assert read() == measured, "and what `realtime cost` reads"
 
 
 def test_an_item_is_as_large_as_its_names_and_values() -> None:
