@@ -1,4 +1,7 @@
-"""What had to be looked at again later: whether who left has stayed away, and whether who was told has said so."""
+"""What must be looked at again later: whether who left has stayed away, and whether who was told has acknowledged it.
+
+The delay queue brings an order, such as the two functions here make, when its time has come.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,16 @@ from realtime.ids import id_as_json
 from realtime.outbox import Outbox
 from realtime.users import Users
 
-OFFLINE = "offline"
-ACKNOWLEDGED = "acknowledged"
-
 
 def stayed_away(user_id: str, left_at: int) -> dict[str, Any]:
     """Return the order to look whether a user who left at that time (ms) is still away."""
-    return {"check": OFFLINE, "user_id": user_id, "left_at": left_at}
+    return {"check": "offline", "user_id": user_id, "left_at": left_at}
 
 
 def acknowledged(event_id: str, endpoint: str, user_ids: list[str], reason: str) -> dict[str, Any]:
     """Return the order to look whether users have acknowledged an event; `reason` is told where they have not."""
     return {
-        "check": ACKNOWLEDGED,
+        "check": "acknowledged",
         "event_id": event_id,
         "endpoint": endpoint,
         "user_ids": user_ids,
