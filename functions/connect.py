@@ -25,7 +25,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         if settings.rejection_mode == "handshake":
             return {"statusCode": problem.status, "headers": headers}
         outbox = bootstrap.outbox(settings.events_table)
-        refusals.refuse(outbox, request.connection_id, request.endpoint, problem, now)
+        refusals.refuse(outbox, request, problem, now)
         return {"statusCode": 200, "headers": headers}
     except RealtimeError as problem:
         logger().error("failed", extra=_described(request, reason=str(problem)))

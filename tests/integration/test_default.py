@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from realtime.management import Outcome
+from realtime.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, sample
@@ -363,3 +364,18 @@ def test_no_token_is_logged(default: Function, logged: LogLines) -> None:
         answer(default, authenticate(each))
         assert each.rpartition(".")[2] not in logged.text
     assert logged.lines
+
+
+def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(default: Function, cloud: Cloud) -> None:
+    told = Entry(
+        audience=f"connection/{FEED}",
+        event_id="0" * 28,
+        kind="reconnect",
+        message='{"type":"reconnect","data":{"within_seconds":300}}',
+        expires_at=STORY_BEGINS + 7200,
+        endpoint="feed",
+    )
+    Outbox(cloud.dynamodb, "EventsTable").put(told)
+    cloud.function("disconnect")(sample("disconnect"))
+    assert answer(cloud.function("default"), sample("default.ping"))["data"] == {"within_seconds": 0}
+    assert [row.get("close") for row in cloud.rows("Events")] == [None, True]

@@ -76,6 +76,7 @@ POISONS: dict[str, dict[str, Any]] = {
     "an end that is no whole number": {"not_after": {"N": "1.5"}},
     "users that are no set": {"hidden_from": {"S": "666"}},
     "other users that are no set": {"shown_to": {"S": "666"}},
+    "an age that is text": {"connected_at": {"S": "long ago"}},
     "a subject that is a number": {"subject": {"N": "7"}},
     "an attribute of two types": {"kind": {"S": "a", "N": "1"}},
     "a direct message without endpoint": {"audience": {"S": "connection/one"}},
@@ -231,6 +232,14 @@ def test_a_direct_message_lifts_no_filter_of_its_connection() -> None:
         record("feed/7", "A", hidden_from=frozenset({"666"})), record("connection/one", "B", endpoint="feed")
     )
     assert world.heard() == {"one": ["B"]}
+
+
+def test_how_old_a_connection_is_that_is_addressed_directly_is_told_where_it_is_known() -> None:
+    world = World()
+    known = record("connection/one", "A", endpoint="feed", connected_at=5_000)
+    world.broadcast(known, record("connection/two", "B", endpoint="feed"))
+    assert world.management.to("one").connected_at == 5
+    assert world.management.to("two").connected_at == int(NOW * 1000) / 1000
 
 
 def test_how_long_a_message_is_worth_hearing_goes_with_it() -> None:

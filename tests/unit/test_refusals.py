@@ -2,24 +2,22 @@ from __future__ import annotations
 
 import json
 
+from realtime.connections import Connection
 from realtime.errors import RateLimited
 from realtime.refusals import close, refuse
 from tests.unit.fakes import FakeOutbox
 
-CONNECTION = "RfGx1dQAIAMCIhA="
 NOW = 1_705_314_600_500
+CONNECTION = Connection("RfGx1dQAIAMCIhA=", "feed", "123", NOW - 60_000, NOW // 1000 + 3600)
 
 
 def test_a_refused_connection_alone_hears_why_and_is_closed() -> None:
     outbox = FakeOutbox()
-    refuse(outbox, CONNECTION, "feed", RateLimited(retry_after=3), NOW)
+    refuse(outbox, CONNECTION, RateLimited(retry_after=3), NOW)
     (entry,) = outbox
-    assert (entry.audience, entry.endpoint, entry.kind, entry.close) == (
-        f"connection/{CONNECTION}",
-        "feed",
-        "error",
-        True,
-    )
+    assert (entry.audience, entry.endpoint, entry.kind) == ("connection/RfGx1dQAIAMCIhA=", "feed", "error")
+    assert entry.close
+    assert entry.connected_at == NOW - 60_000
     assert json.loads(entry.message) == {
         "type": "error",
         "data": {"code": "RATE_LIMITED", "message": "Too many requests", "retry_after": 3},
@@ -29,7 +27,7 @@ def test_a_refused_connection_alone_hears_why_and_is_closed() -> None:
 
 def test_a_last_frame_is_not_kept_for_longer_than_it_takes_to_send_it() -> None:
     outbox = FakeOutbox()
-    close(outbox, CONNECTION, "calls", "reconnect", "the frame", NOW)
+    close(outbox, CONNECTION, "reconnect", "the frame", NOW)
     (entry,) = outbox
     assert (entry.message, entry.kind) == ("the frame", "reconnect")
     assert NOW // 1000 < entry.expires_at <= NOW // 1000 + 300

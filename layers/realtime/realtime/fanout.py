@@ -71,8 +71,9 @@ def _check(entry: Entry) -> None:
             raise TypeError(f"{name} is no string")
     if not isinstance(entry.subject, str | None):
         raise TypeError("subject is no string")
-    if not isinstance(entry.not_after, int | None):
-        raise TypeError("not_after is no number")
+    for name in ("not_after", "connected_at"):
+        if not isinstance(getattr(entry, name), int | None):
+            raise TypeError(f"{name} is no number")
     for name in ("hidden_from", "shown_to"):
         if not isinstance(getattr(entry, name), frozenset):
             raise TypeError(f"{name} is no set")
@@ -158,9 +159,12 @@ class Fanout:
     def _narrow(self, todo: _ToDo, readers: ThreadPoolExecutor) -> Iterator[_Addressed]:
         """Yield what connections are due for narrow audiences, once for each, by however many of them it was found."""
         due: dict[str, _Due] = {}
-        for connection_id, records, endpoint in todo.direct():
-            newcomer = Subscriber(connection_id, "", int(todo.now * 1000), frozenset(), batch=False)
-            due.setdefault(connection_id, _Due(endpoint, newcomer)).records |= records
+        for connection_id, records, entry in todo.direct():
+            connected_at = entry.connected_at or int(todo.now * 1000)
+            subscriber = Subscriber(connection_id, "", connected_at, frozenset(), batch=False)
+            due[connection_id] = _Due(
+                entry.endpoint or "", subscriber, records
+            )  # `read` sees that there is an endpoint
         readings = [(audience, readers.submit(self._read, audience, int(todo.now))) for audience in todo.narrow()]
         for audience, reading in readings:
             try:
@@ -170,7 +174,7 @@ class Fanout:
                 continue
             for subscriber in subscribers:
                 each = due.setdefault(subscriber.connection_id, _Due(endpoint_of(audience), subscriber))
-                each.subscriber = subscriber  # of a newcomer, nothing was known
+                each.subscriber = subscriber  # of one that is addressed directly, less is known
                 each.records |= todo.batch.audiences[audience]
         for each in due.values():
             yield from todo.delivery(each.endpoint, each.subscriber, each.records)
@@ -254,13 +258,12 @@ class _ToDo:
         self._left = (1 << len(batch.entries)) - 1  # the records that are still to be posted
         self._drawn = 0  # the records all of whose deliveries were drawn
 
-    def direct(self) -> Iterator[tuple[str, int, str]]:
-        """Yield the connections that records are for by name, with the records and the endpoint."""
+    def direct(self) -> Iterator[tuple[str, int, Entry]]:
+        """Yield the connections that records are for by name, with the records and the first of them."""
         for audience, records in self.batch.audiences.items():
             connection_id = connection_of(audience)
             if connection_id is not None:
-                endpoint = self.batch.entries[_first(records)].endpoint
-                yield connection_id, records, endpoint or ""  # `read` sees that it is set
+                yield connection_id, records, self.batch.entries[_first(records)]
 
     def narrow(self) -> Iterator[str]:
         """Yield the audiences of one user or listener."""

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realtime import messages, snapshots
 from realtime.audiences import direct
@@ -33,6 +33,14 @@ class Request:
 
     data: dict[str, Any]
     now: int
+
+
+class _Stranger(NamedTuple):
+    """A connection that is not registered: how old it is, is not known."""
+
+    connection_id: str
+    endpoint: str
+    connected_at: int
 
 
 class Desk:
@@ -160,9 +168,10 @@ class Desk:
         One that was refused, or sent away before, is to hear that and nothing else.
         """
         for entry in self._outbox.since(direct(connection_id), event_id(0)):
-            return entry.message
+            if entry.close:
+                return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now)
-        close(self._outbox, connection_id, endpoint, "reconnect", message, now)
+        close(self._outbox, _Stranger(connection_id, endpoint, now), "reconnect", message, now)
         return message
 
 

@@ -134,6 +134,7 @@ class Ingestion:
                 message=message,
                 expires_at=now // 1000 + self._history_seconds,
                 endpoint=connection.endpoint,
+                connected_at=connection.connected_at,
                 close=True,
             )
             for connection in (session.connection for session in sessions)

@@ -32,6 +32,7 @@ class Entry:
     message: str  # the exact frame
     expires_at: int
     endpoint: str | None = None  # of the one connection addressed, when the audience is `connection/{id}`
+    connected_at: int | None = None  # likewise, in ms, where it is known: a 410 of a young one is not believed
     close: bool = False  # end that connection once it has heard the message
     not_after: int | None = None  # past it the message is not worth hearing
     hidden_from: frozenset[str] = frozenset()  # users who must not hear it
@@ -49,6 +50,7 @@ class Entry:
                 "message": self.message,
                 "expires_at": self.expires_at,
                 "endpoint": self.endpoint,
+                "connected_at": self.connected_at,
                 "close": self.close or None,
                 "not_after": self.not_after,
                 "hidden_from": self.hidden_from,
@@ -68,6 +70,7 @@ def from_image(image: dict[str, Any]) -> Entry:
         message=values["message"],
         expires_at=values["expires_at"],
         endpoint=values.get("endpoint"),
+        connected_at=values.get("connected_at"),
         close=values.get("close", False),
         not_after=values.get("not_after"),
         hidden_from=values.get("hidden_from", frozenset()),

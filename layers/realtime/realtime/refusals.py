@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import ClientError
@@ -11,21 +13,33 @@ from realtime.outbox import Entry, Outbox
 _HISTORY_SECONDS = 60  # nobody asks for it again
 
 
-def refuse(outbox: Outbox, connection_id: str, endpoint: str, problem: ClientError, now_ms: int) -> None:
+class Addressee(Protocol):
+    """The connection to be told, such as a Connection or a Handshake; `connected_at` in ms since the epoch."""
+
+    @property
+    def connection_id(self) -> str: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def connected_at(self) -> int: ...
+
+
+def refuse(outbox: Outbox, connection: Addressee, problem: ClientError, now: int) -> None:
     """Have a connection told what is wrong and closed, by way of the outbox: it cannot be posted to before it is."""
-    close(outbox, connection_id, endpoint, "error", messages.error(problem, now_ms), now_ms)
+    close(outbox, connection, "error", messages.error(problem, now), now)
 
 
-def close(outbox: Outbox, connection_id: str, endpoint: str, kind: str, frame: str, now_ms: int) -> None:
-    """Have a connection sent a last frame and closed."""
+def close(outbox: Outbox, connection: Addressee, kind: str, frame: str, now: int) -> None:
+    """Have a connection sent a last frame and closed; `now` in ms since the epoch."""
     outbox.put(
         Entry(
-            audience=direct(connection_id),
-            event_id=event_id(now_ms, kind, connection_id),
+            audience=direct(connection.connection_id),
+            event_id=event_id(now, kind, connection.connection_id),
             kind=kind,
             message=frame,
-            expires_at=now_ms // 1000 + _HISTORY_SECONDS,
-            endpoint=endpoint,
+            expires_at=now // 1000 + _HISTORY_SECONDS,
+            endpoint=connection.endpoint,
+            connected_at=connection.connected_at,
             close=True,
         )
     )

@@ -119,8 +119,7 @@ class Sweeper:
 
     def _end(self, session: Session, now: int) -> None:
         """Tell a connection that its token has expired, and close it."""
-        connection = session.connection
-        refuse(self._outbox, connection.connection_id, connection.endpoint, AuthFailed(), now)
+        refuse(self._outbox, session.connection, AuthFailed(), now)
 
     def _tell_to_move(self, session: Session) -> None:
         """Have a connection told to open another; the outbox shows the same entry but once."""
@@ -134,6 +133,7 @@ class Sweeper:
                 message=messages.encode("reconnect", {"within_seconds": MOVE_WITHIN_SECONDS}, at),
                 expires_at=at // 1000 + SESSION_SECONDS,
                 endpoint=connection.endpoint,
+                connected_at=connection.connected_at,
             )
         )
 
@@ -142,7 +142,7 @@ class Sweeper:
         connection = session.connection
         if connection.connected_at // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now // 1000:
             farewell = messages.encode("reconnect", {"within_seconds": 0}, now)
-            close(self._outbox, connection.connection_id, connection.endpoint, "reconnect", farewell, now)
+            close(self._outbox, connection, "reconnect", farewell, now)
         self._connections.renew_lease(connection.connection_id, now // 1000 + self._policy.lease_seconds)
 
     def _set_stranded_offline(self, now: int) -> int:
