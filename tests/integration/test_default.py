@@ -379,3 +379,15 @@ def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(d
     cloud.function("disconnect")(sample("disconnect"))
     assert answer(cloud.function("default"), sample("default.ping"))["data"] == {"within_seconds": 0}
     assert [row.get("close") for row in cloud.rows("Events")] == [None, True]
+
+
+def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
+    missed = [
+        Entry("calls/123", f"{n:028x}", "call_billing", "{}", expires_at=STORY_BEGINS + 7200) for n in range(1, 31)
+    ]
+    Outbox(cloud.dynamodb, "EventsTable").put_all(missed)
+    cloud.function("connect")(sample("connect.token-in-header"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=4)
+    resume = {**sample("default.resume"), "body": json.dumps({"type": "resume", "data": {"last_id": "0" * 28}})}
+    assert answer(default, resume)["data"]["replayed"] == 30
+    assert answer(default, resume)["data"]["code"] == "RATE_LIMITED"

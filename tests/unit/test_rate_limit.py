@@ -91,3 +91,18 @@ def test_memory_is_bounded_by_forgetting_who_was_silent_for_longest(
     limit.take("new")  # the third: the silent one is forgotten
     assert limit.take("active") is not None
     assert passed(limit, "silent") == BURST
+
+
+def test_what_was_let_through_can_cost_more_afterwards(limit: RateLimit, clock: Clock) -> None:
+    assert limit.take("one") is None
+    limit.charge("one", 4)
+    assert limit.take("one") == Limited(2, is_new=True)  # -2 tokens, and one is needed, at two a second
+    clock.now += 2
+    assert passed(limit) == 2
+
+
+def test_a_charge_to_one_is_none_to_another(limit: RateLimit) -> None:
+    limit.charge("one", 100)  # of whom nothing is known
+    limit.take("two")
+    limit.charge("two", 100)
+    assert passed(limit, "one") == BURST

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from realtime.tokens import Tokens
 
 _ANSWER_SECONDS = 9.0  # of the function's ten
+_FRAMES_A_TOKEN = 10  # an answer of many frames counts as more than one, or a client could have its fill of them posted
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Desk:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._answers))}")
         frames = answer(Request(data, now), session.connection)
         if len(frames) > 1:
+            self._rate_limit.charge(connection_id, len(frames) / _FRAMES_A_TOKEN)
             self._post(session.connection, frames[:-1], until)
         return frames[-1] if frames else None
 

@@ -57,3 +57,9 @@ class RateLimit:
             return Limited(seconds, is_new=True)
         bucket.tokens -= 1
         return None
+
+    def charge(self, key: str, tokens: float) -> None:
+        """Take more tokens for what was let through, be it into debt: what follows has to wait."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.tokens -= tokens
