@@ -52,6 +52,7 @@ ENVIRONMENT = {
     "FEED_ROLE": "listener",
     "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
     "POSTS_PER_SECOND": "5000",
+    "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     "MESSAGE_RATE": "1000000",
     "MESSAGE_BURST": "1000000",
     "HISTORY_SECONDS": "86400",

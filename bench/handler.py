@@ -94,6 +94,7 @@ def measure(connections: int, times: int, api: nginx.Server, table_url: str) -> 
         "USERS_TABLE": "users",
         "MANAGEMENT_ENDPOINT": api.url,
         "POSTS_PER_SECOND": "1000000",
+        "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     }
     command = ["taskset", "-c", "0", sys.executable, "-m", "bench.handler", str(connections), str(times), str(report)]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

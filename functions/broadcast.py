@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from realtime import bootstrap, fanout, snapstart
@@ -25,18 +26,36 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     end = time.monotonic() + context.get_remaining_time_in_millis() / 1000
     forget_until = end - ANSWERING_SECONDS
-    entries, unreadable = fanout.read_all(event["Records"])
+    records = event["Records"]
+    reading = fanout.read_all(records)
     report = bootstrap.fanout().broadcast(
-        entries, now=time.time(), until=forget_until - FORGETTING_SECONDS, forget_until=forget_until
+        list(reading.entries.values()),
+        now=time.time(),
+        until=forget_until - FORGETTING_SECONDS,
+        forget_until=forget_until,
     )
-    problem = report.problem or unreadable
+    done = reading.done(report.done)
+    _give_up(records, reading, done)
     counts = {outcome.name.lower(): count for outcome, count in report.outcomes.items()}
-    logger().info("broadcast", extra={"records": len(event["Records"]), "done": report.done, **counts})
+    logger().info("broadcast", extra={"records": len(records), "done": done, **counts})
     if report.unforgotten:
         logger().warning("connections that are gone are still known", extra={"reasons": report.unforgotten})
-    if problem is None:
+    if report.problem is None:
         return {"batchItemFailures": []}
-    if report.done == 0:
-        raise problem
-    logger().error("handing back the rest", extra={"reason": str(problem)})
-    return {"batchItemFailures": [{"itemIdentifier": event["Records"][report.done]["dynamodb"]["SequenceNumber"]}]}
+    if done == 0:
+        raise report.problem
+    logger().error("handing back the rest", extra={"reason": str(report.problem)})
+    return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
+
+
+def _give_up(records: Sequence[Mapping[str, Any]], reading: fanout.Reading, done: int) -> None:
+    """Send the records that no try will ever post to the dead-letter queue: Lambda would hold up others for its tries.
+
+    Those that come after the first that is not done are met again.
+    """
+    for place, problem in reading.unreadable.items():
+        if place < done:
+            shown = records[place].get("dynamodb", {})
+            where = {"keys": shown.get("Keys"), "sequence_number": shown.get("SequenceNumber")}
+            bootstrap.failures().send(where, attributes={"reason": str(problem)[:1000]})
+            logger().error("giving up a record", extra={"reason": str(problem)})

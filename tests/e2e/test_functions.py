@@ -199,6 +199,22 @@ async def test_the_bus_is_told_who_came_online(stack: Stack) -> None:
         assert (told["source"], told["detail-type"]) == ("realtime", "user_online")
 
 
+# ---- broadcast, when what it finds in the Events table is none of ours -----------------------------------------------
+
+
+async def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(stack: Stack) -> None:
+    user = stack.new_user()
+    key = {"audience": {"S": f"calls/{user}"}, "event_id": {"S": f"{user:028x}"}}
+    poison = {**key, "reach": {"S": "narrow"}, "message": {"S": "{}"}}  # of no type
+    async with stack.connect("calls", user) as client:
+        stack.dynamodb.put_item(TableName=stack.outputs["EventsTableName"], Item=poison)
+        stack.publish("call_ended", {"call_id": user, "user_id": user, "listener_id": stack.new_user()})
+        await client.hears("call_ended")
+        body, attributes = await stack.queue("StreamFailuresQueue").holds(lambda body: str(user) in body)
+        assert json.loads(body)["keys"] == key
+        assert "KeyError: 'kind'" in attributes["reason"]
+
+
 # ---- sweep ----------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.fanout import Unreadable
 from realtime.management import Outcome
 from tests.integration.conftest import Cloud
 from tests.logs import LogLines
@@ -98,21 +97,44 @@ def test_when_time_does_not_suffice_for_one_record_the_batch_is_to_be_halved(clo
         cloud.function("broadcast")(sample("broadcast.personal"))
 
 
-def test_a_record_that_cannot_be_read_keeps_back_none_before_it(cloud: Cloud) -> None:
+def poison(event: dict[str, Any], place: int) -> dict[str, Any]:
+    """Make a record such as no function of ours writes, and return what the dead-letter queue is to say of it."""
+    shown = event["Records"][place]["dynamodb"]
+    del shown["NewImage"]["kind"]
+    return {"keys": shown["Keys"], "sequence_number": shown["SequenceNumber"]}
+
+
+def given_up(cloud: Cloud) -> list[dict[str, Any]]:
+    found = cloud.messages("StreamFailures")
+    assert all("KeyError: 'kind'" in each["MessageAttributes"]["reason"]["StringValue"] for each in found)
+    return [json.loads(each["Body"]) for each in found]
+
+
+def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(cloud: Cloud, logged: LogLines) -> None:
     event = sample("broadcast.personal")
     event["Records"] += sample("broadcast.wide")["Records"]
-    del event["Records"][2]["dynamodb"]["NewImage"]["kind"]
+    expected = poison(event, 1)
+    assert cloud.function("broadcast")(event) == DONE
+    assert posted(cloud) == {CALLS: ["call_started"], FEED: ["listener_online"]}
+    assert given_up(cloud) == [expected]
+    assert "giving up a record" in logged.text
+
+
+def test_a_batch_of_nothing_that_can_be_read_is_done(cloud: Cloud) -> None:
+    event = sample("broadcast.watched")
+    expected = poison(event, 0)
+    assert cloud.function("broadcast")(event) == DONE
+    assert given_up(cloud) == [expected]
+
+
+def test_a_record_is_given_up_once_the_stream_goes_on_behind_it(cloud: Cloud) -> None:
+    cloud.management = FakeManagement(room=1)
+    event = sample("broadcast.personal")
+    event["Records"] += sample("broadcast.wide")["Records"]
+    first, _ = poison(event, 1), poison(event, 5)
     answer = cloud.function("broadcast")(event)
-    assert answer == {"batchItemFailures": [{"itemIdentifier": numbers(event)[2]}]}
-    assert posted(cloud) == {CALLS: ["call_started"]}
-
-
-def test_a_record_that_cannot_be_read_fails_alone_in_the_end(cloud: Cloud) -> None:
-    event = sample("broadcast.wide")
-    del event["Records"][0]["dynamodb"]["NewImage"]["kind"]
-    with pytest.raises(Unreadable, match="feed/"):
-        cloud.function("broadcast")(event)
-    assert posted(cloud) == {}
+    assert answer == {"batchItemFailures": [{"itemIdentifier": numbers(event)[4]}]}
+    assert given_up(cloud) == [first]
 
 
 def test_a_missing_right_fails_aloud(cloud: Cloud) -> None:

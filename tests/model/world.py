@@ -58,6 +58,7 @@ SETTINGS = {
     "MESSAGE_BURST": 1000,
     "MANAGEMENT_ENDPOINT": "https://api.example.com",
     "POSTS_PER_SECOND": 5000,
+    "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     "DEADLINES_QUEUE_URL": "deadlines",
     "REJECTED_QUEUE_URL": "rejected",
     "EVENT_BUS": "realtime",

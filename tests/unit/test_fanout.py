@@ -92,9 +92,10 @@ def test_what_our_functions_do_not_write_cannot_be_read(changes: dict[str, Any])
     bad["dynamodb"]["NewImage"] = {name: value for name, value in (image | changes).items() if value is not None}
     with pytest.raises(Unreadable, match=r"018d0cabc5d06bba19c395fdaeb5"):
         read(bad)
-    entries, problem = read_all([good, good, bad, good])
-    assert entries == [read(good)] * 2
-    assert isinstance(problem, Unreadable)
+    reading = read_all([good, bad, good, bad])
+    assert reading.entries == {0: read(good), 2: read(good)}
+    assert reading.unreadable.keys() == {1, 3}
+    assert [reading.done(entries) for entries in range(3)] == [0, 2, 4]
 
 
 @pytest.mark.parametrize("record", [{}, {"dynamodb": {}}, {"dynamodb": {"Keys": {}, "NewImage": None}}])

@@ -12,6 +12,7 @@ BROADCAST = {
     "USERS_TABLE": "Users",
     "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
     "POSTS_PER_SECOND": "5000",
+    "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
 }
 
 
@@ -21,6 +22,7 @@ def test_settings_are_read_from_variables_named_like_them() -> None:
         users_table="Users",
         management_endpoint="https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
         posts_per_second=5000,
+        failures_queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     )
 
 
@@ -44,7 +46,7 @@ def test_all_complaints_come_at_once() -> None:
         settings.load(settings.BroadcastSettings, {"POSTS_PER_SECOND": "many", "USERS_TABLE": "Users"})
     assert str(caught.value) == (
         "BroadcastSettings: CONNECTIONS_TABLE is not set; MANAGEMENT_ENDPOINT is not set; "
-        "POSTS_PER_SECOND must be a whole number, not 'many'"
+        "POSTS_PER_SECOND must be a whole number, not 'many'; FAILURES_QUEUE_URL is not set"
     )
 
 

@@ -189,6 +189,14 @@ def fanout() -> Fanout:
 
 
 @cache
+def failures() -> Queue:
+    """Return the dead-letter queue for records of a stream."""
+    from realtime.queues import Queue
+
+    return Queue(aws.client("sqs"), settings.load(settings.BroadcastSettings).failures_queue_url)
+
+
+@cache
 def deadlines() -> Deadlines:
     """Return what `deadlines` works with."""
     from realtime.bus import Bus

@@ -3,7 +3,6 @@
 Sets of a batch's records are numbers, as in `batches`, which says what of them each connection is sent.
 
 What becomes of a batch, of which the stream is to go on from the first record that is not done:
-    a record that cannot be read                  those before it are posted; it and those after it are not done
     an audience that cannot be read               those before its first record are posted, as far as still can be
     a stage that we may not post to               all others are posted; the records for it are not done
     the time is up                                the records of whoever was not served are not done
@@ -54,15 +53,28 @@ def read(record: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def read_all(records: Iterable[Mapping[str, Any]]) -> tuple[list[Entry], Unreadable | None]:
-    """Read records up to the first that cannot be read; return those before it, and what is wrong with it."""
-    readable: list[Entry] = []
-    for record in records:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch of records: the entries that they show, by their places among them, and those that show none."""
+
+    count: int
+    entries: dict[int, Entry] = field(default_factory=dict)
+    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+
+    def done(self, entries: int) -> int:
+        """Return how many records, from the first on, are done with when so many of the entries are."""
+        return [*self.entries, self.count][entries]
+
+
+def read_all(records: Sequence[Mapping[str, Any]]) -> Reading:
+    """Read a batch of records."""
+    reading = Reading(len(records))
+    for place, record in enumerate(records):
         try:
-            readable.append(read(record))
+            reading.entries[place] = read(record)
         except Unreadable as problem:
-            return readable, problem
-    return readable, None
+            reading.unreadable[place] = problem
+    return reading
 
 
 def _check(entry: Entry) -> None:

@@ -92,6 +92,7 @@ class BroadcastSettings:
     users_table: str
     management_endpoint: str
     posts_per_second: int
+    failures_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
