@@ -55,8 +55,8 @@ class Subscriber:
     connection_id: str
     user_id: str
     connected_at: int
-    types: frozenset[str]
-    batch: bool
+    types: frozenset[str] = frozenset()
+    batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

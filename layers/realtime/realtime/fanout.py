@@ -99,7 +99,7 @@ class Report:
     """What became of a batch."""
 
     outcomes: Counter[Outcome]  # of how many connections
-    done: int  # records, from the first on: with the next one the stream is to go on
+    done: int  # entries, from the first on: with the next one the stream is to go on
     problem: RealtimeError | None = None  # why that one is not done, if there is one
     unforgotten: Counter[str] = field(default_factory=Counter)  # connections that are gone, by why they are still known
 
@@ -172,11 +172,9 @@ class Fanout:
         """Yield what connections are due for narrow audiences, once for each, by however many of them it was found."""
         due: dict[str, _Due] = {}
         for connection_id, records, entry in todo.direct():
+            endpoint = entry.endpoint or ""  # `read` sees that there is one
             connected_at = entry.connected_at or int(todo.now * 1000)
-            subscriber = Subscriber(connection_id, "", connected_at, frozenset(), batch=False)
-            due[connection_id] = _Due(
-                entry.endpoint or "", subscriber, records
-            )  # `read` sees that there is an endpoint
+            due[connection_id] = _Due(endpoint, Subscriber(connection_id, "", connected_at), records)
         readings = [(audience, readers.submit(self._read, audience, int(todo.now))) for audience in todo.narrow()]
         for audience, reading in readings:
             try:
