@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from realtime.audiences import is_wide
@@ -98,6 +99,13 @@ class Outbox:
 
     def since(self, audience: str, event_id: str) -> Iterator[Entry]:
         """Yield an audience's entries after an id, oldest first, as the table itself holds them."""
+        return self._after(audience, event_id)
+
+    def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
+        """Return an audience's entries after an id, newest first, at most so many, as the table itself holds them."""
+        return list(islice(self._after(audience, event_id, ScanIndexForward=False, Limit=limit), limit))
+
+    def _after(self, audience: str, event_id: str, **options: Any) -> Iterator[Entry]:
         start: dict[str, Any] = {}
         while True:
             with aws_errors("reading the outbox"):
@@ -106,31 +114,12 @@ class Outbox:
                     KeyConditionExpression="audience = :audience AND event_id > :id",
                     ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(event_id)},
                     ConsistentRead=True,
+                    **options,
                     **start,
                 )
             yield from map(from_image, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
-    def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
-        """Return an audience's entries after an id, newest first, at most so many, as the table itself holds them."""
-        found: list[Entry] = []
-        start: dict[str, Any] = {}
-        while True:
-            with aws_errors("reading the outbox"):
-                answer = self._client.query(
-                    TableName=self._table,
-                    KeyConditionExpression="audience = :audience AND event_id > :id",
-                    ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(event_id)},
-                    ScanIndexForward=False,
-                    Limit=limit - len(found),
-                    ConsistentRead=True,
-                    **start,
-                )
-            found += map(from_image, answer["Items"])
-            if "LastEvaluatedKey" not in answer or len(found) >= limit:
-                return found
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def recorded_as(self, source_id: str) -> str:
