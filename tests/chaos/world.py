@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 import broadcast
 import default
 from local.redrive import Names, Redrive
-from realtime import audiences, aws, bootstrap, log
+from realtime import audiences, aws, bootstrap, log, replay
 from realtime.connections import Connection, Connections
 from realtime.dynamodb import item, plain
 from realtime.errors import RealtimeError
@@ -228,15 +228,25 @@ class World:
             if client.socket.state == "connecting":
                 client.socket.state, client.since = "open", len(self.recorded)
 
-    def ping(self, client: Client) -> dict[str, Any]:
+    def send(self, client: Client, kind: str, **data: Any) -> dict[str, Any]:
         """Let a client send a frame, and return what it is answered."""
         event = sample("default.ping")
         event["requestContext"] |= {
             "connectionId": client.connection.connection_id,
             "stage": client.connection.endpoint,
         }
+        event["body"] = json.dumps({"type": kind, "data": data})
         answer: dict[str, Any] = json.loads(default.handler(event, None)["body"])
         return answer
+
+    def come_back(self, client: Client) -> Client:
+        """Let a client whose connection has ended open another, of the same kind."""
+        connection = replace(client.connection, connection_id=f"again-{client.connection.connection_id}")
+        again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.recorded))
+        self.api.sockets[connection.connection_id] = again.socket
+        for part in self.connections.puts(connection, client.audiences, lease_until=int(time.time()) + 7200):
+            self.put_item(**part["Put"])
+        return again
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
@@ -384,6 +394,7 @@ class World:
             self._check_heard(client, by_audience)
         self._check_forgotten()
         self._check_sent_away()
+        self._check_resumed(by_audience)
 
     def _check_dead_letters(self, failures: Iterable[dict[str, Any]]) -> None:
         """Every poison record ends in the dead-letter queue, and no other does.
@@ -455,6 +466,25 @@ class World:
             if client.socket.state == "open":  # so are the young ones that opened late
                 assert connection_id in stored or connection_id in self.given_up, f"forgotten: {client.socket}"
 
+    def _check_resumed(self, by_audience: dict[str, list[Recorded]]) -> None:
+        """Whose connection has ended, whatever the reason, is told the rest when it comes back: late, never behind."""
+        ended = [each for each in self.clients.values() if each.socket.state != "open" and len(each.messages)]
+        for client in ended[:20]:
+            names = {each.entry.event_id for name in client.audiences for each in by_audience[name]}
+            heard = {each["id"] for each in client.messages if each.get("id") in names}
+            if not heard:
+                continue
+            again = self.come_back(client)
+            resumed = self.send(again, "resume", last_id=max(heard))
+            assert resumed["data"]["recovered"], resumed
+            recorded = [each for name in client.audiences for each in by_audience[name] if each.at >= client.since]
+            due = [each.entry for each in recorded if client.wants(each.entry)]
+            if client.connection.batch:
+                due = list(_without_replaced(due, heard))
+            told = heard | {each["id"] for each in again.messages}
+            missed = [each for each in due if each.event_id not in told]
+            assert not missed, f"never told: {client.connection}: {missed}, heard {sorted(heard)}"
+
     def _check_sent_away(self) -> None:
         """Who lives and was forgotten hears why, or is told to reconnect and closed, when it next sends a frame."""
         told = {each.entry.audience for each in self.recorded}
@@ -462,7 +492,7 @@ class World:
         strays = [client for client in strays if client.socket.state == "open" and not self.is_registered(client)]
         for client in strays:
             is_told = audiences.direct(client.connection.connection_id) in told
-            assert self.ping(client)["type"] == ("error" if is_told else "reconnect")
+            assert self.send(client, "ping")["type"] == ("error" if is_told else "reconnect")
             self._drain()
             assert client.socket.closed_by_service or is_told
 
@@ -492,6 +522,8 @@ class World:
         value = request["ExpressionAttributeValues"][":audience" if "IndexName" in request else ":id"]
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S", "")
         rows = self._rows[partition, value["S"]]
+        if request.get("Select") == "COUNT":
+            return {"Count": int(request["ExpressionAttributeValues"][":id"]["S"] in rows)}
         found = sorted(each for each in rows if each > after)
         page = [rows[each] for each in found[:PAGE]]
         if len(found) <= PAGE:
@@ -549,11 +581,6 @@ class World:
                 return Plan(failing_calls={number for number in range(60) if chance.random() < 0.3})
         return Plan()
 
-    def send(self, body: dict[str, Any], *, attributes: dict[str, str]) -> None:
-        """Stand for the dead-letter queue."""
-        assert attributes["reason"]
-        self.dead_letters.append("/".join(each["S"] for each in body["keys"].values()))
-
     def get_remaining_time_in_millis(self) -> int:
         """Stand for Lambda's context, too."""
         return self._plan.remaining_ms
@@ -569,7 +596,8 @@ class World:
         self.given_up: set[str] = set()
         self._seen_by_functions = _Functions(self)
         monkeypatch.setattr(aws, "client", lambda service: self._seen_by_functions)
-        monkeypatch.setattr(bootstrap, "failures", lambda: self)
+        monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
+        monkeypatch.setattr(bootstrap, "failures", lambda: _DeadLetters(self.dead_letters))
         monkeypatch.setattr(bootstrap, "management", lambda endpoint, rate: self._engine(rate))
         self._log_level = log.logger().log_level
         log.logger().setLevel("CRITICAL")
@@ -587,6 +615,17 @@ class World:
             engine.close()
         log.logger().setLevel(self._log_level)
         new_environment()
+
+
+class _DeadLetters:
+    """The queue that `broadcast` sends to what it cannot read."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def send(self, body: dict[str, Any], *, attributes: dict[str, str]) -> None:
+        assert attributes["reason"]
+        self._names.append("/".join(each["S"] for each in body["keys"].values()))
 
 
 class _Functions:

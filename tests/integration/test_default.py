@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
+from realtime.ids import event_id
 from realtime.management import Outcome
 from realtime.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
@@ -383,7 +384,8 @@ def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(d
 
 def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
     missed = [
-        Entry("calls/123", f"{n:028x}", "call_billing", "{}", expires_at=STORY_BEGINS + 7200) for n in range(1, 31)
+        Entry("calls/123", event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
+        for n in range(1, 31)
     ]
     Outbox(cloud.dynamodb, "EventsTable").put_all(missed)
     cloud.function("connect")(sample("connect.token-in-header"))

@@ -108,7 +108,7 @@ def test_a_duplicate_is_a_duplicate_whatever_its_effects_conditions(cloud: Cloud
 
 
 def test_more_entries_than_a_transaction_holds_are_all_recorded(cloud: Cloud, outbox: Outbox) -> None:
-    many = [replace(PLAIN, audience=f"connection/{n:03}") for n in range(TRANSACTION_LIMIT + 20)]
+    many = [replace(PLAIN, audience=f"connection/{n:03}", endpoint="feed") for n in range(TRANSACTION_LIMIT + 20)]
     assert outbox.put_once("event-1", NOW, many, [effect()])
     assert entries(cloud) == many
 
@@ -139,3 +139,11 @@ def test_the_newest_entries_are_read_back_to_an_id(outbox: Outbox) -> None:
 def test_the_newest_entries_are_read_over_the_pages_of_a_megabyte(outbox: Outbox) -> None:
     outbox.put_all([replace(PLAIN, event_id=f"{n:04}", message="x" * 300_000) for n in range(8)])
     assert [each.event_id for each in outbox.newest("calls/123", "0000", 6)] == [f"{n:04}" for n in range(7, 1, -1)]
+
+
+def test_an_item_that_no_function_of_ours_writes_is_in_nobodys_history(cloud: Cloud, outbox: Outbox) -> None:
+    outbox.put_all([PLAIN, replace(PLAIN, event_id="0003")])
+    foreign = {"audience": {"S": "calls/123"}, "event_id": {"S": "0002"}, "message": {"S": "{}"}}
+    cloud.dynamodb.put_item(TableName="EventsTable", Item=foreign)
+    assert [each.event_id for each in outbox.since("calls/123", "0")] == ["0001", "0003"]
+    assert [each.event_id for each in outbox.newest("calls/123", "0", 2)] == ["0003", "0001"]

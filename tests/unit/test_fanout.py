@@ -10,9 +10,9 @@ import pytest
 
 from realtime.connections import Subscriber
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.fanout import Fanout, Report, Unreadable, read, read_all
+from realtime.fanout import Fanout, Report, read, read_all
 from realtime.management import Delivery, Outcome
-from realtime.outbox import Entry
+from realtime.outbox import Entry, Unreadable
 from realtime.registry import FORGOTTEN_TOGETHER, Gone
 from tests.samples import names, sample
 from tests.unit.fakes import FakeConnections, FakeManagement, FakeRegistry

@@ -11,7 +11,7 @@ from realtime.connections import Connection, Connections
 from realtime.errors import BadRequest
 from realtime.ids import event_id
 from realtime.outbox import Entry, Outbox
-from realtime.replay import MAX_REPLAYED, OVERLAP_MS, Replay
+from realtime.replay import MAX_REPLAYED, OVERLAP_MS, OVERLAP_OF_SEVERAL_MS, Replay
 
 NOW = 1_705_314_600_000
 CALLS = Connection("one=", "calls", "123", NOW, NOW // 1000 + 3600)
@@ -77,6 +77,17 @@ def test_what_the_client_names_is_not_replayed_but_what_was_recorded_at_about_th
     ]
     assert entries[2].event_id == LAST
     assert replayed(*entries)[0] == ["a little before", "after"]
+
+
+def test_who_hears_several_audiences_may_have_heard_one_of_them_long_before_another() -> None:
+    connection = replace(CALLS, endpoint="notifications")
+    entries = [
+        recorded("long before", AWAY - OVERLAP_OF_SEVERAL_MS - 1, "notifications/*/2"),
+        recorded("behind", AWAY - OVERLAP_OF_SEVERAL_MS + 1, "notifications/*/2"),
+        recorded("last", AWAY, "notifications/123"),
+    ]
+    heard = ("notifications/123", "notifications/*/2")
+    assert replayed(*entries, connection=connection, audiences=heard)[0] == ["behind"]
 
 
 def test_all_audiences_of_a_connection_are_replayed_as_one() -> None:

@@ -12,7 +12,7 @@ RealtimeError
 ├── ConfigurationError     what an operator must mend: the message names the setting
 ├── Unavailable            what AWS did not do this time: the caller's trigger tries again
 ├── ConditionsFailed       (transactions) a transaction was not made, for a condition of it does not hold
-└── Unreadable             (fanout) a record of the stream that no try will ever post: it goes to a dead-letter queue
+└── Unreadable             (outbox) an item that no function of ours writes: it goes to a dead-letter queue
 """
 
 from __future__ import annotations

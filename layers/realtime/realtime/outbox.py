@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from realtime.audiences import is_wide
+from realtime.audiences import connection_of, is_wide
 from realtime.aws import aws_errors
 from realtime.dynamodb import Value, attribute, item, plain, write_all
+from realtime.errors import RealtimeError
+from realtime.messages import ENDPOINTS
 from realtime.transactions import ConditionsFailed, transact
 
 TRANSACTION_LIMIT = 100  # parts in one transaction
@@ -21,6 +24,10 @@ _INGESTED_TTL_SECONDS = 26 * 3600
 _CURSORS_KEY = {"audience": "sweep", "event_id": "-"}
 _CURSORS_TTL_SECONDS = 3600
 _MARK_PART = 0  # where the mark stands in a transaction
+
+
+class Unreadable(RealtimeError):
+    """An item that no function of ours writes, and no try will ever post; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +68,50 @@ class Entry:
         )
 
 
-def from_image(image: dict[str, Any]) -> Entry:
-    """Read an entry from a stream's image."""
-    values = plain(image)
-    return Entry(
-        audience=values["audience"],
-        event_id=values["event_id"],
-        kind=values["kind"],
-        message=values["message"],
-        expires_at=values["expires_at"],
-        endpoint=values.get("endpoint"),
-        connected_at=values.get("connected_at"),
-        close=values.get("close", False),
-        not_after=values.get("not_after"),
-        hidden_from=values.get("hidden_from", frozenset()),
-        shown_to=values.get("shown_to", frozenset()),
-        subject=values.get("subject"),
-    )
+def from_image(image: Any) -> Entry:
+    """Read an entry from an item or a stream's image.
+
+    Raises Unreadable where it is not what our own functions write.
+    """
+    try:
+        values = plain(image)
+        entry = Entry(
+            audience=values["audience"],
+            event_id=values["event_id"],
+            kind=values["kind"],
+            message=values["message"],
+            expires_at=values["expires_at"],
+            endpoint=values.get("endpoint"),
+            connected_at=values.get("connected_at"),
+            close=values.get("close", False),
+            not_after=values.get("not_after"),
+            hidden_from=values.get("hidden_from", frozenset()),
+            shown_to=values.get("shown_to", frozenset()),
+            subject=values.get("subject"),
+        )
+        _check(entry)
+    except Exception as error:  # whatever it is, it is this item's own
+        raise Unreadable(f"{type(error).__name__}: {error}") from error
+    return entry
+
+
+def _check(entry: Entry) -> None:
+    for name in ("audience", "event_id", "kind", "message"):
+        if not isinstance(getattr(entry, name), str):
+            raise TypeError(f"{name} is no string")
+    if not isinstance(entry.subject, str | None):
+        raise TypeError("subject is no string")
+    if not isinstance(entry.expires_at, int):
+        raise TypeError("expires_at is no number")
+    for name in ("not_after", "connected_at"):
+        if not isinstance(getattr(entry, name), int | None):
+            raise TypeError(f"{name} is no number")
+    for name in ("hidden_from", "shown_to"):
+        if not isinstance(getattr(entry, name), frozenset):
+            raise TypeError(f"{name} is no set")
+    if connection_of(entry.audience) is not None and entry.endpoint not in ENDPOINTS:
+        raise ValueError(f"endpoint is {entry.endpoint!r}")  # to post to no stage is a 403, as if a right were missing
+    entry.message.encode()
 
 
 class Outbox:
@@ -117,7 +151,9 @@ class Outbox:
                     **options,
                     **start,
                 )
-            yield from map(from_image, answer["Items"])
+            for image in answer["Items"]:
+                with suppress(Unreadable):  # `broadcast` has given it up, and said so
+                    yield from_image(image)
             if "LastEvaluatedKey" not in answer:
                 return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
