@@ -78,20 +78,24 @@ def ours(url: str, certificate: str, clock: Clock) -> None:
             return
 
 
+def _of_client(url: str, certificate: str) -> dict[str, Any]:
+    """Return what a client of the management API is made with, its Config aside."""
+    return {
+        "service_name": "apigatewaymanagementapi",
+        "endpoint_url": f"{url}/feed",
+        "region_name": REGION,
+        "verify": certificate,
+        "aws_access_key_id": Frozen().access_key,
+        "aws_secret_access_key": Frozen().secret_key,
+        "aws_session_token": Frozen().token,
+    }
+
+
 def _boto3_client(url: str, certificate: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
-        "apigatewaymanagementapi",
-        endpoint_url=f"{url}/feed",
-        region_name=REGION,
-        verify=certificate,
-        aws_access_key_id=Frozen().access_key,
-        aws_secret_access_key=Frozen().secret_key,
-        aws_session_token=Frozen().token,
-        config=Config(max_pool_connections=AT_ONCE),
-    )
+    return boto3.client(**_of_client(url, certificate), config=Config(max_pool_connections=AT_ONCE))
 
 
 def boto3(url: str, certificate: str, clock: Clock) -> None:
@@ -143,16 +147,8 @@ def aiobotocore(url: str, certificate: str, clock: Clock) -> None:
     from aiobotocore.session import get_session
 
     async def main() -> None:
-        async with get_session().create_client(
-            "apigatewaymanagementapi",
-            endpoint_url=f"{url}/feed",
-            region_name=REGION,
-            verify=certificate,
-            aws_access_key_id=Frozen().access_key,
-            aws_secret_access_key=Frozen().secret_key,
-            aws_session_token=Frozen().token,
-            config=AioConfig(max_pool_connections=AT_ONCE),
-        ) as client:
+        config = AioConfig(max_pool_connections=AT_ONCE)
+        async with get_session().create_client(**_of_client(url, certificate), config=config) as client:
             await _at_once(lambda each: client.post_to_connection(ConnectionId=each, Data=BODY), clock)
 
     asyncio.run(main())

@@ -97,7 +97,7 @@ class Redrive:
             failure = parse(receipt, body)
             if failure is None:
                 self._show_again(receipt)
-                yield Step("left: a message that is not about records of a stream", left=True)
+                yield Step(_why_left(body), left=True)
             else:
                 failures.append(failure)
         done: set[tuple[str, int]] = set()
@@ -192,7 +192,7 @@ class Redrive:
 
     def _concerns_a_function(self, failure: Failure, image: dict[str, Any]) -> bool:
         """Return whether the stream's mapping lets a record through, as the filters in template.yaml say."""
-        return "message" in image if failure.table == self._names.events_table else bool(image)
+        return "reach" in image if failure.table == self._names.events_table else bool(image)
 
     def _receive(self) -> Iterator[tuple[str, str]]:
         """Yield the receipt and the body of every message that can be had now."""
@@ -228,6 +228,16 @@ def parse(receipt: str, body: str) -> Failure | None:
         )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _why_left(body: str) -> str:
+    """Say what a message is that is no on-failure record: `broadcast` itself sends there what it cannot read."""
+    try:
+        keys = json.loads(body)["keys"]
+        name = " ".join(str(keys[key]["S"]) for key in ("audience", "event_id"))
+    except (ValueError, KeyError, TypeError):
+        return "left: a message that is not about records of a stream"
+    return f"left: {name}: no function of ours wrote this item, and none can read it; the message says why"
 
 
 def _numeric(text: str) -> str:

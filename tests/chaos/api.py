@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from types import TracebackType
 from typing import Literal
 from urllib.parse import unquote
+
+from tests.support.serving import Serving
 
 
 class Trouble(Enum):
@@ -71,15 +71,14 @@ class Socket:
         return 200
 
 
-class Api:
-    """The server, in a thread of its own, while its context lasts."""
+class Api(Serving):
+    """The server."""
 
     def __init__(self) -> None:
+        super().__init__("chaotic management API")
         self.sockets: dict[str, Socket] = {}
         self.forbidden: str | None = None  # a stage that may not be posted to
         self.requests = 0
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="chaotic management API")
         self.conversations: set[asyncio.Transport] = set()
 
     @property
@@ -105,25 +104,10 @@ class Api:
             found.perform(method, body)
         return step
 
-    def __enter__(self) -> Api:
-        self._thread.start()
-        self._port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _serve(self) -> int:
-        self._server = await self._loop.create_server(lambda: _Conversation(self), "127.0.0.1", 0, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def _serve(self) -> asyncio.Server:
+        return await self._loop.create_server(lambda: _Conversation(self), "127.0.0.1", 0, backlog=1024)
 
     async def _end(self) -> None:
-        self._server.close()
         for transport in list(self.conversations):
             transport.abort()
         await asyncio.sleep(0)

@@ -9,13 +9,13 @@ import asyncio
 import socket
 import ssl
 import struct
-import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
 from urllib.parse import unquote
+
+from tests.support.serving import Serving
 
 
 class Trouble(Enum):
@@ -53,10 +53,11 @@ class Request:
         return self.path.split("/")[-3]
 
 
-class FakeApi:
-    """The server, in a thread of its own, while its context lasts."""
+class FakeApi(Serving):
+    """The server."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__("fake management API")
         self.requests: list[Request] = []
         self.scripts: dict[str, deque[Step]] = defaultdict(deque)
         self.default: Step = 200
@@ -67,8 +68,6 @@ class FakeApi:
         self._open = asyncio.Event()
         self._open.set()
         self._tls = tls
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fake management API")
         self._conversations: set[asyncio.Task[None]] = set()
 
     @property
@@ -97,25 +96,10 @@ class FakeApi:
         """Answer those held, and all others."""
         self._loop.call_soon_threadsafe(self._open.set)
 
-    def __enter__(self) -> FakeApi:
-        self._thread.start()
-        self._port = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _serve(self) -> int:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=1024)
-        return int(self._server.sockets[0].getsockname()[1])
+    async def _serve(self) -> asyncio.Server:
+        return await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=1024)
 
     async def _end(self) -> None:
-        self._server.close()
         for conversation in self._conversations:
             conversation.cancel()
         await asyncio.gather(*self._conversations, return_exceptions=True)

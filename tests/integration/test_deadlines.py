@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime import bootstrap
 from realtime.errors import Unavailable
+from realtime.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import sample
@@ -84,15 +84,14 @@ def test_only_the_check_that_failed_goes_back_to_the_queue(
     left: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = left.function("deadlines")
-    users = bootstrap.deadlines()._users
-    set_offline = users.set_offline
+    set_offline = Users.set_offline
 
-    def sometimes(user_id: str, left_at: int, now: int) -> bool:
+    def sometimes(users: Users, user_id: str, left_at: int, now: int) -> bool:
         if user_id == "789":
             raise Unavailable("updating a user: ThrottlingException")
-        return set_offline(user_id, left_at, now)
+        return set_offline(users, user_id, left_at, now)
 
-    monkeypatch.setattr(users, "set_offline", sometimes)
+    monkeypatch.setattr(Users, "set_offline", sometimes)
     event: dict[str, Any] = sample("deadlines.offline")
     (record,) = event["Records"]
     failing = {**record, "messageId": "failing", "body": record["body"].replace("123", "789")}

@@ -23,7 +23,7 @@ SETTINGS = Settings(
     maximum_retry_attempts=1,
     takes_reports=True,
     on_failure=True,
-    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}},),
+    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},),
 )
 
 
@@ -220,7 +220,18 @@ def test_what_is_of_another_deployment_is_left_in_the_queue(world: World) -> Non
     assert len(world.sqs) == 1
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}'])
+def test_an_item_that_no_function_can_read_is_left_and_named(world: World) -> None:
+    keys = {"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}
+    world.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
+    (step,) = world.redrive()
+    assert step.left
+    assert "calls/123 a: no function of ours wrote this item" in step.text
+    assert len(world.sqs) == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"keys":null}', '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}']
+)
 def test_other_messages_are_left_in_the_queue(world: World, body: str) -> None:
     world.sqs.send(body)
     (step,) = world.redrive()

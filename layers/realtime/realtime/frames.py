@@ -82,9 +82,7 @@ class Desk:
     def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str | None:
         """Return the frame that answers a client's, having posted those that come before; None where none does.
 
-        `now` in ms since the epoch.
-
-        Raises ClientError where the client is to hear an `error` instead; its connection lives.
+        `now` in ms since the epoch. Raises ClientError where the client is to hear an `error`; its connection lives.
         """
         until = time.monotonic() + _ANSWER_SECONDS
         limited = self._rate_limit.take(connection_id)
