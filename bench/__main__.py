@@ -1,11 +1,11 @@
-"""`python -m bench [NAME …]`: run all benchmarks, or those named, keep the figures and draw them."""
+"""`python -m bench [NAME …]`: run all benchmarks, or those named; keep the figures, draw them, put them in README.md."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-from bench import picture
+from bench import picture, summary
 
 NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "cost")
 
@@ -19,6 +19,7 @@ def main() -> None:
     for name in chosen:
         importlib.import_module(f"bench.{name}").main()
     picture.draw()
+    summary.write()
 
 
 main()

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from local.cli import main
-from local.cost import DAYS, SCENARIOS, Cost, Workload, as_results, bill, day, read
+from local.cost import DAYS, PRICES, SCENARIOS, Cost, Workload, as_results, bill, day, read
+from local.state import ROOT
 
 NOTHING = dict.fromkeys(SCENARIOS, Cost())
 IDLE = Workload(sessions=1, minutes=7, ping_seconds=0, watchers=0)
@@ -54,6 +55,12 @@ def test_what_is_measured_can_be_read_back() -> None:
         for scenario in SCENARIOS
         for name in ("invocations", "requests", "writes", "reads", "bus", "queue", "messages")
     }
+
+
+@pytest.mark.parametrize("load", [Workload(), Workload(ping_seconds=0)])
+def test_the_readme_names_the_price_of_a_thousand_days(load: Workload) -> None:
+    million = day(read(), load).dollars() + load.connection_minutes * PRICES["minutes"]
+    assert f"${million / 1000:.2f}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_prints_the_bill() -> None:

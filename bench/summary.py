@@ -1,0 +1,56 @@
+"""Writes the figures of README.md from bench/results.json, so that it says what was measured last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench import results
+from bench.cold_start import FIRST
+
+PATH = results.PATH.parents[1] / "README.md"
+BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
+
+
+def table(figures: Mapping[str, float]) -> str:
+    """Return the table; each ratio is to an alternative that was measured in the same run."""
+    threads, wrk = figures["engine.ours_to_boto3_threads"], figures["engine.ours_to_wrk"]
+    connect = figures["cold_start.connect"]
+    others = [figures[f"cold_start.{function}"] for function in FIRST if function != "connect"]
+    rows = {
+        "signed posts over TLS, one core": (
+            f"{figures['engine.ours']:,.0f}/s",
+            f"{threads:.0f} × boto3 in 32 threads; {wrk:.2f} × wrk, which signs nothing",
+        ),
+        "one event through `broadcast` to 100,000 connections, 1 % of them gone and forgotten, one core": (
+            f"{figures['handler.100000']:,.0f} connections/s",
+            f"{figures['handler.100000_megabytes']:.0f} MB",
+        ),
+        "CPU of a cold start": (
+            f"`connect`, which verifies tokens: {connect:.2f}; the others: {min(others):.2f} to {max(others):.2f}",
+            "× `import boto3` and one client",
+        ),
+        "CPU of a warm invocation": (
+            f"ping: {figures['warm.ping']:.2f}; `connect`: {figures['warm.connect']:.2f}",
+            "× the bare boto3 calls that it makes",
+        ),
+        "PutEvents to client on the embedded stack, p50": (
+            f"{figures['end_to_end.p50']:.2f}",
+            "× a bare chain of two functions",
+        ),
+        "functions and layer, unpacked": (f"{figures['artifact.megabytes']:.0f} MB", "of 250 MB"),
+    }
+    lines = [f"| {what} | {measured} | {beside} |" for what, (measured, beside) in rows.items()]
+    return "\n".join(["| | | |", "| --- | --- | --- |", *lines])
+
+
+def printed(page: str) -> str:
+    """Return the table that the page has."""
+    return page[page.index(BEGIN) + len(BEGIN) : page.index(END)].strip()
+
+
+def write(path: Path = PATH) -> None:
+    """Put the table in the place of the one that the page has, once everything was measured."""
+    page = path.read_text(encoding="utf-8")
+    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+    path.write_text(f"{before}{BEGIN}\n\n{table(results.load())}\n\n{after}", encoding="utf-8")
