@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: run all benchmarks, or those named; keep the figures, draw them, put them in README.md."""
+"""`python -m bench [NAME …]`: run all benchmarks, or those named; keep the figures, draw and print them in the docs."""
 
 from __future__ import annotations
 
