@@ -285,11 +285,11 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     take("ping", town.takes("default", frame(first, "feed", "ping"), heard=2))
     clock.now += 500
     take("renewal", town.takes("default", frame(first, "feed", "ping"), heard=2))
-    take("call", town.takes("ingest", sample("ingest.call_started"), heard=2))
-    take("call_end", town.takes("ingest", sample("ingest.call_ended"), heard=2))
+    take("call", town.takes("ingest", backend_event("call_started"), heard=2))
+    take("call_end", town.takes("ingest", backend_event("call_ended"), heard=2))
     away = event_id(int(clock.now * 1000) - 60_000)
     take("resume", town.takes("default", frame(second, "calls", "resume", last_id=away), heard=4))
-    notification = sample("ingest.favorite_added")
+    notification = backend_event("favorite_added")
     notification["detail"]["delivery"] = {"to": [123]}
     take("notification", town.takes("ingest", notification, heard=1))
     for number in range(ONLINE - 1):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, handshake, refusals, snapstart
-from realtime.errors import ClientError, RealtimeError
+from realtime import bootstrap, handshake, snapstart
+from realtime.errors import ClientError, reason_of
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.door, logger)
@@ -21,17 +21,24 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         connection = bootstrap.door().admit(request, now)
     except ClientError as problem:
         logger().warning("refused", extra=_described(request, code=problem.code, reason=problem.reason))
-        settings = bootstrap.connect_settings()
-        if settings.rejection_mode == "handshake":
-            return {"statusCode": problem.status, "headers": headers}
-        outbox = bootstrap.outbox(settings.events_table)
-        refusals.refuse(outbox, request, problem, now)
-        return {"statusCode": 200, "headers": headers}
-    except RealtimeError as problem:
-        logger().error("failed", extra=_described(request, reason=str(problem)))
+        return {"statusCode": _refuse(request, problem, now), "headers": headers}
+    except Exception as problem:  # noqa: BLE001  # whatever it is, the client hears a status and nothing of it
+        logger().error("failed", extra=_described(request, reason=reason_of(problem)))
         return {"statusCode": 500, "headers": headers}
     logger().info("connected", extra=_described(request, user_id=connection.user_id))
     return {"statusCode": 200, "headers": headers}
+
+
+def _refuse(request: handshake.Handshake, problem: ClientError, now: int) -> int:
+    """Return the handshake's status: 200 for a client that is let in to be told why it may not stay."""
+    if bootstrap.connect_settings().rejection_mode == "handshake":
+        return problem.status
+    try:
+        bootstrap.connect_farewells().refuse(request, problem, now)
+    except Exception as failure:  # noqa: BLE001  # it cannot be told by a frame, so at least by the status
+        logger().error("cannot tell why", extra=_described(request, reason=reason_of(failure)))
+        return problem.status
+    return 200
 
 
 def _described(request: handshake.Handshake, **more: str) -> dict[str, str]:

@@ -26,4 +26,4 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     except RealtimeError as problem:
         logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
         answer = messages.error(Internal(retry_after=1), now)
-    return {"statusCode": 200, "body": answer} if answer is not None else {"statusCode": 200}
+    return {"statusCode": 200, "body": answer}

@@ -1,27 +1,53 @@
-"""EventBridge: take in what a backend says happened."""
+"""Queue of backends' events, filled by EventBridge: take in what a backend says happened."""
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from realtime import bootstrap, ingestion, snapstart
-from realtime.errors import InvalidEvent
+from realtime.errors import InvalidEvent, RealtimeError, reason_of
 from realtime.log import logger
+
+LONGEST_BACK_OFF_SECONDS = 300
 
 snapstart.prepare(bootstrap.ingestion, logger)
 
 
-def handler(event: dict[str, Any], _context: object) -> None:
-    """Record an event; one that breaks its schema goes whole to a dead-letter queue, with the reason.
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Record each event of a batch; what cannot be recorded now comes again by itself, later each time."""
+    failures = []
+    for record in event["Records"]:
+        try:
+            _take_in(record)
+        except Exception as problem:  # noqa: BLE001  # of one event, and no matter to the others
+            _put_off(record, reason_of(problem))
+            failures.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failures}
 
-    What AWS does not do this time leaves as an exception: Lambda tries again, and in the end sends the event there too.
-    """
-    described = {"event_id": event.get("id"), "detail_type": event.get("detail-type")}
+
+def _take_in(record: Mapping[str, Any]) -> None:
+    """Record an event; one that breaks its schema goes whole to a dead-letter queue, with the reason."""
+    described = {"message_id": record["messageId"]}
     try:
-        outcome = bootstrap.ingestion().ingest(ingestion.read(event), int(time.time() * 1000))
+        told = ingestion.parse(record["body"])
+        described |= ingestion.described(told)
+        outcome = bootstrap.ingestion().ingest(ingestion.read(told), int(time.time() * 1000))
     except InvalidEvent as problem:
-        bootstrap.rejected().send(event, attributes={"reason": problem.reason[:1000]})
+        bootstrap.rejected().send_text(record["body"], attributes={"reason": problem.reason[:1000]})
         logger().warning("rejected", extra={**described, "reason": problem.reason})
         return
     logger().info("ingested", extra={**described, "audiences": outcome.audiences, "duplicate": outcome.duplicate})
+
+
+def _put_off(record: Mapping[str, Any], reason: str) -> None:
+    """Have the queue bring an event again after a while; full jitter, longer with each time."""
+    times = int(record["attributes"]["ApproximateReceiveCount"])
+    longest = min(LONGEST_BACK_OFF_SECONDS, 2 ** min(times, 10))
+    seconds = random.randint(1, longest)
+    logger().error("failed", extra={"message_id": record["messageId"], "times": times, "reason": reason})
+    with suppress(RealtimeError):  # then it comes again when the queue's own time for it is up
+        bootstrap.backend_events().put_off(record["receiptHandle"], seconds)

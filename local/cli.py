@@ -421,19 +421,19 @@ def user(deployment: Deployment, user_id: str) -> None:
 @_deployment_option
 def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
     """Print what the functions logged, or one FUNCTION alone."""
-    from local.logs import LogReader, functions
+    from local.logs import LogReader, log_groups
 
-    names = functions(deployment.outputs)
-    if function is not None and function not in names:
+    groups = log_groups(deployment.outputs)
+    if function is not None and function not in groups:
         raise click.BadParameter(
-            f"there is no function {function}; there are: {', '.join(names)}", param_hint="FUNCTION"
+            f"there is no function {function}; there are: {', '.join(groups)}", param_hint="FUNCTION"
         )
-    reader = LogReader(deployment.clients.logs(), {function: names[function]} if function else names)
+    reader = LogReader(deployment.clients.logs(), {function: groups[function]} if function else groups)
     with suppress(KeyboardInterrupt):
         for lines in reader.follow() if follow else [reader.read()]:
             for line in lines:
                 moment = datetime.fromtimestamp(line.milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-                click.echo(f"{moment.replace('+00:00', 'Z')} {line.function:10} {line.text}")
+                click.echo(f"{moment.replace('+00:00', 'Z')} {line.function:14} {line.text}")
 
 
 if __name__ == "__main__":

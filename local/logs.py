@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,21 +27,25 @@ class Line:
     text: str
 
 
-def functions(outputs: Mapping[str, str]) -> dict[str, str]:
-    """The functions of a stack: the physical name of each by its short one, such as `connect`."""
-    suffix = "FunctionName"
-    return {key.removesuffix(suffix).lower(): name for key, name in outputs.items() if key.endswith(suffix)}
+def log_groups(outputs: Mapping[str, str]) -> dict[str, str]:
+    """The log groups of a stack's functions, by the functions' short names, such as `broadcast-wide`."""
+    suffix = "LogName"
+    return {_short(key.removesuffix(suffix)): name for key, name in outputs.items() if key.endswith(suffix)}
+
+
+def _short(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 class LogReader:
     """Reads the logs of some functions, each line once."""
 
-    def __init__(self, client: CloudWatchLogsClient, names: Mapping[str, str]) -> None:
-        """Take the functions as `functions` gives them."""
+    def __init__(self, client: CloudWatchLogsClient, groups: Mapping[str, str]) -> None:
+        """Take the log groups as `log_groups` gives them."""
         self._client = client
-        self._groups = {short: f"/aws/lambda/{name}" for short, name in names.items()}
+        self._groups = groups
         # Lines of the newest millisecond are asked for again, as more of them may come: count those already given.
-        self._newest: dict[str, Counter[Line]] = {short: Counter() for short in names}
+        self._newest: dict[str, Counter[Line]] = {short: Counter() for short in groups}
 
     def read(self) -> list[Line]:
         """What came since the last call, in the order of time."""

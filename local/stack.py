@@ -22,13 +22,11 @@ from local.aws import ACCESS_KEY, SECRET_KEY, Clients, Deployment, stack_outputs
 from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from local.processes import Program, environment
 from local.state import ROOT, Running, StateFolder
-from local.tokens import new_secret
 
 STACK = "listener-realtime"
 REGION = "us-east-1"
 API_ID = "realtime"
 BUCKET = "sam-artifacts"  # samconfig.toml names it too
-TOKEN_KEYS = "/realtime/token-keys"  # noqa: S105 - a parameter's name, the template's default
 LOOPBACK = "127.0.0.1"
 
 EMULATOR_SECONDS = 30.0
@@ -120,7 +118,7 @@ class EmbeddedStack:
         self._parameters = {
             "ApiTag": API_ID,
             "ManagementEndpoint": self.running.management_url,
-            "TokenKeys": TOKEN_KEYS,
+            "IngestConcurrency": "4",  # each is a process of this machine
             **options.parameters,
         }
         self._folder, self._say = folder, say
@@ -256,10 +254,8 @@ class EmbeddedStack:
             await self._sam("build", arguments).run()
 
     def _prepare(self) -> None:
-        """Put what the deployment expects to be there: a bucket for code, and a secret that signs tokens."""
+        """Put what the deployment expects to be there: a bucket for code."""
         self._clients.s3().create_bucket(Bucket=BUCKET)
-        value = json.dumps({"local": new_secret()})
-        self._clients.ssm().put_parameter(Name=self._parameters["TokenKeys"], Value=value, Type="SecureString")
 
     async def _answers(self, what: str, url: str, seconds: float) -> None:
         """Wait until a URL answers 200.

@@ -22,3 +22,28 @@ def sample(name: str) -> dict[str, Any]:
     """Return a fresh copy of a sample."""
     event: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return event
+
+
+def backend_event(kind: str) -> dict[str, Any]:
+    """Return a fresh copy of what a backend says in a sample of `ingest`: EventBridge's event."""
+    (record,) = sample(f"ingest.{kind}")["Records"]
+    event: dict[str, Any] = json.loads(record["body"])
+    return event
+
+
+def queued(*events: object, receives: int = 1) -> dict[str, Any]:
+    """Return what `ingest` is given of events of EventBridge: messages of its queue."""
+    (record,) = sample("ingest.call_started")["Records"]
+    attributes = {**record["attributes"], "ApproximateReceiveCount": str(receives)}
+    return {
+        "Records": [
+            {
+                **record,
+                "messageId": f"message-{number}",
+                "receiptHandle": f"receipt-{number}",
+                "body": event if isinstance(event, str) else json.dumps(event),
+                "attributes": attributes,
+            }
+            for number, event in enumerate(events)
+        ]
+    }

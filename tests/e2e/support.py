@@ -20,7 +20,7 @@ from yarl import URL
 
 from local import tokens
 from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
-from local.logs import LogReader, functions
+from local.logs import LogReader, log_groups
 from local.state import Running, StateFolder
 
 WITHIN = 30.0
@@ -255,7 +255,7 @@ class Stack:
 
     def restart_function(self, name: str) -> None:
         """End the processes that run a function, and what they remember with them; the next call starts another."""
-        worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name.capitalize()}FunctionName']}-"
+        worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name}FunctionName']}-"
         listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
         for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
             if worker in command:
@@ -278,12 +278,12 @@ class Stack:
 
     def logs_of(self, function: str) -> list[str]:
         """What a function, such as `deadlines`, has logged so far."""
-        names = {function: functions(self.outputs)[function]}
+        names = {function: log_groups(self.outputs)[function]}
         return [line.text for line in LogReader(self.deployment.clients.logs(), names).read()]
 
     def logs(self) -> str:
         """Everything that any part of the stack has logged so far."""
-        lines = LogReader(self.deployment.clients.logs(), functions(self.outputs)).read()
+        lines = LogReader(self.deployment.clients.logs(), log_groups(self.outputs)).read()
         files = [path.read_text(encoding="utf-8", errors="replace") for path in self.folder.path.rglob("*.log")]
         return "\n".join([*(line.text for line in lines), *files])
 

@@ -11,13 +11,13 @@ from realtime.errors import Unavailable
 from realtime.outbox import Outbox
 from realtime.queues import Queue
 from tests.integration.conftest import Cloud
-from tests.samples import sample
+from tests.samples import backend_event, sample
 
 CALLER, CALLEE = "123", "789"
 
 
 def call(ack_within: int = 15) -> dict[str, Any]:
-    event: dict[str, Any] = sample("ingest.call_started")
+    event: dict[str, Any] = backend_event("call_started")
     event["detail"]["delivery"] = {"ack_within": ack_within}
     return event
 
@@ -92,7 +92,7 @@ def test_a_message_says_that_it_wants_to_be_acknowledged(cloud: Cloud) -> None:
 
 
 def test_nobody_is_asked_where_nobody_wants_to_know(cloud: Cloud) -> None:
-    cloud.function("ingest")(sample("ingest.call_started"))
+    cloud.function("ingest")(backend_event("call_started"))
     assert awaited(cloud) == set()
     assert orders(cloud) == []
     assert all("ack" not in json.loads(row["message"]) for row in cloud.rows("Events") if "message" in row)
@@ -115,7 +115,7 @@ def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud
         "id": message_id(cloud),
         "user_id": 123,
         "type": "call_started",
-        "data": sample("ingest.call_started")["detail"],
+        "data": backend_event("call_started")["detail"],
         "reason": "not_acknowledged",
     }
     look(cloud, order(cloud, CALLER))

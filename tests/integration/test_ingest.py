@@ -11,7 +11,7 @@ from realtime.backend_events import SCHEMAS
 from realtime.errors import ConfigurationError
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
-from tests.samples import names, sample
+from tests.samples import backend_event, names, queued, sample
 from tests.unit.fakes import Clock
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
@@ -61,7 +61,7 @@ DOCUMENTED = {
 
 @pytest.mark.parametrize("kind", DOCUMENTED)
 def test_a_message_has_exactly_the_documented_keys(cloud: Cloud, kind: str) -> None:
-    cloud.function("ingest")(sample(f"ingest.{kind}"))
+    cloud.function("ingest")(backend_event(kind))
     for entry in recorded(cloud).values():
         assert entry["message"] == {
             "type": kind,
@@ -73,7 +73,7 @@ def test_a_message_has_exactly_the_documented_keys(cloud: Cloud, kind: str) -> N
 
 
 def test_the_sample_of_a_personal_event_is_what_ingesting_writes(cloud: Cloud) -> None:
-    cloud.function("ingest")(sample("ingest.call_started"))
+    cloud.function("ingest")(backend_event("call_started"))
     written = [record["dynamodb"]["NewImage"] for record in cloud.stream("Events")]
     shown = [record["dynamodb"]["NewImage"] for record in sample("broadcast.personal")["Records"]]
     messages = [image for image in written if "message" in image]
@@ -83,14 +83,14 @@ def test_the_sample_of_a_personal_event_is_what_ingesting_writes(cloud: Cloud) -
 
 
 def test_how_long_a_message_is_kept_and_worth_hearing(cloud: Cloud) -> None:
-    cloud.function("ingest", HistorySeconds=7200)(sample("ingest.system_notification"))
+    cloud.function("ingest", HistorySeconds=7200)(backend_event("system_notification"))
     for entry in recorded(cloud).values():
         assert entry["expires_at"] == STORY_BEGINS + 7200
         assert entry["not_after"] == STORY_BEGINS + 3600
 
 
 def test_an_event_for_everyone_has_one_id_over_all_shards(cloud: Cloud) -> None:
-    cloud.function("ingest", AudienceShards=7)(sample("ingest.system_notification"))
+    cloud.function("ingest", AudienceShards=7)(backend_event("system_notification"))
     entries = recorded(cloud)
     assert len(entries) == 7
     assert len({entry["event_id"] for entry in entries.values()}) == 1
@@ -98,10 +98,10 @@ def test_an_event_for_everyone_has_one_id_over_all_shards(cloud: Cloud) -> None:
 
 def test_a_duplicate_is_recorded_once(cloud: Cloud, clock: Clock, logged: LogLines) -> None:
     ingest = cloud.function("ingest")
-    ingest(sample("ingest.favorite_added"))
+    ingest(backend_event("favorite_added"))
     before = cloud.rows("Events")
     clock.now += 60
-    ingest(sample("ingest.favorite_added"))
+    ingest(backend_event("favorite_added"))
     assert cloud.rows("Events") == before
     assert [line["duplicate"] for line in logged.lines] == [False, True]
 
@@ -115,21 +115,21 @@ def test_a_duplicate_has_its_effect_once(cloud: Cloud) -> None:
 
 def test_a_call_makes_both_participants_busy_until_it_ends(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    ingest(sample("ingest.call_started"))
+    ingest(backend_event("call_started"))
     assert cloud.user("123")["busy_calls"] == cloud.user("789")["busy_calls"] == {"456"}
-    ingest(sample("ingest.call_billing"))
+    ingest(backend_event("call_billing"))
     assert cloud.user("123")["busy_calls"] == {"456"}
-    ingest(sample("ingest.call_ended"))
+    ingest(backend_event("call_ended"))
     assert "busy_calls" not in cloud.user("123")
     assert "busy_calls" not in cloud.user("789")
 
 
 def test_who_is_in_two_calls_is_busy_until_both_have_ended(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    other = sample("ingest.call_started")
+    other = backend_event("call_started")
     other["id"] = "another event"
     other["detail"] |= {"call_id": 457, "listener_id": 790}
-    for event in (sample("ingest.call_started"), other, sample("ingest.call_ended")):
+    for event in (backend_event("call_started"), other, backend_event("call_ended")):
         ingest(event)
     assert cloud.user("123")["busy_calls"] == {"457"}
     assert cloud.user("790")["busy_calls"] == {"457"}
@@ -137,8 +137,8 @@ def test_who_is_in_two_calls_is_busy_until_both_have_ended(cloud: Cloud) -> None
 
 def test_a_call_whose_end_came_first_is_told_but_makes_nobody_busy(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    ingest(sample("ingest.call_ended"))
-    ingest(sample("ingest.call_started"))
+    ingest(backend_event("call_ended"))
+    ingest(backend_event("call_started"))
     assert "busy_calls" not in cloud.user("123")
     assert "busy_calls" not in cloud.user("789")
     kinds = [row["kind"] for row in cloud.rows("Events") if row["audience"] == "calls/123"]
@@ -147,7 +147,7 @@ def test_a_call_whose_end_came_first_is_told_but_makes_nobody_busy(cloud: Cloud)
 
 def test_a_user_sets_themself_busy_and_available_by_hand(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    event = sample("ingest.status_change")
+    event = backend_event("status_change")
     ingest(event)
     assert cloud.user()["is_busy_manual"] is True
     ingest({**event, "id": "another", "detail": {"user_id": 123, "is_busy": False}})
@@ -157,10 +157,10 @@ def test_a_user_sets_themself_busy_and_available_by_hand(cloud: Cloud) -> None:
 
 def test_whom_a_user_blocks_no_more_sees_them(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    ingest(sample("ingest.user_blocked"))
+    ingest(backend_event("user_blocked"))
     assert cloud.user("123")["hidden_from"] == {"789"}
     assert cloud.user("789") == {}
-    ingest(sample("ingest.user_unblocked"))
+    ingest(backend_event("user_unblocked"))
     assert "hidden_from" not in cloud.user("123")
 
 
@@ -168,7 +168,7 @@ def test_a_revoked_session_ends_all_connections_of_its_user_and_no_other(cloud: 
     connect = cloud.function("connect")
     for name in ("connect.token-in-query", "connect.token-in-header"):
         connect(sample(name))
-    cloud.function("ingest")(sample("ingest.session_revoked"))
+    cloud.function("ingest")(backend_event("session_revoked"))
     entries = recorded(cloud)
     assert set(entries) == {f"connection/{FEED}", f"connection/{CALLS}"}
     assert {audience: entry["endpoint"] for audience, entry in entries.items()} == {
@@ -185,7 +185,7 @@ def test_the_samples_of_a_busy_user_are_what_ingesting_writes(cloud: Cloud, cloc
     cloud.function("connect")(sample("connect.token-in-query"))
     cloud.stream("Users")
     clock.now += 4.6
-    cloud.function("ingest")(sample("ingest.call_started"))
+    cloud.function("ingest")(backend_event("call_started"))
     (record,) = (each for each in cloud.stream("Users") if each["dynamodb"]["Keys"] == {"user_id": {"S": "123"}})
     shown = sample("announce.became-busy")["Records"][0]["dynamodb"]
     assert record["dynamodb"]["NewImage"] == shown["NewImage"]
@@ -193,7 +193,7 @@ def test_the_samples_of_a_busy_user_are_what_ingesting_writes(cloud: Cloud, cloc
 
 
 def broken(**changes: object) -> dict[str, Any]:
-    event = sample("ingest.call_started")
+    event = backend_event("call_started")
     for name, value in changes.items():
         event[name.replace("_", "-")] = value
     return event
@@ -202,10 +202,10 @@ def broken(**changes: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("event", "reason"),
     [
-        (sample("ingest.breaks-schema"), "detail: Object missing required field `listener_id`"),
+        (backend_event("breaks-schema"), "detail: Object missing required field `listener_id`"),
         (broken(detail_type="call_paused"), "detail-type: unknown 'call_paused'; known are "),
         (broken(detail=["call"]), "detail: must be a JSON object"),
-        (broken(detail={**sample("ingest.call_started")["detail"], "note": "x" * 120_001}), "detail: larger than "),
+        (broken(detail={**backend_event("call_started")["detail"], "note": "x" * 120_001}), "detail: larger than "),
         (broken(time="yesterday"), "time: must be RFC 3339"),
     ],
 )
@@ -222,7 +222,7 @@ def test_an_event_that_breaks_its_schema_is_found_whole_with_the_reason(
 
 
 def test_an_event_too_large_to_be_recorded_for_all_whom_it_names_is_refused(cloud: Cloud) -> None:
-    event = sample("ingest.system_notification")
+    event = backend_event("system_notification")
     event["detail"] = {"text": "x" * 100_000, "delivery": {"to": list(range(40))}}
     cloud.function("ingest")(event)
     (message,) = cloud.messages("RejectedEvents")
@@ -246,7 +246,7 @@ def test_what_cannot_be_stored_is_tried_again_by_lambda(cloud: Cloud, name: str)
 def test_nothing_of_an_event_takes_effect_if_it_cannot_be_recorded(cloud: Cloud) -> None:
     cloud.dynamodb.delete_table(TableName="EventsTable")
     with pytest.raises(ConfigurationError):
-        cloud.function("ingest")(sample("ingest.call_started"))
+        cloud.function("ingest")(backend_event("call_started"))
     assert cloud.rows("Users") == []
 
 
@@ -260,7 +260,7 @@ def test_no_message_is_logged(cloud: Cloud, logged: LogLines, name: str) -> None
 
 
 def test_what_goes_to_as_many_users_as_allowed_fits_into_one_transaction(cloud: Cloud) -> None:
-    event = sample("ingest.user_blocked")
+    event = backend_event("user_blocked")
     event["detail"]["delivery"]["to"] = list(range(90))
     cloud.function("ingest")(event)
     assert len(recorded(cloud)) == 90
@@ -268,7 +268,7 @@ def test_what_goes_to_as_many_users_as_allowed_fits_into_one_transaction(cloud: 
 
 
 def test_as_many_shards_as_the_template_allows_fit_into_one_transaction(cloud: Cloud) -> None:
-    cloud.function("ingest", AudienceShards=64)(sample("ingest.system_notification"))
+    cloud.function("ingest", AudienceShards=64)(backend_event("system_notification"))
     assert len(recorded(cloud)) == 64
 
 
@@ -285,5 +285,5 @@ def test_a_user_with_more_connections_than_a_transaction_holds_can_be_revoked(cl
         UpdateExpression="ADD connection_ids :others",
         ExpressionAttributeValues={":others": {"SS": others}},
     )
-    cloud.function("ingest")(sample("ingest.session_revoked"))
+    cloud.function("ingest")(backend_event("session_revoked"))
     assert set(recorded(cloud)) == {f"connection/{each}" for each in (FEED, *others)}

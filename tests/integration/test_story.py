@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from tests.integration.conftest import Cloud
-from tests.samples import KEY_ID, SECRET, sample
+from tests.samples import KEY_ID, SECRET, backend_event, sample
 from tests.unit.fakes import Clock, FakeManagement
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
@@ -83,7 +83,7 @@ def test_a_listener_is_heard_to_come_and_to_go_once_though_with_two_devices(town
 def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None:
     town.run("connect", sample("connect.token-in-query"))
     town.run("connect", sample("connect.token-in-header"))
-    heard = town.run("ingest", sample("ingest.call_started"))
+    heard = town.run("ingest", backend_event("call_started"))
     assert heard[CALLS][0]["data"] == {
         "call_id": 456,
         "user_id": 123,
@@ -93,8 +93,8 @@ def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None
     }
     assert types(heard) == {CALLS: ["call_started"], FEED: ["listener_busy"]}
     assert heard[FEED][0]["data"]["is_busy"] is True
-    assert types(town.run("ingest", sample("ingest.call_billing"))) == {CALLS: ["call_billing"]}
-    heard = town.run("ingest", sample("ingest.call_ended"))
+    assert types(town.run("ingest", backend_event("call_billing"))) == {CALLS: ["call_billing"]}
+    heard = town.run("ingest", backend_event("call_ended"))
     assert types(heard) == {CALLS: ["call_ended"], FEED: ["listener_available"]}
 
 
@@ -102,11 +102,11 @@ def test_a_notification_reaches_its_addressee_alone(town: Town) -> None:
     event = sample("connect.token-in-subprotocol")
     event["queryStringParameters"] = {}
     town.run("connect", event)
-    assert town.run("ingest", sample("ingest.favorite_added")) == {}  # it is for 789
-    mine = sample("ingest.favorite_removed")
+    assert town.run("ingest", backend_event("favorite_added")) == {}  # it is for 789
+    mine = backend_event("favorite_removed")
     mine["detail"] |= {"user_id": 789, "delivery": {"to": [123]}}
     assert types(town.run("ingest", mine)) == {NOTIFICATIONS: ["favorite_removed"]}
-    assert types(town.run("ingest", sample("ingest.system_notification"))) == {NOTIFICATIONS: ["system_notification"]}
+    assert types(town.run("ingest", backend_event("system_notification"))) == {NOTIFICATIONS: ["system_notification"]}
 
 
 def test_whom_a_listener_blocked_no_more_hears_of_them(town: Town) -> None:
@@ -115,17 +115,17 @@ def test_whom_a_listener_blocked_no_more_hears_of_them(town: Town) -> None:
     watcher["queryStringParameters"]["token"] = OTHER
     town.run("connect", watcher)
     assert types(town.run("connect", sample("connect.token-in-query")))["watcher"] == ["listener_online"]
-    town.run("ingest", sample("ingest.user_blocked"))
-    assert types(town.run("ingest", sample("ingest.status_change"))) == {FEED: ["listener_busy"]}
-    town.run("ingest", sample("ingest.user_unblocked"))
-    available = sample("ingest.status_change")
+    town.run("ingest", backend_event("user_blocked"))
+    assert types(town.run("ingest", backend_event("status_change"))) == {FEED: ["listener_busy"]}
+    town.run("ingest", backend_event("user_unblocked"))
+    available = backend_event("status_change")
     available |= {"id": "another", "detail": {"user_id": 123, "is_busy": False}}
     assert set(town.run("ingest", available)) == {FEED, "watcher"}
 
 
 def test_a_revoked_user_is_told_and_closed_and_goes(town: Town) -> None:
     town.run("connect", sample("connect.token-in-query"))
-    heard = town.run("ingest", sample("ingest.session_revoked"))
+    heard = town.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}
     assert town.cloud.management.to(FEED).close
 
@@ -134,4 +134,4 @@ def test_a_refused_client_hears_why_and_nothing_else(town: Town) -> None:
     heard = town.run("connect", sample("connect.token-expired"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Invalid or expired token"}
     assert town.cloud.management.to(FEED).close
-    assert town.run("ingest", sample("ingest.system_notification")) == {}
+    assert town.run("ingest", backend_event("system_notification")) == {}

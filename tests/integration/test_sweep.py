@@ -12,7 +12,7 @@ from realtime.errors import ConfigurationError
 from realtime.management import Outcome
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
-from tests.samples import KEY_ID, SECRET, sample
+from tests.samples import KEY_ID, SECRET, backend_event, sample
 from tests.unit.fakes import Clock, FakeManagement
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
@@ -227,7 +227,7 @@ def test_connections_older_than_any_can_be_are_taken_from_their_user(cloud: Clou
 
 
 def test_a_call_whose_end_never_came_is_let_go(cloud: Cloud, clock: Clock) -> None:
-    cloud.function("ingest")(sample("ingest.call_started"))
+    cloud.function("ingest")(backend_event("call_started"))
     clock.now += 3600 - 1
     sweep(cloud, CallLeaseSeconds=3600)
     assert cloud.user()["busy_calls"] == {"456"}
@@ -238,10 +238,10 @@ def test_a_call_whose_end_never_came_is_let_go(cloud: Cloud, clock: Clock) -> No
 
 
 def test_its_end_may_still_come(cloud: Cloud, clock: Clock) -> None:
-    cloud.function("ingest")(sample("ingest.call_started"))
+    cloud.function("ingest")(backend_event("call_started"))
     clock.now += 3602
     sweep(cloud, CallLeaseSeconds=3600)
-    cloud.function("ingest")(sample("ingest.call_ended"))
+    cloud.function("ingest")(backend_event("call_ended"))
     assert [row["kind"] for row in cloud.rows("Events") if row["audience"] == "calls/123"] == [
         "call_started",
         "call_ended",

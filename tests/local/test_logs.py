@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.logs import LogReader, functions
+from local.logs import LogReader, log_groups
 
-NAMES = {"connect": "stack-connect", "ingest": "stack-ingest"}
+GROUPS = {"connect": "stack-ConnectLog-1", "ingest": "stack-IngestLog-2"}
 
 
 class Logs:
@@ -21,7 +21,7 @@ class Logs:
 
     def log(self, function: str, milliseconds: int, text: str, stream: str = "1") -> None:
         event = {"timestamp": milliseconds, "logStreamName": stream, "message": f"{text}\n"}
-        self.events.setdefault(f"/aws/lambda/stack-{function}", []).append(event)
+        self.events.setdefault(GROUPS[function], []).append(event)
 
     def get_paginator(self, operation: str) -> Logs:
         assert operation == "filter_log_events"
@@ -42,7 +42,7 @@ def logs() -> Logs:
 
 @pytest.fixture
 def reader(logs: Logs) -> LogReader:
-    return LogReader(logs, NAMES)  # type: ignore[arg-type]
+    return LogReader(logs, GROUPS)  # type: ignore[arg-type]
 
 
 def texts(reader: LogReader) -> list[str]:
@@ -86,5 +86,5 @@ def test_another_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch, logs: Lo
 
 
 def test_functions_have_short_names() -> None:
-    outputs = {"ConnectFunctionName": "stack-connect", "BusName": "realtime"}
-    assert functions(outputs) == {"connect": "stack-connect"}
+    outputs = {"ConnectLogName": "a", "BroadcastWideLogName": "b", "BusName": "realtime"}
+    assert log_groups(outputs) == {"connect": "a", "broadcast-wide": "b"}

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 import realtime
 from realtime import bootstrap
 
-FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep")
+FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
 MODULES = [*(f"realtime.{module.name}" for module in pkgutil.iter_modules(realtime.__path__)), *FUNCTIONS]
 
 Kind = Literal["crash", "error", "lost answer", "meanwhile"]

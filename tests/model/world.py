@@ -24,7 +24,7 @@ from tests.model.clock import Clock
 from tests.model.gateway import SESSION_SECONDS, Gateway, Socket, Wire
 from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
-from tests.samples import sample
+from tests.samples import backend_event, queued, sample
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
 SECRET = "the secret of the model, which signs nothing else"
@@ -36,6 +36,7 @@ CALL_LEASE = 3600
 SLACK = 300
 MAX_CONNECTIONS = 3
 HIDDEN_SECONDS = 180  # how long SQS hides what a function was given
+FAREWELL_HIDDEN_SECONDS = 60  # likewise, of farewells
 INDEX_LAG = 45  # s; the service counts on less than 60
 SETTINGS = {
     "CONNECTIONS_TABLE": CONNECTIONS,
@@ -61,6 +62,8 @@ SETTINGS = {
     "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     "DEADLINES_QUEUE_URL": "deadlines",
     "REJECTED_QUEUE_URL": "rejected",
+    "BACKEND_EVENTS_QUEUE_URL": "backend-events",
+    "FAREWELLS_QUEUE_URL": "farewells",
     "EVENT_BUS": "realtime",
 }
 
@@ -153,6 +156,9 @@ class _Others:
     def put_events(self, **request: Any) -> dict[str, Any]:
         return self._call("put_events", request)
 
+    def change_message_visibility(self, **request: Any) -> dict[str, Any]:
+        return self._call("change_message_visibility", request)
+
     def get_parameter(self, **request: Any) -> dict[str, Any]:
         return {"Parameter": {"Value": SECRET}}
 
@@ -187,6 +193,7 @@ class World:
         self.announced: list[dict[str, Any]] = []  # records that may yet come again
         self.ingested: list[dict[str, Any]] = []
         self.checks: list[Check] = []
+        self.farewells: list[Check] = []
         self.told: list[dict[str, Any]] = []  # what the bus was told
         self.left_to_sweep: set[str] = set()  # users of whom something was lost that no retry makes good
         self.truth = Truth()
@@ -305,7 +312,7 @@ class World:
         """Put a backend's event on the bus, which delivers it at once, or later."""
         event_id = f"event-{self._next()}"
         event = {
-            **sample("ingest.call_started"),
+            **backend_event("call_started"),
             "id": event_id,
             "detail-type": kind,
             "time": rfc3339(self.clock.ms),
@@ -325,9 +332,10 @@ class World:
     def ingest(self, event: dict[str, Any], trouble: Trouble | None = None, *, again: bool = False) -> None:
         """Deliver an event of the bus, which comes again where it failed, and may where it did not."""
         try:
-            self.runtime.invoke("ingest", event, trouble)
+            failures = self.runtime.invoke("ingest", queued(event), trouble)["batchItemFailures"]
         except Failed:
-            again = True
+            failures = [{}]
+        again = again or bool(failures)
         if not again and event in self.backend_events:  # else something that happened meanwhile delivered it, too
             self.backend_events.remove(event)
             self.ingested.append(event)
@@ -398,6 +406,22 @@ class World:
             self.checks = [check for check in self.checks if check.message_id not in done]
         self._lose([check for check in self.checks if check.receives >= 5])
 
+    def farewell(self, trouble: Trouble | None = None) -> None:
+        """Deliver the farewells that are due; those of a failed invocation come again."""
+        due = [each for each in self.farewells if each.visible_at <= self.clock.now]
+        if not due:
+            return
+        for each in due:
+            each.visible_at = self.clock.now + FAREWELL_HIDDEN_SECONDS
+        (record,) = sample("farewell.refused")["Records"]
+        event = {"Records": [{**record, "messageId": each.message_id, "body": each.body} for each in due]}
+        try:
+            failures = self.runtime.invoke("farewell", event, trouble)["batchItemFailures"]
+        except Failed:
+            return
+        assert not failures
+        self.farewells = [each for each in self.farewells if each not in due]
+
     def _lose(self, checks: list[Check]) -> None:
         self.left_to_sweep |= {json.loads(check.body)["user_id"] for check in checks}
         self.checks = [check for check in self.checks if check not in checks]
@@ -460,6 +484,7 @@ class World:
         self.pass_time(seconds)
         self.deliver_all()
         self.check(self.due_checks())
+        self.farewell()
         self.deliver_all()
 
     def _meanwhile(self, action: tuple[Any, ...]) -> None:
@@ -559,10 +584,17 @@ class World:
     # ---- what else the functions call -------------------------------------------------------------------------------
 
     def aws_send_message(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert request["QueueUrl"] == SETTINGS["DEADLINES_QUEUE_URL"], f"rejected: {request}"
         message_id = f"check-{self._next()}"
+        if request["QueueUrl"] == SETTINGS["FAREWELLS_QUEUE_URL"]:
+            self.farewells.append(Check(message_id, request["MessageBody"], self.clock.now + request["DelaySeconds"]))
+            return {"MessageId": message_id}
+        assert request["QueueUrl"] == SETTINGS["DEADLINES_QUEUE_URL"], f"rejected: {request}"
         self.checks.append(Check(message_id, request["MessageBody"], self.clock.now + request["DelaySeconds"]))
         return {"MessageId": message_id}
+
+    def aws_change_message_visibility(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["QueueUrl"] == SETTINGS["BACKEND_EVENTS_QUEUE_URL"]
+        return {}
 
     def aws_put_events(self, request: dict[str, Any]) -> dict[str, Any]:
         self.told += [{"type": each["DetailType"], **json.loads(each["Detail"])} for each in request["Entries"]]

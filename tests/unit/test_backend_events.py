@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from realtime import messages
 from realtime.backend_events import MAX_ASKED, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
 from realtime.errors import InvalidEvent
-from tests.samples import names, sample
+from tests.samples import backend_event, names
 
 CALL = {"call_id": 456, "user_id": 123, "listener_id": 789}
 ACQUAINTANCE = {"user_id": 123, "username": "jane_smith", "delivery": {"to": [789]}}
@@ -33,7 +33,7 @@ def test_there_is_a_sample_of_every_type() -> None:
 
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_the_sample_of_each_type_is_good(kind: str) -> None:
-    detail = sample(f"ingest.{kind}")["detail"]
+    detail = backend_event(kind)["detail"]
     event = read(kind, detail)
     assert (event.event_id, event.kind, event.at) == ("event-1", kind, AT)
     assert "delivery" not in event.data

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from realtime.announcing import Announcer
     from realtime.deadlines import Deadlines
     from realtime.fanout import Fanout
+    from realtime.farewells import Farewells, Speaker
     from realtime.frames import Desk
     from realtime.handshake import Door
     from realtime.ingestion import Ingestion
@@ -66,6 +67,20 @@ def door() -> Door:
     )
 
 
+@cache
+def connect_farewells() -> Farewells:
+    """Return how `connect` refuses clients."""
+    chosen = connect_settings()
+    return _farewells(chosen.events_table, chosen.farewells_queue_url)
+
+
+def _farewells(events_table: str, queue_url: str) -> Farewells:
+    from realtime.farewells import Farewells
+    from realtime.queues import Queue
+
+    return Farewells(outbox(events_table), Queue(aws.client("sqs"), queue_url))
+
+
 def _tokens(chosen: settings.TokenSettings) -> Tokens:
     from realtime.token_keys import SharedKeys
     from realtime.tokens import Tokens, published_keys
@@ -114,6 +129,7 @@ def desk() -> Desk:
         ),
         cache(lambda: _tokens(chosen)),
         lambda: management(chosen.management_endpoint, chosen.posts_per_second),
+        cache(lambda: _farewells(chosen.events_table, chosen.farewells_queue_url)),
         lease_seconds=chosen.lease_seconds,
     )
 
@@ -138,6 +154,14 @@ def ingestion() -> Ingestion:
         shards=chosen.audience_shards,
         history_seconds=chosen.history_seconds,
     )
+
+
+@cache
+def backend_events() -> Queue:
+    """Return the queue that backends' events come by."""
+    from realtime.queues import Queue
+
+    return Queue(aws.client("sqs"), settings.load(settings.IngestSettings).backend_events_queue_url)
 
 
 @cache
@@ -208,6 +232,19 @@ def deadlines() -> Deadlines:
         Users(aws.client("dynamodb"), chosen.users_table),
         outbox(chosen.events_table),
         Bus(aws.client("events"), chosen.event_bus),
+    )
+
+
+@cache
+def speaker() -> Speaker:
+    """Return what `farewell` works with."""
+    from realtime.farewells import Speaker
+    from realtime.queues import Queue
+
+    chosen = settings.load(settings.FarewellSettings)
+    return Speaker(
+        management(chosen.management_endpoint, chosen.posts_per_second),
+        Queue(aws.client("sqs"), chosen.farewells_queue_url),
     )
 
 

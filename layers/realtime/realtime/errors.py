@@ -17,6 +17,8 @@ RealtimeError
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -105,3 +107,11 @@ class ConfigurationError(RealtimeError):
 
 class Unavailable(RealtimeError):
     """An AWS service refused or failed for now."""
+
+
+def reason_of(problem: BaseException) -> str:
+    """Return what is logged of a problem: our own errors' words; of any other its kind and place, never its text."""
+    if isinstance(problem, RealtimeError):
+        return str(problem)
+    place = traceback.extract_tb(problem.__traceback__)[-1:] if problem.__traceback__ else ()
+    return "".join([type(problem).__name__, *(f" at {Path(at.filename).name}:{at.lineno}" for at in place)])

@@ -12,12 +12,12 @@ from realtime import messages, snapshots
 from realtime.audiences import direct
 from realtime.connections import Connection, Connections, Session
 from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
+from realtime.farewells import Farewells
 from realtime.ids import event_id, moment_of
 from realtime.interest import Interest, check_watchable, parse_users
 from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.outbox import Outbox
 from realtime.rate_limit import RateLimit
-from realtime.refusals import close
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
 
@@ -57,6 +57,7 @@ class Desk:
         replay: Replay,
         tokens: Callable[[], Tokens],
         management: Callable[[], ManagementApi],
+        farewells: Callable[[], Farewells],
         *,
         lease_seconds: int,
     ) -> None:
@@ -68,6 +69,7 @@ class Desk:
         self._replay = replay
         self._tokens = tokens  # made when first used, as the next: few frames bring a token, and most answers are one
         self._management = management
+        self._farewells = farewells
         self._lease_seconds = lease_seconds
         self._answers: dict[str, Callable[[Request, Connection], list[str]]] = {
             "ping": _pong,
@@ -79,8 +81,10 @@ class Desk:
             "ack": self._acknowledge,
         }
 
-    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str | None:
-        """Return the frame that answers a client's, having posted those that come before; None where none does.
+    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
+        """Return the frame that answers a client's, having posted those that come before.
+
+        There always is one: API Gateway sends an empty frame for an answer without a body, which no client can read.
 
         `now` in ms since the epoch. Raises ClientError where the client is to hear an `error`; its connection lives.
         """
@@ -105,7 +109,7 @@ class Desk:
         if len(frames) > 1:
             self._rate_limit.charge(connection_id, len(frames) / _FRAMES_A_TOKEN)
             self._post(session.connection, frames[:-1], until)
-        return frames[-1] if frames else None
+        return frames[-1]
 
     def _post(self, connection: Connection, frames: list[str], until: float) -> None:
         """Post what a single answer cannot hold; `until` on the monotonic clock."""
@@ -141,7 +145,7 @@ class Desk:
         except ValueError as error:
             raise BadRequest(f"id: {error}") from error
         self._outbox.settle(connection.user_id, str(identity))
-        return []
+        return [messages.encode("acknowledged", {"id": identity}, request.now)]
 
     def _authenticate(self, request: Request, connection: Connection) -> list[str]:
         """Let a connection live as long as another token of its user's; what is no good changes nothing."""
@@ -171,7 +175,7 @@ class Desk:
             if entry.close:
                 return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now)
-        close(self._outbox, _Stranger(connection_id, endpoint, now), "reconnect", message, now)
+        self._farewells().send_away(_Stranger(connection_id, endpoint, now), "reconnect", message, now)
         return message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,28 @@ from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
 _MAX_RECORDED_BYTES = 3_500_000  # a transaction writes 4 MB at most; the rest is for keys and effects
+
+
+def parse(body: str) -> Mapping[str, Any]:
+    """Read the text of a message of the queue: EventBridge's event, as JSON.
+
+    Raises InvalidEvent where it is none.
+    """
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"not JSON: {type(error).__name__}") from error
+    if not isinstance(event, dict):
+        raise InvalidEvent("not a JSON object")
+    missing = [key for key in ("id", "detail-type", "detail", "time") if key not in event]
+    if missing:
+        raise InvalidEvent(f"not an event of EventBridge: it has no {', '.join(missing)}")
+    return event
+
+
+def described(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is logged of an event: what it is, and never what it says."""
+    return {"event_id": str(event["id"])[:100], "detail_type": str(event["detail-type"])[:100]}
 
 
 def read(event: Mapping[str, Any]) -> BackendEvent:

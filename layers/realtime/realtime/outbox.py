@@ -42,6 +42,7 @@ class Entry:
     endpoint: str | None = None  # of the one connection addressed, when the audience is `connection/{id}`
     connected_at: int | None = None  # likewise, in ms, where it is known: a 410 of a young one is not believed
     close: bool = False  # end that connection once it has heard the message
+    is_streamed: bool = True  # else `broadcast` is not shown it: somebody else posts it
     not_after: int | None = None  # past it the message is not worth hearing
     hidden_from: frozenset[str] = frozenset()  # users who must not hear it
     shown_to: frozenset[str] = frozenset()  # the only users who may hear it; none = all
@@ -53,7 +54,7 @@ class Entry:
             {
                 "audience": self.audience,
                 "event_id": self.event_id,
-                "reach": "wide" if is_wide(self.audience) else "narrow",  # each has a mapping of its own to `broadcast`
+                "reach": self._reach(),
                 "kind": self.kind,
                 "message": self.message,
                 "expires_at": self.expires_at,
@@ -66,6 +67,12 @@ class Entry:
                 "subject": self.subject,
             }
         )
+
+    def _reach(self) -> str | None:
+        """Return what the stream's mappings filter by: which function posts it."""
+        if not self.is_streamed:
+            return None
+        return "wide" if is_wide(self.audience) else "narrow"
 
 
 def from_image(image: Any) -> Entry:
@@ -84,6 +91,7 @@ def from_image(image: Any) -> Entry:
             endpoint=values.get("endpoint"),
             connected_at=values.get("connected_at"),
             close=values.get("close", False),
+            is_streamed="reach" in values,
             not_after=values.get("not_after"),
             hidden_from=values.get("hidden_from", frozenset()),
             shown_to=values.get("shown_to", frozenset()),

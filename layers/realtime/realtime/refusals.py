@@ -1,4 +1,4 @@
-"""How a refused client is told: a browser cannot read the status of a refused handshake."""
+"""The last message of a connection that is to be closed, and how one that everybody knows is told it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,25 @@ class Addressee(Protocol):
     def connected_at(self) -> int: ...
 
 
+def last_message(connection: Addressee, kind: str, frame: str, now: int) -> Entry:
+    """Return the entry of a connection's last frame; `now` in ms since the epoch."""
+    return Entry(
+        audience=direct(connection.connection_id),
+        event_id=event_id(now, kind, connection.connection_id),
+        kind=kind,
+        message=frame,
+        expires_at=now // 1000 + _HISTORY_SECONDS,
+        endpoint=connection.endpoint,
+        connected_at=connection.connected_at,
+        close=True,
+    )
+
+
 def refuse(outbox: Outbox, connection: Addressee, problem: ClientError, now: int) -> None:
-    """Have a connection told what is wrong and closed, by way of the outbox: it cannot be posted to before it is."""
+    """Have a registered connection told what is wrong and closed; `now` in ms since the epoch."""
     close(outbox, connection, "error", messages.error(problem, now), now)
 
 
 def close(outbox: Outbox, connection: Addressee, kind: str, frame: str, now: int) -> None:
-    """Have a connection sent a last frame and closed; `now` in ms since the epoch."""
-    outbox.put(
-        Entry(
-            audience=direct(connection.connection_id),
-            event_id=event_id(now, kind, connection.connection_id),
-            kind=kind,
-            message=frame,
-            expires_at=now // 1000 + _HISTORY_SECONDS,
-            endpoint=connection.endpoint,
-            connected_at=connection.connected_at,
-            close=True,
-        )
-    )
+    """Have a registered connection sent a last frame and closed; `now` in ms since the epoch."""
+    outbox.put(last_message(connection, kind, frame, now))

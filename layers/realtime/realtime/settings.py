@@ -29,6 +29,7 @@ class ConnectSettings(TokenSettings):
     events_table: str
     audience_shards: int
     rejection_mode: str
+    farewells_queue_url: str
     max_connections_per_user: int
     lease_seconds: int
 
@@ -56,6 +57,7 @@ class DefaultSettings(TokenSettings):
     message_burst: int
     history_seconds: int
     presence_history_seconds: int
+    farewells_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class IngestSettings:
     events_table: str
     audience_shards: int
     history_seconds: int
+    backend_events_queue_url: str
     rejected_queue_url: str
     deadlines_queue_url: str
 
@@ -82,6 +85,7 @@ class AnnounceSettings:
     grace_period_seconds: int
     deadlines_queue_url: str
     event_bus: str
+    failures_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,15 @@ class DeadlinesSettings:
     users_table: str
     events_table: str
     event_bus: str
+
+
+@dataclass(frozen=True, slots=True)
+class FarewellSettings:
+    """What `farewell` needs; `management_endpoint` is a URL without the stage."""
+
+    management_endpoint: str
+    posts_per_second: int
+    farewells_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
