@@ -32,6 +32,7 @@ FIRST = {
     "announce": "bootstrap.announcer()",
     "broadcast": "bootstrap.fanout(); bootstrap.management(endpoint, 5000).wire",
     "deadlines": "bootstrap.deadlines()",
+    "farewell": "bootstrap.speaker(); bootstrap.management(endpoint, 5000).wire",
     "sweep": "bootstrap.sweeper(); bootstrap.management(endpoint, 5000).wire",
 }
 
@@ -47,6 +48,8 @@ ENVIRONMENT = {
     "AUDIENCE_SHARDS": "4",
     "TOKEN_KEYS": "/realtime/token-keys",
     "REJECTION_MODE": "frame",
+    "FAREWELLS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/farewells",
+    "BACKEND_EVENTS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/backend-events",
     "MAX_CONNECTIONS_PER_USER": "20",
     "LEASE_SECONDS": "900",
     "FEED_ROLE": "listener",

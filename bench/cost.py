@@ -271,7 +271,7 @@ def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
 def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     """Run every scenario, and return what each took."""
     from realtime.ids import event_id
-    from tests.samples import sample
+    from tests.samples import backend_event
 
     town = Town(cloud, clock)
     found: dict[str, Cost] = {}

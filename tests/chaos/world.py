@@ -50,6 +50,7 @@ SETTINGS = {
     "MANAGEMENT_ENDPOINT": "http://unused.example.com",  # each run has a fake of its own
     "POSTS_PER_SECOND": "1000000",
     "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
+    "FAREWELLS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/farewells",
     "FEED_ROLE": "listener",
     "LEASE_SECONDS": "900",
     "HISTORY_SECONDS": "86400",
@@ -142,7 +143,8 @@ class World:
                 chance=random.Random(f"{seed} {name}"),
                 forgets=self._checkpoint_is_lost,
             )
-            for name, event in resources("AWS::Serverless::Function")["BroadcastFunction"]["Events"].items()
+            for function in ("BroadcastFunction", "BroadcastWideFunction")
+            for name, event in resources("AWS::Serverless::Function")[function]["Events"].items()
         ]
         self.outbox = Outbox(self, "EventsTable")
         self.connections = Connections(self, "ConnectionsTable")

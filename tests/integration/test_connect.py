@@ -180,7 +180,7 @@ def test_one_bare_secret_is_as_good_as_several(cloud: Cloud) -> None:
 
 def test_secrets_may_be_kept_in_secrets_manager(cloud: Cloud) -> None:
     arn = operator("secretsmanager").create_secret(Name="token-keys", SecretString=SECRET)["ARN"]
-    connect = cloud.function("connect", RejectionMode="handshake", TokenKeysSecretArn=arn)
+    connect = cloud.function("connect", RejectionMode="handshake", TokenKeys="", TokenKeysSecretArn=arn)
     operator("ssm").delete_parameter(Name=TOKEN_KEYS)
     assert connect(sample("connect.token-in-query"))["statusCode"] == 200
 

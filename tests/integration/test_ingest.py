@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from realtime.backend_events import SCHEMAS
-from realtime.errors import ConfigurationError
+from realtime.backend_events import SCHEMAS, BackendEvent
+from realtime.ingestion import Ingestion
+from realtime.queues import Queue
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import backend_event, names, queued, sample
 from tests.unit.fakes import Clock
 
+ALL_DONE: dict[str, list[Any]] = {"batchItemFailures": []}
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
-GOOD = [name for name in names("ingest") if name != "ingest.breaks-schema"]
+KINDS = [name.removeprefix("ingest.") for name in names("ingest")]
+GOOD = [kind for kind in KINDS if kind != "breaks-schema"]
 
 
 def recorded(cloud: Cloud) -> dict[str, dict[str, Any]]:
@@ -27,28 +30,28 @@ def recorded(cloud: Cloud) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_an_event_of_every_type() -> None:
-    assert {sample(name)["detail-type"] for name in GOOD} == set(SCHEMAS)
+    assert {backend_event(kind)["detail-type"] for kind in GOOD} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize(
-    ("name", "audiences"),
+    ("kind", "audiences"),
     [
-        ("ingest.call_started", {"calls/123", "calls/789"}),
-        ("ingest.call_ended", {"calls/123", "calls/789"}),
-        ("ingest.call_billing", {"calls/123", "calls/789"}),
-        ("ingest.favorite_added", {"notifications/789"}),
-        ("ingest.favorite_removed", {"notifications/789"}),
-        ("ingest.user_blocked", {"notifications/789"}),
-        ("ingest.user_unblocked", {"notifications/789"}),
-        ("ingest.system_notification", {f"notifications/*/{shard}" for shard in range(4)}),
-        ("ingest.status_change", set()),
-        ("ingest.session_revoked", set()),
+        ("call_started", {"calls/123", "calls/789"}),
+        ("call_ended", {"calls/123", "calls/789"}),
+        ("call_billing", {"calls/123", "calls/789"}),
+        ("favorite_added", {"notifications/789"}),
+        ("favorite_removed", {"notifications/789"}),
+        ("user_blocked", {"notifications/789"}),
+        ("user_unblocked", {"notifications/789"}),
+        ("system_notification", {f"notifications/*/{shard}" for shard in range(4)}),
+        ("status_change", set()),
+        ("session_revoked", set()),
     ],
 )
 def test_an_event_is_recorded_for_whom_it_concerns_and_nobody_else(
-    cloud: Cloud, name: str, audiences: set[str]
+    cloud: Cloud, kind: str, audiences: set[str]
 ) -> None:
-    assert cloud.function("ingest")(sample(name)) is None
+    assert cloud.function("ingest")(backend_event(kind)) == ALL_DONE
     assert set(recorded(cloud)) == audiences
     assert cloud.messages("RejectedEvents") == []
 
@@ -108,8 +111,8 @@ def test_a_duplicate_is_recorded_once(cloud: Cloud, clock: Clock, logged: LogLin
 
 def test_a_duplicate_has_its_effect_once(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
-    for name in ("ingest.call_started", "ingest.call_ended", "ingest.call_started"):
-        ingest(sample(name))
+    for kind in ("call_started", "call_ended", "call_started"):
+        ingest(backend_event(kind))
     assert "busy_calls" not in cloud.user("123")
 
 
@@ -212,7 +215,7 @@ def broken(**changes: object) -> dict[str, Any]:
 def test_an_event_that_breaks_its_schema_is_found_whole_with_the_reason(
     cloud: Cloud, logged: LogLines, event: dict[str, Any], reason: str
 ) -> None:
-    assert cloud.function("ingest")(event) is None
+    assert cloud.function("ingest")(event) == ALL_DONE
     (message,) = cloud.messages("RejectedEvents")
     assert json.loads(message["Body"]) == event
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith(reason)
@@ -236,23 +239,78 @@ def test_a_reason_of_any_length_fits_beside_the_event(cloud: Cloud) -> None:
     assert len(message["MessageAttributes"]["reason"]["StringValue"]) == 1000
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_what_cannot_be_stored_is_tried_again_by_lambda(cloud: Cloud, name: str) -> None:
+@pytest.mark.parametrize("kind", GOOD)
+def test_what_cannot_be_stored_comes_again(cloud: Cloud, kind: str, logged: LogLines) -> None:
     cloud.dynamodb.delete_table(TableName="EventsTable")
-    with pytest.raises(ConfigurationError, match="recording an event: ResourceNotFoundException"):
-        cloud.function("ingest")(sample(name))
+    event = queued(backend_event(kind))
+    assert cloud.function("ingest")(event) == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
+    assert cloud.messages("RejectedEvents") == []
+    (line,) = logged.lines
+    assert (line["level"], line["times"]) == ("ERROR", 1)
+    assert line["reason"].startswith("recording an event: ResourceNotFoundException")
+
+
+def test_an_event_that_fails_is_no_matter_to_the_others_of_its_batch(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = Ingestion.ingest
+
+    def failing(self: Ingestion, event: BackendEvent, now: int) -> Any:
+        if event.kind == "call_billing":
+            raise ZeroDivisionError
+        return ingest(self, event, now)
+
+    monkeypatch.setattr(Ingestion, "ingest", failing)
+    batch = queued(
+        *(backend_event(kind) for kind in ("favorite_added", "call_billing", "breaks-schema", "call_started"))
+    )
+    assert cloud.function("ingest")(batch) == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    assert set(recorded(cloud)) == {"notifications/789", "calls/123", "calls/789"}
+    assert len(cloud.messages("RejectedEvents")) == 1
+
+
+@pytest.mark.parametrize(("receives", "longest"), [(1, 2), (3, 8), (8, 256), (9, 300), (90, 300)])
+def test_what_fails_is_hidden_for_a_random_while_that_grows_with_each_time(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, receives: int, longest: int
+) -> None:
+    hidden: list[tuple[str, int]] = []
+    monkeypatch.setattr(Queue, "put_off", lambda _queue, receipt, seconds: hidden.append((receipt, seconds)))
+    monkeypatch.setattr("random.randint", lambda least, most: least * 1000 + most)
+    cloud.dynamodb.delete_table(TableName="EventsTable")
+    cloud.function("ingest")(queued(backend_event("call_started"), receives=receives))
+    assert hidden == [("receipt-0", 1000 + longest)]
+
+
+def test_what_fails_stays_in_its_queue_until_then(cloud: Cloud) -> None:
+    ingest = cloud.function("ingest")
+    url = cloud.stack.physical["BackendEventsQueue"]
+    cloud.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(backend_event("call_started")))
+    (message,) = cloud.messages("BackendEvents")
+    event = queued(message["Body"])
+    event["Records"][0]["receiptHandle"] = message["ReceiptHandle"]
+    cloud.dynamodb.delete_table(TableName="EventsTable")
+    ingest(event)
+    attributes = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert attributes["ApproximateNumberOfMessagesNotVisible"] == "1"
+
+
+@pytest.mark.parametrize("body", ["not JSON", "[" * 2000, "[]", '{"id": "1"}'])
+def test_what_is_no_event_of_eventbridge_is_rejected_as_it_came(cloud: Cloud, body: str) -> None:
+    assert cloud.function("ingest")(queued(body)) == ALL_DONE
+    (message,) = cloud.messages("RejectedEvents")
+    assert message["Body"] == body
+    assert message["MessageAttributes"]["reason"]["StringValue"].startswith("not ")
 
 
 def test_nothing_of_an_event_takes_effect_if_it_cannot_be_recorded(cloud: Cloud) -> None:
     cloud.dynamodb.delete_table(TableName="EventsTable")
-    with pytest.raises(ConfigurationError):
-        cloud.function("ingest")(backend_event("call_started"))
+    assert cloud.function("ingest")(backend_event("call_started"))["batchItemFailures"]
     assert cloud.rows("Users") == []
 
 
-@pytest.mark.parametrize("name", names("ingest"))
-def test_no_message_is_logged(cloud: Cloud, logged: LogLines, name: str) -> None:
-    event = sample(name)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_message_is_logged(cloud: Cloud, logged: LogLines, kind: str) -> None:
+    event = backend_event(kind)
     event["detail"]["username"] = "hunter2"
     cloud.function("ingest")(event)
     assert len(logged.lines) == 1

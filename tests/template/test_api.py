@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 
 from tests.cloudformation import resources, template
@@ -75,11 +78,27 @@ def test_what_the_emulator_refuses_is_made_in_the_cloud_alone() -> None:
     assert template()["Resources"]["DefaultRouteResponse"]["Condition"] == "InCloud"
 
 
-def test_a_custom_domain_maps_each_endpoint_below_the_prefix_to_its_stage() -> None:
+def test_a_custom_domain_maps_each_endpoint_to_its_stage() -> None:
     mappings = resources("AWS::ApiGatewayV2::ApiMapping")
-    keys = {mapping["ApiMappingKey"]["Fn::Sub"]: mapping["Stage"]["Ref"] for mapping in mappings.values()}
-    assert keys == {f"${{UrlPrefix}}{endpoint}": f"{endpoint.capitalize()}Stage" for endpoint in ENDPOINTS}
+    keys = {mapping["ApiMappingKey"]: mapping["Stage"]["Ref"] for mapping in mappings.values()}
+    assert keys == {endpoint: f"{endpoint.capitalize()}Stage" for endpoint in ENDPOINTS}
     assert all(template()["Resources"][name]["Condition"] == "HasDomain" for name in mappings)
+
+
+def test_cloudfront_takes_the_documented_prefix_off_the_path() -> None:
+    (function,) = resources("AWS::CloudFront::Function").values()
+    script = f"{function['FunctionCode']}\nconsole.log(JSON.stringify(process.argv.slice(1).map("
+    script += "uri => handler({request: {uri: uri}}).uri)))"
+    paths = ["/ws/feed", "/feed", "/ws", "/wsx/feed", "/ws/ws/feed"]
+    run = subprocess.run(["node", "-e", script, *paths], capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == ["/feed", "/feed", "/ws", "/wsx/feed", "/ws/feed"]
+
+
+def test_cloudfront_hands_on_the_query_string_and_caches_nothing() -> None:
+    (distribution,) = resources("AWS::CloudFront::Distribution").values()
+    behavior = distribution["DistributionConfig"]["DefaultCacheBehavior"]
+    assert behavior["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"  # Managed-CachingDisabled
+    assert behavior["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"  # ...AllViewerExceptHostHeader
 
 
 def test_a_custom_domain_is_regional_as_websocket_apis_need() -> None:
@@ -90,15 +109,19 @@ def test_a_custom_domain_is_regional_as_websocket_apis_need() -> None:
     assert template()["Resources"]["Domain"]["Condition"] == "HasDomain"
 
 
-def test_posts_go_to_the_apis_own_host_and_never_to_the_custom_domain() -> None:
-    variables = resources("AWS::Serverless::Function")["BroadcastFunction"]["Environment"]["Variables"]
+FUNCTIONS_THAT_POST = ("Default", "Broadcast", "BroadcastWide", "Farewell", "Sweep")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS_THAT_POST)
+def test_posts_go_to_the_apis_own_host_unless_that_is_closed(name: str) -> None:
+    variables = resources("AWS::Serverless::Function")[f"{name}Function"]["Environment"]["Variables"]
+    own = {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
+    in_cloud = {"Fn::If": ["IsReachedByDomainAlone", {"Fn::Sub": "https://${DomainName}"}, own]}
     assert variables["MANAGEMENT_ENDPOINT"] == {
-        "Fn::If": [
-            "HasManagementEndpoint",
-            {"Ref": "ManagementEndpoint"},
-            {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"},
-        ]
+        "Fn::If": ["HasManagementEndpoint", {"Ref": "ManagementEndpoint"}, in_cloud]
     }
+    closed = {"Fn::Equals": [{"Ref": "DisableExecuteApiEndpoint"}, "true"]}
+    assert template()["Conditions"]["IsReachedByDomainAlone"] == closed
 
 
 def test_the_emulator_is_told_the_apis_id_and_the_cloud_is_not() -> None:

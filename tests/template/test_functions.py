@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingest import LONGEST_BACK_OFF_SECONDS
 from realtime import settings
 from tests.cloudformation import ROOT, resources, template
 
@@ -18,38 +18,37 @@ GLOBALS = template()["Globals"]["Function"]
 STREAMS = [
     ("AnnounceFunction", "UsersTable", "UserChanges"),
     ("BroadcastFunction", "EventsTable", "NarrowEvents"),
-    ("BroadcastFunction", "EventsTable", "WideEvents"),
+    ("BroadcastWideFunction", "EventsTable", "WideEvents"),
 ]
-DESCRIPTION_CHARACTERS = 256
 
 
-def logical_name(handler: Path) -> str:
-    return f"{handler.stem.capitalize()}Function"
-
-
-def parameters_in(value: Any) -> set[str]:
-    """The template's parameters that a value depends on, by itself or by a condition."""
+def depends_on(value: Any) -> set[str]:
+    """The parameters and resources that a value names, by itself or by a condition."""
     text = json.dumps(value)
     conditions = {name for name in template()["Conditions"] if f'"{name}"' in text}
-    direct = {name for name in template()["Parameters"] if f'"Ref": "{name}"' in text or f"${{{name}}}" in text}
-    return direct.union(*(parameters_in(template()["Conditions"][name]) for name in conditions))
+    known = template()["Parameters"].keys() | template()["Resources"].keys()
+    named = {name for name in known if re.search(rf'"Ref": "{name}"|\$\{{{name}[}}.]|"Fn::GetAtt": \["{name}"', text)}
+    return named.union(*(depends_on(template()["Conditions"][name]) for name in conditions))
+
+
+def short_name(logical_id: str) -> str:
+    """A function's handler: two functions broadcast."""
+    return logical_id.removesuffix("Function").removesuffix("Wide").lower()
 
 
 def test_every_handler_is_deployed_and_nothing_else() -> None:
-    assert FUNCTIONS.keys() == {logical_name(path) for path in (ROOT / "functions").glob("*.py")}
+    assert {short_name(name) for name in FUNCTIONS} == {path.stem for path in (ROOT / "functions").glob("*.py")}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_the_handler_of_its_name(name: str) -> None:
-    short = name.removesuffix("Function").lower()
-    assert FUNCTIONS[name]["Handler"] == f"{short}.handler"
+    assert FUNCTIONS[name]["Handler"] == f"{short_name(name)}.handler"
     assert FUNCTIONS[name]["CodeUri"] == "functions/"
-    assert FUNCTIONS[name]["FunctionName"] == {"Fn::Sub": f"${{AWS::StackName}}-{short}"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_told_all_that_its_settings_ask_for(name: str) -> None:
-    kind = getattr(settings, name.removesuffix("Function") + "Settings")
+    kind = getattr(settings, short_name(name).capitalize() + "Settings")
     told = FUNCTIONS[name]["Environment"]["Variables"].keys()
     assert told == {field.name.upper() for field in dataclasses.fields(kind)}
 
@@ -58,6 +57,12 @@ def test_all_functions_log_for_powertools() -> None:
     assert GLOBALS["Environment"]["Variables"] == {
         "POWERTOOLS_SERVICE_NAME": "realtime",
         "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
+        "CONFIGURATION_VERSION": {"Ref": "Configuration"},
+    }
+    assert GLOBALS["LoggingConfig"] == {
+        "LogFormat": "JSON",
+        "ApplicationLogLevel": {"Ref": "LogLevel"},
+        "SystemLogLevel": "WARN",
     }
 
 
@@ -71,38 +76,41 @@ def test_functions_run_on_arm_with_python_3_13_and_the_layer() -> None:
     assert layer["Metadata"] == {"BuildMethod": "makefile"}
 
 
-def test_functions_start_from_a_snapshot_in_the_cloud() -> None:
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_starts_from_a_snapshot_where_that_was_asked_for(name: str) -> None:
     assert GLOBALS["AutoPublishAlias"] == "live"
-    assert GLOBALS["SnapStart"] == {"ApplyOn": {"Fn::If": ["InCloud", "PublishedVersions", "None"]}}
+    condition = "SnapsForClients" if name in ("ConnectFunction", "DefaultFunction") else "SnapsAll"
+    chosen = FUNCTIONS[name].get("SnapStart", GLOBALS["SnapStart"])
+    assert chosen == {"ApplyOn": {"Fn::If": [condition, "PublishedVersions", "None"]}}
+    assert template()["Conditions"]["SnapsAll"] == {"Fn::Equals": [{"Ref": "SnapStart"}, "all"]}
+    assert template()["Conditions"]["SnapsForClients"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "SnapStart"}, "none"]}]}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_another_layer_or_property_publishes_another_version(name: str) -> None:
+def test_another_layer_property_or_configuration_publishes_another_version(name: str) -> None:
     assert FUNCTIONS[name]["AutoPublishAliasAllProperties"] is True
     assert template()["Resources"]["RealtimeLayer"]["Properties"]["PublishLambdaVersion"] is True
+    assert FUNCTIONS[name]["VersionDescription"] == {"Fn::Sub": "configuration ${Configuration}"}
+
+
+def test_a_version_goes_when_another_takes_its_place() -> None:
+    assert GLOBALS["VersionDeletionPolicy"] == "Delete"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_another_value_of_a_parameter_publishes_another_version(name: str) -> None:
-    described = set(re.findall(r"\$\{(\w+)\}", FUNCTIONS[name]["VersionDescription"]["Fn::Sub"]))
-    environment = [FUNCTIONS[name]["Environment"], GLOBALS["Environment"]]
-    assert described == parameters_in(environment)
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_version_description_of_default_values_leaves_room_for_longer_ones(name: str) -> None:
-    defaults = {key: str(parameter["Default"]) for key, parameter in template()["Parameters"].items()}
-    text = re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], FUNCTIONS[name]["VersionDescription"]["Fn::Sub"])
-    assert len(text) < DESCRIPTION_CHARACTERS / 2
+def test_the_configuration_names_all_that_a_functions_environment_depends_on(name: str) -> None:
+    text, more = template()["Resources"]["Configuration"]["Properties"]["Content"]["Fn::Sub"]
+    named = set(re.findall(r"\$\{(\w+)\}", text)) | depends_on(more)
+    needed = depends_on([FUNCTIONS[name]["Environment"], FUNCTIONS[name].get("SnapStart"), GLOBALS["LoggingConfig"]])
+    assert needed
+    assert needed <= named
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_logs_to_a_group_of_its_own_that_forgets(name: str) -> None:
     log = resources("AWS::Logs::LogGroup")[name.replace("Function", "Log")]
-    short = name.removesuffix("Function").lower()
     assert FUNCTIONS[name]["LoggingConfig"] == {"LogGroup": {"Ref": name.replace("Function", "Log")}}
-    assert log["LogGroupName"] == {"Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{short}"}
-    assert log["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert log == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
 
 
 @pytest.mark.parametrize("name", ["ConnectFunction", "DisconnectFunction", "DefaultFunction"])
@@ -119,7 +127,7 @@ def test_a_stream_mapping_loses_nothing_and_is_never_held_up(name: str, table: s
     assert properties["StartingPosition"] == "TRIM_HORIZON"
     assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert properties["BisectBatchOnFunctionError"] is True
-    assert 0 < properties["MaximumRetryAttempts"] <= 100
+    assert properties["MaximumRetryAttempts"] == -1  # as often as its age allows
     assert 60 <= properties["MaximumRecordAgeInSeconds"] <= 86_400
     assert properties["DestinationConfig"]["OnFailure"] == {
         "Type": "SQS",
@@ -156,7 +164,7 @@ def test_a_stream_has_no_more_readers_than_dynamodb_allows() -> None:
             {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},
         ),
         (
-            "BroadcastFunction",
+            "BroadcastWideFunction",
             "WideEvents",
             {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["wide"]}}}},
         ),
@@ -168,27 +176,39 @@ def test_a_stream_mapping_calls_for_what_concerns_it_alone(name: str, event: str
 
 
 def test_ingest_hears_all_events_but_our_own() -> None:
-    rule = FUNCTIONS["IngestFunction"]["Events"]["BackendEvents"]
-    assert rule["Type"] == "EventBridgeRule"
-    assert rule["Properties"]["EventBusName"] == {"Ref": "Bus"}
-    assert rule["Properties"]["Pattern"] == {"source": [{"anything-but": "realtime"}]}
+    (rule,) = resources("AWS::Events::Rule").values()
+    (target,) = rule["Targets"]
+    assert rule["EventBusName"] == {"Ref": "Bus"}
+    assert rule["EventPattern"] == {"source": [{"anything-but": "realtime"}]}
+    assert target["Arn"] == {"Fn::GetAtt": ["BackendEventsQueue", "Arn"]}
+    mapping = FUNCTIONS["IngestFunction"]["Events"]["BackendEvents"]
+    assert mapping["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "IngestConcurrency"}}
 
 
-def test_an_event_that_cannot_be_handed_to_ingest_is_kept() -> None:
-    rule = FUNCTIONS["IngestFunction"]["Events"]["BackendEvents"]["Properties"]
-    assert rule["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}}
+def test_an_event_that_cannot_be_put_into_the_queue_is_kept() -> None:
+    (rule,) = resources("AWS::Events::Rule").values()
+    assert rule["Targets"][0]["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}}
 
 
-def test_an_event_that_ingest_fails_on_is_kept() -> None:
-    destination = FUNCTIONS["IngestFunction"]["EventInvokeConfig"]["DestinationConfig"]
-    rejected = {"Fn::GetAtt": ["RejectedEventsQueue", "Arn"]}
-    assert destination == {"OnFailure": {"Type": "SQS", "Destination": rejected}}
+def test_an_event_that_ingest_fails_on_is_tried_for_hours_and_kept() -> None:
+    redrive = resources("AWS::SQS::Queue")["BackendEventsQueue"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
+    hours = redrive["maxReceiveCount"] * LONGEST_BACK_OFF_SECONDS / 2 / 3600  # full jitter: half of it, as a rule
+    assert 3 <= hours <= 24
 
 
-def test_deadlines_gives_back_only_the_checks_that_failed() -> None:
-    mapping = FUNCTIONS["DeadlinesFunction"]["Events"]["Deadlines"]
+QUEUES = [
+    ("IngestFunction", "BackendEventsQueue"),
+    ("DeadlinesFunction", "DeadlinesQueue"),
+    ("FarewellFunction", "FarewellsQueue"),
+]
+
+
+@pytest.mark.parametrize(("name", "queue"), QUEUES)
+def test_a_queues_function_gives_back_only_what_failed(name: str, queue: str) -> None:
+    (mapping,) = FUNCTIONS[name]["Events"].values()
     assert mapping["Type"] == "SQS"
-    assert mapping["Properties"]["Queue"] == {"Fn::GetAtt": ["DeadlinesQueue", "Arn"]}
+    assert mapping["Properties"]["Queue"] == {"Fn::GetAtt": [queue, "Arn"]}
     assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
@@ -200,6 +220,7 @@ def test_a_sweep_ends_before_the_next_begins() -> None:
     assert sweep["EventInvokeConfig"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
 
 
-def test_a_check_stays_hidden_while_its_function_may_still_work_on_it() -> None:
-    visibility = resources("AWS::SQS::Queue")["DeadlinesQueue"]["VisibilityTimeout"]
-    assert visibility >= 6 * FUNCTIONS["DeadlinesFunction"]["Timeout"]
+@pytest.mark.parametrize(("name", "queue"), QUEUES)
+def test_a_message_stays_hidden_while_its_function_may_still_work_on_it(name: str, queue: str) -> None:
+    visibility = resources("AWS::SQS::Queue")[queue]["VisibilityTimeout"]
+    assert visibility >= 6 * FUNCTIONS[name]["Timeout"]

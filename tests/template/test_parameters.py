@@ -12,10 +12,9 @@ from tests.cloudformation import ROOT, template
 
 PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
 DEFAULTS = {
-    "BusName": "realtime",
-    "UrlPrefix": "ws/",
     "DisableExecuteApiEndpoint": "false",
-    "TokenKeys": "/realtime/token-keys",
+    "CloudFront": "false",
+    "SnapStart": "none",
     "RejectionMode": "frame",
     "MaxConnectionsPerUser": 20,
     "MessageRate": 10,
@@ -28,6 +27,7 @@ DEFAULTS = {
     "HistorySeconds": 86_400,
     "PresenceHistorySeconds": 3_600,
     "PostsPerSecond": 5_000,
+    "IngestConcurrency": 16,
     "LogRetentionDays": 30,
     "LogLevel": "INFO",
     "Protect": "false",
@@ -71,16 +71,15 @@ def test_a_grace_period_may_be_nothing_and_at_most_what_a_queue_can_wait() -> No
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("TokenKeys", ["/a/b-c_d.e"], ["", "no-slash", "/with space"]),
+        ("TokenKeys", ["", "/a/b-c_d.e"], ["no-slash", "/with space"]),
         (
             "TokenKeysSecretArn",
             ["", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:keys-AbCdEf"],
             ["/name", "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-west-1:123456789012:secret:*,x"],
         ),
-        ("UrlPrefix", ["", "ws/", "a/b/"], ["ws", "/ws/", "//"]),
         ("DomainName", ["", "ws.example.com"], ["https://example.com", "example", "EXAMPLE.com", "*.example.com"]),
         ("ManagementEndpoint", ["", "http://localhost:8080/_aws/x"], ["localhost", "http://localhost/"]),
-        ("BusName", ["realtime", "a.b-c_d"], ["", "aws/x"]),
+        ("BusName", ["", "realtime", "a.b-c_d"], ["aws/x"]),
     ],
 )
 def test_a_pattern_takes_what_is_meant_and_refuses_what_is_not(name: str, good: list[str], bad: list[str]) -> None:
@@ -100,6 +99,22 @@ def test_a_domain_without_a_certificate_is_refused() -> None:
     rule = template()["Rules"]["DomainNeedsCertificate"]
     assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
     assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CertificateArn"}, ""]}]}
+
+
+def test_without_the_apis_own_host_there_must_be_a_domain() -> None:
+    rule = template()["Rules"]["OnlyADomainIsLeftWithoutExecuteApi"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "DisableExecuteApiEndpoint"}, "true"]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
+
+
+def test_a_stack_that_is_told_of_no_secrets_makes_its_own() -> None:
+    secret = template()["Resources"]["TokenKeysSecret"]
+    assert secret["Condition"] == "MakesTokenKeys"
+    made = secret["Properties"]["GenerateSecretString"]
+    assert made["SecretStringTemplate"] == "{}"
+    assert made["PasswordLength"] >= 32
+    chosen = [{"Condition": "HasTokenKeysParameter"}, {"Condition": "HasTokenKeysSecret"}]
+    assert template()["Conditions"]["MakesTokenKeys"] == {"Fn::Not": [{"Fn::Or": chosen}]}
 
 
 def test_outputs_tell_all_that_backends_and_operators_need() -> None:

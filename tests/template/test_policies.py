@@ -7,19 +7,33 @@ from typing import Any
 
 import pytest
 
-from tests.cloudformation import resources, template
+from tests.cloudformation import resources
 
 TABLE_STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
+QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 MANAGEMENT = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}"
 TOKEN_PARAMETER = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${TokenKeys}"
+TOKEN_SECRET = json.dumps(
+    {"Fn::If": ["HasTokenKeysSecret", {"Ref": "TokenKeysSecretArn"}, {"Fn::GetAtt": ["TokenKeysSecret", "Id"]}]}
+)
+BROADCAST = {
+    "EventsTable.StreamArn": TABLE_STREAM,
+    "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
+    "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
+    "UsersTable.Arn": {"dynamodb:UpdateItem"},
+    MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
+    MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
+    "StreamFailuresQueue.Arn": {"sqs:SendMessage"},
+}
 
 RIGHTS: dict[str, dict[str, set[str]]] = {
     "Connect": {
         "ConnectionsTable.Arn": {"dynamodb:PutItem", "dynamodb:BatchWriteItem"},
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
         "EventsTable.Arn": {"dynamodb:PutItem"},
+        "FarewellsQueue.Arn": {"sqs:SendMessage"},
         TOKEN_PARAMETER: {"ssm:GetParameter"},
-        "TokenKeysSecretArn": {"secretsmanager:GetSecretValue"},
+        TOKEN_SECRET: {"secretsmanager:GetSecretValue"},
         "TokenKeysKmsKeyArn": {"kms:Decrypt"},
     },
     "Disconnect": {
@@ -37,8 +51,9 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "UsersTable.Arn": {"dynamodb:BatchGetItem"},
         "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
         "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:DeleteItem"},
+        "FarewellsQueue.Arn": {"sqs:SendMessage"},
         TOKEN_PARAMETER: {"ssm:GetParameter"},
-        "TokenKeysSecretArn": {"secretsmanager:GetSecretValue"},
+        TOKEN_SECRET: {"secretsmanager:GetSecretValue"},
         "TokenKeysKmsKeyArn": {"kms:Decrypt"},
         MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
     },
@@ -46,6 +61,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "ConnectionsTable.Arn": {"dynamodb:BatchGetItem"},
         "UsersTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:BatchGetItem"},
         "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"},
+        "BackendEventsQueue.Arn": QUEUE | {"sqs:ChangeMessageVisibility"},
         "RejectedEventsQueue.Arn": {"sqs:SendMessage"},
         "DeadlinesQueue.Arn": {"sqs:SendMessage"},
     },
@@ -56,20 +72,18 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "Bus.Arn": {"events:PutEvents"},
         "StreamFailuresQueue.Arn": {"sqs:SendMessage"},
     },
-    "Broadcast": {
-        "EventsTable.StreamArn": TABLE_STREAM,
-        "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
-        "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
-        "UsersTable.Arn": {"dynamodb:UpdateItem"},
-        MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
-        MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
-        "StreamFailuresQueue.Arn": {"sqs:SendMessage"},
-    },
+    "Broadcast": BROADCAST,
+    "BroadcastWide": BROADCAST,
     "Deadlines": {
         "UsersTable.Arn": {"dynamodb:UpdateItem"},
         "EventsTable.Arn": {"dynamodb:GetItem", "dynamodb:DeleteItem"},
         "Bus.Arn": {"events:PutEvents"},
-        "DeadlinesQueue.Arn": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+        "DeadlinesQueue.Arn": QUEUE,
+    },
+    "Farewell": {
+        MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
+        MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
+        "FarewellsQueue.Arn": QUEUE | {"sqs:SendMessage"},
     },
     "Sweep": {
         "ConnectionsTable.Arn": {
@@ -161,17 +175,16 @@ def test_there_are_no_roles_besides() -> None:
     assert ROLES.keys() == {f"{name}Role" for name in RIGHTS}
 
 
-def test_only_events_that_could_not_be_handed_on_may_be_sent_to_their_queue_by_eventbridge() -> None:
-    (policy,) = resources("AWS::SQS::QueuePolicy").values()
+@pytest.mark.parametrize("queue", ["BackendEvents", "UndeliveredEvents"])
+def test_only_the_rule_of_backends_events_may_fill_a_queue(queue: str) -> None:
+    policy = resources("AWS::SQS::QueuePolicy")[f"{queue}Policy"]
     (statement,) = policy["PolicyDocument"]["Statement"]
-    assert policy["Queues"] == [{"Ref": "UndeliveredEventsQueue"}]
+    assert policy["Queues"] == [{"Ref": f"{queue}Queue"}]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert statement["Action"] == "sqs:SendMessage"
-    assert statement["Resource"] == {"Fn::GetAtt": ["UndeliveredEventsQueue", "Arn"]}
-    assert statement["Condition"] == {
-        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["IngestFunctionBackendEvents", "Arn"]}}
-    }
+    assert statement["Resource"] == {"Fn::GetAtt": [f"{queue}Queue", "Arn"]}
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["BackendEventsRule", "Arn"]}}}
 
 
-def test_the_rule_that_sam_makes_has_the_name_that_the_queue_policy_relies_on() -> None:
-    assert template()["Resources"]["IngestFunction"]["Properties"]["Events"].keys() == {"BackendEvents"}
+def test_there_are_no_queue_policies_besides() -> None:
+    assert resources("AWS::SQS::QueuePolicy").keys() == {"BackendEventsPolicy", "UndeliveredEventsPolicy"}

@@ -10,7 +10,13 @@ from tests.cloudformation import resources
 
 TABLES = resources("AWS::DynamoDB::Table")
 QUEUES = resources("AWS::SQS::Queue")
-FAILURES = {"DeadlinesDeadLetterQueue", "RejectedEventsQueue", "UndeliveredEventsQueue", "StreamFailuresQueue"}
+FAILURES = {
+    "DeadlinesDeadLetterQueue",
+    "FailedEventsQueue",
+    "RejectedEventsQueue",
+    "UndeliveredEventsQueue",
+    "StreamFailuresQueue",
+}
 FOURTEEN_DAYS = 14 * 86_400
 
 
@@ -97,16 +103,29 @@ def test_a_failure_raises_an_alarm(queue: str) -> None:
 
 
 def test_every_queue_is_either_worked_on_or_watched() -> None:
-    assert QUEUES.keys() == FAILURES | {"DeadlinesQueue"}
+    assert QUEUES.keys() == FAILURES | {"BackendEventsQueue", "DeadlinesQueue", "FarewellsQueue"}
 
 
-def test_the_bus_has_the_name_that_was_asked_for() -> None:
-    assert resources("AWS::Events::EventBus") == {"Bus": {"Name": {"Ref": "BusName"}}}
+def test_the_bus_has_the_name_that_was_asked_for_or_else_the_stacks() -> None:
+    name = {"Fn::If": ["HasBusName", {"Ref": "BusName"}, {"Ref": "AWS::StackName"}]}
+    assert resources("AWS::Events::EventBus") == {"Bus": {"Name": name}}
 
 
-def test_an_alarm_is_raised_when_clients_hear_late() -> None:
-    alarm = resources("AWS::CloudWatch::Alarm")["LateEventsAlarm"]
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("LateEvents", "BroadcastFunction"),
+        ("LateWideEvents", "BroadcastWideFunction"),
+        ("LateUserChanges", "AnnounceFunction"),
+    ],
+)
+def test_an_alarm_is_raised_when_a_stream_is_read_late(name: str, function: str) -> None:
+    alarm = resources("AWS::CloudWatch::Alarm")[f"{name}Alarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "IteratorAge")
-    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "BroadcastFunction"}}]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 60_000)  # ms
     assert alarm["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    # Told once a batch: while one runs there are minutes without it, and they must not count as good ones.
+    timeout = resources("AWS::Serverless::Function")[function]["Timeout"]
+    assert alarm["EvaluationPeriods"] * alarm["Period"] >= timeout
+    assert alarm["DatapointsToAlarm"] < alarm["EvaluationPeriods"]

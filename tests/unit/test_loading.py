@@ -16,6 +16,7 @@ USED = {
     "ingest": {"msgspec"},
     "broadcast": {"pycurl"},
     "sweep": {"pycurl"},
+    "farewell": {"pycurl"},
 }
 
 

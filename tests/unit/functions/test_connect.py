@@ -19,12 +19,15 @@ from realtime.errors import (
     RealtimeError,
     Unavailable,
 )
+from realtime.farewells import Farewells
 from realtime.handshake import Door, Handshake
 from tests.logs import LogLines
 from tests.samples import sample
-from tests.unit.fakes import FakeOutbox
+from tests.unit.fakes import FakeOutbox, FakeQueue
 
-SETTINGS = settings.ConnectSettings("/keys", "", "", "", "Connections", "Users", "Events", 4, "frame", 20, 900)
+SETTINGS = settings.ConnectSettings(
+    "/keys", "", "", "", "Connections", "Users", "Events", 4, "frame", "https://queue", 20, 900
+)
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
 
 
@@ -47,10 +50,10 @@ class House:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, mode: str = "frame") -> None:
         self.doorman = Doorman(error)
-        self.outbox = FakeOutbox()
+        self.outbox, self.queue = FakeOutbox(), FakeQueue()
         chosen = replace(SETTINGS, rejection_mode=mode)
         monkeypatch.setattr(bootstrap, "door", lambda: self.doorman)
-        monkeypatch.setattr(bootstrap, "outbox", lambda _table: self.outbox)
+        monkeypatch.setattr(bootstrap, "connect_farewells", lambda: Farewells(self.outbox, self.queue))
         monkeypatch.setattr(bootstrap, "connect_settings", lambda: chosen)
 
 
@@ -79,10 +82,14 @@ def test_in_frame_mode_a_refusal_is_a_frame(
 ) -> None:
     house = House(monkeypatch, refusal(reason="for the log"))
     assert connect.handler(sample("connect.token-in-query"), None) == {"statusCode": 200, "headers": {}}
-    (entry,) = house.outbox
+    ((order, delay, _),) = house.queue.sent
+    assert json.loads(order["frame"])["data"]["code"] == refusal.code
+    assert "for the log" not in order["frame"]
+    assert (order["connection_id"], order["endpoint"], delay) == ("RfGx1dQAIAMCIhA=", "feed", 0)
+    (entry,) = house.outbox  # for whatever the client sends meanwhile
     assert entry.close
-    assert json.loads(entry.message)["data"]["code"] == refusal.code
-    assert "for the log" not in entry.message
+    assert entry.message == order["frame"]
+    assert "reach" not in entry.as_item()  # no stream mapping is shown it: nobody waits for a stranger
     (line,) = logged.lines
     assert (line["level"], line["code"], line["reason"]) == ("WARNING", refusal.code, "for the log")
 
@@ -91,7 +98,22 @@ def test_in_frame_mode_a_refusal_is_a_frame(
 def test_in_handshake_mode_a_refusal_is_its_status(monkeypatch: pytest.MonkeyPatch, refusal: type[ClientError]) -> None:
     house = House(monkeypatch, refusal(), "handshake")
     assert connect.handler(sample("connect.token-in-query"), None) == {"statusCode": refusal.status, "headers": {}}
-    assert len(house.outbox) == 0
+    assert len(house.outbox) == len(house.queue) == 0
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_who_cannot_be_told_by_a_frame_is_told_by_the_status(
+    monkeypatch: pytest.MonkeyPatch, logged: LogLines, refusal: type[ClientError]
+) -> None:
+    House(monkeypatch, refusal())
+
+    def away() -> Farewells:
+        raise Unavailable("SQS is away")
+
+    monkeypatch.setattr(bootstrap, "connect_farewells", away)
+    assert connect.handler(sample("connect.token-in-query"), None) == {"statusCode": refusal.status, "headers": {}}
+    assert [line["level"] for line in logged.lines] == ["WARNING", "ERROR"]
+    assert logged.lines[1]["reason"] == "SQS is away"
 
 
 @pytest.mark.parametrize("mode", ["frame", "handshake"])
@@ -104,3 +126,13 @@ def test_what_is_our_fault_is_answered_500(
     assert len(house.outbox) == 0
     (line,) = logged.lines
     assert (line["level"], line["reason"]) == ("ERROR", str(error))
+
+
+def test_what_nobody_thought_of_is_answered_500_and_logged_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, logged: LogLines
+) -> None:
+    House(monkeypatch, ZeroDivisionError("a token"))
+    assert connect.handler(sample("connect.token-in-query"), None) == {"statusCode": 500, "headers": {}}
+    (line,) = logged.lines
+    assert line["reason"].startswith("ZeroDivisionError at test_connect.py:")
+    assert "a token" not in logged.text
