@@ -212,6 +212,8 @@ class Town:
             self._invoke(name, event)
             if changes := self.cloud.stream("Users"):
                 self._invoke("announce", {"Records": changes})
+            if name == "ingest":
+                self.meter.cost.queue += 3  # EventBridge sends it to the queue; Lambda receives and deletes it
             entries = self.cloud.stream("Events")
             for reach in ("narrow", "wide"):
                 records = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -369,14 +370,22 @@ def cost(users: int, sessions: int, minutes: int, ping: int, watchers: int, call
 
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@click.option("--rejected", is_flag=True, help="Also the events that broke their schema, which may fit it by now.")
 @_deployment_option
-def redrive(deployment: Deployment, *, dry_run: bool) -> None:
-    """Put through again what broadcast and announce gave up on in 24 hours; exit with 1 if any had to be left."""
+def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
+    """Put through again what was given up on: events of backends, and what broadcast and announce could not do.
+
+    Streams are read again for 24 hours. Exits with 1 if anything had to be left.
+    """
     from local.redrive import Names, Redrive
+    from local.requeue import requeue
 
     clients, outputs = deployment.clients, deployment.outputs
-    steps = Redrive(
-        clients.sqs(),
+    sqs = clients.sqs()
+    kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
+    events = (requeue(sqs, outputs[each], outputs["BackendEventsQueueUrl"], dry_run=dry_run) for each in kept)
+    streams = Redrive(
+        sqs,
         clients.dynamodb_streams(),
         clients.dynamodb(),
         clients.functions(),
@@ -388,7 +397,7 @@ def redrive(deployment: Deployment, *, dry_run: bool) -> None:
         ),
     ).run(dry_run=dry_run)
     nothing, left = True, False
-    for step in steps:
+    for step in chain(*events, streams):
         click.echo(step.text)
         nothing, left = False, left or step.left
     if nothing:

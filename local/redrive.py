@@ -93,7 +93,7 @@ class Redrive:
         With `dry_run`, nothing is changed.
         """
         failures: list[Failure] = []
-        for receipt, body in list(self._receive()):
+        for receipt, body in list(receive(self._sqs, self._names.queue_url)):
             failure = parse(receipt, body)
             if failure is None:
                 self._show_again(receipt)
@@ -194,23 +194,21 @@ class Redrive:
         """Return whether the stream's mapping lets a record through, as the filters in template.yaml say."""
         return "reach" in image if failure.table == self._names.events_table else bool(image)
 
-    def _receive(self) -> Iterator[tuple[str, str]]:
-        """Yield the receipt and the body of every message that can be had now."""
-        while True:
-            answer = self._sqs.receive_message(
-                QueueUrl=self._names.queue_url,
-                MaxNumberOfMessages=10,
-                VisibilityTimeout=HIDDEN_SECONDS,
-                WaitTimeSeconds=1,
-            )
-            messages = answer.get("Messages", [])
-            if not messages:
-                return
-            for message in messages:
-                yield message["ReceiptHandle"], message["Body"]
-
     def _show_again(self, receipt: str) -> None:
         self._sqs.change_message_visibility(QueueUrl=self._names.queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
+
+
+def receive(sqs: SQSClient, queue_url: str) -> Iterator[tuple[str, str]]:
+    """Yield the receipt and the body of every message of a queue that can be had now."""
+    while True:
+        answer = sqs.receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS, WaitTimeSeconds=1
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return
+        for message in messages:
+            yield message["ReceiptHandle"], message["Body"]
 
 
 def parse(receipt: str, body: str) -> Failure | None:

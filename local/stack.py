@@ -160,6 +160,7 @@ class EmbeddedStack:
         await build
         async with self._step("deploying the stack"):
             await self._sam("deploy", self._deploy_arguments()).run()
+            await asyncio.to_thread(self._bound_concurrency)
             return await asyncio.to_thread(stack_outputs, self._clients, STACK)
 
     async def _serve(self, tasks: TaskGroup, page_url: str) -> None:
@@ -256,6 +257,18 @@ class EmbeddedStack:
     def _prepare(self) -> None:
         """Put what the deployment expects to be there: a bucket for code."""
         self._clients.s3().create_bucket(Bucket=BUCKET)
+
+    def _bound_concurrency(self) -> None:
+        """Tell the emulator's mappings again how many batches they may have at the same time, now as a number.
+
+        Its CloudFormation hands on the text that parameters are, where AWS makes a number of it.
+        """
+        functions = self._clients.functions()
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            if (limit := mapping.get("ScalingConfig", {}).get("MaximumConcurrency")) is not None:
+                functions.update_event_source_mapping(
+                    UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(limit)}
+                )
 
     async def _answers(self, what: str, url: str, seconds: float) -> None:
         """Wait until a URL answers 200.

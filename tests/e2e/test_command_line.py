@@ -46,7 +46,7 @@ def test_status_tells_programs_where_everything_is(environment: dict[str, str]) 
 
 def test_env_makes_boto3_reach_the_emulator(stack: Stack, environment: dict[str, str]) -> None:
     exports = realtime(environment, "env")
-    script = "import boto3; print(boto3.client('events').describe_event_bus(Name='realtime')['Arn'])"
+    script = "import boto3; print(boto3.client('events').describe_event_bus(Name='listener-realtime')['Arn'])"
     done = subprocess.run(
         ["bash", "-c", f'{exports}\n"$0" -c "$1"', sys.executable, script],
         env=environment,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.e2e.support import Client, Message, Stack
+from tests.samples import queued
 
 
 def call(user: int, listener: int, call_id: int | None = None) -> dict[str, Any]:
@@ -97,7 +98,7 @@ async def test_an_event_that_the_bus_delivers_twice_is_told_once(stack: Stack) -
     async with stack.connect("calls", user) as client:
         for _ in range(2):
             stack.aws("lambda").invoke(
-                FunctionName=stack.outputs["IngestFunctionName"], Qualifier="live", Payload=json.dumps(event)
+                FunctionName=stack.outputs["IngestFunctionName"], Qualifier="live", Payload=json.dumps(queued(event))
             )
         await client.hears("call_started")
         stack.publish("call_ended", call(user, event["detail"]["listener_id"]))

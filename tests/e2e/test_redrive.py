@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.e2e.support import Stack
+from tests.samples import backend_event
 
 
 def realtime(stack: Stack, *arguments: str) -> list[str]:
@@ -93,3 +95,27 @@ def entries_about(stack: Stack, listener: int) -> list[dict[str, Any]]:
             if json.loads(row["message"]["S"])["data"]["user_id"] == listener
         ]
     return found
+
+
+async def test_an_event_that_could_not_be_taken_in_is_heard_when_it_is_put_through_again(stack: Stack) -> None:
+    user = stack.new_user()
+    event = backend_event("call_started")
+    event |= {"id": f"failed-{user}", "time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    event["detail"] |= {"call_id": user, "user_id": user}
+    async with stack.connect("calls", user) as client:
+        stack.aws("sqs").send_message(QueueUrl=stack.outputs["FailedEventsQueueUrl"], MessageBody=json.dumps(event))
+        assert f"would take in again: call_started failed-{user} of {event['time']}" in realtime(
+            stack, "redrive", "--dry-run"
+        )
+        assert f"to be taken in again: call_started failed-{user} of {event['time']}" in realtime(stack, "redrive")
+        assert (await client.hears("call_started"))["data"]["call_id"] == user
+
+
+async def test_a_rejected_event_is_taken_in_again_where_that_is_asked_for(stack: Stack) -> None:
+    event_id = stack.deployment.publish("call_paused", '{"call_id": 1}', "marketplace")
+    rejected = stack.queue("RejectedEventsQueue")
+    body, _ = await rejected.holds(lambda body: event_id in body)
+    stack.aws("sqs").send_message(QueueUrl=stack.outputs["RejectedEventsQueueUrl"], MessageBody=body)
+    assert not any(event_id in line for line in realtime(stack, "redrive"))
+    assert any(event_id in line for line in realtime(stack, "redrive", "--rejected"))
+    await rejected.holds(lambda body: event_id in body)  # it still breaks the schema

@@ -31,9 +31,15 @@ class Town:
         changes = self.cloud.stream("Users")
         if changes:
             self.cloud.function("announce", GracePeriodSeconds=0)({"Records": changes})
-        entries = [each for each in self.cloud.stream("Events") if "message" in each["dynamodb"]["NewImage"]]
-        if entries:
-            self.cloud.function("broadcast")({"Records": entries})
+        entries = self.cloud.stream("Events")
+        for reach in ("narrow", "wide"):
+            shown = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
+            if shown:
+                self.cloud.function("broadcast")({"Records": shown})
+        (record,) = sample("farewell.refused")["Records"]
+        farewells = [{**record, "body": message["Body"]} for message in self.cloud.messages("Farewells")]
+        if farewells:
+            self.cloud.function("farewell")({"Records": farewells})
         return {
             each.connection_id: [json.loads(frame.body) for frame in each.frames]
             for each in self.cloud.management.deliveries
