@@ -1,0 +1,265 @@
+"""How late call events are while fifty clients a second are refused and leave at once, beside without them.
+
+Such a client cannot be told from one whose handshake is not done yet: a post to either is a 410.
+
+The simulator: the real fan-out on one shard's lane, one batch at a time, over loopback; call events come twenty a
+second. The refused are told by farewells, as `connect` has them told, by a lane and an engine of their own; and, to
+show what that is worth, by the lane of calls, as they were before. The embedded stack: real sockets that connect
+without a token and are dropped, and calls from PutEvents to the client, by turns with and without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench import results
+from realtime.connections import Subscriber
+from realtime.fanout import Fanout
+from realtime.farewells import Farewell, Speaker
+from realtime.management import D, ManagementApi, Outcome
+from realtime.outbox import Entry
+from realtime.queues import Queue
+from tests.e2e.starting import embedded_stack
+from tests.e2e.support import Client, Stack
+from tests.engine.conftest import Frozen
+from tests.engine.fake_api import FakeApi
+from tests.unit.fakes import FakeConnections, FakeRegistry
+
+SECONDS = 10.0
+CALLS_A_SECOND, STRANGERS_A_SECOND = 20, 50
+POLL_SECONDS = 0.05
+TURNS, CALLS_A_TURN = 6, 20  # on the embedded stack, with and without strangers each
+
+
+def quantiles(latencies: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile, in ms."""
+    parts = statistics.quantiles(latencies, n=100)
+    return parts[49] * 1000, parts[98] * 1000
+
+
+# ---- the simulator --------------------------------------------------------------------------------------------------
+
+
+class TimedApi(ManagementApi):
+    """The real engine, which notes when each delivery was done with."""
+
+    def __init__(self, api: FakeApi) -> None:
+        super().__init__(api.url, "us-east-1", Frozen, posts_per_second=5_000)
+        self.done_at: dict[str, float] = {}
+
+    def deliver(
+        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
+    ) -> Iterator[tuple[D, Outcome]]:
+        """Deliver, as it does."""
+        for delivery, outcome in super().deliver(deliveries, until=until, close_unserved=close_unserved):
+            self.done_at[delivery.connection_id] = time.monotonic()
+            yield delivery, outcome
+
+
+class DelayQueue(Queue):
+    """The farewells' queue, in memory."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, int, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        self._sent = 0
+
+    def send(self, body: dict[str, Any], *, delay_seconds: int = 0, **_: object) -> None:
+        """Send a message, to be received after a delay."""
+        with self._lock:
+            self._sent += 1
+            heapq.heappush(self._waiting, (time.monotonic() + delay_seconds, self._sent, body))
+
+    def receive(self) -> list[Farewell]:
+        """Return up to ten messages whose time has come."""
+        found: list[Farewell] = []
+        with self._lock:
+            while self._waiting and self._waiting[0][0] <= time.monotonic() and len(found) < 10:
+                found.append(Farewell(**heapq.heappop(self._waiting)[2]))
+        return found
+
+
+class Lane:
+    """One shard of the stream, and the function that is given its batches one after another."""
+
+    def __init__(self, api: FakeApi) -> None:
+        self.engine = TimedApi(api)
+        pages = {f"calls/{number}": [[Subscriber(f"call-{number}", str(number), 0)]] for number in range(CALLS)}
+        self._fanout = Fanout(FakeConnections(pages), FakeRegistry(), self.engine)
+        self._records: list[Entry] = []
+        self._lock = threading.Lock()
+
+    def put(self, entry: Entry) -> None:
+        """Let the stream show an entry."""
+        with self._lock:
+            self._records.append(entry)
+
+    def read(self) -> bool:
+        """Handle what is there as one batch; return whether there was anything."""
+        with self._lock:
+            batch, self._records = self._records[:500], self._records[500:]
+        if batch:
+            until = time.monotonic() + 50
+            self._fanout.broadcast(batch, now=time.time(), until=until, forget_until=until)
+        return bool(batch)
+
+
+CALLS = int(SECONDS * CALLS_A_SECOND)
+
+
+def simulate(strangers: str) -> list[float]:
+    """Return the seconds that each call event took, with `strangers` told by nobody, by farewells or by the lane."""
+    with FakeApi() as api:
+        lane, queue = Lane(api), DelayQueue()
+        speaker, over = Speaker(TimedApi(api), queue), threading.Event()
+
+        def follow() -> None:
+            while not over.is_set():
+                lane.read()
+                over.wait(POLL_SECONDS)
+
+        def farewell() -> None:
+            while not over.is_set():
+                if batch := queue.receive():
+                    speaker.say(batch, time.monotonic() + 8)
+                else:
+                    over.wait(0.01)
+
+        threads = [threading.Thread(target=each) for each in (follow, farewell)]
+        for thread in threads:
+            thread.start()
+        put_at = _traffic(api, lane, queue, strangers)
+        deadline = time.monotonic() + 60
+        while any(f"call-{number}" not in lane.engine.done_at for number in put_at) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        over.set()
+        for thread in threads:
+            thread.join()
+        return [lane.engine.done_at[f"call-{number}"] - at for number, at in put_at.items()]
+
+
+def _traffic(api: FakeApi, lane: Lane, queue: DelayQueue, strangers: str) -> dict[int, float]:
+    """Let calls and strangers come for a while; return when each call's event was there."""
+    began = time.monotonic()
+    put_at: dict[int, float] = {}
+    stranger = 0
+    for number in range(CALLS):
+        due = began + number / CALLS_A_SECOND
+        while stranger < (due - began) * STRANGERS_A_SECOND and strangers != "none":
+            _refuse(api, lane, queue, f"stranger-{stranger}", strangers)
+            stranger += 1
+        time.sleep(max(0.0, due - time.monotonic()))
+        put_at[number] = time.monotonic()
+        lane.put(Entry(f"calls/{number}", f"{number:028x}", "call_started", "{}", int(time.time()) + 3600))
+    return put_at
+
+
+def _refuse(api: FakeApi, lane: Lane, queue: DelayQueue, connection_id: str, way: str) -> None:
+    api.script(connection_id, [410] * 100)  # it has left
+    if way == "farewells":
+        queue.send(asdict(Farewell(connection_id, "calls", "{}", is_opening=True)))
+    else:
+        now = int(time.time())
+        audience = f"connection/{connection_id}"
+        more: dict[str, Any] = {"endpoint": "calls", "connected_at": now * 1000, "close": True}
+        lane.put(Entry(audience, f"{1:028x}", "error", "{}", now + 60, **more))
+
+
+# ---- the embedded stack ---------------------------------------------------------------------------------------------
+
+
+async def drop_by(stack: Stack, over: asyncio.Event) -> int:
+    """Connect without a good token and leave at once, so many times a second; returns how often."""
+    came, tasks = 0, set[asyncio.Task[None]]()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+
+        async def come_and_go() -> None:
+            with suppress(aiohttp.ClientError, OSError):
+                async with http.ws_connect(f"{stack.running.websocket_url}/calls?token=x") as socket:
+                    if socket._response.connection and socket._response.connection.transport:  # noqa: SLF001
+                        socket._response.connection.transport.abort()  # noqa: SLF001  # without a word
+
+        began = time.monotonic()
+        while not over.is_set():
+            task = asyncio.create_task(come_and_go())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            came += 1
+            await asyncio.sleep(max(0.0, began + came / STRANGERS_A_SECOND - time.monotonic()))
+        await asyncio.gather(*tasks)
+    return came
+
+
+async def calls(stack: Stack, client: Client, user: int, first: int) -> list[float]:
+    """Publish call events one after another, and return the seconds until each was heard."""
+    found: list[float] = []
+    for number in range(first, first + CALLS_A_TURN):
+        began = time.perf_counter()
+        detail = {"call_id": number, "user_id": user, "listener_id": user, "number": number}
+        publishing = asyncio.create_task(asyncio.to_thread(stack.publish, "call_billing", detail))
+
+        def is_it(message: dict[str, Any], number: int = number) -> bool:
+            return bool(message["data"].get("number") == number)
+
+        await client.hears(is_it, 60)
+        found.append(time.perf_counter() - began)
+        await publishing
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def on_the_stack(stack: Stack) -> dict[str, list[float]]:
+    """Measure by turns with and without strangers."""
+    user, found = stack.new_user(), {"without": list[float](), "with": list[float]()}
+    async with stack.connect("calls", user) as client:
+        await calls(stack, client, user, 1_000_000)  # warm
+        for turn in range(TURNS):
+            results.progress(f"turn {turn + 1} of {TURNS}")
+            found["without"] += await calls(stack, client, user, 2 * turn * CALLS_A_TURN)
+            over = asyncio.Event()
+            dropping = asyncio.create_task(drop_by(stack, over))
+            await asyncio.sleep(1)
+            found["with"] += await calls(stack, client, user, (2 * turn + 1) * CALLS_A_TURN)
+            over.set()
+            await dropping
+            await asyncio.sleep(2)
+    results.progress()
+    return found
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    figures: dict[str, float] = {}
+
+    def show(name: str, latencies: list[float], beside: float | None) -> float:
+        median, last = quantiles(latencies)
+        figures[f"{name}_p50_ms"], figures[f"{name}_p99_ms"] = median, last
+        ratio = f"{last / beside:>10.2f}" if beside else ""
+        print(f"{name.replace('_', ' '):<40}{median:>10.1f}{last:>10.1f}{ratio}")
+        return last
+
+    print(f"{'a call event, while strangers':<40}{'p50 ms':>10}{'p99 ms':>10}{'p99 ratio':>10}")
+    none = show("simulator_without", simulate("none"), None)
+    figures["simulator"] = show("simulator_with", simulate("farewells"), none) / none
+    figures["simulator_by_the_lane_of_calls"] = show("simulator_as_before", simulate("lane"), none) / none
+    with tempfile.TemporaryDirectory() as folder, embedded_stack(Path(folder), {}) as (state, running):
+        measured = asyncio.run(on_the_stack(Stack(state, running, {})))
+    none = show("stack_without", measured["without"], None)
+    figures["stack"] = show("stack_with", measured["with"], none) / none
+    results.save("strangers", figures)
+
+
+if __name__ == "__main__":
+    main()
