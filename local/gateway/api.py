@@ -57,8 +57,19 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """A route's own limit in a stage: `rate` in requests a second, `burst` in requests."""
+
+    rate: float
+    burst: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class WebSocketApi:
-    """A WebSocket API: `stages` maps each stage's name to its variables, `routes` each route key to its route."""
+    """A WebSocket API: `stages` maps each stage's name to its variables, `routes` each route key to its route.
+
+    `throttles` are by stage and route key.
+    """
 
     api_id: str
     region: str
@@ -67,6 +78,7 @@ class WebSocketApi:
     selection_expression: str = _DEFAULT_EXPRESSION
     stages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     routes: Mapping[str, Route] = field(default_factory=dict)
+    throttles: Mapping[tuple[str, str], Throttle] = field(default_factory=dict)
 
     def route_for(self, message: str) -> Route | None:
         """The route of a client's message; None where nothing matches and there is no `$default`.
@@ -124,6 +136,9 @@ class _Reader:
             properties = {**self._template.globals.get("WebSocketApi", {}), **properties}
             stages[str(self._resolve(properties.get("StageName", "default")))] = self._variables(properties)
             routes.update(self._sam_routes(properties))
+        throttled = [stage.properties for stage in self._deployed("Stage")]
+        if self._api.type == _SAM_API:
+            throttled.append(properties)
         return WebSocketApi(
             api_id=self._api_id,
             region=self._stack.region,
@@ -132,7 +147,20 @@ class _Reader:
             selection_expression=self._resolve(properties.get("RouteSelectionExpression", _DEFAULT_EXPRESSION)),
             stages=stages,
             routes=routes,
+            throttles={
+                (str(self._resolve(stage.get("StageName", "default"))), key): throttle
+                for stage in throttled
+                for key in routes
+                if (throttle := self._throttle(stage, key)) is not None
+            },
         )
+
+    def _throttle(self, stage: Mapping[str, Any], route_key: str) -> Throttle | None:
+        """A stage's limit of one of its routes, if it sets both the rate and the burst."""
+        settings = dict(self._resolve(stage.get("DefaultRouteSettings")) or {})
+        settings |= (self._resolve(stage.get("RouteSettings")) or {}).get(route_key, {})
+        rate, burst = settings.get("ThrottlingRateLimit"), settings.get("ThrottlingBurstLimit")
+        return None if rate is None or burst is None else Throttle(rate=float(rate), burst=float(burst))
 
     def _resolve(self, value: Any) -> Any:
         return self._resolver.resolve(value)

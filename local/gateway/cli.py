@@ -43,8 +43,11 @@ _DEFAULTS = Settings()
 @click.option("--idle-timeout", type=float, default=_DEFAULTS.idle_timeout, help="Seconds without traffic.")
 @click.option("--max-age", type=float, default=_DEFAULTS.max_age, help="Seconds that a connection may last.")
 @click.option("--connects-per-second", type=float, default=_DEFAULTS.connects_per_second)
-@click.option("--requests-per-second", type=float, default=_DEFAULTS.requests_per_second, help="Of @connections.")
-@click.option("--requests-burst", type=float, default=_DEFAULTS.requests_burst, help="Of @connections.")
+@click.option(
+    "--requests-per-second", type=float, default=_DEFAULTS.requests_per_second, help="Of all kinds, account-wide."
+)
+@click.option("--requests-burst", type=float, default=_DEFAULTS.requests_burst, help="Of all kinds, account-wide.")
+@click.option("--post-frame-bytes", type=int, default=_DEFAULTS.post_frame_bytes, help="A larger post closes.")
 @click.option("--buffer-bytes", type=int, default=_DEFAULTS.buffer_bytes, help="Unread bytes that a client may leave.")
 @click.option(
     "--decision-seconds", type=float, default=_DEFAULTS.decision_seconds, help="That a right counts, once asked."

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
 TOO_BIG: Final = 1009
 UNSUPPORTED_DATA: Final = 1003
 
@@ -65,7 +66,7 @@ class Connection:
 
     @property
     def last_active_at(self) -> int:
-        """Milliseconds since the epoch of the last traffic either way."""
+        """Milliseconds since the epoch of the last message either way: pings and pongs are none."""
         return int((self._epoch + self._last_active) * 1000)
 
     def expired(self, settings: Settings, now: float) -> bool:
@@ -112,9 +113,9 @@ class Connection:
         """The client's messages, until both sides have closed or the socket is broken."""
         while True:
             message = await self._websocket.receive()
-            self._last_active = time.monotonic()
             match message.type:
                 case WSMsgType.TEXT if self.is_open:
+                    self._last_active = time.monotonic()
                     yield message.data
                 case WSMsgType.BINARY:
                     await self.close(UNSUPPORTED_DATA)

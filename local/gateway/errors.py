@@ -16,6 +16,7 @@ GatewayError
 ├── RefusedError                  the authorizer said no; carries the handshake's status
 └── DeliveryError                 a management request cannot be carried out
     ├── GoneError
+    ├── MalformedIdError
     ├── BufferFullError
     └── TooLargeError
 """
@@ -157,6 +158,10 @@ class DeliveryError(GatewayError):
 
 class GoneError(DeliveryError):
     """The connection is closed, closing, or was never there."""
+
+
+class MalformedIdError(DeliveryError):
+    """The connection id is none that API Gateway makes."""
 
 
 class BufferFullError(DeliveryError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import web
 
-from local.gateway.errors import BufferFullError, DeliveryError, GoneError, TooLargeError
+from local.gateway.connection import TOO_BIG
+from local.gateway.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
 from local.gateway.events import new_id
 from local.gateway.settings import MESSAGE_BYTES
 
@@ -30,9 +32,13 @@ _logger = logging.getLogger(__name__)
 
 METHODS: Final = frozenset({"POST", "GET", "DELETE"})
 
+_WELL_FORMED: Final = re.compile(r"(?:[A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{3}=")
+"""Connection ids as AWS makes them: base64url with one `=` at the end."""
+
 _ANSWERS: Final[Mapping[type[DeliveryError], tuple[int, str, str | None]]] = {
     GoneError: (410, "GoneException", None),
     BufferFullError: (429, "LimitExceededException", "Limit exceeded"),
+    MalformedIdError: (400, "BadRequestException", "Invalid connectionId"),
     TooLargeError: (413, "PayloadTooLargeException", "Message too long"),
 }
 
@@ -71,6 +77,8 @@ class Management:
             return error(*_ANSWERS[type(failure)])
 
     def _open(self, connection_id: str, stage: str) -> Connection:
+        if _WELL_FORMED.fullmatch(connection_id) is None:
+            raise MalformedIdError(connection_id)
         connection = self._connections.get(connection_id)
         if connection is None or connection.handshake.stage != stage or not connection.is_open:
             raise GoneError(connection_id)
@@ -82,7 +90,10 @@ class Management:
         if method == "DELETE":
             await connection.close(1000)
             return web.Response(status=204, headers={"x-amzn-RequestId": new_id()})
-        await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
+        if len(body) > self._settings.post_frame_bytes:
+            await connection.close(TOO_BIG)
+        else:
+            await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
 
     async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:

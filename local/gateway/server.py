@@ -26,7 +26,14 @@ from aiohttp.log import ws_logger
 
 from local.gateway import authorizer, control, events, management
 from local.gateway.api import CONNECT, DISCONNECT
-from local.gateway.connection import ABNORMAL, GOING_AWAY, TOO_BIG, Connection, new_websocket
+from local.gateway.connection import (
+    ABNORMAL,
+    GOING_AWAY,
+    POLICY_VIOLATION,
+    TOO_BIG,
+    Connection,
+    new_websocket,
+)
 from local.gateway.errors import DeliveryError, IntegrationError, PortTakenError, RefusedError, StartError
 from local.gateway.frames import GuardedProtocol
 from local.gateway.integrations import ProxyResponse, ask
@@ -127,6 +134,15 @@ class Gateway:
         settings, now = self._settings, time.monotonic()
         self._connects = TokenBucket(settings.connects_per_second, settings.connects_per_second, now)
         self._requests = TokenBucket(settings.requests_per_second, settings.requests_burst, now)
+        self._throttles = {
+            key: TokenBucket(throttle.rate, throttle.burst, now) for key, throttle in self._api.throttles.items()
+        }
+
+    def _admits(self, stage: str, route_key: str) -> bool:
+        """Take a token of a route's own throttle, if it has one, and one of the account's bucket."""
+        now = time.monotonic()
+        throttle = self._throttles.get((stage, route_key))
+        return (throttle is None or throttle.take(now)) and self._requests.take(now)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -181,7 +197,7 @@ class Gateway:
     ) -> web.StreamResponse:
         """Answer what should be a handshake."""
         websocket = new_websocket()
-        if (refusal := self._unfit(request, websocket)) is not None:
+        if (refusal := self._unfit(request, stage, websocket)) is not None:
             return refusal
         served = asyncio.get_running_loop().create_future()
         self._serving.add(served)
@@ -227,7 +243,7 @@ class Gateway:
         await self._serve(connection)
         return websocket
 
-    def _unfit(self, request: BaseRequest, websocket: web.WebSocketResponse) -> web.Response | None:
+    def _unfit(self, request: BaseRequest, stage: str, websocket: web.WebSocketResponse) -> web.Response | None:
         """The answer to a request that is no handshake, or one too many."""
         if "websocket" not in request.headers.get("Upgrade", "").lower():
             return web.json_response({"message": "Upgrade Required"}, status=426, headers={"Upgrade": "websocket"})
@@ -235,7 +251,7 @@ class Gateway:
             return web.json_response({"message": "Request-URI Too Long"}, status=414)
         if not websocket.can_prepare(request).ok:
             return web.json_response({"message": "Bad Request"}, status=400)
-        if not self._connects.take(time.monotonic()):
+        if not (self._connects.take(time.monotonic()) and self._admits(stage, CONNECT)):
             return web.json_response({"message": "Too Many Requests"}, status=429)
         return None
 
@@ -286,14 +302,18 @@ class Gateway:
         """Take a connection's messages, each in a task of its own."""
         in_flight = asyncio.Semaphore(_MESSAGES_IN_FLIGHT)
         async for message in connection.messages():
+            route = self._api.route_for(message)
+            if not self._admits(connection.handshake.stage, route.key if route else "-"):
+                _log(connection.handshake, route.key if route else "-", 429)
+                await connection.close(POLICY_VIOLATION)
+                continue
             await in_flight.acquire()
-            task = self._spawn(self._message(connection, message))
+            task = self._spawn(self._message(connection, message, route))
             task.add_done_callback(lambda _: in_flight.release())
 
-    async def _message(self, connection: Connection, message: str) -> None:
+    async def _message(self, connection: Connection, message: str, route: Route | None) -> None:
         """Send a message to its route's function, and what comes back to the client where the route says so."""
         handshake = connection.handshake
-        route = self._api.route_for(message)
         if route is None:
             _log(handshake, "-", 403)
             await self._reply(connection, _error_frame(handshake, "Forbidden"))
@@ -308,7 +328,7 @@ class Gateway:
             await self._reply(connection, _error_frame(handshake, error.message, request_id))
             return
         _log(handshake, route.key, response.status)
-        if route.two_way and response.body:
+        if route.two_way:  # without a body, too: the client then gets an empty frame
             await self._reply(connection, response.body)
 
     async def _reply(self, connection: Connection, frame: str | dict[str, str]) -> None:

@@ -13,7 +13,7 @@ MESSAGE_BYTES = 131_072
 """Largest message either way: 128 KB."""
 
 FRAME_BYTES = 32_768
-"""Largest single frame from a client."""
+"""Largest single frame, of a client or of a post."""
 
 URL_CHARACTERS = 4_096
 """Longest URL of a handshake, query string included."""
@@ -24,7 +24,9 @@ class Settings:
     """API Gateway's quotas, and the switches that tests turn.
 
     Durations are in seconds, rates in requests a second. `decision_seconds` is how long the emulator's yes to a caller
-    of the management API counts. Source of the defaults:
+    of the management API counts. `requests_per_second` and `requests_burst` are the account's one bucket, from which
+    handshakes, clients' messages and calls of the management API all take. A post of more than `post_frame_bytes`
+    closes its connection. Source of the defaults:
     docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html and
     …/developerguide/limits.html; the buffer's size is not documented.
     """
@@ -35,6 +37,7 @@ class Settings:
     requests_per_second: float = 10_000.0
     requests_burst: float = 5_000.0
     buffer_bytes: int = 1_048_576
+    post_frame_bytes: int = FRAME_BYTES
     decision_seconds: float = 60.0
     withhold_disconnect: bool = False
 

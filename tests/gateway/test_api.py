@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.gateway.api import Authorizer, Integration, read_api
+from local.gateway.api import Authorizer, Integration, Throttle, read_api
 from local.gateway.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
 from local.gateway.template import Resolver, Stack, Template
 from tests.gateway.conftest import sample_api
@@ -32,7 +32,12 @@ Resources:
     Properties: {ProtocolType: HTTP}
   FeedStage:
     Type: AWS::ApiGatewayV2::Stage
-    Properties: {ApiId: !Ref Api, StageName: feed, StageVariables: {level: 3}}
+    Properties:
+      ApiId: !Ref Api
+      StageName: feed
+      StageVariables: {level: 3}
+      DefaultRouteSettings: {ThrottlingRateLimit: 100, ThrottlingBurstLimit: 50, DataTraceEnabled: false}
+      RouteSettings: {$connect: {ThrottlingRateLimit: 2.5}}
   CloudStage:
     Type: AWS::ApiGatewayV2::Stage
     Condition: InCloud
@@ -144,6 +149,13 @@ def sam(tmp_path: Path) -> WebSocketApi:
 def test_stages_are_those_of_the_api_whose_condition_is_true(raw: WebSocketApi) -> None:
     assert raw.api_id == "Api-1"
     assert raw.stages == {"feed": {"level": "3"}}
+
+
+def test_a_routes_throttle_is_its_own_or_else_the_stages(raw: WebSocketApi, sam: WebSocketApi) -> None:
+    assert raw.throttles == {
+        ("feed", key): Throttle(rate=2.5 if key == "$connect" else 100, burst=50) for key in raw.routes
+    }
+    assert sam.throttles == {}
 
 
 def test_a_route_leads_to_its_function_through_its_integration(raw: WebSocketApi) -> None:

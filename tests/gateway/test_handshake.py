@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from local.gateway.api import Integration, Route
+from local.gateway.api import Integration, Route, Throttle
 from tests.gateway.conftest import DEADLINE, FunctionError, sample_api, without
 
 if TYPE_CHECKING:
@@ -154,6 +154,19 @@ async def test_new_connections_over_the_rate_are_throttled(start: Starter) -> No
     assert (await gateway.refused()).status == 429
     await gateway.control("PATCH", "settings", json={"connects_per_second": 500})
     await gateway.connect()
+
+
+async def test_handshakes_take_from_the_accounts_bucket(start: Starter) -> None:
+    gateway = await start(settings={"requests_per_second": 0.001, "requests_burst": 1})
+    await gateway.connect()
+    assert (await gateway.refused()).status == 429
+
+
+async def test_a_routes_own_throttle_refuses_handshakes_of_that_stage(start: Starter) -> None:
+    gateway = await start(sample_api(throttles={("feed", "$connect"): Throttle(rate=0.001, burst=1)}))
+    await gateway.connect("/ws/feed")
+    assert (await gateway.refused("/ws/feed")).status == 429
+    await gateway.connect("/ws/calls")
 
 
 async def test_a_request_without_an_upgrade_is_a_426(gateway: Harness, aws: FakeAws) -> None:

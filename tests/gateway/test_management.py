@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 
-from local.gateway.settings import MESSAGE_BYTES
+from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
 from tests.gateway.conftest import DEADLINE
 
 if TYPE_CHECKING:
@@ -41,10 +41,21 @@ async def test_a_post_that_is_not_utf_8_is_sent_with_replacement_characters(gate
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-@pytest.mark.parametrize("connection_id", ["AAAAAAAAAAAAAAA=", "nonsense", "x"])
+@pytest.mark.parametrize("connection_id", ["AAAAAAAAAAAAAAA=", "-_3x4y5z6a7b8c9="])
 async def test_an_unknown_connection_is_gone(gateway: Harness, method: str, connection_id: str) -> None:
     answer = await gateway.manage(method, connection_id)
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (410, "GoneException")
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+@pytest.mark.parametrize(
+    "connection_id", ["nonsense", "x", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAA=", "ü"]
+)
+async def test_a_connection_id_of_the_wrong_form_is_a_bad_request(
+    gateway: Harness, method: str, connection_id: str
+) -> None:
+    answer = await gateway.manage(method, connection_id)
+    assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (400, "BadRequestException")
 
 
 async def test_a_connection_of_another_stage_is_gone(gateway: Harness) -> None:
@@ -85,7 +96,18 @@ async def test_other_methods_are_forbidden(gateway: Harness, method: str) -> Non
     assert (await gateway.manage(method, client.connection_id)).status == 403
 
 
-async def test_128_kb_are_posted_and_a_byte_more_is_too_large(gateway: Harness) -> None:
+async def test_a_post_of_more_than_32_kb_closes_its_connection_with_1009(gateway: Harness, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    assert (await gateway.post(client.connection_id, b"a" * FRAME_BYTES)).status == 200
+    assert await client.receive() == "a" * FRAME_BYTES
+    assert (await gateway.post(client.connection_id, b"a" * (FRAME_BYTES + 1))).status == 200
+    assert (await client.closed())[0] == 1009
+    assert (await aws.event("DISCONNECT"))["requestContext"]["disconnectStatusCode"] == 1009
+    assert (await gateway.post(client.connection_id, b"a")).status == 410
+
+
+async def test_128_kb_are_taken_and_a_byte_more_is_too_large(start: Starter) -> None:
+    gateway = await start(settings={"post_frame_bytes": MESSAGE_BYTES})
     client = await gateway.connect(max_msg_size=0)
     assert (await gateway.post(client.connection_id, b"a" * MESSAGE_BYTES)).status == 200
     assert await client.receive() == "a" * MESSAGE_BYTES
@@ -109,7 +131,7 @@ async def test_a_client_that_does_not_read_is_429_while_others_are_served(start:
     gateway = await start(settings={"buffer_bytes": 100_000})
     lazy, other = await gateway.connect(), await gateway.connect()
     lazy.websocket._response.connection.protocol.pause_reading()  # type: ignore[union-attr]
-    payload = os.urandom(40_000).hex()
+    payload = os.urandom(16_000).hex()
     async with asyncio.timeout(DEADLINE):
         while (answer := await gateway.post(lazy.connection_id, payload)).status == 200:
             pass
@@ -126,8 +148,8 @@ async def test_a_client_that_does_not_read_is_429_while_others_are_served(start:
 
 
 async def test_requests_over_the_accounts_rate_are_429(start: Starter) -> None:
-    gateway = await start(settings={"requests_per_second": 0.001, "requests_burst": 2})
-    client = await gateway.connect()
+    gateway = await start(settings={"requests_per_second": 0.001, "requests_burst": 3})
+    client = await gateway.connect()  # takes one, too
     answers = [await gateway.post(client.connection_id, "x") for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[2].headers["x-amzn-ErrorType"] == "LimitExceededException"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.gateway.api import Integration, Route
+from local.gateway.api import Integration, Route, Throttle
 from tests.gateway.conftest import FunctionError, sample_api, without
 
 if TYPE_CHECKING:
@@ -39,16 +39,36 @@ async def test_the_status_of_an_answer_to_a_message_does_not_matter(
     assert await client.receive() == "answer"
 
 
-async def test_an_answer_without_a_body_sends_nothing(gateway: Harness, aws: FakeAws) -> None:
-    aws.functions["default"] = lambda event: {
-        "statusCode": 200,
-        "body": event["body"] if event["body"] != "a" else None,
-    }
+@pytest.mark.parametrize("answer", [{"statusCode": 200}, {"statusCode": 200, "body": None}])
+async def test_an_answer_without_a_body_is_an_empty_frame(
+    gateway: Harness, aws: FakeAws, answer: dict[str, Any]
+) -> None:
+    aws.functions["default"] = lambda _: answer
     client = await gateway.connect()
-    await client.send("a")
-    await aws.event("MESSAGE", body="a")
-    await client.send("b")
-    assert await client.receive() == "b"
+    await client.send("hello")
+    assert await client.receive() == ""
+
+
+async def test_a_message_over_the_accounts_rate_closes_its_connection_with_1008(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(settings={"requests_per_second": 0.001, "requests_burst": 3})
+    client, other = await gateway.connect(), await gateway.connect()
+    await client.send("in time")
+    assert await client.receive() == "echo in time"
+    await client.send("too much")
+    assert (await client.closed())[0] == 1008
+    assert (await aws.event("DISCONNECT"))["requestContext"]["disconnectStatusCode"] == 1008
+    assert [event["body"] for event in aws.events if "body" in event] == ["in time"]
+    assert [row["connection_id"] for row in await gateway.connections()] == [other.connection_id]
+
+
+async def test_a_routes_own_throttle_is_that_routes_alone(start: Starter) -> None:
+    gateway = await start(sample_api(throttles={("feed", "note"): Throttle(rate=0.001, burst=1)}))
+    client = await gateway.connect()
+    await client.send('{"action": "note"}')
+    await client.send("hello")
+    assert await client.receive() == "echo hello"
+    await client.send('{"action": "note"}')
+    assert (await client.closed())[0] == 1008
 
 
 async def test_the_message_event_has_the_keys_and_shapes_that_aws_sends(gateway: Harness, aws: FakeAws) -> None:
