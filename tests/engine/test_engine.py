@@ -19,7 +19,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from realtime import management
-from realtime.management import MAX_FRAME_BYTES, Delivery, Frame, ManagementApi, Outcome
+from realtime.management import Delivery, Frame, ManagementApi, Outcome
+from realtime.messages import MAX_FRAME_BYTES
 from tests.engine.conftest import Frozen, MakeEngine
 from tests.engine.fake_api import FakeApi, Step, Trouble
 

@@ -48,9 +48,7 @@ async def test_an_unknown_connection_is_gone(gateway: Harness, method: str, conn
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-@pytest.mark.parametrize(
-    "connection_id", ["nonsense", "x", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAA=", "ü"]
-)
+@pytest.mark.parametrize("connection_id", ["nonsense", "x", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAA=", "ü"])
 async def test_a_connection_id_of_the_wrong_form_is_a_bad_request(
     gateway: Harness, method: str, connection_id: str
 ) -> None:

@@ -613,7 +613,7 @@ class World:
         monkeypatch.setattr(sweeping, "SEGMENTS", 1)
         monkeypatch.setattr(users, "ONLINE_SHARDS", 2)
         monkeypatch.setattr(calls, "OPEN_CALLS_SHARDS", 1)
-        monkeypatch.setattr(snapshots, "PAGE_BYTES", 300)
+        monkeypatch.setattr(snapshots, "MAX_FRAME_BYTES", 300)
         log.logger()
         monkeypatch.setattr(logging.getLogger("realtime"), "disabled", True)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from realtime import messages
 from realtime.backend_events import MAX_ASKED, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
 from realtime.errors import InvalidEvent
+from realtime.ids import event_id
 from tests.samples import backend_event, names
 
 CALL = {"call_id": 456, "user_id": 123, "listener_id": 789}
@@ -193,13 +194,13 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
         ("status_change", {"user_id": 1, "is_busy": "yes"}, "detail: Expected `bool`, got `str` - at `$.is_busy`"),
         (
             "call_ended",
-            {**CALL, "note": "x" * 120_000},
-            "detail: larger than the 120000 bytes that a client can be sent",
+            {**CALL, "note": "x" * 32_768},
+            "detail: makes a message of 32946 bytes; a client can be sent 32768",
         ),
         (
             "call_ended",
-            {**CALL, "note": "ж" * 60_000},
-            "detail: larger than the 120000 bytes that a client can be sent",
+            {**CALL, "note": "ж" * 16_384},
+            "detail: makes a message of 32946 bytes; a client can be sent 32768",
         ),
         ("call_ended", {**CALL, "note": "\ud800"}, "detail: cannot be sent as JSON"),  # half of a character
         ("call_ended", {**CALL, "note": float("nan")}, "detail: cannot be sent as JSON"),
@@ -207,6 +208,21 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
 )
 def test_a_reason_lets_the_backends_author_mend_the_event(kind: str, detail: object, told: str) -> None:
     assert reason(kind, detail).startswith(told)
+
+
+def test_the_largest_event_makes_a_frame_of_32_kb_envelope_and_all() -> None:
+    detail = {**CALL, "delivery": {"ack_within": 15}, "note": ""}
+    for note in ("x", "ж"):
+        size = messages.MAX_FRAME_BYTES // len(note.encode())
+        while True:
+            try:
+                event = read("call_ended", {**detail, "note": note * size})
+            except InvalidEvent:
+                size -= 1
+            else:
+                break
+        frame = messages.encode(event.kind, event.data, event.at, event_id(event.at, event.event_id), ack=True).encode()
+        assert messages.MAX_FRAME_BYTES - len(note.encode()) < len(frame) <= messages.MAX_FRAME_BYTES
 
 
 def test_numbers_of_any_size_are_passed_on() -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from realtime.connections import Connection, Connections
 from realtime.errors import Unavailable
+from realtime.messages import MAX_FRAME_BYTES
 from realtime.outbox import Entry, Outbox
 from realtime.presence import Rules, consequences
-from realtime.snapshots import PAGE_BYTES, Snapshots, pages
+from realtime.snapshots import Snapshots, pages
 from realtime.users import User, Users
 from tests.unit.fakes import Clock, Sleeps
 
@@ -249,7 +250,7 @@ def test_nobody_is_a_snapshot_too() -> None:
 def test_pages_show_everyone_once_in_frames_that_pass(words: list[str]) -> None:
     users = [{"user_id": n, "username": word} for n, word in enumerate(words)]
     frames = pages(users, NOW)
-    assert all(len(frame.encode()) <= PAGE_BYTES for frame in frames)
+    assert all(len(frame.encode()) <= MAX_FRAME_BYTES for frame in frames)
     read = [json.loads(frame)["data"] for frame in frames]
     assert [user for page in read for user in page["users"]] == users
     assert [page["complete"] for page in read] == [False] * (len(read) - 1) + [True]

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from realtime import messages
 from realtime.errors import InvalidEvent
-from realtime.ids import parse_id
+from realtime.ids import event_id, parse_id
+from realtime.messages import MAX_FRAME_BYTES
 
 MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts at most
 MAX_ASKED = 45  # users who are to acknowledge it: that takes a part for each of them more
@@ -93,7 +95,6 @@ ACTIONS = {
 }
 _TOLD_BY_PRESENCE = frozenset({"status_change", "session_revoked"})
 ID_FIELDS = ("call_id", "user_id", "listener_id")
-_MAX_MESSAGE_BYTES = 120_000  # API Gateway posts 128 KB at most; the rest is for the envelope
 
 
 class BackendEvent(Struct, frozen=True):
@@ -129,8 +130,8 @@ def validate(event_id: str, kind: str, detail: object, at: int) -> BackendEvent:
     to = _recipients(kind, data, delivery.to)
     if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ASKED):
         raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ASKED} users are told")
-    if _size(data) > _MAX_MESSAGE_BYTES:
-        raise InvalidEvent(f"detail: larger than the {_MAX_MESSAGE_BYTES} bytes that a client can be sent")
+    if (size := _size(kind, data)) > MAX_FRAME_BYTES:
+        raise InvalidEvent(f"detail: makes a message of {size} bytes; a client can be sent {MAX_FRAME_BYTES}")
     return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at)
 
 
@@ -141,12 +142,14 @@ def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
         raise InvalidEvent(f"{name}: {error}") from error
 
 
-def _size(data: dict[str, Any]) -> int:
-    """Return how many bytes a client would be sent."""
+def _size(kind: str, data: dict[str, Any]) -> int:
+    """Return how many bytes a client would be sent at most: the whole frame, with the longest envelope."""
+    envelope = messages.encode(kind, {}, 0, event_id(0), ack=True)
     try:
-        return len(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+        encoded = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:  # Python reads NaN and halves of characters, which nobody else would
         raise InvalidEvent(f"detail: cannot be sent as JSON: {error}") from error
+    return len(envelope) - len("{}") + len(encoded)
 
 
 def _id(name: str, value: object) -> str:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from realtime.audiences import connection_of
 from realtime.connections import Subscriber
 from realtime.management import Frame
+from realtime.messages import MAX_FRAME_BYTES
 from realtime.outbox import Entry
-
-METERED_BYTES = 32 * 1024  # API Gateway charges a frame in steps of so much
 
 
 class Batch:
@@ -118,7 +117,7 @@ def pack(frames: Sequence[Frame]) -> list[Frame]:
     group: list[Frame] = []
     size = 0
     for frame in frames:
-        if group and (size + 1 + len(frame.body) > METERED_BYTES or frame.not_after != group[0].not_after):
+        if group and (size + 1 + len(frame.body) > MAX_FRAME_BYTES or frame.not_after != group[0].not_after):
             packed.append(_joined(group))
             group, size = [], 0
         size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets

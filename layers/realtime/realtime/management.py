@@ -25,13 +25,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
+from realtime.messages import MAX_FRAME_BYTES
 from realtime.pacing import TokenBucket, Window
 from realtime.signing import FrozenCredentials, Signer, canonical_path
 
 if TYPE_CHECKING:
     from realtime.wire import Wire
 
-MAX_FRAME_BYTES = 128 * 1024
 HANDSHAKE_SECONDS = 30.0  # $connect may take 29 s, and until it has answered, a post to its connection is a 410
 # What is left of a handshake once its connection is known takes milliseconds. What stays closed for longer mostly never
 # opens, and a batch waits for it.
@@ -53,7 +53,7 @@ class Outcome(enum.Enum):
 
     DELIVERED = "delivered"  # every frame, but for those expired; closed, if it was to be; there, if that was asked
     EXPIRED = "expired"  # all frames were past their time
-    TOO_LARGE = "too_large"  # a frame was larger than API Gateway takes; the others were delivered
+    TOO_LARGE = "too_large"  # a frame was larger than a client may be sent; the others were delivered
     GONE = "gone"  # the connection does not exist any more
     NOT_YET_OPEN = "not_yet_open"  # 410 all along, but its handshake may not be done: not to be forgotten
     THROTTLED = "throttled"  # 429 for as long as its patience or the time lasted

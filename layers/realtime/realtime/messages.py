@@ -8,6 +8,11 @@ from typing import Any
 
 from realtime.errors import ClientError
 
+# API Gateway's limit on a frame, which is said to hold for posts as well: a larger one would close its connection with
+# 1009. It is metered in steps of as much. docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-
+# service-websocket-limits-table.html
+MAX_FRAME_BYTES = 32 * 1024
+
 # What clients hear on each endpoint; answers to their own frames, `error` and `reconnect` aside.
 TYPES = {
     "feed": frozenset({"listener_online", "listener_offline", "listener_busy", "listener_available"}),

@@ -14,11 +14,11 @@ from realtime import messages
 from realtime.audiences import is_wide, watched_user
 from realtime.connections import Connection, Connections
 from realtime.ids import event_id, id_as_json
+from realtime.messages import MAX_FRAME_BYTES
 from realtime.outbox import Outbox
 from realtime.presence import state
 from realtime.users import User, Users
 
-PAGE_BYTES = 32 * 1024  # what API Gateway meters, and lets through, as one frame
 # How far an index may lag behind its table; who changed since is found by the outbox, which does not.
 INDEX_LAG_SECONDS = 60
 _READ_AT_ONCE = 100  # users, as many as BatchGetItem takes
@@ -89,7 +89,7 @@ class Snapshots:
 def pages(users: Iterable[dict[str, Any]], now: int) -> list[str]:
     """Return snapshot frames of at most 32 KB, the last of them `complete`."""
     parts: list[list[dict[str, Any]]] = [[]]
-    room = full = PAGE_BYTES - len(messages.encode("snapshot", {"users": [], "complete": False}, now))
+    room = full = MAX_FRAME_BYTES - len(messages.encode("snapshot", {"users": [], "complete": False}, now))
     for user in users:
         size = len(json.dumps(user, separators=(",", ":"), ensure_ascii=False).encode()) + 1  # and a comma
         if size > room and parts[-1]:
