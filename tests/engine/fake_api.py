@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
+from tests.support.account import Account
 from tests.support.serving import Serving
 
 
@@ -61,6 +62,7 @@ class FakeApi(Serving):
         self.requests: list[Request] = []
         self.scripts: dict[str, deque[Step]] = defaultdict(deque)
         self.default: Step = 200
+        self.account: Account | None = None  # whose bucket requests take from, if it is to have one
         self.texts: dict[int, bytes] = {}
         self.peers = 0
         self.most_at_once = 0
@@ -128,6 +130,8 @@ class FakeApi(Serving):
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         script = self.scripts.get(unquote(path.rpartition("/")[2]))
         step = script.popleft() if script else self.default
+        if self.account is not None and not self.account.take():
+            step = 429
         self.requests.append(Request(method, path, headers, body, peer, step))
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)

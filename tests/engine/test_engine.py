@@ -23,6 +23,7 @@ from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.messages import MAX_FRAME_BYTES
 from tests.engine.conftest import Frozen, MakeEngine
 from tests.engine.fake_api import FakeApi, Step, Trouble
+from tests.support.account import Account
 
 LONG_AGO = 0.0
 HELLO = [Frame(b"hello")]
@@ -290,6 +291,33 @@ class TestBackOff:
         reported = outcomes(engine, (delivery(f"c{number}") for number in range(300)))
         assert set(reported.values()) == {Outcome.DELIVERED}
         assert engine.window.size < before
+
+    def test_a_throttled_account_closes_nobody(self, fake: FakeApi, make_engine: MakeEngine) -> None:
+        engine = make_engine(patience=0.5)
+        fake.account = Account(rate=1000, burst=50, clock=time.monotonic)
+        fake.account.others_take(share=0.95, seconds=3)
+        everyone = [delivery(f"c{number}=") for number in range(300)]
+        reported = Counter(outcomes(engine, everyone, close_unserved=True).values())
+        assert fake.account.refused > 300
+        assert reported == {Outcome.DELIVERED: 300}
+
+    def test_slow_clients_are_given_up_as_soon_as_ever(self, fake: FakeApi, make_engine: MakeEngine) -> None:
+        engine = make_engine(patience=0.5)
+        for number in range(0, 300, 15):
+            fake.script(f"c{number}", [429] * 1000)
+        began = time.monotonic()
+        everyone = [delivery(f"c{number}") for number in range(300)]
+        reported = Counter(outcomes(engine, everyone, close_unserved=True).values())
+        assert reported == {Outcome.THROTTLED: 20, Outcome.DELIVERED: 280}
+        assert time.monotonic() - began < management.CONGESTED_PATIENCE
+        assert all(each.throttled == (each.connection_id in fake.scripts) for each in everyone)
+
+    def test_congestion_does_not_outlast_what_is_borne(self, fake: FakeApi, make_engine: MakeEngine) -> None:
+        engine = make_engine(patience=0.1)
+        fake.default = 429
+        with mock.patch.object(management, "CONGESTED_PATIENCE", 0.5):
+            reported = Counter(outcomes(engine, [delivery(f"c{number}") for number in range(30)]).values())
+        assert reported == {Outcome.THROTTLED: 30}
 
     def test_slow_clients_do_not_slow_down_the_others(self, fake: FakeApi, engine: ManagementApi) -> None:
         for number in range(0, 300, 30):

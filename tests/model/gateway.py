@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,8 +11,11 @@ from urllib.parse import unquote
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from tests.model.client import Client
+from tests.support.account import Account
 
 SESSION_SECONDS = 2 * 3600
+FRAME_BYTES = 32 * 1024
+_is_well_formed = re.compile(r"c\d{3,}=").fullmatch  # the ids that this gateway makes
 
 
 @dataclass(eq=False)
@@ -34,18 +38,25 @@ class Socket:
 
 
 class Gateway:
-    """All sockets; `on_close` is told of those that the service closes."""
+    """All sockets; `on_close` is told of those that the service closes, or that are closed for what was posted."""
 
-    def __init__(self, on_close: Callable[[Socket], None]) -> None:
+    def __init__(self, account: Account, on_close: Callable[[Socket], None]) -> None:
         self.sockets: dict[str, Socket] = {}
+        self.account = account
         self._on_close = on_close
 
     def request(self, method: str, connection_id: str, body: bytes) -> int:
         """Answer the management API's three methods with a status."""
+        if not self.account.take():
+            return 429
+        if not _is_well_formed(connection_id):
+            return 400
         socket = self.sockets.get(connection_id)
         if socket is None or socket.state != "open":
             return 410  # until $connect has answered, a connection does not exist
-        if method == "POST":
+        if method == "POST" and len(body) > FRAME_BYTES:
+            self._on_close(socket)
+        elif method == "POST":
             socket.client.hear(body.decode())
         elif method == "DELETE":
             self._on_close(socket)

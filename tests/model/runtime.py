@@ -71,6 +71,7 @@ class _Invocation:
         self.trouble = trouble
         self.calls = 0
         self.hindered = False
+        self.throttled = False  # by the account's bucket
         self.dead = False
 
 
@@ -103,7 +104,7 @@ class Runtime:
         except AssertionError:
             raise  # a promise was broken meanwhile
         except Exception as error:
-            if invocation.hindered:
+            if invocation.hindered or invocation.throttled:
                 raise Failed from error
             raise
         finally:
@@ -137,7 +138,9 @@ class Runtime:
                     running.trouble = None
                     self._meanwhile(trouble.meanwhile)
         running.calls += 1
-        return perform()
+        answer = perform()
+        running.throttled = running.throttled or answer == 429
+        return answer
 
 
 def new_instance() -> None:

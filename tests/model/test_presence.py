@@ -196,6 +196,11 @@ class Presence(RuleBasedStateMachine):
     def sweep(self, trouble: Trouble | None) -> None:
         self.world.sweep(trouble)
 
+    @rule(share=st.sampled_from([0.5, 0.95, 1.0]), seconds=st.sampled_from([0.2, 2, 20]))
+    def others_use_the_account(self, share: float, seconds: float) -> None:
+        """Let other APIs of the account take most of its requests, or all."""
+        self.world.gateway.account.others_take(share, seconds)
+
     @rule(lagging=flags)
     def deliver_all(self, lagging: bool) -> None:
         if lagging:

@@ -15,6 +15,8 @@ import pytest
 from realtime import aws, bootstrap, calls, log, snapshots, sweeping, users
 from realtime.audiences import direct
 from realtime.dynamodb import plain
+from realtime.fanout import YOUNG_SECONDS
+from realtime.ids import moment_of
 from realtime.management import ManagementApi
 from realtime.messages import rfc3339
 from realtime.users import User, from_image
@@ -25,6 +27,7 @@ from tests.model.gateway import SESSION_SECONDS, Gateway, Socket, Wire
 from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
+from tests.support.account import Account
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
 SECRET = "the secret of the model, which signs nothing else"
@@ -37,6 +40,7 @@ SLACK = 300
 MAX_CONNECTIONS = 3
 HIDDEN_SECONDS = 180  # how long SQS hides what a function was given
 FAREWELL_HIDDEN_SECONDS = 60  # likewise, of farewells
+ACCOUNT_RATE, ACCOUNT_BURST = 100, 50  # requests a second; AWS grants a hundred times as many
 INDEX_LAG = 45  # s; the service counts on less than 60
 SETTINGS = {
     "CONNECTIONS_TABLE": CONNECTIONS,
@@ -185,7 +189,7 @@ class World:
         self.tables.wipe()
         runtime.new_instance()
         self.clock.now += 100_000
-        self.gateway = Gateway(self._closed_by_service)
+        self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service)
         self.disconnects: list[Socket] = []  # $disconnect events under way
         self.user_records: list[dict[str, Any]] = []  # of the stream, in order
         self.event_records: list[dict[str, Any]] = []
@@ -225,6 +229,9 @@ class World:
             client=Client(watching or None, types, lambda message: self._heard(user_id, message)),
         )
         self.gateway.sockets[socket.connection_id] = socket
+        if not self.gateway.account.take():
+            socket.state, socket.closed_at = "closed", self.clock.now
+            return socket
         claims = {"sub": user_id, "exp": FAR_AWAY, "username": f"name of {user_id}", **({"role": role} if role else {})}
         event = sample("connect.token-in-query")
         event["requestContext"] |= self._context(socket)
@@ -264,7 +271,10 @@ class World:
             self.left_to_sweep.add(socket.user_id)
 
     def send(self, socket: Socket, kind: str, user_ids: Sequence[str] = (), trouble: Trouble | None = None) -> None:
-        """Send a client's frame, and let it hear the answer."""
+        """Send a client's frame, and let it hear the answer; one too many for the account closes its connection."""
+        if socket.state == "open" and not self.gateway.account.take():
+            self.close(socket)
+            return
         client = socket.client
         event = sample("default.ping")
         event["requestContext"] |= self._context(socket)
@@ -349,7 +359,12 @@ class World:
 
     def broadcast(self, records: list[dict[str, Any]], trouble: Trouble | None = None, *, again: bool = False) -> None:
         """Deliver records of the Events stream."""
+        if any(self._age(record) > YOUNG_SECONDS / 2 for record in records):
+            self.gateway.account.calm_down()  # else a backlog in a starved account forgets who lives: decision 0014
         self._deliver("broadcast", self.event_records, records, trouble, again=again)
+
+    def _age(self, record: dict[str, Any]) -> float:
+        return self.clock.now - moment_of(record["dynamodb"]["NewImage"]["event_id"]["S"]) / 1000
 
     def _deliver(
         self,
@@ -469,6 +484,7 @@ class World:
         Where nothing was lost for good, a grace period must do.
         """
         self.tables.thaw_indexes()
+        self.gateway.account.calm_down()
         self._rest(0)
         self._rest(GRACE + 1)
         self._rest(HIDDEN_SECONDS)

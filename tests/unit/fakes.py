@@ -156,6 +156,7 @@ class FakeManagement(ManagementApi):
         self.deliveries: list[Delivery] = []
         self.close_unserved: bool | None = None
         self.unclosable: set[str] = set()  # connections that were given up, and could not be closed either
+        self.throttled: set[str] = set()  # connections whose last answer was a 429
         self.refusal = "POST https://example.com/feed/@connections/*: 403 Forbidden"
 
     def __len__(self) -> int:
@@ -179,4 +180,5 @@ class FakeManagement(ManagementApi):
                 return  # the rest is not drawn
             self.deliveries.append(delivery)
             delivery.closing = delivery.connection_id in self.unclosable
+            delivery.throttled = delivery.connection_id in self.throttled
             yield delivery, self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)

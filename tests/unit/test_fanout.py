@@ -11,6 +11,7 @@ import pytest
 from realtime.connections import Subscriber
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.fanout import Fanout, Report, read, read_all
+from realtime.ids import event_id
 from realtime.management import Delivery, Outcome
 from realtime.outbox import Entry, Unreadable
 from realtime.registry import FORGOTTEN_TOGETHER, Gone
@@ -380,6 +381,18 @@ def test_who_can_be_neither_served_nor_closed_is_forgotten_so_that_its_next_fram
     world.management.unclosable.add("one")
     assert world.broadcast(record("calls/123", "A")) == Report(Counter({outcome: 1, Outcome.DELIVERED: 1}), done=1)
     assert world.registry.forgotten == ["one"]
+
+
+@pytest.mark.parametrize(("age", "is_forgotten"), [(0, False), (599, False), (601, True)])
+def test_who_could_not_be_closed_for_throttling_is_tried_again_for_ten_minutes(age: int, is_forgotten: bool) -> None:
+    world = World({"one": Outcome.THROTTLED}).hears("calls/123", [subscriber("one"), subscriber("two")])
+    world.management.unclosable.add("one")
+    world.management.throttled.add("one")
+    young = replace(record("calls/123", "A"), event_id=event_id(int((NOW - age) * 1000), "A"))
+    report = world.broadcast(record("calls/789", "before"), young)
+    assert report.done == (2 if is_forgotten else 1)
+    assert (report.problem is None) == is_forgotten
+    assert world.registry.forgotten == (["one"] if is_forgotten else [])
 
 
 def test_who_can_not_even_be_forgotten_is_tried_again() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.pacing import TokenBucket, Window
+from realtime.pacing import Congestion, TokenBucket, Window
 
 
 def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:
@@ -90,3 +90,41 @@ def test_a_round_is_judged_only_when_it_is_full() -> None:
     assert window.size == 32
     window.answered(2, throttled=0)
     assert window.size == 16
+
+
+def test_429s_are_the_accounts_once_most_first_tries_meet_one() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, first=9, throttled=9, later=0, accepted=0)
+    assert not congestion.is_on  # too few to tell
+    congestion.answered(2.0, first=3, throttled=0, later=0, accepted=0)
+    assert congestion.is_on
+    assert congestion.seconds(5.0) == 3.0
+
+
+def test_a_few_slow_clients_are_no_congestion_however_often_they_are_tried() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, first=100, throttled=20, later=0, accepted=0)
+    congestion.answered(2.0, first=0, throttled=0, later=100, accepted=0)
+    assert not congestion.is_on
+    assert congestion.seconds(9.0) == 0.0
+
+
+@pytest.mark.parametrize("answers", [(10, 2, 0, 0), (0, 0, 10, 8)])
+def test_congestion_ends_when_four_of_five_tries_are_accepted(answers: tuple[int, int, int, int]) -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, 10, 10, 0, 0)
+    congestion.answered(2.0, 10, 3, 10, 7)
+    assert congestion.is_on
+    congestion.answered(4.0, *answers)
+    assert not congestion.is_on
+    assert congestion.seconds(9.0) == 3.0
+
+
+def test_what_is_known_of_congestion_goes_out_of_date() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, 10, 10, 0, 0)
+    congestion.resume(5.0)
+    assert congestion.is_on
+    congestion.resume(60.0)
+    assert not congestion.is_on
+    assert congestion.seconds(60.0) == 0.0

@@ -7,6 +7,7 @@ What becomes of a batch, of which the stream is to go on from the first record t
     a stage that we may not post to               all others are posted; the records for it are not done
     the time is up                                the records of whoever was not served are not done
     a connection that cannot be served            is closed by the engine; if not even that can be done, it is forgotten
+    one whose closing is throttled, too           its records are not done, while they are young
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from realtime.audiences import connection_of, endpoint_of, heard_beside, is_wide
 from realtime.batches import Batch
 from realtime.connections import Connections, Subscriber
 from realtime.errors import ConfigurationError, RealtimeError, Unavailable
+from realtime.ids import moment_of
 from realtime.management import Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Unreadable, from_image
 from realtime.registry import FORGOTTEN_TOGETHER, Gone, Registry
 
 _THREADS = 8
+# A 429 for a DELETE is the account's: the connection may be well, and to forget it would show its user offline. But no
+# connection may hold up others for ever: should it be its own after all, it does so once, for ten minutes at most.
+YOUNG_SECONDS = 600
 _GIVEN_UP = frozenset({Outcome.THROTTLED, Outcome.FAILED})
 _UNFINISHED = _GIVEN_UP | {Outcome.NOT_TRIED, Outcome.FORBIDDEN}
 
@@ -122,8 +127,13 @@ class Fanout:
             for due in (self._narrow(todo, readers), self._wide(todo, readers)):
                 for delivery, outcome in self._management.deliver(due, until=until, close_unserved=True):
                     outcomes[outcome] += 1
-                    if outcome is Outcome.GONE or (outcome in _GIVEN_UP and delivery.closing):
+                    if outcome is Outcome.GONE:
                         lost.add(delivery)
+                    elif outcome in _GIVEN_UP and delivery.closing:
+                        if delivery.throttled and todo.is_young(delivery.records):
+                            todo.undo(delivery.records, Unavailable("API Gateway throttles the account's requests"))
+                        else:
+                            lost.add(delivery)
                     elif outcome in _UNFINISHED:
                         todo.undo(delivery.records, self._problem(outcome))
             todo.undo(todo.not_drawn(), _out_of_time())
@@ -275,6 +285,13 @@ class _ToDo:
                 user_id=subscriber.user_id,
                 wide=wide,
             )
+
+    def is_young(self, records: int) -> bool:
+        """Return whether the oldest of these records may still be tried again for one connection's sake."""
+        try:
+            return self.now - moment_of(self.batch.entries[_first(records)].event_id) / 1000 < YOUNG_SECONDS
+        except ValueError:  # no id of ours, so no age
+            return False
 
     def draw(self, audiences: Iterable[str]) -> None:
         """Note that all deliveries for these audiences were drawn."""

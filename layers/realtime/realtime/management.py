@@ -5,6 +5,7 @@ What becomes of a post, by its answer:
     410                  GONE; from a connection so young that its handshake may not be done: again, then NOT_YET_OPEN
     413                  that frame is left out, the others go; TOO_LARGE
     429, 5xx, none       again with full jitter, that connection alone, while its patience lasts; THROTTLED or FAILED
+                         (while 429 hits everyone, patience with it stands still, for 10 s at most)
     403                  FORBIDDEN; three with no success between, and no more is asked of that stage
     any other            FAILED at once: asking again would not change it
 docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.pacing import TokenBucket, Window
+from realtime.pacing import Congestion, TokenBucket, Window
 from realtime.signing import FrozenCredentials, Signer, canonical_path
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ HANDSHAKE_SECONDS = 30.0  # $connect may take 29 s, and until it has answered, a
 # What is left of a handshake once its connection is known takes milliseconds. What stays closed for longer mostly never
 # opens, and a batch waits for it.
 OPENING_PATIENCE = 2.0
+
+# s more for a connection that is throttled together with all others. What four of five posts are refused, one in 400
+# connections is closed for; without it, one in seven would be.
+CONGESTED_PATIENCE = 10.0
 
 _SHORTEST_BACK_OFF = 0.05  # s; doubles with each failure on end
 _LONGEST_BACK_OFF = 1.0
@@ -97,6 +102,8 @@ class Delivery:
     reached: bool = field(default=False, init=False, repr=False)  # something was accepted
     too_large: bool = field(default=False, init=False, repr=False)
     failures: int = field(default=0, init=False, repr=False)  # on end
+    congested: float = field(default=0.0, init=False, repr=False)  # s of congestion before the first of these failures
+    throttled: bool = field(default=False, init=False, repr=False)  # the last failure was a 429
     failing: Outcome | None = field(default=None, init=False, repr=False)  # what it is reported as, should time run out
     give_up_at: float = field(default=0.0, init=False, repr=False)  # monotonic
     closing: bool = field(default=False, init=False, repr=False)  # given up: to be closed, and reported as `failing`
@@ -144,6 +151,7 @@ class ManagementApi:
         self.signer = Signer(host=host, region=region, service="execute-api", credentials=credentials)
         self.bucket = TokenBucket(posts_per_second, burst=max(1.0, posts_per_second / 2))
         self.window = Window(start=32, limit=max_in_flight)
+        self.congestion = Congestion()
         self._prefixes: dict[str, tuple[str, str]] = {}
         self._connect_timeout = connect_timeout
         self._post_timeout = post_timeout
@@ -227,6 +235,7 @@ class _FanOut(Generic[D]):
         self._wire = wire
         self._bucket = api.bucket
         self._window = api.window
+        self._congestion = api.congestion
         self._deliveries = deliveries
         self._until = until
         self._close_unserved = close_unserved
@@ -238,6 +247,7 @@ class _FanOut(Generic[D]):
 
     def run(self) -> Iterator[tuple[D, Outcome]]:
         wire = self._wire
+        self._congestion.resume(time.monotonic())
         while self._drawn or self._ready or self._waiting or wire.in_flight:
             now = time.monotonic()
             if now >= self._until:
@@ -245,17 +255,24 @@ class _FanOut(Generic[D]):
                 return
             yield from self._send(now)
             answers = wire.receive()
-            throttled = 0
+            throttled = later = recovered = 0
             for delivery, status, text in answers:
                 if 200 <= status < 300:
+                    if delivery.failures or delivery.closing:
+                        later += 1
+                        recovered += 1
                     outcome = self._accepted(delivery)
                 else:
-                    throttled += status == 429 and not delivery.failures
+                    if delivery.failures or delivery.closing:
+                        later += 1
+                    else:
+                        throttled += status == 429
                     outcome = self._failed(delivery, status, text)
                 if outcome is not None:
                     yield delivery, outcome
             if answers:
                 self._window.answered(len(answers), throttled)
+                self._congestion.answered(now, len(answers) - later, throttled, later, recovered)
             else:
                 self._wait()
 
@@ -275,13 +292,15 @@ class _FanOut(Generic[D]):
         if self._ready:
             return self._ready.popleft()
         if self._waiting and self._waiting[0][0] <= now:
-            return heapq.heappop(self._waiting)[2]
+            due, _, delivery = heapq.heappop(self._waiting)
+            delivery.give_up_at += now - due  # held back by quota or window: no failure of its own
+            return delivery
         if len(self._waiting) >= _MAX_WAITING:
             return None
-        delivery = self._drawn
-        if delivery is not None:
+        drawn = self._drawn
+        if drawn is not None:
             self._drawn = next(self._deliveries, None)
-        return delivery
+        return drawn
 
     def _begin(self, delivery: D, wall: float) -> Outcome | None:
         """Start the next request of a delivery; return its outcome if there is none to start."""
@@ -332,6 +351,7 @@ class _FanOut(Generic[D]):
     def _failed(self, delivery: D, status: int, text: str) -> Outcome | None:
         """Decide how to go on after anything but a 2xx; return the outcome if not at all."""
         delivery.reason = f"{status} {text}".rstrip() if status else text
+        delivery.throttled = status == 429
         if status == 410:
             return self._missing(delivery)
         if status == 403:
@@ -365,9 +385,13 @@ class _FanOut(Generic[D]):
         if not delivery.failures:
             opening = outcome is Outcome.NOT_YET_OPEN
             delivery.give_up_at = now + (min(OPENING_PATIENCE, self._api.patience) if opening else self._api.patience)
+            delivery.congested = self._congestion.seconds(now)
         back_off = min(_LONGEST_BACK_OFF, _SHORTEST_BACK_OFF * 2 ** min(delivery.failures, 10))
         due = now + back_off * self._api.jitter()  # "full jitter": Brooker, Exponential Backoff And Jitter
-        if due >= delivery.give_up_at:
+        give_up_at = delivery.give_up_at
+        if delivery.throttled:
+            give_up_at += min(CONGESTED_PATIENCE, self._congestion.seconds(due) - delivery.congested)
+        if due >= give_up_at:
             return self._give_up(delivery, outcome)
         delivery.failures += 1
         if not delivery.closing:

@@ -1,4 +1,4 @@
-"""How fast to post: a quota in posts a second, and a bound on the posts in flight that finds what is let through."""
+"""How fast to post: a quota, a bound on the posts in flight that finds what is let through, and whose a 429 is."""
 
 from __future__ import annotations
 
@@ -63,3 +63,57 @@ class Window:
             self.size = min(self._limit, self.size + 1 if self._congested_once else self.size * 2)
         self._answers = self._throttled = 0
         self._held_back = False
+
+
+class Congestion:
+    """Tells whether 429s are the account's, and for how long they have been: then they say nothing of a connection.
+
+    They are the account's once most of a round's first tries meet one: few clients are slow, and throttling hits all.
+    So it stays until four of five tries of a round, first or later ones, are accepted. Times on the monotonic clock.
+    """
+
+    _ROUND = 10  # tries
+    _KEPT_SECONDS = 5.0  # without a try, what is known is out of date
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._ended_after = 0.0  # s of congestion that are over
+        self._first = self._throttled = self._later = self._accepted = 0
+        self._answered_at = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return self._began is not None
+
+    def seconds(self, now: float) -> float:
+        """Return how long there has been congestion, in all: differences count."""
+        return self._ended_after + (0.0 if self._began is None else now - self._began)
+
+    def resume(self, now: float) -> None:
+        """Go on after a pause of unknown length."""
+        if now - self._answered_at > self._KEPT_SECONDS:
+            self._end(self._answered_at)
+
+    def answered(self, now: float, first: int, throttled: int, later: int, accepted: int) -> None:
+        """Note first tries, how many of them met 429, later tries, and how many of these were accepted."""
+        self._answered_at = now
+        self._first += first
+        self._throttled += throttled
+        self._later += later
+        self._accepted += accepted
+        if self._first >= self._ROUND:
+            if 2 * self._throttled > self._first:
+                if self._began is None:
+                    self._began = now
+            elif 5 * self._throttled <= self._first:
+                self._end(now)
+            self._first = self._throttled = self._later = self._accepted = 0
+        elif self._later >= self._ROUND:
+            if 5 * self._accepted >= 4 * self._later:
+                self._end(now)
+            self._later = self._accepted = 0
+
+    def _end(self, now: float) -> None:
+        if self._began is not None:
+            self._ended_after += max(0.0, now - self._began)
+            self._began = None
