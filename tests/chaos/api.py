@@ -6,14 +6,17 @@ Made for speed: a run of the chaos posts thousands of frames, and a second's wor
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 from urllib.parse import unquote
 
+from tests.support.account import Account
 from tests.support.serving import Serving
 
 
@@ -29,6 +32,9 @@ class Trouble(Enum):
 
 
 Step = Literal[429, 500, 503] | Trouble
+ACCOUNT_RATE, ACCOUNT_BURST = 4000, 400  # requests a second: about what the engine makes of one processor here
+FRAME_BYTES = 32 * 1024
+_is_well_formed = re.compile(r"[a-z0-9-]+=").fullmatch  # the ids that the chaos makes
 _DONE = (Trouble.HANG_AFTER, Trouble.RESET_AFTER, Trouble.SLOW_BODY)
 
 
@@ -65,6 +71,9 @@ class Socket:
         if method == "DELETE":
             self.state, self.closed_by_service = "closed", True
             return 204
+        if len(body) > FRAME_BYTES:
+            self.state, self.closed_by_service = "closed", True
+            return 200
         self.heard.append(body)
         if self.leaves_after is not None and len(self.heard) >= self.leaves_after:
             self.state = "closed"
@@ -79,6 +88,7 @@ class Api(Serving):
         self.sockets: dict[str, Socket] = {}
         self.forbidden: str | None = None  # a stage that may not be posted to
         self.requests = 0
+        self.account = Account(ACCOUNT_RATE, ACCOUNT_BURST, time.monotonic)
         self.conversations: set[asyncio.Transport] = set()
 
     @property
@@ -90,8 +100,12 @@ class Api(Serving):
         """Return what becomes of a request."""
         self.requests += 1
         _, stage, _, connection_id = path.split("/")
+        if not self.account.take():
+            return 429
         if stage == self.forbidden:
             return 403
+        if not _is_well_formed(unquote(connection_id)):
+            return 400
         found = self.sockets.get(unquote(connection_id))
         if found is None:
             return 410

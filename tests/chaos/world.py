@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 import broadcast
 import default
 from local.redrive import Names, Redrive
-from realtime import audiences, aws, bootstrap, log, replay
+from realtime import audiences, aws, bootstrap, fanout, log, management, replay
 from realtime.connections import Connection, Connections
 from realtime.dynamodb import item, plain
 from realtime.errors import RealtimeError
@@ -60,6 +60,7 @@ SETTINGS = {
 }
 # Impatient, so that a run takes seconds: in production a post may take 2 s, and 2.5 s of failures are borne.
 POST_SECONDS, PATIENCE_SECONDS = 0.1, 0.2
+CONGESTED_SECONDS, YOUNG_SECONDS = 1.0, 2.0  # instead of 10 s and 10 min
 TRANSIENT: tuple[Step, ...] = (429, 429, 429, 500, 503, *Trouble)
 ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERROR)
 
@@ -179,6 +180,7 @@ class World:
         hears = audiences.heard_by(
             endpoint, user, connection.connection_id, SHARDS, watched=[str(each) for each in watched]
         )
+        self.api.account.take()  # the handshake
         socket = Socket(connection.connection_id)
         if is_young:
             socket.state = chance.choice(["connecting", "open"])
@@ -232,6 +234,7 @@ class World:
 
     def send(self, client: Client, kind: str, **data: Any) -> dict[str, Any]:
         """Let a client send a frame, and return what it is answered."""
+        self.api.account.take()
         event = sample("default.ping")
         event["requestContext"] |= {
             "connectionId": client.connection.connection_id,
@@ -334,6 +337,8 @@ class World:
             if chance.random() < 0.3:
                 chance.choice(list(self.clients.values())).socket.leaves_after = 1
             if number in waves:
+                if chance.random() < 0.5:
+                    self.api.account.others_take(chance.choice((0.5, 0.95, 1.0)), chance.choice((0.05, 0.2, 0.5)))
                 self._poll()
         self.open_handshakes()
         self._drain()
@@ -342,6 +347,7 @@ class World:
 
     def _calm_down(self) -> None:
         self.is_calm = True
+        self.api.account.calm_down()
         new_environment()
         for client in self.clients.values():
             client.socket.posts_meet = client.socket.deletes_meet = client.socket.leaves_after = None
@@ -598,6 +604,8 @@ class World:
         self.given_up: set[str] = set()
         self._seen_by_functions = _Functions(self)
         monkeypatch.setattr(aws, "client", lambda service: self._seen_by_functions)
+        monkeypatch.setattr(management, "CONGESTED_PATIENCE", CONGESTED_SECONDS)
+        monkeypatch.setattr(fanout, "YOUNG_SECONDS", YOUNG_SECONDS)
         monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
         monkeypatch.setattr(bootstrap, "failures", lambda: _DeadLetters(self.dead_letters))
         monkeypatch.setattr(bootstrap, "management", lambda endpoint, rate: self._engine(rate))

@@ -6,6 +6,7 @@ the HTTP, REST and WebSocket APIs of a Region together, `@connections` included.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 
@@ -14,29 +15,33 @@ class Account:
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self.granted = self.refused = 0
+        self._lock = threading.Lock()  # servers have threads of their own
         self._rate, self._burst, self._clock = rate, burst, clock
         self._tokens, self._filled_at = burst, clock()
         self._share, self._busy_until = 0.0, 0.0
 
     def take(self) -> bool:
         """Take one request, if there is one left."""
-        self._refill()
-        if self._tokens < 1:
-            self.refused += 1
-            return False
-        self._tokens -= 1
-        self.granted += 1
-        return True
+        with self._lock:
+            self._refill()
+            if self._tokens < 1:
+                self.refused += 1
+                return False
+            self._tokens -= 1
+            self.granted += 1
+            return True
 
     def others_take(self, share: float, seconds: float) -> None:
         """Let others take a share (0 to 1) of the rate for so long, and all that was saved up."""
-        self._refill()
-        self._tokens = 0.0
-        self._share, self._busy_until = share, self._clock() + seconds
+        with self._lock:
+            self._refill()
+            self._tokens = 0.0
+            self._share, self._busy_until = share, self._clock() + seconds
 
     def calm_down(self) -> None:
         """Let others take nothing more."""
-        self._share, self._busy_until, self._tokens = 0.0, 0.0, self._burst
+        with self._lock:
+            self._share, self._busy_until, self._tokens = 0.0, 0.0, self._burst
 
     def _refill(self) -> None:
         now = self._clock()

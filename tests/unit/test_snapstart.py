@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from realtime import snapstart
+from realtime import log, snapstart
+from realtime.errors import ConfigurationError
 
 
 class Hooks:
@@ -54,13 +55,36 @@ def test_those_restored_from_one_snapshot_have_jitter_of_their_own(
     assert drawn[0] != drawn[1]
 
 
-@pytest.mark.parametrize("kind", ["on-demand", "provisioned-concurrency", None])
-def test_without_snapshots_nothing_is_registered(
-    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, kind: str | None
+@pytest.mark.parametrize("kind", ["on-demand", "provisioned-concurrency"])
+def test_without_snapshots_what_is_needed_is_made_while_lambda_starts(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    made: list[str] = []
+    snapstart.prepare(lambda: made.append("first"), lambda: made.append("second"))
+    assert made == ["first", "second"]
+    assert not hooks.before
+    assert not hooks.after
+
+
+def test_what_cannot_be_made_at_the_start_is_told_and_left_to_the_first_invocation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    log.logger.cache_clear()
+    made: list[str] = []
+
+    def fails() -> None:
+        raise ConfigurationError("EVENTS_TABLE is not set")
+
+    snapstart.prepare(fails, lambda: made.append("the rest"))
+    log.logger.cache_clear()
+    assert made == ["the rest"]
+    assert "EVENTS_TABLE is not set" in capsys.readouterr().out
+
+
+def test_outside_of_lambda_importing_a_function_does_no_work(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_LAMBDA_INITIALIZATION_TYPE", raising=False)
-    if kind:
-        monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
     snapstart.prepare(make)
     assert not hooks.before
     assert not hooks.after
