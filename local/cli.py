@@ -355,12 +355,24 @@ def listen(
 @click.option("--watchers", type=click.IntRange(0), default=20, show_default=True, help="Who hears each come and go.")
 @click.option("--calls", type=click.FloatRange(0), default=0, help="Calls a user and day.")
 @click.option("--notifications", type=click.FloatRange(0), default=0, help="Notifications to a user a day.")
-def cost(users: int, sessions: int, minutes: int, ping: int, watchers: int, calls: float, notifications: float) -> None:
+@click.option(
+    "--snapstart", type=click.Choice(["none", "clients", "all"]), default="none", help="The template's SnapStart."
+)
+def cost(
+    users: int,
+    sessions: int,
+    minutes: int,
+    ping: int,
+    watchers: int,
+    calls: float,
+    notifications: float,
+    snapstart: str,
+) -> None:
     """Print what a workload costs a month on AWS, from what the functions were measured to take."""
     from local.cost import Workload, bill, read
 
     load = Workload(sessions, minutes, ping, watchers, calls, notifications)
-    lines = list(bill(read(), load, users))
+    lines = list(bill(read(), load, users, snapstart))
     for line in lines:
         click.echo(f"{line.what:<32}{line.count:>18,.0f}{line.dollars:>14,.2f} $")
     total = sum(line.dollars for line in lines)

@@ -26,6 +26,18 @@ PRICES = {
 GB_SECOND = 13.3334
 """Dollars a million, arm64."""
 
+KEPT_GB_SECOND = 1.5046
+"""Dollars a million, for the snapshots of one published version; restoring them, $0.00014 a GB, comes on top."""
+
+SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 7 * 0.5 + 3 * 1769 / 1024}
+"""The memory of the functions that the parameter SnapStart names."""
+
+LOG_GB = 0.50
+"""Dollars a GB that CloudWatch Logs takes in."""
+
+ASSUMED_LOG_BYTES = 300 + 26
+"""An invocation: one line of ours in JSON, and what CloudWatch adds; Lambda's own lines are off (level WARN)."""
+
 ASSUMED_GB_SECONDS = 0.5 * 0.02
 """An invocation: 512 MB for 20 ms."""
 
@@ -138,8 +150,11 @@ def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
     return cost
 
 
-def bill(measured: Mapping[str, Cost], load: Workload, users: int) -> Iterator[Line]:
-    """A month of so many users, line by line, as AWS charges it; storage and logs are left out."""
+def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: str = "none") -> Iterator[Line]:
+    """A month of so many users, line by line, as AWS charges it; storage is left out.
+
+    `snapstart` is the template's parameter; of each function one published version is counted.
+    """
     online = users * load.connection_minutes / (24 * 60)  # on average
     sweep = measured["sweep"].plus(Cost(reads=online / USERS_A_READ))
     month = day(measured, load).times(users * DAYS).plus(sweep.times(24 * 60 * DAYS))
@@ -157,6 +172,10 @@ def bill(measured: Mapping[str, Cost], load: Workload, users: int) -> Iterator[L
     yield Line("API Gateway connection minutes", minutes, minutes * PRICES["minutes"] / 1e6)
     gb_seconds = month.invocations * ASSUMED_GB_SECONDS
     yield Line("Lambda GB-seconds", gb_seconds, gb_seconds * GB_SECOND / 1e6)
+    logged = (month.invocations - load.pings * users * DAYS) * ASSUMED_LOG_BYTES  # a ping is not worth a line
+    yield Line("CloudWatch Logs bytes", logged, logged / 1e9 * LOG_GB)
+    if kept := SNAPSHOT_GB[snapstart] * DAYS * 24 * 3600:
+        yield Line("SnapStart GB-seconds kept", kept, kept * KEPT_GB_SECOND / 1e6)
 
 
 def read() -> dict[str, Cost]:

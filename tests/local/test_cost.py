@@ -41,7 +41,14 @@ def test_a_bill_has_a_line_for_each_thing_that_aws_charges() -> None:
     assert lines["DynamoDB write units"].dollars == pytest.approx(1000 * DAYS * 0.625 / 1e6)
     assert lines["API Gateway connection minutes"].count == 7 * 1000 * DAYS
     assert lines["Lambda GB-seconds"].count == pytest.approx(4 * 1000 * DAYS * 0.01)
-    assert len(lines) == 8
+    assert lines["CloudWatch Logs bytes"].dollars == pytest.approx(4 * 1000 * DAYS * 326 / 1e9 * 0.5)
+    assert len(lines) == 9
+
+
+@pytest.mark.parametrize(("snapstart", "dollars"), [("none", None), ("clients", 3.90), ("all", 33.86)])
+def test_snapshots_are_paid_for_whoever_is_connected(snapstart: str, dollars: float | None) -> None:
+    lines = {line.what: line.dollars for line in bill(NOTHING, IDLE, users=1, snapstart=snapstart)}
+    assert lines.get("SnapStart GB-seconds kept") == (dollars and pytest.approx(dollars, abs=0.01))
 
 
 def test_the_sweep_is_paid_for_however_few_there_are() -> None:
