@@ -125,6 +125,7 @@ class World:
         self.poisons: set[str] = set()  # audience and id of each
         self.redriven: set[str] = set()  # likewise
         self.dead_letters: list[str] = []  # likewise
+        self.farewells: set[str] = set()  # connections that were ordered to be closed
         self.is_calm = False
         self.invocations = 0
         self.surprises: list[Exception] = []  # what the function failed with, and never should
@@ -494,7 +495,7 @@ class World:
             assert not missed, f"never told: {client.connection}: {missed}, heard {sorted(heard)}"
 
     def _check_sent_away(self) -> None:
-        """Who lives and was forgotten hears why, or is told to reconnect and closed, when it next sends a frame."""
+        """Who lives and was forgotten hears why, or is told to reconnect and to be closed, at its next frame."""
         told = {each.entry.audience for each in self.recorded}
         strays = [self.clients[connection_id] for connection_id in self.given_up]
         strays = [client for client in strays if client.socket.state == "open" and not self.is_registered(client)]
@@ -502,7 +503,7 @@ class World:
             is_told = audiences.direct(client.connection.connection_id) in told
             assert self.send(client, "ping")["type"] == ("error" if is_told else "reconnect")
             self._drain()
-            assert client.socket.closed_by_service or is_told
+            assert client.connection.connection_id in self.farewells or is_told
 
     # ---- what the functions call -----------------------------------------------------------------------------------
 
@@ -514,6 +515,9 @@ class World:
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
+            if operation == "send_message":
+                self.farewells.add(json.loads(request["MessageBody"])["connection_id"])
+                return {}
             if operation == "query" and request["TableName"] == "ConnectionsTable":
                 return self._page(request)
             return self.tables.call(operation, request)
@@ -557,7 +561,8 @@ class World:
 
     def _note(self, image: dict[str, Any]) -> None:
         values = plain(image)
-        del values["reach"]
+        if values.pop("reach", None) is None:
+            return  # a farewell, which `broadcast` is not shown
         entry = Entry(**{**values, "hidden_from": frozenset(values.get("hidden_from", ()))})
         self.recorded.append(Recorded(len(self.recorded), entry))
 
