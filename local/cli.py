@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -352,7 +353,12 @@ def listen(
 @click.option(
     "--ping", type=click.IntRange(0), default=30, show_default=True, help="Seconds between pings; 0 for none."
 )
-@click.option("--watchers", type=click.IntRange(0), default=20, show_default=True, help="Who hears each come and go.")
+@click.option(
+    "--watchers",
+    type=click.IntRange(0),
+    show_default="all who are online: none of them watches",
+    help="How many connections hear each coming and going.",
+)
 @click.option("--calls", type=click.FloatRange(0), default=0, help="Calls a user and day.")
 @click.option("--notifications", type=click.FloatRange(0), default=0, help="Notifications to a user a day.")
 @click.option(
@@ -363,7 +369,7 @@ def cost(
     sessions: int,
     minutes: int,
     ping: int,
-    watchers: int,
+    watchers: int | None,
     calls: float,
     notifications: float,
     snapstart: str,
@@ -371,7 +377,9 @@ def cost(
     """Print what a workload costs a month on AWS, from what the functions were measured to take."""
     from local.cost import Workload, bill, read
 
-    load = Workload(sessions, minutes, ping, watchers, calls, notifications)
+    load = Workload(sessions, minutes, ping, watchers or 0, calls, notifications)
+    if watchers is None:
+        load = replace(load, watchers=round(load.online(users)))
     lines = list(bill(read(), load, users, snapstart))
     for line in lines:
         click.echo(f"{line.what:<32}{line.count:>18,.0f}{line.dollars:>14,.2f} $")

@@ -116,6 +116,10 @@ class Workload:
         """How long the user is connected."""
         return self.sessions * self.minutes
 
+    def online(self, users: int) -> float:
+        """How many of so many users are online at a time, on average."""
+        return users * self.connection_minutes / (24 * 60)
+
     @property
     def pings(self) -> int:
         """How many pings are sent."""
@@ -155,8 +159,7 @@ def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: st
 
     `snapstart` is the template's parameter; of each function one published version is counted.
     """
-    online = users * load.connection_minutes / (24 * 60)  # on average
-    sweep = measured["sweep"].plus(Cost(reads=online / USERS_A_READ))
+    sweep = measured["sweep"].plus(Cost(reads=load.online(users) / USERS_A_READ))
     month = day(measured, load).times(users * DAYS).plus(sweep.times(24 * 60 * DAYS))
     minutes = load.connection_minutes * users * DAYS
     for what, name in (

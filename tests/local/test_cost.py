@@ -76,3 +76,13 @@ def test_the_command_prints_the_bill() -> None:
     *_, month, user = printed.output.splitlines()
     assert month.startswith("a month")
     assert float(month.split()[-2].replace(",", "")) == pytest.approx(float(user.split()[-2]) * 10_000 * DAYS, rel=0.01)
+
+
+def test_unless_told_otherwise_everybody_online_hears_each_change() -> None:
+    def messages(*arguments: str) -> float:
+        command = ["cost", "--users", "10000", "--ping", "0", *arguments]
+        lines = CliRunner().invoke(main, command).output.splitlines()
+        (line,) = (line for line in lines if line.startswith("API Gateway messages"))
+        return float(line.removeprefix("API Gateway messages").split()[0].replace(",", ""))
+
+    assert messages() == messages("--watchers", "833") > 30 * messages("--watchers", "20")
