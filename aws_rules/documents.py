@@ -17,7 +17,9 @@ from samtranslator.yaml_helper import yaml_parse
 Document = dict[str, Any]
 
 TEMPLATE: Final = Path(__file__).resolve().parents[1] / "template.yaml"
-_LOCAL_PATHS: Final = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+_FUNCTION: Final = "AWS::Serverless::Function"
+_LAYER: Final = "AWS::Serverless::LayerVersion"
+_LOCAL_PATHS: Final = {_FUNCTION: "CodeUri", _LAYER: "ContentUri"}
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ def parsed(text: str) -> Document:
     return document
 
 
-def transformed(document: Document, values: Mapping[str, str], region: str, build: str = "1") -> Document:
+def transformed(
+    document: Document, values: Mapping[str, str], region: str, *, code: str = "1", layer: str = "1"
+) -> Document:
     """The template that CloudFormation gets, for these parameter values.
 
-    `build` stands for the hash of the code: `sam deploy` puts code into a bucket under its hash before the transform.
+    `code` and `layer` stand for hashes: `sam deploy` puts both into a bucket under their hashes, and then transforms.
 
     Raises:
         samtranslator's InvalidDocumentException: SAM does not take the template.
@@ -45,7 +49,8 @@ def transformed(document: Document, values: Mapping[str, str], region: str, buil
     for resource in packaged["Resources"].values():
         path = _LOCAL_PATHS.get(resource["Type"])
         if path and isinstance(resource["Properties"].get(path), str):
-            resource["Properties"][path] = f"s3://artifacts/{resource['Properties'][path].strip('/')}/{build}"
+            content = code if resource["Type"] == _FUNCTION else layer
+            resource["Properties"][path] = f"s3://artifacts/{resource['Properties'][path].strip('/')}/{content}"
     parameters = dict(values)
     to_py27_compatible_template(packaged, parameters)  # as samtranslator's own transform() does: it decides hashes
     translator = Translator({}, Parser(), boto_session=_Session(region))

@@ -1,10 +1,9 @@
-"""cfn-lint over a stack of the template: every rule of it that finds an error or a warning."""
+"""cfn-lint over a stack of the template: every error and every warning that it knows of, none left out."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from cfnlint.api import lint
@@ -16,26 +15,14 @@ from aws_rules.stacks import Stack
 SOURCE: Final = "https://github.com/aws-cloudformation/cfn-lint/blob/main/docs/rules.md"
 
 
-@dataclass(frozen=True)
-class Ignored:
-    """A check of cfn-lint's that is left out here, and why."""
-
-    check: str
-    why: str
-
-
-IGNORED: Final = (Ignored("W3005", "an order that a reference already gives may be written down as well"),)
-
-
 def linted(stack: Stack, *, concrete: bool) -> Iterator[tuple[str, Broken]]:
     """What cfn-lint finds in a stack, each with the check that found it.
 
-    With `concrete` it sees plausible values in place of references, so that lengths and patterns count. Its warnings are
-    left out then: they miss the references.
+    With `concrete` it sees plausible values in place of references, so that lengths and patterns count. Its
+    warnings are left out then: they miss the references.
     """
     document = stack.document(concrete=concrete)
-    ignored = [each.check for each in IGNORED]
-    for match in lint(json.dumps(document), config=ManualArgs(regions=[stack.region], ignore_checks=ignored)):
+    for match in lint(json.dumps(document), config=ManualArgs(regions=[stack.region])):
         if concrete and not match.rule.id.startswith("E"):
             continue
         path = [str(part) for part in match.path or []]

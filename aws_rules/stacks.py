@@ -23,6 +23,39 @@ _NAME_LENGTHS: Final = {
     "AWS::SQS::Queue": 80,
     "AWS::Events::Rule": 64,
 }
+_NAMED_BY: Final = {"AWS::ApiGatewayV2::DomainName": ("DomainName",), "AWS::Lambda::LayerVersion": ("LayerName",)}
+_PART_OF: Final = {
+    "AWS::Events::Rule": "EventBusName",
+    "AWS::Lambda::Alias": "FunctionName",
+    "AWS::Lambda::Version": "FunctionName",
+}
+# What Ref (None) and GetAtt give. "*" is any other attribute; where there is none, it is the id or the name.
+_KNOWN_BY_IDS: Final = ("AWS::ApiGatewayV2::", "AWS::AppConfig::")
+_HERE: Final = "{region}:{account}"
+_PHYSICAL: Final[dict[tuple[str, str | None], str]] = {
+    ("AWS::ApiGatewayV2::Api", "ApiEndpoint"): "wss://{id}.execute-api.{region}.amazonaws.com",
+    ("AWS::ApiGatewayV2::DomainName", None): "{name}",
+    ("AWS::ApiGatewayV2::DomainName", "RegionalDomainName"): "d-{id}.execute-api.{region}.amazonaws.com",
+    ("AWS::ApiGatewayV2::DomainName", "RegionalHostedZoneId"): "Z1D633PJN98FT9",
+    ("AWS::ApiGatewayV2::Stage", None): "{name}",
+    ("AWS::AppConfig::HostedConfigurationVersion", None): "99999",
+    ("AWS::CloudFront::Distribution", "DomainName"): "d111111abcdef8.cloudfront.net",
+    ("AWS::CloudFront::Function", "*"): "arn:aws:cloudfront::{account}:function/{name}",
+    ("AWS::DynamoDB::Table", "Arn"): f"arn:aws:dynamodb:{_HERE}:table/{{name}}",
+    ("AWS::DynamoDB::Table", "StreamArn"): f"arn:aws:dynamodb:{_HERE}:table/{{name}}/stream/2026-11-26T02:00:00.000",
+    ("AWS::Events::EventBus", "Arn"): f"arn:aws:events:{_HERE}:event-bus/{{name}}",
+    ("AWS::Events::Rule", "Arn"): f"arn:aws:events:{_HERE}:rule/{{of}}{{name}}",
+    ("AWS::IAM::Role", "Arn"): "arn:aws:iam::{account}:role/{name}",
+    ("AWS::Lambda::Alias", "*"): f"arn:aws:lambda:{_HERE}:function:{{of}}:{{name}}",
+    ("AWS::Lambda::Function", "Arn"): f"arn:aws:lambda:{_HERE}:function:{{name}}",
+    ("AWS::Lambda::LayerVersion", "*"): f"arn:aws:lambda:{_HERE}:layer:{{name}}:99999",
+    ("AWS::Lambda::Version", "*"): f"arn:aws:lambda:{_HERE}:function:{{of}}:99999",
+    ("AWS::Lambda::Version", "Version"): "99999",
+    ("AWS::Logs::LogGroup", "Arn"): f"arn:aws:logs:{_HERE}:log-group:{{name}}:*",
+    ("AWS::SecretsManager::Secret", "*"): f"arn:aws:secretsmanager:{_HERE}:secret:{{name}}-AbCdEf",
+    ("AWS::SQS::Queue", None): "https://sqs.{region}.amazonaws.com/{account}/{name}",
+    ("AWS::SQS::Queue", "Arn"): f"arn:aws:sqs:{_HERE}:{{name}}",
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +113,9 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 class Stack:
     """A stack of this template, as CloudFormation would see it before it makes anything."""
 
-    def __init__(self, document: Document, chosen: ParameterSet, *, build: str = "1", uuid: str = STACK_UUID) -> None:
+    def __init__(
+        self, document: Document, chosen: ParameterSet, *, code: str = "1", layer: str = "1", uuid: str = STACK_UUID
+    ) -> None:
         """Transform the template and decide its conditions.
 
         Raises:
@@ -90,7 +125,7 @@ class Stack:
         self.values = chosen.values(document)
         self.region = chosen.region
         self._uuid = uuid
-        self.template = transformed(document, self.values, chosen.region, build)
+        self.template = transformed(document, self.values, chosen.region, code=code, layer=layer)
         self._pseudo = {
             "AWS::AccountId": ACCOUNT,
             "AWS::Partition": "aws",
@@ -145,14 +180,14 @@ class Stack:
             case {"Fn::Not": [inner]}:
                 return not self.holds(inner)
             case {"Fn::And": [*inner]}:
-                return all([self.holds(each) for each in inner])
+                return all(self.holds(each) for each in inner)
             case {"Fn::Or": [*inner]}:
-                return any([self.holds(each) for each in inner])
+                return any(self.holds(each) for each in inner)
             case {"Fn::Equals": [one, other]}:
                 return str(self.resolve(one)) == str(self.resolve(other))
         raise ValueError(f"no condition: {condition}")
 
-    def resolve(self, value: Any) -> Any:
+    def resolve(self, value: Any) -> Any:  # noqa: C901, PLR0911 - a table, in effect
         """A value with all functions resolved but those that refer to resources."""
         match value:
             case {"Ref": str(name)} if len(value) == 1:
@@ -225,83 +260,42 @@ class Stack:
                 return [self.concrete(each) for each in value]
         return value
 
-    def _physical(self, logical_id: str, attribute: str | None) -> Any:  # noqa: C901, PLR0911 - a table, in effect
+    def _physical(self, logical_id: str, attribute: str | None) -> str:
         resource = self.resources.get(logical_id)
         if resource is None:
-            return f"{{no resource {logical_id}}}"
-        name = self._name(resource)
-        where = f"{self.region}:{ACCOUNT}"
-        match resource.type, attribute:
-            case "AWS::SQS::Queue", None:
-                return f"https://sqs.{self.region}.amazonaws.com/{ACCOUNT}/{name}"
-            case "AWS::SQS::Queue", "Arn":
-                return f"arn:aws:sqs:{where}:{name}"
-            case "AWS::Lambda::Function", "Arn":
-                return f"arn:aws:lambda:{where}:function:{name}"
-            case "AWS::Lambda::Version", _:
-                number = "99999"
-                return number if attribute == "Version" else f"{self._of_function(resource)}:{number}"
-            case "AWS::Lambda::Alias", _:
-                return f"{self._of_function(resource)}:{resource.properties['Name']}"
-            case "AWS::Lambda::LayerVersion", _:
-                return f"arn:aws:lambda:{where}:layer:{self.concrete(resource.properties['LayerName'])}:99999"
-            case "AWS::DynamoDB::Table", "StreamArn":
-                return f"arn:aws:dynamodb:{where}:table/{name}/stream/2026-11-26T02:00:00.000"
-            case "AWS::DynamoDB::Table", "Arn":
-                return f"arn:aws:dynamodb:{where}:table/{name}"
-            case "AWS::Logs::LogGroup", "Arn":
-                return f"arn:aws:logs:{where}:log-group:{name}:*"
-            case "AWS::IAM::Role", "Arn":
-                return f"arn:aws:iam::{ACCOUNT}:role/{name}"
-            case "AWS::Events::EventBus", "Arn":
-                return f"arn:aws:events:{where}:event-bus/{name}"
-            case "AWS::Events::Rule", "Arn":
-                bus = self.concrete(resource.properties.get("EventBusName", ""))
-                return f"arn:aws:events:{where}:rule/{f'{bus}/' if bus else ''}{name}"
-            case "AWS::SecretsManager::Secret", _:
-                return f"arn:aws:secretsmanager:{where}:secret:{name}-AbCdEf"
-            case "AWS::ApiGatewayV2::Api", "ApiEndpoint":
-                return f"wss://{self._random(logical_id, 10)}.execute-api.{self.region}.amazonaws.com"
-            case "AWS::ApiGatewayV2::Stage", None:
-                return self.concrete(resource.properties["StageName"])
-            case "AWS::ApiGatewayV2::DomainName", None:
-                return self.concrete(resource.properties["DomainName"])
-            case "AWS::ApiGatewayV2::DomainName", "RegionalDomainName":
-                return f"d-{self._random(logical_id, 10)}.execute-api.{self.region}.amazonaws.com"
-            case "AWS::ApiGatewayV2::DomainName", "RegionalHostedZoneId":
-                return "Z1D633PJN98FT9"
-            case "AWS::AppConfig::HostedConfigurationVersion", None:
-                return "99999"
-            case "AWS::CloudFront::Distribution", "DomainName":
-                return "d111111abcdef8.cloudfront.net"
-            case "AWS::CloudFront::Function", _:
-                return f"arn:aws:cloudfront::{ACCOUNT}:function/{self.concrete(resource.properties['Name'])}"
-            case str(kind), _ if kind.startswith(("AWS::ApiGatewayV2::", "AWS::AppConfig::")):
-                return self._random(logical_id, 10)
-        return name
+            return f"(no resource {logical_id})"
+        unnamed = "{id}" if resource.type.startswith(_KNOWN_BY_IDS) else "{name}"
+        form = _PHYSICAL.get((resource.type, attribute), _PHYSICAL.get((resource.type, "*"), unnamed))
+        return form.format(
+            account=ACCOUNT,
+            region=self.region,
+            name=self._name(resource),
+            id=self._random(logical_id, 10),
+            of=self._of(resource),
+        )
 
     def _name(self, resource: Resource) -> str:
         """The given physical name, or the one that CloudFormation makes."""
-        for given in (f"{resource.type.rsplit(':', 1)[1]}Name", "Name"):
+        for given in _NAMED_BY.get(resource.type, (f"{resource.type.rsplit(':', 1)[1]}Name", "Name")):
             if given in resource.properties:
                 return str(self.concrete(resource.properties[given]))
         most = _NAME_LENGTHS.get(resource.type, 255)
         end = self._random(resource.logical_id, 12).upper()
         return f"{self.parameters.stack}-{resource.logical_id}"[: most - len(end) - 1] + f"-{end}"
 
+    def _of(self, resource: Resource) -> str:
+        """The name of what a resource is a part of: of a version's function, of a rule's bus with a slash."""
+        name = str(self.concrete(resource.properties.get(_PART_OF.get(resource.type, ""), "")))
+        return f"{name}/" if name and resource.type == "AWS::Events::Rule" else name
+
     def _random(self, logical_id: str, characters: int) -> str:
         """An id as AWS makes it up, another one for each resource of each stack."""
         return hashlib.sha256(f"{self._uuid} {logical_id}".encode()).hexdigest()[:characters]
 
-    def _of_function(self, resource: Resource) -> str:
-        function = self.referred(resource.properties["FunctionName"], "AWS::Lambda::Function")
-        name = self._name(function) if function else str(self.concrete(resource.properties["FunctionName"]))
-        return f"arn:aws:lambda:{self.region}:{ACCOUNT}:function:{name}"
-
     # ---- for a linter -----------------------------------------------------------------------------------------------
 
     def document(self, *, concrete: bool) -> Document:
-        """A template of these resources alone, with no parameters, conditions or functions that CloudFormation resolves.
+        """A template of these resources alone, without parameters, conditions and what functions make of them.
 
         With `concrete`, references to resources are plausible values too, so that lengths and patterns can be checked.
         """

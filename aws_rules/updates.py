@@ -11,7 +11,7 @@ from aws_rules.parameters import ParameterSet, sets
 from aws_rules.schemas import create_only
 from aws_rules.stacks import Resource, Stack, references
 
-# Their logical ids hold a hash of their text: another text is another resource, which the last update stands for.
+# Their logical ids hold a hash of their text: another text is another resource, which the last updates stand for.
 _RENAMED_BY_SAM: Final = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version")
 
 
@@ -71,7 +71,7 @@ def others(document: Document, chosen: ParameterSet, name: str) -> Iterator[str]
 
 
 def updates(document: Document, stack: Stack) -> Iterator[Update]:
-    """The updates that a stack must survive: each parameter changed, each resource replaced, other code, another layer."""
+    """What a stack must survive: each parameter changed, each resource replaced, other code, another layer."""
     chosen = stack.parameters
     for name in document.get("Parameters", {}):
         for value in others(document, chosen, name):
@@ -81,4 +81,5 @@ def updates(document: Document, stack: Stack) -> Iterator[Update]:
         if resource.type in _RENAMED_BY_SAM:
             continue
         yield update(f"{logical_id} replaced", stack, stack, replaced=frozenset({logical_id}))
-    yield update("other code and another layer", stack, Stack(document, chosen, build="2"))
+    yield update("other code", stack, Stack(document, chosen, code="2"))
+    yield update("another layer", stack, Stack(document, chosen, layer="2"))

@@ -12,7 +12,7 @@ from aws_rules.stacks import Resource, Stack, references
 
 _CLOUDWATCH = "https://docs.aws.amazon.com/AmazonCloudWatch/latest/"
 # The metrics that AWS emits, each with the dimensions it has and the kind of resource that gives them their value.
-_METRICS: Final = {
+_METRICS: Final[dict[tuple[str, str], dict[str, tuple[str, str | None]]]] = {
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"QueueName": ("AWS::SQS::Queue", "QueueName")},
     ("AWS/SQS", "ApproximateAgeOfOldestMessage"): {"QueueName": ("AWS::SQS::Queue", "QueueName")},
     ("AWS/Lambda", "IteratorAge"): {"FunctionName": ("AWS::Lambda::Function", None)},
@@ -109,8 +109,8 @@ def late_streams_are_watched(case: Case) -> Iterator[Broken]:
     Lambda emits the age once a batch, when it hands the batch over: while one runs for minutes there is nothing to see.
     """
     stack = case.stack
-    for function in sorted(stream_readers(stack) - watched(stack, "IteratorAge")):
-        yield Broken(function, "Events", "reads a stream, and no alarm looks at its IteratorAge")
+    for reader in sorted(stream_readers(stack) - watched(stack, "IteratorAge")):
+        yield Broken(reader, "Events", "reads a stream, and no alarm looks at its IteratorAge")
     for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
         if _metric(alarm)[1] != "IteratorAge":
             continue

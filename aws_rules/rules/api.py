@@ -79,9 +79,7 @@ def one_change_of_an_api_at_a_time(case: Case) -> Iterator[Broken]:
                 yield Broken(second.logical_id, "DependsOn", f"may be made at the same time as {first.logical_id}")
 
 
-@rule(
-    "stages-come-last", "https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html"
-)
+@rule("stages-come-last", _DOCS + "websocket-api-develop-routes.html")
 def stages_come_last(case: Case) -> Iterator[Broken]:
     """A stage is made after every route and route response, so that what it deploys is all that there is."""
     before = waits_for(case.stack)
@@ -96,7 +94,7 @@ def stages_come_last(case: Case) -> Iterator[Broken]:
                     yield Broken(stage.logical_id, "DependsOn", f"may deploy the API without {part.logical_id}")
 
 
-@rule("a-route-may-call-its-function", _DOCS + "apigateway-websocket-api-lambda-auth.html")
+@rule("a-route-may-call-its-function", "https://docs.aws.amazon.com/lambda/latest/dg/services-apigateway.html")
 def a_route_may_call_its_function(case: Case) -> Iterator[Broken]:
     """Each route's integration leads to a function that lets API Gateway call it for that route on every stage."""
     stack = case.stack
@@ -110,7 +108,8 @@ def a_route_may_call_its_function(case: Case) -> Iterator[Broken]:
         function = uri.partition("/functions/")[2].removesuffix("/invocations")
         api = stack.concrete(route.properties["ApiId"])
         for stage in stack.of_type(_KIND + "Stage"):
-            called = f"arn:aws:execute-api:{stack.region}:{ACCOUNT}:{api}/{stack.concrete(stage.properties['StageName'])}/{route.properties['RouteKey']}"
+            path = f"{api}/{stack.concrete(stage.properties['StageName'])}/{route.properties['RouteKey']}"
+            called = f"arn:aws:execute-api:{stack.region}:{ACCOUNT}:{path}"
             if not any(
                 permission["Principal"] == "apigateway.amazonaws.com"
                 and permission["FunctionName"] == function
@@ -166,7 +165,7 @@ def mapping_keys_have_no_slash(case: Case) -> Iterator[Broken]:
 
 @rule("a-closed-host-is-not-called", "https://github.com/aws/aws-sdk-net/issues/1860")
 def a_closed_host_is_not_called(case: Case) -> Iterator[Broken]:
-    """With the execute-api endpoint disabled nothing is told that host, for it refuses posts too: the domain takes them.
+    """With the execute-api endpoint disabled nothing is told that host: it refuses posts, which the domain takes.
 
     There the mapping key stands where the stage stood, so each stage is mapped by its own name.
     """

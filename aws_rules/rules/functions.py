@@ -24,7 +24,7 @@ _SNAPPED: Final = (
 
 @rule("snapstart-can-start", _LAMBDA + "snapstart.html")
 def snapstart_can_start(case: Case) -> Iterator[Broken]:
-    """A function with SnapStart runs where it is supported, with no file system, 512 MB of /tmp at most, by a version."""
+    """A function with SnapStart has a runtime that knows it, an alias, 512 MB of /tmp at most and no other disk."""
     live = dict(live_versions(case.stack))
     for function in case.stack.of_type("AWS::Lambda::Function"):
         properties = function.properties

@@ -44,7 +44,7 @@ def _of_queues(stack: Stack) -> Iterator[tuple[Resource, Resource]]:
 
 @rule("one-mapping-for-each-pair", "https://github.com/anomalyco/sst/issues/5975")
 def one_mapping_for_each_pair(case: Case) -> Iterator[Broken]:
-    """There is one mapping for each pair of source and function, whatever it filters: Lambda answers a second with 409."""
+    """There is one mapping for each pair of source and function, whatever it filters: a second is a 409."""
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for mapping in case.stack.of_type(_KIND):
         function = function_of(case.stack, mapping)
@@ -80,7 +80,7 @@ def a_stream_is_there_to_read(case: Case) -> Iterator[Broken]:
 
 @rule("a-stream-is-never-held-up", _LAMBDA + "services-ddb-params.html")
 def a_stream_is_never_held_up(case: Case) -> Iterator[Broken]:
-    """Failed records of a stream are bounded by age alone, are bisected, and leave their place in a queue when given up.
+    """Failed records of a stream are bounded by age alone, are bisected, and are named in a queue when given up.
 
     A number of tries is over within minutes of an outage, and without any bound one record stops its shard for a day.
     """
@@ -95,7 +95,7 @@ def a_stream_is_never_held_up(case: Case) -> Iterator[Broken]:
             yield Broken(mapping.logical_id, "DestinationConfig", "names no queue for what is given up")
 
 
-@rule("only-failures-come-again", _LAMBDA + "example_serverless_SQS_Lambda_batch_item_failures_section.html")
+@rule("only-failures-come-again", _LAMBDA + "services-sqs-errorhandling.html")
 def only_failures_come_again(case: Case) -> Iterator[Broken]:
     """Every mapping takes a report of the failed items, so that the others are not done twice."""
     for mapping in case.stack.of_type(_KIND):

@@ -19,7 +19,7 @@ def parameters_are_accepted(case: Case) -> Iterator[Broken]:
 
 @rule("assertions-hold", _DOCS + "rules-section-structure.html")
 def assertions_hold(case: Case) -> Iterator[Broken]:
-    """The template's own Rules accept the values, and so a stack that they would refuse is none that we mean to offer."""
+    """The template's own Rules accept every set of values that it offers."""
     for name, body in case.document.get("Rules", {}).items():
         if "RuleCondition" in body and not case.stack.holds(body["RuleCondition"]):
             continue

@@ -14,7 +14,7 @@ from aws_rules.stacks import references
     "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-condition.html",
 )
 def what_is_referred_to_is_there(case: Case) -> Iterator[Broken]:
-    """Nothing refers to a resource that the conditions leave out: CloudFormation makes neither, or refuses the template."""
+    """Nothing refers to a resource that the conditions leave out, which CloudFormation would refuse."""
     stack = case.stack
     places: dict[str, Any] = {name: [each.properties, each.attributes] for name, each in stack.resources.items()}
     for name, value in (places | {f"Outputs.{name}": value for name, value in stack.outputs.items()}).items():

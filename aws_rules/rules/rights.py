@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+from aws_rules.parameters import ACCOUNT
 from aws_rules.rules.mappings import function_of
 from aws_rules.rules.registry import Broken, Case, rule
 from aws_rules.stacks import Resource, Stack, as_list
@@ -100,7 +101,7 @@ def posting_is_allowed_on_every_stage(case: Case) -> Iterator[Broken]:
             continue
         for stage in stack.of_type("AWS::ApiGatewayV2::Stage"):
             api, name = (stack.concrete(stage.properties[each]) for each in ("ApiId", "StageName"))
-            start = f"arn:aws:execute-api:{stack.region}:123456789012:{api}/{name}/"
+            start = f"arn:aws:execute-api:{stack.region}:{ACCOUNT}:{api}/{name}/"
             if not any(
                 fnmatchcase(f"{start}{method}/@connections/x", pattern)
                 for pattern in patterns
