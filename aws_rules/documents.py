@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ def transformed(
     Raises:
         samtranslator's InvalidDocumentException: SAM does not take the template.
     """
-    packaged = copy.deepcopy(document)
+    packaged: Document = json.loads(json.dumps(document))  # a copy: the transform works in place
     for resource in packaged["Resources"].values():
         path = _LOCAL_PATHS.get(resource["Type"])
         if path and isinstance(resource["Properties"].get(path), str):

@@ -20,12 +20,17 @@ SAMCONFIG: Final = Path(__file__).resolve().parents[1] / "samconfig.toml"
 
 @dataclass(frozen=True)
 class ParameterSet:
-    """Values that a stack is deployed with. What is not given has the template's default."""
+    """Values that a stack is deployed with. What is not given has the template's default.
+
+    A `thorough` set is also asked what each other value of each parameter would change, and linted with plausible
+    values in place of references. Between them, these sets have every condition true and false.
+    """
 
     name: str
     given: Mapping[str, str] = field(default_factory=dict)
     stack: str = "listener-realtime"
     region: str = REGION
+    thorough: bool = False
     emulated: bool = False  # deployed to an emulator alone, which lacks some resources
 
     def values(self, document: Document) -> dict[str, str]:
@@ -98,7 +103,8 @@ def longest(document: Document) -> dict[str, str]:
             values[name] = _filled(start, int(body["MaxLength"]))
         else:
             values[name] = start
-    return values | {"CloudFront": "true", "DisableExecuteApiEndpoint": "true", "Protect": "true"}
+    options = ("CloudFront", "DisableExecuteApiEndpoint", "Protect")
+    return values | dict.fromkeys(options, "true") | {"SnapStart": "all"}
 
 
 def sets(document: Document) -> list[ParameterSet]:
@@ -106,20 +112,22 @@ def sets(document: Document) -> list[ParameterSet]:
     production = tomllib.loads(SAMCONFIG.read_text(encoding="utf-8"))["prod"]["deploy"]["parameters"]
     overrides = dict(pair.split("=", 1) for pair in production.get("parameter_overrides", "").split())
     return [
-        ParameterSet("default"),
+        ParameterSet("default", thorough=True),
         ParameterSet("prod", overrides, production["stack_name"]),
-        ParameterSet("embedded", EMULATED, emulated=True),
+        ParameterSet("embedded", EMULATED, thorough=True, emulated=True),
         ParameterSet("domain", DOMAIN | TOPIC),
         ParameterSet("domain, its record elsewhere", DOMAIN | {"HostedZoneId": ""}),
         ParameterSet("domain alone", DOMAIN | {"DisableExecuteApiEndpoint": "true"}),
-        ParameterSet("CloudFront", {"CloudFront": "true"}),
-        ParameterSet("CloudFront, both domains", {**DOMAIN, **CLOUDFRONT, "DisableExecuteApiEndpoint": "true"}),
+        ParameterSet("CloudFront", {"CloudFront": "true"}, thorough=True),
+        ParameterSet(
+            "CloudFront, both domains", {**DOMAIN, **CLOUDFRONT, "DisableExecuteApiEndpoint": "true"}, thorough=True
+        ),
         ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake"}),
         ParameterSet("secret", SECRET),
-        ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}),
+        ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
         ParameterSet("bus of another name", {"BusName": "marketplace", "SnapStart": "clients"}),
         ParameterSet("SnapStart", {"SnapStart": "all", "Protect": "true"}),
-        ParameterSet("longest", longest(document), LONGEST_STACK_NAME, LONGEST_REGION),
+        ParameterSet("longest", longest(document), LONGEST_STACK_NAME, LONGEST_REGION, thorough=True),
     ]
 
 

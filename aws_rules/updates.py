@@ -11,7 +11,7 @@ from aws_rules.parameters import ParameterSet, sets
 from aws_rules.schemas import create_only
 from aws_rules.stacks import Resource, Stack, references
 
-# Their logical ids hold a hash of their text: another text is another resource, which the last updates stand for.
+# Their logical ids hold a hash of their text: another text is another resource, which two of the updates stand for.
 _RENAMED_BY_SAM: Final = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version")
 
 
@@ -67,19 +67,18 @@ def others(document: Document, chosen: ParameterSet, name: str) -> Iterator[str]
         options = [each.values(document)[name] for each in sets(document)]
         options += [f"{each[:-1]}y" for each in options if each]
     different = sorted({each for each in options if each != value})
-    yield from different[:2] + different[2:][-1:]
+    yield from different[:1] + different[1:][-1:]
 
 
 def updates(document: Document, stack: Stack) -> Iterator[Update]:
-    """What a stack must survive: each parameter changed, each resource replaced, other code, another layer."""
+    """What a stack must survive: each resource replaced, other code, another layer, each parameter changed."""
     chosen = stack.parameters
-    for name in document.get("Parameters", {}):
+    for logical_id, resource in stack.resources.items():
+        if resource.type not in _RENAMED_BY_SAM:
+            yield update(f"{logical_id} replaced", stack, stack, replaced=frozenset({logical_id}))
+    yield update("other code", stack, Stack(document, chosen, code="2"))
+    yield update("another layer", stack, Stack(document, chosen, layer="2"))
+    for name in document.get("Parameters", {}) if chosen.thorough else ():
         for value in others(document, chosen, name):
             after = Stack(document, replace(chosen, given={**chosen.given, name: value}))
             yield update(f"{name}={value or '(empty)'}", stack, after)
-    for logical_id, resource in stack.resources.items():
-        if resource.type in _RENAMED_BY_SAM:
-            continue
-        yield update(f"{logical_id} replaced", stack, stack, replaced=frozenset({logical_id}))
-    yield update("other code", stack, Stack(document, chosen, code="2"))
-    yield update("another layer", stack, Stack(document, chosen, layer="2"))

@@ -55,6 +55,21 @@ def one_mapping_for_each_pair(case: Case) -> Iterator[Broken]:
             yield Broken(second, "EventSourceArn", f"{mappings[0]} maps this source to {function_name} already")
 
 
+@rule("a-mapping-is-not-replaced", "https://github.com/aws/serverless-application-model/issues/1320")
+def a_mapping_is_not_replaced(case: Case) -> Iterator[Broken]:
+    """No update replaces a mapping of the same source and function: the new one is a 409 while the old one is there."""
+    pair = frozenset({"EventSourceArn", "FunctionName"})
+    for update in case.updates:
+        for mapping in update.after.of_type(_KIND):
+            renewed = mapping.logical_id in update.renewed and mapping.logical_id in update.before.resources
+            if (
+                renewed
+                and update.what != f"{mapping.logical_id} replaced"
+                and not update.differs(mapping.logical_id, pair)
+            ):
+                yield Broken(mapping.logical_id, "StartingPosition", f"{update.what}: is replaced")
+
+
 @rule("two-readers-of-a-shard", "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html")
 def two_readers_of_a_shard(case: Case) -> Iterator[Broken]:
     """At most two functions read one stream: a third is throttled by DynamoDB."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from aws_rules.rules.registry import Broken, Case, rule
 from aws_rules.schemas import naming
 from aws_rules.stacks import as_list, references
 
 _DOCS = "https://docs.aws.amazon.com/"
+_WITHIN: Final = frozenset({"ApiId", "HostedZoneId"})  # where a name is to be the only one of its kind
 
 
 def given_parameters(case: Case, value: Any) -> set[str]:
@@ -27,7 +28,7 @@ def names_are_the_stacks_own(case: Case) -> Iterator[Broken]:
     for logical_id, resource in case.stack.resources.items():
         twin = case.twin.resources[logical_id]
         own = naming(resource.type) & resource.properties.keys()
-        if any(True for name in own | {"ApiId"} for _ in references(resource.properties.get(name))):
+        if any(True for name in own | _WITHIN for _ in references(resource.properties.get(name))):
             continue  # it is a part of another resource, whose name is looked at
         for name in sorted(own):
             written = case.stack.template["Resources"][logical_id]["Properties"][name]
@@ -49,3 +50,21 @@ def rights_are_on_the_stacks_own(case: Case) -> Iterator[Broken]:
                 shared = [str(a) for a, b in pairs if a == b and not any(True for _ in references(a))]
                 if shared and not given_parameters(case, written):
                     yield Broken(role.logical_id, "Policies", f"a second stack has rights on {min(shared)}, too")
+
+
+@rule("a-replacement-has-another-name", _DOCS + "AWSCloudFormation/latest/TemplateReference/aws-properties-name.html")
+def a_replacement_has_another_name(case: Case) -> Iterator[Broken]:
+    """Nothing with a given name is replaced under that name: the new one is made while the old one is there."""
+    for update in case.updates:
+        for logical_id in update.renewed & update.before.resources.keys():
+            resource = update.after.resources[logical_id]
+            own = list(naming(resource.type) & resource.properties.keys())
+            literal = [name for name in own if not any(True for _ in references(resource.properties[name]))]
+            replaced = update.what != f"{logical_id} replaced"  # which stands for another text of the template
+            if (
+                literal
+                and len(literal) == len(own)
+                and replaced
+                and not update.differs(logical_id, frozenset(own) | _WITHIN)
+            ):
+                yield Broken(logical_id, literal[0], f"{update.what}: is replaced, and the name is taken")

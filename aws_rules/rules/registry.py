@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -29,6 +29,7 @@ class Case:
         """Take a parsed template and the parameters to judge it with."""
         self.document = document
         self.chosen = chosen
+        self._made: list[Update] = []
 
     @cached_property
     def stack(self) -> Stack:
@@ -39,13 +40,20 @@ class Case:
     def twin(self) -> Stack:
         """A second stack of the same template and parameters, beside it in the account and Region."""
         name = f"{self.chosen.stack[:-2]}-2"
-        chosen = ParameterSet("twin", self.chosen.given, name, self.chosen.region, self.chosen.emulated)
+        chosen = replace(self.chosen, stack=name)
         return Stack(self.document, chosen, uuid="99999999-9999-4999-8999-999999999999")
 
+    @property
+    def updates(self) -> Iterator[Update]:
+        """What may change about it. Each takes a transform, so they are made when they are asked for, and kept."""
+        yield from self._made
+        for made in self._updates:
+            self._made.append(made)
+            yield made
+
     @cached_property
-    def updates(self) -> list[Update]:
-        """What may change about it."""
-        return list(updates(self.document, self.stack))
+    def _updates(self) -> Iterator[Update]:
+        return updates(self.document, self.stack)
 
 
 Check = Callable[[Case], Iterable[Broken]]

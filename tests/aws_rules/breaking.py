@@ -291,6 +291,21 @@ OTHERS = [
         (put("RealtimeLayer.Properties.LayerName", "realtime"),),
     ),
     Breaking(
+        "a role that is replaced under its name",
+        "a-replacement-has-another-name",
+        "ConnectRole",
+        (
+            put("ConnectRole.Properties.RoleName", {"Fn::Sub": "${AWS::StackName}-connect"}),
+            put("ConnectRole.Properties.Path", {"Fn::Sub": "/${RejectionMode}/"}),
+        ),
+    ),
+    Breaking(
+        "a mapping that begins elsewhere by a parameter",
+        "a-mapping-is-not-replaced",
+        "BroadcastFunctionNarrowEvents",
+        (put(f"{NARROW}.StartingPosition", {"Fn::If": ["SnapsAll", "LATEST", "TRIM_HORIZON"]}),),
+    ),
+    Breaking(
         "a permission on the function itself",
         "triggers-call-the-alias",
         "ConnectPermission",
