@@ -85,6 +85,10 @@ lint: setup  ## style, types, template, exported requirements
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
+.PHONY: check-template
+check-template: .venv/.ready  ## hold template.yaml to AWS's own rules (docs/aws-rules.md), with each set of parameters
+	@$(RUN)/python -m aws_rules
+
 .PHONY: format
 format: .venv/.ready  ## write all code in one style
 	@$(RUN)/ruff check --fix-only --quiet

@@ -1,0 +1,125 @@
+"""Alarms: they look at metrics that there are, and at all that should never happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from aws_rules.rules.mappings import function_of, source
+from aws_rules.rules.queues import dead_letter_queue
+from aws_rules.rules.registry import Broken, Case, rule
+from aws_rules.stacks import Resource, Stack, references
+
+_CLOUDWATCH = "https://docs.aws.amazon.com/AmazonCloudWatch/latest/"
+# The metrics that AWS emits, each with the dimensions it has and the kind of resource that gives them their value.
+_METRICS: Final[dict[tuple[str, str], dict[str, tuple[str, str | None]]]] = {
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): {"QueueName": ("AWS::SQS::Queue", "QueueName")},
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): {"QueueName": ("AWS::SQS::Queue", "QueueName")},
+    ("AWS/Lambda", "IteratorAge"): {"FunctionName": ("AWS::Lambda::Function", None)},
+    ("AWS/Lambda", "Errors"): {"FunctionName": ("AWS::Lambda::Function", None)},
+    ("AWS/Lambda", "Invocations"): {"FunctionName": ("AWS::Lambda::Function", None)},
+    ("AWS/Lambda", "Throttles"): {"FunctionName": ("AWS::Lambda::Function", None)},
+    ("AWS/ApiGateway", "IntegrationError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
+    ("AWS/ApiGateway", "ExecutionError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
+    ("AWS/ApiGateway", "ClientError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
+}
+
+
+def _metric(alarm: Resource) -> tuple[str, str]:
+    return str(alarm.properties.get("Namespace")), str(alarm.properties.get("MetricName"))
+
+
+def watched(stack: Stack, metric: str) -> set[str]:
+    """The resources that an alarm on this metric looks at."""
+    alarms = (alarm for alarm in stack.of_type("AWS::CloudWatch::Alarm") if _metric(alarm)[1] == metric)
+    return {name for alarm in alarms for name, _ in references(alarm.properties.get("Dimensions"))}
+
+
+def stream_readers(stack: Stack) -> set[str]:
+    """The functions that read a stream."""
+    mappings = stack.of_type("AWS::Lambda::EventSourceMapping")
+    found = ((source(stack, each), function_of(stack, each)) for each in mappings)
+    return {
+        function.logical_id for table, function in found if function and table and table.type == "AWS::DynamoDB::Table"
+    }
+
+
+@rule("an-alarm-looks-at-a-metric-that-is-there", _CLOUDWATCH + "monitoring/aws-services-cloudwatch-metrics.html")
+def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
+    """An alarm's metric is emitted, with just these dimensions, by a resource of this stack: else it never rings."""
+    readers = stream_readers(case.stack)
+    for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
+        known = _METRICS.get(_metric(alarm))
+        if known is None:
+            yield Broken(
+                alarm.logical_id, "MetricName", f"{'/'.join(_metric(alarm))} is not among those known to be emitted"
+            )
+            continue
+        dimensions = {each["Name"]: each["Value"] for each in alarm.properties.get("Dimensions", [])}
+        if dimensions.keys() != known.keys():
+            yield Broken(
+                alarm.logical_id, "Dimensions", f"are {sorted(dimensions)}, and the metric has {sorted(known)}"
+            )
+            continue
+        for name, (kind, attribute) in known.items():
+            refers = list(references(dimensions[name]))
+            if len(refers) != 1 or refers[0][1] != attribute or case.stack.resources[refers[0][0]].type != kind:
+                yield Broken(alarm.logical_id, f"Dimensions.{name}", f"is not the {name} of a resource")
+            elif _metric(alarm)[1] == "IteratorAge" and refers[0][0] not in readers:
+                yield Broken(alarm.logical_id, "Dimensions", f"{refers[0][0]} reads no stream, so has no IteratorAge")
+
+
+@rule("an-alarm-can-be-evaluated", _CLOUDWATCH + "APIReference/API_PutMetricAlarm.html")
+def an_alarm_can_be_evaluated(case: Case) -> Iterator[Broken]:
+    """An alarm looks at a day at most, at no more data points than periods, in periods that CloudWatch knows."""
+    for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
+        period, periods = (int(alarm.properties[name]) for name in ("Period", "EvaluationPeriods"))
+        if period not in (10, 20, 30) and period % 60:
+            yield Broken(alarm.logical_id, "Period", f"{period} s is no period of CloudWatch's")
+        if period * periods > 86_400:
+            yield Broken(alarm.logical_id, "EvaluationPeriods", "look at more than a day")
+        if int(alarm.properties.get("DatapointsToAlarm", 1)) > periods:
+            yield Broken(alarm.logical_id, "DatapointsToAlarm", "are more than there are periods")
+        if len(alarm.properties.get("AlarmActions", [])) > 5:
+            yield Broken(alarm.logical_id, "AlarmActions", "are more than 5")
+
+
+@rule("failures-are-watched", _CLOUDWATCH + "monitoring/AlarmThatSendsEmail.html")
+def failures_are_watched(case: Case) -> Iterator[Broken]:
+    """Every queue in which failures end raises an alarm when something is in it."""
+    stack = case.stack
+    ends = {dead.logical_id for queue in stack.of_type("AWS::SQS::Queue") if (dead := dead_letter_queue(stack, queue))}
+    for resource in stack.resources.values():
+        failure = resource.properties.get("DestinationConfig", {}).get("OnFailure")
+        ends |= {name for name, _ in references(failure)}
+        if resource.type == "AWS::Events::Rule":
+            ends |= {
+                name
+                for target in resource.properties.get("Targets", [])
+                for name, _ in references(target.get("DeadLetterConfig"))
+            }
+    for queue in sorted(ends - watched(stack, "ApproximateNumberOfMessagesVisible")):
+        yield Broken(queue, "QueueName", "takes what failed, and no alarm looks at it")
+
+
+@rule("late-streams-are-watched", "https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html")
+def late_streams_are_watched(case: Case) -> Iterator[Broken]:
+    """Every function that reads a stream has an alarm on its IteratorAge that rings though most minutes have no datum.
+
+    Lambda emits the age once a batch, when it hands the batch over: while one runs for minutes there is nothing to see.
+    """
+    stack = case.stack
+    for reader in sorted(stream_readers(stack) - watched(stack, "IteratorAge")):
+        yield Broken(reader, "Events", "reads a stream, and no alarm looks at its IteratorAge")
+    for alarm in stack.of_type("AWS::CloudWatch::Alarm"):
+        if _metric(alarm)[1] != "IteratorAge":
+            continue
+        function = stack.referred(alarm.properties["Dimensions"], "AWS::Lambda::Function")
+        seen = int(alarm.properties["Period"]) * int(alarm.properties["EvaluationPeriods"])
+        needed = int(alarm.properties.get("DatapointsToAlarm", alarm.properties["EvaluationPeriods"]))
+        if function and (
+            seen < int(function.properties.get("Timeout", 3)) or needed >= int(alarm.properties["EvaluationPeriods"])
+        ):
+            yield Broken(
+                alarm.logical_id, "EvaluationPeriods", f"{seen} s with {needed} data points can pass without a datum"
+            )
