@@ -416,11 +416,25 @@ def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
     show_default=True,
     help="Where the report is written; it holds no secret and no account's number.",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY",
+    help="Look at these alone, by how their keys in the report begin: door, tell.",
+)
 @click.option("--everyone", is_flag=True, help="Send a system_notification to everyone who is connected.")
 @click.option("--slow", is_flag=True, help="See whether protocol pings keep a connection: 11 minutes more.")
 @click.option("--probe-changes", is_flag=True, help="Make and remove an API mapping of the domain.")
 @_deployment_option
-def verify(deployment: Deployment, report_file: Path, *, everyone: bool, slow: bool, probe_changes: bool) -> None:
+def verify(
+    deployment: Deployment,
+    report_file: Path,
+    only: tuple[str, ...],
+    *,
+    everyone: bool,
+    slow: bool,
+    probe_changes: bool,
+) -> None:
     """See whether a stack does what it should; exit with 1 if it does not.
 
     docs/verify.md says what it looks at, what it makes and removes, and the rights that it needs.
@@ -431,7 +445,7 @@ def verify(deployment: Deployment, report_file: Path, *, everyone: bool, slow: b
 
     options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes)
     try:
-        outcome = asyncio.run(command.verify(deployment, options, click.echo))
+        outcome = asyncio.run(command.verify(deployment, options, click.echo, only))
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("Stopped.")
         sys.exit(130)

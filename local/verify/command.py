@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from local.aws import Deployment
+from local.errors import LocalError
 from local.verify import (
     cleanup,
     diagnosis,
@@ -55,8 +56,32 @@ class Outcome:
     is_good: bool
 
 
-async def verify(deployment: Deployment, options: Options, say: Callable[[str], None]) -> Outcome:
+def chosen(only: Sequence[str]) -> list[Scene[World]]:
+    """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
+
+    Raises:
+        LocalError: a beginning is that of no key.
+    """
+    if not only:
+        return SCENES
+    for beginning in only:
+        if not any(key.startswith(beginning) for scene in SCENES for key in scene.lines):
+            kinds = sorted({key.split(".")[0] for scene in SCENES for key in scene.lines})
+            raise LocalError(f"No line's key begins with {beginning}. They begin with {', '.join(kinds)}.")
+    wanted = {scene.name for scene in SCENES if any(key.startswith(tuple(only)) for key in scene.lines)}
+    while True:
+        needed = {key for scene in SCENES if scene.name in wanted for key in scene.needs}
+        more = {scene.name for scene in SCENES if needed & scene.lines.keys()} - wanted
+        if not more:
+            return [scene for scene in SCENES if scene.name in wanted]
+        wanted |= more
+
+
+async def verify(
+    deployment: Deployment, options: Options, say: Callable[[str], None], only: Sequence[str] = ()
+) -> Outcome:
     """Verify a stack. What was made is removed however it ends; Ctrl-C is a cancellation."""
+    scenes = chosen(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     task = asyncio.current_task()
@@ -68,7 +93,7 @@ async def verify(deployment: Deployment, options: Options, say: Callable[[str], 
         runner = _runner(world, say)
         try:
             await _tidy_earlier(world, say)
-            await runner.run(world, SCENES)
+            await runner.run(world, scenes)
         finally:
             await _tidy(world, say)
     lines = runner.lines

@@ -82,7 +82,7 @@ def advise(complaints: Iterable[Complaint]) -> str | None:
         return right
     for each in texts:
         if found := _TIMED_OUT.search(each.text):
-            return f"The function {each.function} says: {found[0]}. What does it wait for? `realtime logs {each.function}`."
+            return f"The function {each.function} says: {found[0]}. For what? `realtime logs {each.function}`."
     if texts:
         last = texts[-1]
         return f"The function {last.function} complains: {_shortened(last.text)} (`realtime logs {last.function}`)"
@@ -92,10 +92,10 @@ def advise(complaints: Iterable[Complaint]) -> str | None:
 def _right(each: Complaint) -> str | None:
     role = f"the role of the function {each.function}"
     again = "template.yaml grants it: deploy again, or look for a policy, boundary or SCP that takes it away."
-    if found := _ACTION.search(each.text):
+    if (found := _ACTION.search(each.text)) and "ManageConnections" not in found["action"]:
         on = f" on {found['resource']}" if found["resource"] else ""
         return f"Give {role} the right {found['action']}{on}. {again}"
-    if _MANAGEMENT.search(each.text):
+    if found or _MANAGEMENT.search(each.text):
         methods = _METHOD.findall(each.text)
         method = methods[0] if methods else "POST"
         return (
@@ -110,7 +110,7 @@ def _shortened(text: str, length: int = 300) -> str:
     return flat if len(flat) <= length else f"{flat[:length]}…"
 
 
-def explain(error: Exception, advice: str = "") -> FailedError:
+def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911  # a return for each kind
     """Say what an exception of verify's own means, for a person; `advice` is what the check has to say."""
     if isinstance(error, ClientError):
         return _of_aws(error, advice)

@@ -35,6 +35,7 @@ class Notes:
         self._titles, self._say, self._explain = lines, say, explain
         self._noted: set[str] = set()
         self._has_waited_in_vain = False
+        self.has_failed = False
         self._began = time.monotonic()
 
     @property
@@ -92,6 +93,7 @@ class Notes:
         self, key: str, verdict: Verdict, says: str, advice: str, seconds: float, facts: Mapping[str, Any]
     ) -> None:
         self._noted.add(key)
+        self.has_failed = self.has_failed or verdict is Verdict.FAILED
         self._say(Line(key, self._titles[key], verdict, says, advice, round(seconds, 2), facts))
 
 
@@ -164,9 +166,9 @@ class Runner(Generic[W]):
             await self._close(notes, FailedError("nothing was found out about it", "This is a fault of verify itself."))
 
     async def _close(self, notes: Notes, error: Exception) -> None:
-        """Say of the lines that are still open why they are."""
-        for place, key in enumerate(notes.open):
-            if place == 0:
+        """Say of the lines that are still open why they are: one line of a scene tells what failed, not each."""
+        for key in notes.open:
+            if not notes.has_failed:
                 await notes.fails(key, error)
             else:
                 notes.skips(key, "not reached: what comes before it failed")

@@ -82,7 +82,7 @@ async def _order(world: World, notes: Notes) -> None:
         if furthest > TOGETHER_MS:
             raise FailedError(
                 f"two events of one user came in the wrong order, recorded {furthest} ms apart",
-                "The mapping of EventsTable's stream to broadcast has ParallelizationFactor 1 in template.yaml: has it?",
+                "The mapping of EventsTable's stream to broadcast has ParallelizationFactor 1 in template.yaml: still?",
             )
 
 
