@@ -314,7 +314,7 @@ async def _idle(world: World, notes: Notes) -> None:
             if not ends[0].done():
                 with contextlib.suppress(ConnectionError):
                     await pinging.socket.ping()
-            await asyncio.wait(ends, timeout=min(left, 30.0))
+            await asyncio.wait(ends, timeout=min(left, world.options.idle_seconds / 20))
         said = []
         for name, end in zip(("pinging", "silent"), ends, strict=True):
             said.append(f"{name}: {f'closed with {end.result()[0]}' if end.done() else 'open'}")

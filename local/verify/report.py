@@ -26,14 +26,13 @@ class Redactor:
     def __init__(self, secrets: Iterable[str], names: dict[str, str] | None = None) -> None:
         """Take the secrets that are known, and what else is known by a name: `{value: name}`."""
         known = dict.fromkeys(secrets, "{secret}") | {v: f"{{{n}}}" for v, n in (names or {}).items()}
-        self._known = sorted(
-            ((value, name) for value, name in known.items() if len(value) >= _SHORTEST), key=lambda pair: -len(pair[0])
-        )
+        self._known = {value: name for value, name in known.items() if len(value) >= _SHORTEST}
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")  # or what matches nothing
 
     def text(self, text: str) -> str:
         """Return a text without any of it."""
-        for value, name in self._known:
-            text = text.replace(value, name)
+        text = self._pattern.sub(lambda found: self._known[found[0]], text)
         text = _TOKEN.sub("{token}", text)
         text = _SIGNED.sub(r"\1={secret}", text)
         text = _ACCESS_KEY.sub("{access key}", text)
