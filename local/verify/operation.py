@@ -46,15 +46,9 @@ async def _sweep(world: World, notes: Notes) -> None:
     async with notes.line("operation.sweep", advice, ["sweep"], within=75) as line:
 
         async def swept() -> float | None:
-            since = int((time.time() - SWEPT_WITHIN) * 1000)
-            page = await world.call(
-                "logs",
-                "filter_log_events",
-                logGroupName=world.outputs["SweepLogName"],
-                startTime=since,
-                filterPattern='"swept"',
-            )
-            return max((event["timestamp"] / 1000 for event in page.get("events", [])), default=None)
+            events = await world.logged(world.outputs["SweepLogName"], time.time() - SWEPT_WITHIN, '"swept"')
+            moments = (event["timestamp"] / 1000 for event in events if '"swept"' in event["message"])
+            return max(moments, default=None)
 
         if world.parameters.get("LogLevel") not in {None, "", "DEBUG", "INFO"}:
             await _invoked_lately(world)

@@ -28,6 +28,8 @@ MAX_USERS = 64
 """A run has no more users, so that a later one can name those of a run that was killed."""
 ENDPOINTS = ("feed", "presence", "calls", "notifications")
 _REGISTERED_WITHIN = 20.0
+_COMPLAINTS = '?ERROR ?CRITICAL ?"timed out" ?"not authorized" ?ManageConnections'
+_LOG_PAGES = 20
 
 
 @dataclass(frozen=True)
@@ -285,13 +287,25 @@ class World:
             key = "".join(part.capitalize() for part in name.split("-"))
             group = self.outputs.get(f"{key}LogName")
             if group:
-                since = int(self.began * 1000)
                 try:
-                    page = await self.call("logs", "filter_log_events", logGroupName=group, startTime=since)
+                    texts = [event["message"] for event in await self.logged(group, self.began, _COMPLAINTS)]
                 except Exception:  # noqa: BLE001, S112  # then there is no better advice
                     continue
-                lines = (complaint(name, event["message"]) for event in page.get("events", []))
-                found += [each for each in lines if each]
+                found += [each for text in texts if (each := complaint(name, text))]
+        return found
+
+    async def logged(self, group: str, since: float, pattern: str = "") -> list[dict[str, Any]]:
+        """The events of a log since a time (s) that fit a pattern of CloudWatch; an emulator may know no pattern."""
+        arguments: dict[str, Any] = {"logGroupName": group, "startTime": int(since * 1000)}
+        if pattern and not self.is_emulated:
+            arguments["filterPattern"] = pattern
+        found: list[dict[str, Any]] = []
+        for _ in range(_LOG_PAGES):  # a page may be empty, and others follow
+            page = await self.call("logs", "filter_log_events", **arguments)
+            found += page.get("events", [])
+            if not page.get("nextToken"):
+                break
+            arguments["nextToken"] = page["nextToken"]
         return found
 
     async def waiting_events(self) -> int:
