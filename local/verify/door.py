@@ -9,9 +9,10 @@ import aiohttp
 
 from local.verify.client import Client
 from local.verify.lines import FailedError, SkippedError
-from local.verify.runner import WITHIN, Notes, Scene
+from local.verify.runner import Notes, Scene
 from local.verify.world import ENDPOINTS, World
 
+_ANSWERED_WITHIN = 12.0
 OPEN = "door.open"
 PONG = "door.pong"
 _ADDRESSES = {
@@ -46,7 +47,7 @@ async def _answer(world: World, client: Client) -> dict[str, object]:
         FailedError: none comes; it says what of the three that an answer needs is missing.
     """
     try:
-        async with asyncio.timeout(WITHIN - 10):
+        async with asyncio.timeout(_ANSWERED_WITHIN):
             return await client.hears(lambda _: True, "an answer")
     except TimeoutError:
         raise FailedError("a ping is not answered", await _why_silent(world)) from None
