@@ -62,7 +62,7 @@ async def _announcement(world: World, notes: Notes) -> None:
             return
         async with notes.line("tell.everyone", WAY, _WIDE):
             text = f"to everyone, {world.run}"
-            await world.publish("system_notification", {"text": text}, to="everyone")
+            await world.publish("system_notification", {"text": text, "user_id": user}, to="everyone")
             await client.hears(lambda message: message["data"].get("text") == text, "the message to everyone")
 
 
