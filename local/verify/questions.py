@@ -270,7 +270,7 @@ async def _characters(world: World, notes: Notes) -> None:
     user = world.new_user()
     async with world.connect("notifications", user) as client:
         for name, (what, text) in _CHARACTERS.items():
-            async with notes.line(f"question.{name}", within=_REACHED_WITHIN + 10) as line:
+            async with asking(notes, f"question.{name}") as line:
                 mark = f"{world.run}-{name}"
                 detail = f'{{"text": {text}, "mark": "{mark}", "delivery": {{"to": ["{user}"]}}}}'
                 line.finds(f"{what}: {await _fate(world, client, detail, mark)}")
@@ -292,7 +292,7 @@ async def _fate(world: World, client: Client, detail: str, mark: str) -> str:
     done, pending = await asyncio.wait(ways, timeout=_REACHED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
-    await asyncio.wait(pending)
+    await asyncio.gather(*pending, return_exceptions=True)
     for task in done:
         found = task.result()
         if isinstance(found, str):
