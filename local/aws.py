@@ -53,6 +53,11 @@ class Clients:
         """Clients by this machine's credentials and Region."""
         return cls(botocore.session.get_session())
 
+    def client(self, service: str, endpoint_url: str | None = None) -> Any:
+        """Any service by botocore's name for it; at another endpoint where one is given."""
+        arguments = self._arguments | ({"endpoint_url": endpoint_url} if endpoint_url else {})
+        return self._session.create_client(service, **arguments)
+
     def cloudformation(self) -> CloudFormationClient:
         """CloudFormation."""
         return cast("CloudFormationClient", self._client("cloudformation"))
@@ -94,7 +99,7 @@ class Clients:
         return cast("SSMClient", self._client("ssm"))
 
     def _client(self, service: str) -> Any:
-        return self._session.create_client(service, **self._arguments)
+        return self.client(service)
 
 
 def stack_outputs(clients: Clients, stack: str) -> dict[str, str]:

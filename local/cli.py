@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -397,32 +396,63 @@ def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
 
     Streams are read again for 24 hours. Exits with 1 if anything had to be left.
     """
-    from local.redrive import Names, Redrive
-    from local.requeue import requeue
+    from local.requeue import put_through
 
-    clients, outputs = deployment.clients, deployment.outputs
-    sqs = clients.sqs()
-    kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
-    events = (requeue(sqs, outputs[each], outputs["BackendEventsQueueUrl"], dry_run=dry_run) for each in kept)
-    streams = Redrive(
-        sqs,
-        clients.dynamodb_streams(),
-        clients.dynamodb(),
-        clients.functions(),
-        Names(
-            queue_url=outputs["StreamFailuresQueueUrl"],
-            events_table=outputs["EventsTableName"],
-            users_table=outputs["UsersTableName"],
-            announce=outputs["AnnounceFunctionName"],
-        ),
-    ).run(dry_run=dry_run)
     nothing, left = True, False
-    for step in chain(*events, streams):
+    for step in put_through(deployment, dry_run=dry_run, rejected=rejected):
         click.echo(step.text)
         nothing, left = False, left or step.left
     if nothing:
         click.echo("Nothing was given up on.")
     sys.exit(1 if left else 0)
+
+
+@main.command()
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("verify-report.json"),
+    show_default=True,
+    help="Where the report is written; it holds no secret and no account's number.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY",
+    help="Look at these alone, by how their keys in the report begin: door, tell.",
+)
+@click.option("--everyone", is_flag=True, help="Send a system_notification to everyone who is connected.")
+@click.option("--slow", is_flag=True, help="See whether protocol pings keep a connection: 11 minutes more.")
+@click.option("--probe-changes", is_flag=True, help="Make and remove an API mapping of the domain.")
+@_deployment_option
+def verify(
+    deployment: Deployment,
+    report_file: Path,
+    only: tuple[str, ...],
+    *,
+    everyone: bool,
+    slow: bool,
+    probe_changes: bool,
+) -> None:
+    """See whether a stack does what it should; exit with 1 if it does not.
+
+    docs/verify.md says what it looks at, what it makes and removes, and the rights that it needs.
+    """
+    from local.verify import command
+    from local.verify.report import dump
+    from local.verify.world import Options
+
+    options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes)
+    try:
+        outcome = asyncio.run(command.verify(deployment, options, click.echo, only))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped.")
+        sys.exit(130)
+    report_file.write_text(dump(outcome.report), encoding="utf-8")
+    counts = ", ".join(f"{count} {name}" for name, count in outcome.report["counts"].items())
+    click.echo(f"{counts} in {outcome.report['seconds']:.0f} s. The report is in {_shown(report_file)}")
+    sys.exit(0 if outcome.is_good else 1)
 
 
 @main.command()

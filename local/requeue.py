@@ -8,12 +8,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from local.redrive import Step, receive
+from local.redrive import Names, Redrive, Step, receive
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+    from local.aws import Deployment
+
+
+def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Iterator[Step]:
+    """Put through again all that a stack gave up on; what breaks its schema only where `rejected`."""
+    clients, outputs = deployment.clients, deployment.outputs
+    sqs = clients.sqs()
+    kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
+    events = (requeue(sqs, outputs[each], outputs["BackendEventsQueueUrl"], dry_run=dry_run) for each in kept)
+    streams = Redrive(
+        sqs,
+        clients.dynamodb_streams(),
+        clients.dynamodb(),
+        clients.functions(),
+        Names(
+            queue_url=outputs["StreamFailuresQueueUrl"],
+            events_table=outputs["EventsTableName"],
+            users_table=outputs["UsersTableName"],
+            announce=outputs["AnnounceFunctionName"],
+        ),
+    ).run(dry_run=dry_run)
+    return chain(*events, streams)
 
 
 def requeue(sqs: SQSClient, source_url: str, target_url: str, *, dry_run: bool) -> Iterator[Step]:

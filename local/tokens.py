@@ -25,11 +25,13 @@ def sign(
     username: str | None = None,
     role: str | None = None,
     scope: str | None = None,
+    issuer: str | None = None,
+    audience: str | None = None,
 ) -> str:
     """A token for a user, signed (HS256) with the first of the keys. `ttl` is in seconds; below zero has expired."""
     key_id, secret = next(iter(keys.items()))
     now = time.time()
-    optional = {"username": username, "role": role, "scope": scope}
+    optional = {"username": username, "role": role, "scope": scope, "iss": issuer, "aud": audience}
     claims = {"sub": user, "iat": int(now), "exp": int(now + ttl)} | {
         k: v for k, v in optional.items() if v is not None
     }

@@ -328,7 +328,8 @@ class Gateway:
             await self._reply(connection, _error_frame(handshake, error.message, request_id))
             return
         _log(handshake, route.key, response.status)
-        if route.two_way:  # without a body, too: the client then gets an empty frame
+        if route.two_way and not self._settings.withhold_route_response:
+            # Without a body, too: the client then gets an empty frame.
             await self._reply(connection, response.body)
 
     async def _reply(self, connection: Connection, frame: str | dict[str, str]) -> None:

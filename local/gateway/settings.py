@@ -18,6 +18,8 @@ FRAME_BYTES = 32_768
 URL_CHARACTERS = 4_096
 """Longest URL of a handshake, query string included."""
 
+_SWITCHES = ("withhold_disconnect", "withhold_route_response")
+
 
 @dataclass(kw_only=True)
 class Settings:
@@ -40,6 +42,7 @@ class Settings:
     post_frame_bytes: int = FRAME_BYTES
     decision_seconds: float = 60.0
     withhold_disconnect: bool = False
+    withhold_route_response: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing.
@@ -49,7 +52,7 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "withhold_disconnect":
+            if field.name in _SWITCHES:
                 if not isinstance(value, bool):
                     raise ValueError(f"{field.name} must be true or false")
             elif isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,24 @@ async def test_a_withheld_disconnect_leaves_the_function_untold(start: Starter, 
     await gateway.control("PATCH", "settings", json={"withhold_disconnect": False})
     await other.close()
     assert (await aws.event("DISCONNECT"))["requestContext"]["connectionId"] == other.connection_id
+
+
+async def test_a_withheld_route_response_leaves_the_client_without_an_answer(
+    start: Starter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "local.gateway.access")
+    gateway = await start(settings={"withhold_route_response": True})
+    client = await gateway.connect()
+    await client.send("first")
+
+    async def answered() -> bool:
+        await asyncio.sleep(0)
+        return any("$default 200" in record.getMessage() for record in caplog.records)
+
+    await gateway.until(answered)
+    await gateway.control("PATCH", "settings", json={"withhold_route_response": False})
+    await client.send("second")
+    assert await client.receive() == "echo second"
 
 
 async def test_settings_are_shown_and_changed_while_it_runs(gateway: Harness) -> None:

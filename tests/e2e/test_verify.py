@@ -1,0 +1,191 @@
+"""`realtime verify` on a stack of its own: all is well, and what it advises once something is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.state import StateFolder
+from local.tokens import new_secret
+from local.verify.world import MAX_USERS, PREFIX, stack_mark
+from tests.e2e.policies import Role
+from tests.e2e.starting import embedded_stack
+from tests.e2e.support import Stack, eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+MOST_SECONDS = 90
+HOUR = 3600
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with default parameters, in whose queues no other test leaves anything; or that of REALTIME_E2E_STATE."""
+    if given := os.environ.get("REALTIME_E2E_STATE"):
+        yield Stack(StateFolder(Path(given)), StateFolder(Path(given)).ready(), {})
+        return
+    with embedded_stack(tmp_path_factory.mktemp("verified"), {}) as (folder, running):
+        yield Stack(folder, running, {})
+
+
+class Verified:
+    """What a run said and reported."""
+
+    def __init__(self, code: int, text: str, report: dict[str, Any]) -> None:
+        self.code, self.text, self.report = code, text, report
+        self.lines: dict[str, dict[str, Any]] = {line["key"]: line for line in report["lines"]}
+
+    def failed(self) -> set[str]:
+        return {key for key, line in self.lines.items() if line["verdict"] == "failed"}
+
+
+def command(stack: Stack, file: Path, *arguments: str) -> list[str]:
+    state = ["--state", str(stack.folder.path)]
+    return [sys.executable, "-m", "local.cli", "verify", *state, "--report", str(file), *arguments]
+
+
+def verify(stack: Stack, folder: Path, *arguments: str) -> Verified:
+    """Run it, as an operator does."""
+    file = folder / "report.json"
+    done = subprocess.run(
+        command(stack, file, *arguments), capture_output=True, text=True, timeout=200, check=False, env=dict(os.environ)
+    )
+    assert file.exists(), done.stdout + done.stderr
+    return Verified(done.returncode, done.stdout, json.loads(file.read_text(encoding="utf-8")))
+
+
+def everything_of_verify(stack: Stack) -> list[str]:
+    """What is left of runs: items of test users, rules and queues."""
+    left = []
+    for table in ("UsersTableName", "ConnectionsTableName", "EventsTableName"):
+        pages = stack.dynamodb.get_paginator("scan").paginate(TableName=stack.outputs[table])
+        left += [text for page in pages for item in page["Items"] if PREFIX in (text := json.dumps(item, default=str))]
+    rules = stack.aws("events").list_rules(EventBusName=stack.outputs["BusName"], NamePrefix=PREFIX)["Rules"]
+    queues = stack.aws("sqs").list_queues(QueueNamePrefix=PREFIX).get("QueueUrls", [])
+    return [*left, *(rule["Name"] for rule in rules), *queues]
+
+
+async def test_a_right_that_broadcast_lacks_is_named(own_stack: Stack, tmp_path: Path) -> None:
+    await own_stack.set_gateway(decision_seconds=0.001)
+    role = Role(own_stack, "Broadcast")
+    with role.without(role.rights()["execute-api:ManageConnections POST"]):
+        run = verify(own_stack, tmp_path, "--only", "tell.call")
+    assert run.code == 1
+    assert run.failed() == {"tell.call_started", "tell.call_billing", "tell.call_ended"}
+    advice = run.lines["tell.call_started"]["advice"]
+    assert advice.startswith("Give the role of the function broadcast the right execute-api:ManageConnections for POST")
+    assert advice in run.text
+
+
+@contextmanager
+def other_keys(stack: Stack) -> Iterator[None]:
+    """Other secrets under the ids of those that connect knows."""
+    secrets, place = stack.aws("secretsmanager"), stack.outputs["TokenKeys"]
+    before = secrets.get_secret_value(SecretId=place)["SecretString"]
+    secrets.put_secret_value(
+        SecretId=place, SecretString=json.dumps({each: new_secret() for each in json.loads(before)})
+    )
+    try:
+        yield
+    finally:
+        secrets.put_secret_value(SecretId=place, SecretString=before)
+
+
+async def test_keys_that_connect_does_not_know_are_named(own_stack: Stack, tmp_path: Path) -> None:
+    with other_keys(own_stack):
+        run = verify(own_stack, tmp_path, "--only", "door")
+    assert run.failed() == {"door.open"}
+    assert "AUTH_FAILED" in run.lines["door.open"]["says"]
+    assert "within the last 5 minutes" in run.lines["door.open"]["advice"]
+    assert own_stack.outputs["TokenKeys"] in run.text  # which the report leaves out
+    assert run.lines["door.feed"]["verdict"] == "skipped"  # one reason is enough
+
+
+async def test_keys_that_are_gone_are_named_and_how_they_come_back(own_stack: Stack, tmp_path: Path) -> None:
+    secrets, place = own_stack.aws("secretsmanager"), own_stack.outputs["TokenKeys"]
+    secrets.delete_secret(SecretId=place)
+    try:
+        run = verify(own_stack, tmp_path, "--only", "door")
+    finally:
+        secrets.restore_secret(SecretId=place)
+    assert run.failed() == {"setup.tokens"}
+    assert "aws secretsmanager restore-secret" in run.lines["setup.tokens"]["advice"]
+
+
+async def test_a_route_response_that_is_missing_is_named(own_stack: Stack, tmp_path: Path) -> None:
+    await own_stack.set_gateway(withhold_route_response=True)
+    try:
+        run = verify(own_stack, tmp_path, "--only", "door", "--only", "talk.sync")
+    finally:
+        await own_stack.set_gateway(withhold_route_response=False)
+    assert run.failed() == {"door.pong"}
+    assert "route response" in run.lines["door.pong"]["advice"]
+    assert "create-route-response" in run.lines["door.pong"]["advice"]
+    assert run.lines["door.feed"]["verdict"] == "passed"
+    assert run.lines["talk.sync"]["verdict"] == "skipped"
+
+
+async def test_what_a_run_left_that_was_killed_is_removed_by_the_next(own_stack: Stack, tmp_path: Path) -> None:
+    run = f"{int(time.time()) - HOUR:08x}"
+    own_stack.aws("sqs").create_queue(QueueName=f"{PREFIX}{stack_mark(own_stack.running.stack)}-{run}")
+    own_stack.dynamodb.put_item(
+        TableName=own_stack.outputs["UsersTableName"], Item={"user_id": {"S": f"{PREFIX}{run}-{MAX_USERS - 1}"}}
+    )
+    own_stack.dynamodb.put_item(
+        TableName=own_stack.outputs["EventsTableName"],
+        Item={"audience": {"S": f"calls/{PREFIX}{run}-0"}, "event_id": {"S": "0"}},
+    )
+    said = verify(own_stack, tmp_path, "--only", "setup.outputs").text
+    assert f"Removed what an earlier run left: {run}." in said
+    assert everything_of_verify(own_stack) == []
+
+
+async def test_who_ends_it_early_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
+    line = command(own_stack, tmp_path / "report.json")
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:  # noqa: ASYNC220  # nothing else runs
+        await eventually(lambda: bool(everything_of_verify(own_stack)), "something was made")
+        running.send_signal(signal.SIGINT)
+        said, _ = running.communicate(timeout=100)
+    assert running.returncode == 130
+    assert said.endswith("Removing what verify made …\nStopped.\n")
+    assert everything_of_verify(own_stack) == []
+
+
+# ---- last, so that it shows that all is well again with what was taken away ----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole_run(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+    """A run of everything."""
+    return verify(own_stack, tmp_path_factory.mktemp("whole"))
+
+
+async def test_all_is_well_on_a_stack_that_is_whole(whole_run: Verified) -> None:
+    assert whole_run.failed() == set(), whole_run.text
+    assert whole_run.code == 0
+    assert whole_run.report["counts"]["passed"] > 50
+    assert whole_run.report["counts"]["found"] > 12
+    assert whole_run.report["seconds"] < MOST_SECONDS
+
+
+async def test_nothing_is_left_of_it(own_stack: Stack, whole_run: Verified) -> None:
+    assert everything_of_verify(own_stack) == []
+
+
+async def test_the_report_holds_no_secret_no_token_and_no_account(own_stack: Stack, whole_run: Verified) -> None:
+    text = json.dumps(whole_run.report)
+    secrets = own_stack.deployment.token_keys().values()
+    assert secrets
+    assert not [secret for secret in secrets if secret in text]
+    assert not re.search(r"eyJ|(?<!\d)\d{12}(?!\d)|arn:aws:iam", text)
