@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from realtime import messages
@@ -15,12 +15,17 @@ from realtime.calls import Calls
 from realtime.connections import Connections
 from realtime.deadlines import acknowledged
 from realtime.errors import AuthFailed, InvalidEvent
-from realtime.ids import event_id, id_as_json
+from realtime.ids import event_id, id_as_json, moment_of
 from realtime.outbox import Entry, Outbox
 from realtime.queues import Queue
+from realtime.text import shown
 from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_EARLIEST_MS = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+AHEAD_MS = 300_000  # a sender's clock may be ahead of ours by so much
 _MAX_RECORDED_BYTES = 3_500_000  # a transaction writes 4 MB at most; the rest is for keys and effects
 
 
@@ -51,11 +56,25 @@ def read(event: Mapping[str, Any]) -> BackendEvent:
 
     Raises InvalidEvent.
     """
+    return validate(event.get("id"), event.get("detail-type"), event.get("detail"), _moment(event.get("time")))
+
+
+def _moment(text: object) -> int:
+    """Return an event's own time in ms.
+
+    Raises InvalidEvent where it is none, or of before 2000: such a clock was never set. What lies ahead is seen to by
+    who knows what time it is.
+    """
     try:
-        at = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
-    except ValueError as error:
-        raise InvalidEvent("time: must be RFC 3339") from error
-    return validate(event["id"], event["detail-type"], event["detail"], at)
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidEvent(f"time: must be RFC 3339, such as 2024-01-15T10:30:00Z; not {shown(text)}")
+    at = (moment - _EPOCH) // _MILLISECOND
+    if at < _EARLIEST_MS:
+        raise InvalidEvent(f"time: {shown(text)} is before 2000; is the sender's clock right?")
+    return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +110,13 @@ class Ingestion:
     def ingest(self, event: BackendEvent, now: int) -> Ingested:
         """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others.
 
-        Raises InvalidEvent if it is too large to be recorded for all whom it names.
+        Raises InvalidEvent if it is too large to be recorded for all whom it names, if its own time is ahead of now, or
+        if by that time it came too late to be heard: then its effects hold all the same, and who is to acknowledge it
+        is looked after.
         """
+        if event.at > now + AHEAD_MS:
+            ahead = (event.at - now) // 1000
+            raise InvalidEvent(f"time: {ahead} s ahead of now; is the sender's clock right, and the zone of its time?")
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
         asked = event.to if event.ack_within and isinstance(event.to, tuple) else ()
         awaited = [self._outbox.awaiting(user_id, entries[0].event_id, entries[0].expires_at) for user_id in asked]
@@ -105,7 +129,20 @@ class Ingestion:
             # A duplicate, too, is looked after: nobody may have been told to when the event was recorded.
             identity = entries[0].event_id if recorded else self._outbox.recorded_as(event.event_id)
             self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within)
+        self._check_in_time(event, entries, now, recorded=recorded)
         return Ingested(len(entries), duplicate=not recorded)
+
+    def _check_in_time(self, event: BackendEvent, entries: Sequence[Entry], now: int, *, recorded: bool) -> None:
+        """Raise InvalidEvent if an event was recorded when it was not worth hearing any more: nobody has been told."""
+        if not entries or entries[0].not_after is None:
+            return
+        recorded_at = now if recorded else moment_of(self._outbox.recorded_as(event.event_id))
+        late = recorded_at // 1000 - entries[0].not_after
+        if late > 0:
+            raise InvalidEvent(
+                f"detail.delivery.expires_in: ran out {late} s before the event came, by the event's own time, so that "
+                "nobody was told; its effect on presence holds. Is the zone of its time right?"
+            )
 
     def _order_checks(self, endpoint: str, asked: Sequence[str], identity: str, ack_within: int) -> None:
         """Have somebody look in time whether an event was acknowledged; at once for who has no connection."""

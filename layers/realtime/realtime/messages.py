@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 from realtime.errors import ClientError
+from realtime.text import dumps
 
 # What clients hear on each endpoint; answers to their own frames, `error` and `reconnect` aside.
 TYPES = {
@@ -47,7 +47,7 @@ def encode(
         message["version"] = version
     if ack:
         message["ack"] = True
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    return dumps(message)
 
 
 def error(problem: ClientError, at_ms: int) -> str:
