@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.token_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, SharedKeys, parse
+from realtime.kept_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS
+from realtime.token_keys import SharedKeys, parse
 from tests.unit.fakes import Clock, aws_error
 
 PARAMETER = "/realtime/token-keys"

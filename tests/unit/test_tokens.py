@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from realtime.errors import AuthFailed, Unavailable
 from realtime.messages import rfc3339
-from realtime.tokens import LAST_SECOND, LEEWAY_SECONDS, Identity, Tokens, published_keys
+from realtime.tokens import LEEWAY_SECONDS, Identity, Tokens
 
 OLD, NEW = "the secret that was in use before", "the secret that is in use from now on"
 IN_AN_HOUR = int(time.time()) + 3600
