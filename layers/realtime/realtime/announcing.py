@@ -10,7 +10,7 @@ from realtime.bus import Bus
 from realtime.deadlines import stayed_away
 from realtime.errors import RealtimeError
 from realtime.outbox import Outbox
-from realtime.poison import is_own_fault, named
+from realtime.poison import OF_EVERYTHING
 from realtime.presence import Consequences, Rules, consequences
 from realtime.queues import Queue
 from realtime.users import User, from_image
@@ -90,9 +90,9 @@ class Announcer:
             for step in self._steps([each]):  # what clients cannot be told, backends can
                 try:
                     step()
-                except Exception as error:  # noqa: BLE001  # sorted out here
-                    if not is_own_fault(error):
-                        return Report(messages, each.place, named(error), given_up)
+                except OF_EVERYTHING as problem:
+                    return Report(messages, each.place, problem, given_up)
+                except Exception as error:  # noqa: BLE001  # whatever it is, it is this record's own
                     given_up[each.place] = error
             messages += len(each.follows.entries)
         return Report(messages, count, given_up=given_up)

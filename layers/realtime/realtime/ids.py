@@ -11,7 +11,7 @@ MAX_ID_LENGTH = 128
 MAX_SAFE_INTEGER = 2**53 - 1  # past it a JavaScript client would round the number
 _CANONICAL_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _EVENT_ID = re.compile(r"[0-9a-f]{28}")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f/]")  # an id is a part of an audience's name, and `/` parts it
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f/]")  # an id is a part of an audience's name, and `/` parts it
 _RULE = f"must be a whole number, or 1 to {MAX_ID_LENGTH} characters with no '/', space or control character"
 _MAX_BITS = 420  # what 126 digits can take: to write out a longer number only to refuse it would cost
 

@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from realtime.errors import ConfigurationError, RealtimeError, Unavailable, Unforeseen
+from realtime.errors import ConfigurationError, Unavailable, reason_of
 from realtime.log import logger
 from realtime.queues import Queue
 
 
-def is_own_fault(problem: Exception) -> bool:
-    """Return whether an error is of what was worked on: what AWS did not do, or a missing right, is of everything."""
-    return not isinstance(problem, Unavailable | ConfigurationError)
-
-
-def named(problem: Exception) -> RealtimeError:
-    """Return an error as one of ours, whose words may be logged."""
-    return problem if isinstance(problem, RealtimeError) else Unforeseen(problem)
+OF_EVERYTHING = (Unavailable, ConfigurationError)  # what AWS did not do, or a missing right; all else is a record's own
 
 
 def give_up(
@@ -33,7 +26,7 @@ def give_up(
     for place in sorted(problems):
         if place < before:
             shown = records[place].get("dynamodb") or {}
-            reason = str(named(problems[place]))
+            reason = reason_of(problems[place])
             where = {"keys": shown.get("Keys"), "sequence_number": shown.get("SequenceNumber")}
             queue().send(where, attributes={"reason": reason})
             logger().error("giving up a record", extra={"reason": reason})

@@ -112,7 +112,7 @@ class Tokens:
     def _keys(self, algorithm: object, kid: str | None) -> list[Any]:
         if not isinstance(algorithm, str):
             return []
-        if kid is not None:
+        if kid:
             _check_name("kid", kid)
         if algorithm in _SHARED and self._shared:
             return list(self._shared.candidates(kid))
