@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime import bootstrap, fanout, poison, snapstart
-from realtime.errors import Unforeseen, last_resort
+from realtime.errors import Rejected, Unforeseen, last_resort
 from realtime.log import logger
 
 # What stays of the function's time once posting ends, to forget the connections that were gone; and after that, to
@@ -51,7 +51,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     logger().info("broadcast", extra={"records": len(records), "done": done, **counts})
     if report.unforgotten:
         logger().warning("connections that are gone are still known", extra={"reasons": report.unforgotten})
-    if report.problem is None:
+    if isinstance(report.problem, Rejected):  # its audience is none that a table takes
+        poison.give_up(bootstrap.failures, records, {done: report.problem}, before=done + 1)
+        done += 1
+    if report.problem is None or done == len(records):
         return {"batchItemFailures": []}
     if done == 0:
         raise report.problem

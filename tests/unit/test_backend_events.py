@@ -221,7 +221,6 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
             "detail.user_id: must be a whole number, or 1 to 128 characters",
         ),
         ("call_ended", {**CALL, "call_id": "a\x85"}, "detail.call_id: must be a whole number, or 1 to 128 characters"),
-        ("call_ended", {**CALL, "user_id": "a/b"}, "detail.user_id: must be a whole number, or 1 to 128 characters"),
         ("favorite_added", {**ACQUAINTANCE, "username": "a\uffff"}, "detail.username: must be a string of 1 to 256"),
         ("favorite_added", {**ACQUAINTANCE, "username": "a\nb"}, "detail.username: must be a string of 1 to 256"),
         ("favorite_added", {**ACQUAINTANCE, "action": "\x00"}, "detail.action: must be a string of 1 to 256"),
@@ -309,6 +308,8 @@ def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, det
     try:
         event = read(kind, detail)
     except InvalidEvent as problem:
-        assert not is_odd(problem.reason)
-        return
-    messages.encode(event.kind, event.data, event.at).encode()  # nothing stands in the way of sending it
+        refusal = problem.reason
+    else:
+        refusal = ""
+        messages.encode(event.kind, event.data, event.at).encode()  # nothing stands in the way of sending it
+    assert not is_odd(refusal)

@@ -46,7 +46,7 @@ def test_numbers_and_words_are_ids(given: object, read: str) -> None:
         10**5000,
         "a\x85",
         "a\ud800",
-        "a\udfff",
+        "\udfffa",
         "\ufdd0",
         "a\ufffe",
         "\uffff",

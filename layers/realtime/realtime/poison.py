@@ -12,7 +12,6 @@ from realtime.errors import ConfigurationError, Unavailable, reason_of
 from realtime.log import logger
 from realtime.queues import Queue
 
-
 OF_EVERYTHING = (Unavailable, ConfigurationError)  # what AWS did not do, or a missing right; all else is a record's own
 
 
