@@ -181,7 +181,7 @@ def test_announce_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict[
 
 
 def _last(cloud: Cloud, audience: str) -> str:
-    return max(row["event_id"] for row in cloud.rows("Events") if row["audience"] == audience)
+    return max(str(row["event_id"]) for row in cloud.rows("Events") if row["audience"] == audience)
 
 
 EVENT = ["audience", "event_id", "kind", "message", "expires_at", "endpoint", "connected_at", "not_after", "subject"]

@@ -317,7 +317,9 @@ def test_of_checks_only_the_one_that_nobody_foresaw_comes_again(
     set_offline = Users.set_offline
 
     def sometimes(users: Users, user_id: str, left_at: int, now: int) -> bool:
-        return bool(_break() if user_id == "789" else set_offline(users, user_id, left_at, now))
+        if user_id == "789":
+            _break()
+        return set_offline(users, user_id, left_at, now)
 
     monkeypatch.setattr(Users, "set_offline", sometimes)
     (record,) = sample("deadlines.offline")["Records"]
