@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime import announcing, bootstrap, snapstart
+from realtime import bootstrap, poison, snapstart
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.announcer, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Announce a batch of changes, whole or not at all: repeated, it has the same effect."""
-    changes = [announcing.read(record) for record in event["Records"]]
-    recorded = bootstrap.announcer().announce(changes)
-    logger().info("announced", extra={"changes": len(changes), "messages": recorded})
-    return {"batchItemFailures": []}
+    """Announce a batch of changes; the stream goes on from the first record that is not done.
+
+    Raises what is wrong if not even the first is done: Lambda then halves the batch. Repeated, all has the same effect.
+    """
+    records = event["Records"]
+    report = bootstrap.announcer().announce(records)
+    poison.give_up(bootstrap.failures, records, report.given_up, before=report.done)
+    logger().info("announced", extra={"changes": report.done, "messages": report.messages})
+    if report.problem is None:
+        return {"batchItemFailures": []}
+    if report.done == 0:
+        raise report.problem
+    logger().error("handing back the rest", extra={"reason": str(report.problem)})
+    return {"batchItemFailures": [{"itemIdentifier": records[report.done]["dynamodb"]["SequenceNumber"]}]}

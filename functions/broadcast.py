@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from realtime import bootstrap, fanout, snapstart
+from realtime import bootstrap, fanout, poison, snapstart
+from realtime.errors import Rejected, Unforeseen, last_resort
 from realtime.log import logger
 
 # What stays of the function's time once posting ends, to forget the connections that were gone; and after that, to
 # answer. s
 FORGETTING_SECONDS, ANSWERING_SECONDS = 2.0, 1.0
+
+# What nobody foresaw may pass; a record that it meets alone after so long is taken to be the reason. s
+PASSING_SECONDS = 60.0
 
 snapstart.prepare(bootstrap.fanout, logger)
 
@@ -28,19 +32,29 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     forget_until = end - ANSWERING_SECONDS
     records = event["Records"]
     reading = fanout.read_all(records)
-    report = bootstrap.fanout().broadcast(
-        list(reading.entries.values()),
-        now=time.time(),
-        until=forget_until - FORGETTING_SECONDS,
-        forget_until=forget_until,
-    )
+    try:
+        with last_resort():
+            report = bootstrap.fanout().broadcast(
+                list(reading.entries.values()),
+                now=time.time(),
+                until=forget_until - FORGETTING_SECONDS,
+                forget_until=forget_until,
+            )
+    except Unforeseen as problem:
+        if len(records) > 1 or time.time() - _recorded_at(records[0]) < PASSING_SECONDS:
+            raise
+        poison.give_up(bootstrap.failures, records, {0: problem}, before=1)
+        return {"batchItemFailures": []}
     done = reading.done(report.done)
-    _give_up(records, reading, done)
+    poison.give_up(bootstrap.failures, records, reading.unreadable, before=done)
     counts = {outcome.name.lower(): count for outcome, count in report.outcomes.items()}
     logger().info("broadcast", extra={"records": len(records), "done": done, **counts})
     if report.unforgotten:
         logger().warning("connections that are gone are still known", extra={"reasons": report.unforgotten})
-    if report.problem is None:
+    if isinstance(report.problem, Rejected):  # its audience is none that a table takes
+        poison.give_up(bootstrap.failures, records, {done: report.problem}, before=done + 1)
+        done += 1
+    if report.problem is None or done == len(records):
         return {"batchItemFailures": []}
     if done == 0:
         raise report.problem
@@ -48,14 +62,5 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
 
 
-def _give_up(records: Sequence[Mapping[str, Any]], reading: fanout.Reading, done: int) -> None:
-    """Send the records that no try will ever post to the dead-letter queue: Lambda would hold up others for its tries.
-
-    Those that come after the first that is not done are met again.
-    """
-    for place, problem in reading.unreadable.items():
-        if place < done:
-            shown = records[place].get("dynamodb", {})
-            where = {"keys": shown.get("Keys"), "sequence_number": shown.get("SequenceNumber")}
-            bootstrap.failures().send(where, attributes={"reason": str(problem)[:1000]})
-            logger().error("giving up a record", extra={"reason": str(problem)})
+def _recorded_at(record: Mapping[str, Any]) -> float:
+    return float((record.get("dynamodb") or {}).get("ApproximateCreationDateTime", 0))

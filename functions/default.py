@@ -6,19 +6,20 @@ import time
 from typing import Any
 
 from realtime import bootstrap, messages, snapstart
-from realtime.errors import ClientError, Internal, RealtimeError
+from realtime.errors import ClientError, Internal, RealtimeError, last_resort
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.desk, logger)
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Answer a frame, with an `error` frame where it cannot be served; the connection lives on either way."""
+    """Answer a frame, with an `error` frame where it cannot be served, whatever the reason; the connection lives on."""
     context = event["requestContext"]
     now = int(time.time() * 1000)
     connection_id, endpoint = context["connectionId"], context["stage"]
     try:
-        answer = bootstrap.desk().answer(event.get("body") or "", connection_id, endpoint, now)
+        with last_resort():
+            answer = bootstrap.desk().answer(event.get("body") or "", connection_id, endpoint, now)
         logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
         logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})

@@ -28,6 +28,7 @@ OPERATIONS = {
         "TransactWriteItems",
         "UpdateItem",
     ),
+    "secretsmanager": ("GetSecretValue",),
     "ssm": ("GetParameter",),
 }
 _TEXTS = frozenset({"documentation", "documentationUrl", "deprecatedMessage"})

@@ -229,13 +229,13 @@ def parse(receipt: str, body: str) -> Failure | None:
 
 
 def _why_left(body: str) -> str:
-    """Say what a message is that is no on-failure record: `broadcast` itself sends there what it cannot read."""
+    """Say what a message is that is no on-failure record: the functions themselves send there what no try will mend."""
     try:
         keys = json.loads(body)["keys"]
-        name = " ".join(str(keys[key]["S"]) for key in ("audience", "event_id"))
-    except (ValueError, KeyError, TypeError):
+        name = " ".join(str(value["S"]) for value in keys.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "left: a message that is not about records of a stream"
-    return f"left: {name}: no function of ours wrote this item, and none can read it; the message says why"
+    return f"left: {name}: a function gave this item up, for no try would mend it; the message says why"
 
 
 def _numeric(text: str) -> str:

@@ -22,6 +22,7 @@ from realtime.dynamodb import plain
 from tests.cloudformation import ROOT
 from tests.logs import logged  # noqa: F401  # a fixture
 from tests.samples import KEY_ID, SECRET, queued
+from tests.support.fake_sqs import check_message
 from tests.unit.fakes import Clock, FakeManagement, Sleeps
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -42,9 +43,15 @@ def _own_clients() -> Iterator[None]:
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         aws.session.cache_clear()
         aws.client.cache_clear()
+        aws.session().register("provide-client-params.sqs.SendMessage", _as_strict_as_aws)
         yield
         aws.session.cache_clear()
         aws.client.cache_clear()
+
+
+def _as_strict_as_aws(**sent: Any) -> None:
+    """Refuse what AWS refuses: moto takes any character."""
+    check_message(sent["params"])
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +158,8 @@ class Cloud:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a table, sorted by key."""
-        found = [plain(row) for row in self.dynamodb.scan(TableName=f"{table}Table", ConsistentRead=True)["Items"]]
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=f"{table}Table", ConsistentRead=True)
+        found = [plain(row) for page in pages for row in page["Items"]]
         return sorted(
             found, key=lambda row: [str(row.get(key)) for key in ("connection_id", "audience", "user_id", "event_id")]
         )

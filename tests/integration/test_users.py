@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
-from realtime.errors import ConfigurationError
+from realtime.errors import ConfigurationError, Unavailable
 from realtime.users import ONLINE_SHARDS, Users, from_image, online_shard
 from tests.integration.conftest import Cloud
 
@@ -177,3 +178,13 @@ def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:
         users.get("123")
     with pytest.raises(ConfigurationError, match="updating a user: ResourceNotFoundException"):
         users.set_offline("123", 0, NOW)
+
+
+@pytest.mark.parametrize("method", ["leave", "set_offline"])
+def test_an_update_that_is_not_answered_may_be_tried_again(method: str) -> None:
+    class Silent:
+        def update_item(self, **_: Any) -> None:
+            raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+    with pytest.raises(Unavailable, match="updating a user: ReadTimeoutError"):
+        getattr(Users(Silent(), "UsersTable"), method)("123", "A" if method == "leave" else 1, 2)

@@ -220,12 +220,15 @@ def test_what_is_of_another_deployment_is_left_in_the_queue(world: World) -> Non
     assert len(world.sqs) == 1
 
 
-def test_an_item_that_no_function_can_read_is_left_and_named(world: World) -> None:
-    keys = {"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [({"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}, "calls/123 a"), ({"user_id": {"S": "123"}}, "123")],
+)
+def test_an_item_that_a_function_gave_up_is_left_and_named(world: World, keys: dict[str, Any], name: str) -> None:
     world.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
     (step,) = world.redrive()
     assert step.left
-    assert "calls/123 a: no function of ours wrote this item" in step.text
+    assert f"left: {name}: a function gave this item up" in step.text
     assert len(world.sqs) == 1
 
 

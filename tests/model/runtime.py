@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 import realtime
-from realtime import bootstrap
+from realtime import bootstrap, errors
 
 FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
 MODULES = [*(f"realtime.{module.name}" for module in pkgutil.iter_modules(realtime.__path__)), *FUNCTIONS]
@@ -38,6 +38,10 @@ class Trouble:
 
 class Crash(BaseException):
     """The function's process ended."""
+
+
+class Broken(BaseException):
+    """A promise was broken in the midst of a function, whose last resort must not take it for a fault of its own."""
 
 
 class Failed(Exception):
@@ -101,8 +105,10 @@ class Runtime:
                 self._meanwhile(invocation.trouble.meanwhile)
         except Crash as crash:
             raise Failed from crash
+        except Broken as broken:
+            raise AssertionError(str(broken)) from broken.__cause__
         except AssertionError:
-            raise  # a promise was broken meanwhile
+            raise
         except Exception as error:
             if invocation.hindered or invocation.throttled:
                 raise Failed from error
@@ -116,6 +122,12 @@ class Runtime:
 
     def call(self, name: str, perform: Callable[[], Any]) -> Any:
         """Make one call to AWS on behalf of the function that runs."""
+        try:
+            return self._call(name, perform)
+        except AssertionError as error:
+            raise Broken(str(error)) from error
+
+    def _call(self, name: str, perform: Callable[[], Any]) -> Any:
         self._tick()
         running = self._running[-1]
         if running.dead:
@@ -156,3 +168,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
         module = importlib.import_module(name)
         if hasattr(module, "ThreadPoolExecutor"):
             monkeypatch.setattr(module, "ThreadPoolExecutor", InlineExecutor)
+    monkeypatch.setattr(errors.Unforeseen, "__init__", _foresee)
+
+
+def _foresee(_self: errors.Unforeseen, problem: BaseException) -> None:
+    """Fail the test: no trouble here makes what a handler's last resort is for."""
+    raise Broken(f"nobody foresaw {problem!r}") from problem

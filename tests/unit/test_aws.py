@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from realtime import aws
-from realtime.errors import ConfigurationError, Unavailable
+from realtime.errors import ConfigurationError, Rejected, Unavailable
 from tests.unit.fakes import aws_error
 
 
@@ -41,10 +41,21 @@ def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None
         raise aws_error(code)
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "ValidationException"])
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
 def test_all_else_may_pass(code: str) -> None:
     with pytest.raises(Unavailable, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
         raise aws_error(code)
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "InvalidMessageContents", "SerializationException"])
+def test_what_is_at_fault_itself_is_rejected_for_good(code: str) -> None:
+    with pytest.raises(Rejected, match=rf"^writing: {code}$"), aws.aws_errors("writing"):
+        raise aws_error(code)
+
+
+def test_a_text_that_no_utf_8_has_is_rejected_for_good() -> None:
+    with pytest.raises(Rejected, match=r"^writing: "), aws.aws_errors("writing"):
+        "\ud800".encode()
 
 
 def test_no_answer_may_pass() -> None:

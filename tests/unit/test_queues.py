@@ -1,27 +1,43 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.queues import Queue
+from realtime.text import storable
+from tests.support.fake_sqs import FakeSqs
 from tests.unit.fakes import aws_error
 
+TEXT = st.text(st.characters(exclude_categories=()), max_size=10)  # lone surrogates too
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deadlines"
 
 
-class Sqs:
-    """SendMessage."""
+class Sqs(FakeSqs):
+    """SendMessage, as strict as AWS."""
 
     def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
         self._error = error
         self.sent: list[dict[str, Any]] = []
 
-    def send_message(self, **message: Any) -> None:
+    def send_message(self, **message: Any) -> dict[str, Any]:
         if self._error:
             raise self._error
         self.sent.append(message)
+        return super().send_message(**message)
+
+
+def sent(body: dict[str, Any], **attributes: str) -> tuple[str, dict[str, str]]:
+    """Send a message; return its body and attributes as the queue has them."""
+    client = Sqs()
+    Queue(client, URL).send(body, attributes=attributes)
+    ((receipt, text),) = client.messages.items()
+    return text, client.attributes[receipt]
 
 
 def test_a_message_is_json_with_its_delay() -> None:
@@ -37,10 +53,72 @@ def test_a_message_is_json_with_its_delay() -> None:
     ]
 
 
-def test_a_character_takes_no_more_room_than_it_must() -> None:
+ODD = ["\ud800", "\udfff", "\ufffe", "\uffff", "\ufdd0", "\x00", "\x0b", "\x7f", "\x85", "\U0001fffe", "Жанна 👋\n\t"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_a_message_is_taken_whatever_it_holds(odd: str) -> None:
+    text, attributes = sent({odd: [odd]}, reason=odd)
+    assert text.isascii()
+    assert json.loads(text) == {odd: [odd]}
+    assert attributes["reason"] == storable(odd)
+
+
+@given(st.dictionaries(TEXT, TEXT | st.floats()), TEXT)
+def test_there_is_nothing_that_cannot_be_sent(body: dict[str, Any], reason: str) -> None:
+    text, _ = sent(body, reason=reason)
+    assert json.loads(text).keys() == body.keys()
+
+
+@given(TEXT.filter(bool))
+def test_a_text_is_sent_as_it_is_but_for_what_is_refused(text: str) -> None:
     client = Sqs()
-    Queue(client, URL).send({"username": "Жанна"})
-    assert client.sent[0]["MessageBody"] == '{"username":"Жанна"}'
+    Queue(client, URL).send_text(json.dumps(text, ensure_ascii=False), attributes={"reason": text})
+    (body,) = client.messages.values()
+    assert json.loads(body) == text
+
+
+def test_what_is_too_deep_is_left_out_and_the_rest_is_there() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    text, attributes = sent({"id": "a", "detail": deep, "digits": 10**5000}, reason="too deep")
+    assert json.loads(text)["id"] == "a"
+    assert json.loads(text)["digits"] == "(a number of 16610 bits)"
+    assert attributes == {"reason": "too deep"}
+
+
+def test_an_attribute_is_cut_and_an_empty_one_left_out() -> None:
+    _, attributes = sent({}, reason="x" * 5000, empty="")
+    assert attributes == {"reason": "x" * 999 + "…"}
+
+
+def test_where_there_is_little_room_the_reason_is_cut_first() -> None:
+    body = {"text": "x" * (262_144 - 500)}
+    text, attributes = sent(body, reason="y" * 2000)
+    assert (json.loads(text), len(attributes["reason"])) == (body, 100)
+
+
+def test_then_characters_take_no_more_room_than_they_must() -> None:
+    body = {"text": "ж" * 100_000, "odd": "\ufffe"}
+    text, attributes = sent(body, reason="too large")
+    assert len(text.encode()) < 201_000
+    assert (json.loads(text), attributes) == (body, {"reason": "too large"})
+
+
+def test_a_body_that_leaves_no_room_for_a_reason_goes_without() -> None:
+    client = Sqs()
+    text = "x" * 1_048_576
+    Queue(client, URL).send_text(text, attributes={"reason": "too large"})
+    assert list(client.messages.values()) == [text]
+
+
+def test_of_what_no_queue_takes_the_beginning_is_sent() -> None:
+    text, attributes = sent({"text": "ж" * 600_000}, reason="too large")
+    told = json.loads(text)
+    assert told["beginning"].startswith('{"text":"\\u0436')
+    assert told["too_large"] > 600_000
+    assert attributes == {"reason": "too large"}
 
 
 def test_attributes_go_as_strings() -> None:

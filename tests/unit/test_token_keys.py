@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import json
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.token_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, SharedKeys, parse
-from tests.unit.fakes import Clock, aws_error
+from realtime.kept_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, REFRESH_SPREAD_SECONDS, SERVE_ON_SECONDS
+from realtime.token_keys import PATIENCE_SECONDS, SharedKeys, parse
+from tests.logs import LogLines
+from tests.support.fake_stores import FakeStores
+from tests.support.virtual_time import VirtualTime
+from tests.unit.fakes import Clock, Sleeps, aws_error
 
+FIRST, SECOND, THIRD = (f"secret {n} of more than thirty-two bytes" for n in (1, 2, 3))
 PARAMETER = "/realtime/token-keys"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-keys-AbCdEf"
 
@@ -50,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store() -> Store:
-    return Store('{"old": "secret 1", "new": "secret 2"}')
+    return Store(json.dumps({"old": FIRST, "new": SECOND}))
 
 
 @pytest.fixture
@@ -59,12 +69,12 @@ def keys(store: Store, clock: Clock) -> SharedKeys:
 
 
 def test_a_key_id_names_one_secret(keys: SharedKeys) -> None:
-    assert keys.candidates("old") == ["secret 1"]
-    assert keys.candidates("new") == ["secret 2"]
+    assert keys.candidates("old") == [FIRST]
+    assert keys.candidates("new") == [SECOND]
 
 
 def test_without_a_key_id_any_secret_may_fit(keys: SharedKeys) -> None:
-    assert keys.candidates(None) == ["secret 1", "secret 2"]
+    assert keys.candidates(None) == [FIRST, SECOND]
 
 
 def test_an_unknown_key_id_names_none(keys: SharedKeys) -> None:
@@ -73,11 +83,11 @@ def test_an_unknown_key_id_names_none(keys: SharedKeys) -> None:
 
 @pytest.mark.parametrize("kid", [None, "any"])
 def test_one_bare_secret_fits_every_key_id(clock: Clock, kid: str | None) -> None:
-    assert SharedKeys(Store("  one bare secret\n"), PARAMETER, clock).candidates(kid) == ["one bare secret"]
+    assert SharedKeys(Store(f"  {FIRST}\n"), PARAMETER, clock).candidates(kid) == [FIRST]
 
 
 def test_a_secrets_arn_is_read_from_secrets_manager(store: Store, clock: Clock) -> None:
-    assert SharedKeys(store, SECRET_ARN, clock).candidates("new") == ["secret 2"]
+    assert SharedKeys(store, SECRET_ARN, clock).candidates("new") == [SECOND]
 
 
 def test_secrets_are_read_once_and_again_when_they_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
@@ -85,48 +95,143 @@ def test_secrets_are_read_once_and_again_when_they_are_old(keys: SharedKeys, sto
     clock.now += REFRESH_SECONDS - 1
     keys.candidates("new")
     assert len(store) == 1
-    clock.now += 1
-    store.value = '{"new": "secret 3"}'
-    assert keys.candidates("new") == ["secret 3"]
+    clock.now += 1 + REFRESH_SPREAD_SECONDS
+    store.value = json.dumps({"new": THIRD})
+    assert keys.candidates("new") == [THIRD]
     assert len(store) == 2
 
 
 def test_a_new_key_id_is_looked_for_before_the_secrets_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
-    store.value = '{"new": "secret 2", "newer": "secret 3"}'
+    store.value = json.dumps({"new": SECOND, "newer": THIRD})
     clock.now += MIN_REFRESH_SECONDS
-    assert keys.candidates("newer") == ["secret 3"]
+    assert keys.candidates("newer") == [THIRD]
+
+
+def test_instances_that_read_together_do_not_read_again_together(store: Store, clock: Clock) -> None:
+    instances = [SharedKeys(store, PARAMETER, clock) for _ in range(100)]
+    began = clock.now
+    read: list[int] = []
+    for second in range(REFRESH_SECONDS + REFRESH_SPREAD_SECONDS + 1):
+        clock.now = began + second
+        before = len(store)
+        for each in instances:
+            each.candidates("new")
+        read.append(len(store) - before)
+    assert read[0] == 100
+    assert not any(read[1:REFRESH_SECONDS])
+    assert sum(read) == 200
+    assert max(read[1:]) < 20
+
+
+def test_a_new_key_id_is_looked_for_at_once(keys: SharedKeys, store: Store, clock: Clock) -> None:
+    keys.candidates("new")
+    clock.now += 10
+    store.value = json.dumps({"newer": THIRD})
+    assert keys.candidates("newer") == [THIRD]
 
 
 def test_made_up_key_ids_cannot_have_the_secrets_read_at_will(keys: SharedKeys, store: Store, clock: Clock) -> None:
+    keys.candidates("new")
+    clock.now += 10
     for n in range(100):
-        keys.candidates(f"made up {n}")
+        with suppress(Unavailable):
+            assert keys.candidates(f"made up {n}") == []
         clock.now += 0.1
-    assert len(store) == 1
+    assert len(store) == 2
 
 
-def test_a_store_that_does_not_answer_is_asked_again_by_the_next_client(keys: SharedKeys, store: Store) -> None:
-    store.broken = aws_error("ThrottlingException")
-    with pytest.raises(Unavailable, match=f"reading the token keys {PARAMETER}: ThrottlingException"):
-        keys.candidates("new")
-    store.broken = None
-    assert keys.candidates("new") == ["secret 2"]
-
-
-def test_secrets_that_are_known_serve_on_while_the_store_does_not_answer(
+def test_a_key_id_that_nobody_can_look_for_yet_is_to_be_tried_again(
     keys: SharedKeys, store: Store, clock: Clock
 ) -> None:
     keys.candidates("new")
+    clock.now += 10
+    assert keys.candidates("made up") == []
+    clock.now += 10
+    store.value = json.dumps({"newer": THIRD})
+    with pytest.raises(Unavailable, match="an unknown key id; keys are read again in 20 s"):
+        keys.candidates("newer")
+    assert keys.candidates("made up") == [], "it was looked for"
+    assert keys.candidates("new") == [SECOND]
+    clock.now += 20
+    assert keys.candidates("newer") == [THIRD]
+
+
+def test_while_no_secret_is_known_the_store_is_asked_again_within_the_time_of_a_handshake(
+    keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        if clock.now > began + 2:
+            store.broken = None
+
+    began = clock.now
+    monkeypatch.setattr(time, "sleep", sleep)
     store.broken = aws_error("ThrottlingException")
-    clock.now += REFRESH_SECONDS
+    assert keys.candidates("new") == [SECOND]
+    assert 2 < clock.now - began < 4
+
+
+def test_a_store_that_does_not_answer_is_asked_for_a_bounded_time(
+    keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    began = clock.now
+    monkeypatch.setattr(time, "sleep", sleep)
+    store.broken = aws_error("ThrottlingException")
+    with pytest.raises(Unavailable, match=f"reading the token keys {PARAMETER}: ThrottlingException"):
+        keys.candidates("new")
+    assert clock.now - began < PATIENCE_SECONDS
+    store.broken = None
+    assert keys.candidates("new") == [SECOND], "the next client has it asked again"
+
+
+def test_secrets_that_are_known_serve_on_while_the_store_does_not_answer(
+    keys: SharedKeys, store: Store, clock: Clock, sleeps: Sleeps
+) -> None:
+    keys.candidates("new")
+    store.broken = aws_error("ThrottlingException")
+    clock.now += REFRESH_SECONDS + REFRESH_SPREAD_SECONDS
     for _ in range(10):
-        assert keys.candidates("new") == ["secret 2"]
+        assert keys.candidates("new") == [SECOND]
     assert len(store) == 2, "it is left alone for a while"
+    assert len(sleeps) == 0, "and nobody waits for it"
 
     store.broken = None
-    store.value = '{"new": "secret 3"}'
+    store.value = json.dumps({"new": THIRD})
     clock.now += MIN_REFRESH_SECONDS
-    assert keys.candidates("new") == ["secret 3"]
+    assert keys.candidates("new") == [THIRD]
+
+
+def test_secrets_serve_on_for_an_hour_and_no_longer(keys: SharedKeys, store: Store, clock: Clock) -> None:
+    keys.candidates("new")
+    store.broken = aws_error("ThrottlingException")
+    clock.now += SERVE_ON_SECONDS
+    assert keys.candidates("new") == [SECOND]
+    clock.now += MIN_REFRESH_SECONDS
+    with pytest.raises(Unavailable, match="too long for the keys to be trusted"):
+        keys.candidates("new")
+    store.broken = None
+    clock.now += MIN_REFRESH_SECONDS
+    assert keys.candidates("new") == [SECOND]
+
+
+@pytest.mark.parametrize("mistake", ["short", aws_error("AccessDeniedException")], ids=["value", "right"])
+def test_an_operators_mistake_turns_nobody_away_at_once_and_is_logged(
+    keys: SharedKeys, store: Store, clock: Clock, logged: LogLines, mistake: Any
+) -> None:
+    keys.candidates("new")
+    if isinstance(mistake, str):
+        store.value = mistake
+    else:
+        store.broken = mistake
+    clock.now += REFRESH_SECONDS + REFRESH_SPREAD_SECONDS
+    assert keys.candidates("new") == [SECOND]
+    (line,) = logged.lines
+    assert (line["level"], line["message"]) == ("ERROR", "known token keys serve on")
+    assert PARAMETER in line["reason"]
 
 
 @pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException", "ResourceNotFoundException"])
@@ -145,6 +250,12 @@ def test_a_missing_parameter_or_right_is_the_operators_to_mend(keys: SharedKeys,
         '{"new": ""}',
         '{"new": "hunter2", "old": 7}',
         '{"new": ["hunter2"]}',
+        '{"new": 1' + "0" * 5000 + "}",
+        "{" * 3000,
+        "hunter2",
+        "hunter2" * 4,
+        '{"new": "hunter2"}',
+        '{"new": "' + "hunter2" * 5 + '", "old": "hunter2"}',
         '{"new": "hunter2"',
         "{hunter2}",
     ],
@@ -157,4 +268,68 @@ def test_a_bad_value_is_named_by_where_it_is_and_never_by_what_it_is(value: str)
 
 
 def test_a_good_value_is_read() -> None:
-    assert parse(json.dumps({"new": "secret"}), PARAMETER) == {"new": "secret"}
+    assert parse(json.dumps({"new": FIRST}), PARAMETER) == {"new": FIRST}
+
+
+def test_a_secret_that_can_be_guessed_is_refused_with_what_to_do() -> None:
+    good = "x" * 32
+    assert parse(good, PARAMETER) == {"": good}
+    with pytest.raises(ConfigurationError, match=r"the secret is shorter than 32 bytes .*`openssl rand -base64 48"):
+        parse(good[:-1], PARAMETER)
+    with pytest.raises(ConfigurationError, match=f"{PARAMETER}: the secret of key id 'weak' is shorter than 32 bytes"):
+        parse(json.dumps({"good": good, "weak": "x"}), PARAMETER)
+
+
+STORM = 300  # instances, fresh within a second
+
+
+def storm(reference: str, read: Callable[[FakeStores, VirtualTime], None]) -> tuple[int, float]:
+    """Start many fresh instances; return how many clients are turned away, and how long the last one waited."""
+    time_ = VirtualTime()
+    stores = FakeStores(json.dumps({"new": FIRST}), time_)
+    failed, waited = [], []
+
+    def client() -> None:
+        began = time_.now
+        try:
+            read(stores, time_)
+        except (Unavailable, ClientError) as problem:
+            failed.append(problem)
+        waited.append(time_.now - began)
+
+    for n in range(STORM):
+        time_.start(n / STORM, client)
+    time_.run()
+    assert len(waited) == STORM
+    return len(failed), max(waited)
+
+
+@pytest.mark.parametrize("reference", [PARAMETER, SECRET_ARN])
+def test_a_storm_of_fresh_instances_is_let_in_by_either_store(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(stores: FakeStores, time_: VirtualTime) -> None:
+        monkeypatch.setattr(time, "sleep", time_.sleep)
+        assert SharedKeys(stores, reference, time_).candidates("new") == [FIRST]
+
+    turned_away, longest = storm(reference, read)
+    assert turned_away == 0
+    assert longest < PATIENCE_SECONDS
+    if reference == SECRET_ARN:
+        assert longest == 0
+
+
+def test_it_was_not_when_botocore_alone_tried_again() -> None:
+    """Its standard mode as it was set before: four attempts, up to 1, 2 and 4 s apart."""
+
+    def read(stores: FakeStores, time_: VirtualTime) -> None:
+        for attempt in range(4):
+            try:
+                stores.get_parameter(Name=PARAMETER, WithDecryption=True)
+            except ClientError:
+                if attempt == 3:
+                    raise
+                time_.sleep(random.random() * 2**attempt)
+            else:
+                return
+
+    turned_away, _ = storm(PARAMETER, read)
+    assert turned_away > 15

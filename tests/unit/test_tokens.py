@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realtime.errors import AuthFailed, Unavailable
-from realtime.messages import rfc3339
-from realtime.tokens import LAST_SECOND, LEEWAY_SECONDS, Identity, Tokens, published_keys
+from realtime.kept_keys import MIN_REFRESH_SECONDS, SERVE_ON_SECONDS
+from realtime.text import is_odd
+from realtime.tokens import LEEWAY_SECONDS, Identity, PublishedKeys, Tokens
+from tests.unit.fakes import Clock
 
 OLD, NEW = "the secret that was in use before", "the secret that is in use from now on"
 IN_AN_HOUR = int(time.time()) + 3600
@@ -188,15 +192,24 @@ def test_clocks_may_differ_a_little(tokens: Tokens) -> None:
     assert tokens.verify(signed(exp=int(time.time()) - LEEWAY_SECONDS // 2)).user_id == "123"
 
 
-def test_no_token_outlives_the_last_time_that_can_be_written(tokens: Tokens) -> None:
-    assert tokens.verify(signed(exp=10**30)).expires_at == LAST_SECOND
-    assert rfc3339(LAST_SECOND * 1000) == "9999-12-31T23:59:59.000Z"
+@pytest.mark.parametrize("exp", [1_705_314_600_000, 10**11, 10**30, 4e12])
+def test_an_expiry_in_milliseconds_is_refused_with_what_it_looks_like(tokens: Tokens, exp: float) -> None:
+    with refused("exp is more than a hundred years ahead: is it in milliseconds? it must be in seconds"):
+        tokens.verify(signed(exp=exp))
+
+
+def test_whoever_wants_a_token_that_lasts_for_decades_may_have_it(tokens: Tokens) -> None:
+    exp = IN_AN_HOUR + 50 * 366 * 86_400
+    assert tokens.verify(signed(exp=exp)).expires_at == exp
 
 
 @pytest.mark.parametrize("claim", ["exp", "sub"])
 def test_expiry_and_subject_are_required(tokens: Tokens, claim: str) -> None:
     with refused("MissingRequiredClaimError"):
         tokens.verify(signed(without=claim))
+
+
+NAME = "must be a string of 1 to 256 characters, with no control character, noncharacter or half of a character"
 
 
 @pytest.mark.parametrize(
@@ -207,9 +220,12 @@ def test_expiry_and_subject_are_required(tokens: Tokens, claim: str) -> None:
         ({"exp": float("inf")}, "DecodeError"),
         ({"nbf": IN_AN_HOUR}, "ImmatureSignatureError"),
         ({"scope": ["feed"]}, "scope is no string"),
-        ({"username": 7}, "username must be a string of 1 to 256 characters"),
-        ({"username": "x" * 257}, "username must be a string of 1 to 256 characters"),
-        ({"role": {}}, "role must be a string of 1 to 256 characters"),
+        ({"username": 7}, f"username {NAME}"),
+        ({"username": "x" * 257}, f"username {NAME}"),
+        ({"role": {}}, f"role {NAME}"),
+        ({"username": "a\ufffe"}, f"username {NAME}"),
+        ({"username": "a\nb"}, f"username {NAME}"),
+        ({"role": "\ud800"}, f"role {NAME}"),
     ],
 )
 def test_claims_of_the_wrong_kind_are_refused(tokens: Tokens, claims: dict[str, Any], reason: str) -> None:
@@ -217,9 +233,15 @@ def test_claims_of_the_wrong_kind_are_refused(tokens: Tokens, claims: dict[str, 
         tokens.verify(signed(**claims))
 
 
-@pytest.mark.parametrize("sub", ["", "a/b", "a b", True, 1.5, [], {}, "x" * 129, 10**200])
+@pytest.mark.parametrize("sub", ["", "a/b", "a b", True, 1.5, [], {}, "x" * 129, 10**200, "a\x85"])
 def test_a_subject_that_is_no_user_id_is_refused(tokens: Tokens, sub: object) -> None:
     with refused("sub must be a whole number, or 1 to 128 characters with no '/', space or control character"):
+        tokens.verify(signed(sub=sub))
+
+
+@pytest.mark.parametrize("sub", ["\ud800", "a\udfff", "\ufffe", "a\uffff", "\ufdd0", "\U0010ffff"], ids=ascii)
+def test_a_subject_that_some_store_refuses_is_refused_at_the_door(tokens: Tokens, sub: str) -> None:
+    with pytest.raises(AuthFailed, match=r"sub must be .* nor half of a character"):
         tokens.verify(signed(sub=sub))
 
 
@@ -271,9 +293,10 @@ def test_whatever_text_is_sent_is_refused_and_nothing_worse(tokens: Tokens, text
         tokens.verify(text)
 
 
+TEXT = st.text(st.characters(exclude_categories=()), max_size=10)  # lone surrogates too
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
 NAMES = ["alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u"]
@@ -309,7 +332,7 @@ def test_whatever_the_claims_of_a_signed_token_they_are_taken_or_refused(
         identity = tokens.verify(token)
     except AuthFailed:
         return
-    assert identity.user_id
+    assert not any(is_odd(each) for each in (identity.user_id, identity.username or "", identity.role or ""))
     assert identity.expires_at > time.time() - LEEWAY_SECONDS - 1
 
 
@@ -322,23 +345,109 @@ def test_no_refusal_repeats_any_of_the_token(tokens: Tokens) -> None:
     assert "jane_smith" not in told
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [jwt.PyJWKClientConnectionError("timed out"), json.JSONDecodeError("Expecting value", "<html>", 0)],
-    ids=["no answer", "an answer that is no JSON"],
-)
-def test_keys_that_cannot_be_fetched_are_no_fault_of_the_client(broken: Exception) -> None:
-    tokens = Tokens(None, Published(broken=broken))
-    with pytest.raises(Unavailable, match="fetching the JWKS"):
-        tokens.verify(signed(RSA, alg="RS256", kid="rsa"))
+class Jwks:
+    """What is published at a URL, and how often it was fetched."""
+
+    def __init__(self, *names: str) -> None:
+        self.answer: Any = {"keys": [JWKS[name] for name in names]}
+        self.fetches = 0
+
+    def __call__(self) -> Any:
+        self.fetches += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
-def test_published_keys_are_cached_and_fetched_in_less_than_a_handshake_takes() -> None:
-    made: dict[str, Any] = {}
+JWKS = {
+    "rsa": {**jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True), "kid": "rsa"},
+    "ec": {**jwt.algorithms.ECAlgorithm.to_jwk(EC.public_key(), as_dict=True), "kid": "ec"},
+}
+URL = "https://id.example.com/jwks"
+BY_RSA, BY_EC = signed(RSA, alg="RS256", kid="rsa"), signed(EC, alg="ES256", kid="ec")
+AWAY: dict[str, Any] = {
+    "no answer": jwt.PyJWKClientConnectionError("timed out"),
+    "no JSON": json.JSONDecodeError("Expecting value", "<html>", 0),
+    "too deep": RecursionError(),
+    "nothing": {},
+    "no keys": {"keys": []},
+    "no list": {"keys": "none"},
+    "no key of a kind": {"keys": [7, None, {"kty": "RSA"}, {"kty": "none", "kid": "rsa"}]},
+    "no key that signs": {"keys": [{**JWKS["rsa"], "kid": ""}, {**JWKS["ec"], "use": "enc"}]},
+}
 
-    def make(url: str, **options: Any) -> Published:
-        made.update(options, url=url)
-        return Published()
 
-    published_keys("https://id.example.com/jwks", make)
-    assert made == {"url": "https://id.example.com/jwks", "cache_jwk_set": True, "lifespan": 300, "timeout": 3}
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+def test_while_no_key_can_be_had_clients_are_to_try_again_and_do_not_wait(away: Any) -> None:
+    clock, jwks = Clock(), Jwks("rsa")
+    good, jwks.answer = jwks.answer, away
+    tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            tokens.verify(BY_RSA)
+    assert jwks.fetches == 1
+    clock.now += 5
+    jwks.answer = good
+    assert tokens.verify(BY_RSA).user_id == "123"
+
+
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+def test_published_keys_that_are_known_serve_on_for_an_hour(away: Any) -> None:
+    clock, jwks = Clock(), Jwks("rsa")
+    tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
+    assert tokens.verify(BY_RSA).user_id == "123"
+    jwks.answer = away
+    clock.now += SERVE_ON_SECONDS
+    for _ in range(10):
+        assert tokens.verify(BY_RSA).user_id == "123"
+    assert jwks.fetches == 2, "the server is left alone for a while"
+    clock.now += MIN_REFRESH_SECONDS
+    with pytest.raises(Unavailable):
+        tokens.verify(BY_RSA)
+
+
+def test_a_published_key_that_was_rotated_a_moment_ago_is_good() -> None:
+    clock, jwks = Clock(), Jwks("rsa")
+    tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
+    tokens.verify(BY_RSA)
+    clock.now += 10
+    jwks.answer = {"keys": [JWKS["ec"]]}
+    assert tokens.verify(BY_EC).user_id == "123"
+    with refused("PyJWKClientError"):
+        tokens.verify(BY_RSA)
+
+
+def test_a_published_key_that_nobody_can_look_for_yet_is_to_be_tried_again() -> None:
+    clock, jwks = Clock(), Jwks("rsa")
+    tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
+    tokens.verify(BY_RSA)
+    clock.now += 10
+    with refused("PyJWKClientError"):
+        tokens.verify(signed(RSA, alg="RS256", kid="made up"))
+    clock.now += 10
+    with pytest.raises(Unavailable):
+        tokens.verify(BY_EC)
+    clock.now += 20
+    jwks.answer = {"keys": [JWKS["ec"]]}
+    assert tokens.verify(BY_EC).user_id == "123"
+
+
+def test_one_fetch_is_enough_for_many_who_wait() -> None:
+    everybody_waits, jwks = threading.Event(), Jwks("rsa")
+
+    def fetch() -> Any:
+        assert everybody_waits.wait(10)
+        return jwks()
+
+    keys = PublishedKeys(URL, fetch, Clock())
+    with ThreadPoolExecutor(8) as clients:
+        waiting = [clients.submit(keys.get_signing_key, "rsa") for _ in range(8)]
+        everybody_waits.set()
+        assert {each.result(10).key_id for each in waiting} == {"rsa"}
+    assert jwks.fetches == 1
+
+
+@pytest.mark.parametrize("kid", ["a\ufffe", "\ud800", "x" * 257])
+def test_a_key_id_is_held_to_what_can_be_written(tokens: Tokens, kid: str) -> None:
+    with refused(f"kid {NAME}"):
+        tokens.verify(signed(kid=kid))

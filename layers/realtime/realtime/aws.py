@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.loaders import Loader
 
-from realtime.errors import ConfigurationError, Unavailable
+from realtime.errors import ConfigurationError, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from realtime.signing import FrozenCredentials
@@ -29,6 +29,10 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     tcp_keepalive=True,
 )
+
+# Token keys are asked for while a client waits, and `kept_keys` has its own way to try again.
+_STORES_OF_KEYS = frozenset({"secretsmanager", "ssm"})
+_PROMPT = Config(connect_timeout=0.5, read_timeout=0.75, retries={"mode": "standard", "total_max_attempts": 1})
 
 # Copies of botocore's descriptions of services, of what we call alone: `make lock` makes them.
 _DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
@@ -48,6 +52,18 @@ _OPERATORS = frozenset(
     }
 )
 
+# Codes of what no try will mend: the request itself is at fault, as an item that is too large is.
+_REJECTIONS = frozenset(
+    {
+        "AWS.SimpleQueueService.InvalidMessageContents",
+        "InvalidMessageContents",
+        "InvalidParameterValue",
+        "ItemCollectionSizeLimitExceededException",
+        "SerializationException",
+        "ValidationException",
+    }
+)
+
 
 @cache
 def session() -> botocore.session.Session:
@@ -60,7 +76,7 @@ def session() -> botocore.session.Session:
 @cache
 def client(service: str) -> Any:
     """Return the one client of an AWS service, by botocore's name for it."""
-    made = session().create_client(service, config=_CONFIG)
+    made = session().create_client(service, config=_PROMPT if service in _STORES_OF_KEYS else _CONFIG)
     if service == "dynamodb":
         for page in _PAGES:
             made.meta.events.register(page, read_page)
@@ -118,20 +134,29 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
-def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable:
-    """Turn an AWS error into ours: a missing right or resource is the operator's, all else may pass."""
+def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable | Rejected:
+    """Turn an AWS error into ours: a missing right or resource is the operator's, what cannot be taken is its sender's.
+
+    All else may pass.
+    """
+    if isinstance(error, ParamValidationError):
+        return Rejected(f"{doing}: {type(error).__name__}")
     if not isinstance(error, ClientError):
         return Unavailable(f"{doing}: {type(error).__name__}")
     code = error_code(error)
     if code in _OPERATORS:
         return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
+    if code in _REJECTIONS:
+        return Rejected(f"{doing}: {code}")
     return Unavailable(f"{doing}: {code}")
 
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Run a call to AWS; its errors leave as ConfigurationError or Unavailable that say what was being done."""
+    """Run a call to AWS; errors leave as ConfigurationError, Unavailable or Rejected, which say what was being done."""
     try:
         yield
+    except UnicodeEncodeError as error:  # half of a character: botocore cannot write the request
+        raise Rejected(f"{doing}: a text that no UTF-8 has") from error
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -13,16 +12,17 @@ from msgspec import Meta, Struct
 
 from realtime import messages
 from realtime.errors import InvalidEvent
-from realtime.ids import event_id, parse_id
+from realtime.ids import event_id, parse_id, whole
 from realtime.messages import MAX_FRAME_BYTES
+from realtime.text import complaint, dumps, parse_name, shown
 
-MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts at most
+MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts and 4 MB at most
 MAX_ASKED = 45  # users who are to acknowledge it: that takes a part for each of them more
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
 Id = int | str
-Word = Annotated[str, Meta(min_length=1, max_length=256)]
+Word = Annotated[str, Meta(min_length=1, max_length=256)]  # and `_names` looks into it
 Seconds = Annotated[int, Meta(gt=0, le=86_400)]
 Recipients = tuple[str, ...] | Literal["everyone"] | None  # None where presence decides who hears it
 
@@ -95,6 +95,7 @@ ACTIONS = {
 }
 _TOLD_BY_PRESENCE = frozenset({"status_change", "session_revoked"})
 ID_FIELDS = ("call_id", "user_id", "listener_id")
+NAMES = frozenset({"username", "call_type", "status", "action"})  # where a schema has them; else they are free text
 
 
 class BackendEvent(Struct, frozen=True):
@@ -109,24 +110,25 @@ class BackendEvent(Struct, frozen=True):
     at: int
 
 
-def validate(event_id: str, kind: str, detail: object, at: int) -> BackendEvent:
+def validate(event_id: object, kind: object, detail: object, at: int) -> BackendEvent:
     """Hold an event against its schema.
 
     Raises InvalidEvent that says which key is wrong, and how.
     """
-    schema = SCHEMAS.get(kind)
-    if schema is None:
+    if not isinstance(kind, str) or (schema := SCHEMAS.get(kind)) is None:
         raise InvalidEvent(f"detail-type: unknown {kind!r}; known are {', '.join(SCHEMAS)}")
     if not isinstance(detail, dict):
         raise InvalidEvent("detail: must be a JSON object")
-    data = {key: value for key, value in detail.items() if key != "delivery"}
+    if (problem := complaint(detail, "detail")) is not None:
+        raise InvalidEvent(problem)
+    event_id = _name("id", event_id)
+    data = {key: whole(value) if key in ID_FIELDS else value for key, value in detail.items() if key != "delivery"}
     _convert("detail", data, schema)
-    delivery = _convert("detail.delivery", detail.get("delivery", {}), Delivery)
+    delivery = _convert("detail.delivery", _with_whole_ids(detail.get("delivery", {})), Delivery)
     if kind in ACTIONS:
         data.setdefault("action", ACTIONS[kind])
-    for name in ID_FIELDS:
-        if name in data:
-            data[name] = _id(f"detail.{name}", data[name])
+    data |= {name: _id(f"detail.{name}", data[name]) for name in ID_FIELDS if name in data}
+    _check_names(data, schema)
     to = _recipients(kind, data, delivery.to)
     if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ASKED):
         raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ASKED} users are told")
@@ -145,18 +147,34 @@ def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
 def _size(kind: str, data: dict[str, Any]) -> int:
     """Return how many bytes a client would be sent at most: the whole frame, with the longest envelope."""
     envelope = messages.encode(kind, {}, 0, event_id(0), ack=True)
-    try:
-        encoded = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:  # Python reads NaN and halves of characters, which nobody else would
-        raise InvalidEvent(f"detail: cannot be sent as JSON: {error}") from error
-    return len(envelope) - len("{}") + len(encoded)
+    return len(envelope) - len("{}") + len(dumps(data).encode())
+
+
+def _with_whole_ids(delivery: object) -> object:
+    """Return a `delivery` whose user ids are whole numbers where they are written as `123.0`."""
+    if not isinstance(delivery, dict) or not isinstance(delivery.get("to"), list):
+        return delivery
+    return {**delivery, "to": [whole(each) for each in delivery["to"]]}
 
 
 def _id(name: str, value: object) -> str:
     try:
         return parse_id(value)
     except ValueError as error:
-        raise InvalidEvent(f"{name}: {error}") from error
+        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+
+
+def _name(name: str, value: object) -> str:
+    try:
+        return parse_name(value)
+    except ValueError as error:
+        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+
+
+def _check_names(data: dict[str, Any], schema: type[Struct]) -> None:
+    for name in sorted(NAMES.intersection(schema.__struct_fields__, data)):
+        if data[name] is not None:
+            _name(f"detail.{name}", data[name])
 
 
 def _recipients(kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None) -> Recipients:

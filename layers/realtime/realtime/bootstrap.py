@@ -83,11 +83,11 @@ def _farewells(events_table: str, queue_url: str) -> Farewells:
 
 def _tokens(chosen: settings.TokenSettings) -> Tokens:
     from realtime.token_keys import SharedKeys
-    from realtime.tokens import Tokens, published_keys
+    from realtime.tokens import PublishedKeys, Tokens
 
     return Tokens(
         SharedKeys(aws.client, chosen.token_keys) if chosen.token_keys else None,
-        published_keys(chosen.jwks_url) if chosen.jwks_url else None,
+        PublishedKeys(chosen.jwks_url) if chosen.jwks_url else None,
         issuer=chosen.token_issuer,
         audience=chosen.token_audience,
     )
@@ -217,7 +217,7 @@ def failures() -> Queue:
     """Return the dead-letter queue for records of a stream."""
     from realtime.queues import Queue
 
-    return Queue(aws.client("sqs"), settings.load(settings.BroadcastSettings).failures_queue_url)
+    return Queue(aws.client("sqs"), settings.load(settings.FailuresSettings).failures_queue_url)
 
 
 @cache

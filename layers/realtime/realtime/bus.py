@@ -58,6 +58,6 @@ class Bus:
             "EventBusName": self._name,
             "Source": SOURCE,
             "DetailType": announcement.detail_type,
-            "Detail": json.dumps(announcement.detail, separators=(",", ":")),
+            "Detail": json.dumps(announcement.detail, separators=(",", ":")),  # ASCII: no target refuses it
             "Time": datetime.fromtimestamp(announcement.at / 1000, UTC),
         }

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from realtime.audiences import direct
-from realtime.aws import aws_errors, error_code, translate
+from realtime.aws import aws_errors, error_code
 from realtime.dynamodb import attribute, item, plain, write_all
 from realtime.errors import Unavailable
 
@@ -178,17 +178,18 @@ class Connections:
         self._update_session(connection_id, "limited_until", limited_until)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
-        try:
-            self._client.update_item(
-                TableName=self.table,
-                Key=_session_key(connection_id),
-                UpdateExpression=f"SET {name} = :value",
-                ConditionExpression="attribute_exists(connection_id)",  # else it would come back as a ghost
-                ExpressionAttributeValues={":value": attribute(value)},
-            )
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise translate(error, "updating a connection") from error
+        with aws_errors("updating a connection"):
+            try:
+                self._client.update_item(
+                    TableName=self.table,
+                    Key=_session_key(connection_id),
+                    UpdateExpression=f"SET {name} = :value",
+                    ConditionExpression="attribute_exists(connection_id)",  # else it would come back as a ghost
+                    ExpressionAttributeValues={":value": attribute(value)},
+                )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
 
     def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
         """Yield the connections that hear an audience, a page at a time, without those whose time has run out."""

@@ -11,6 +11,8 @@ RealtimeError
 ├── InvalidEvent           what a backend sent: the event goes to a dead-letter queue with the reason
 ├── ConfigurationError     what an operator must mend: the message names the setting
 ├── Unavailable            what AWS did not do this time: the caller's trigger tries again
+├── Rejected               what AWS will never do, as an item is too large: nobody tries again
+├── Unforeseen             a fault of ours, named by its kind and place: each handler's last resort
 ├── ConditionsFailed       (transactions) a transaction was not made, for a condition of it does not hold
 └── Unreadable             (outbox) an item that no function of ours writes: it goes to a dead-letter queue
 """
@@ -18,8 +20,12 @@ RealtimeError
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
+
+from realtime.text import storable
 
 
 class RealtimeError(Exception):
@@ -35,10 +41,10 @@ class ClientError(RealtimeError):
 
     def __init__(self, message: str | None = None, *, retry_after: int | None = None, reason: str = "") -> None:
         """Take the words for the client, and a `reason` that is for the log alone."""
-        super().__init__(message or self.default_message)
-        self.message = message or self.default_message
+        self.message = storable(message or self.default_message)  # it may repeat what the client sent
+        super().__init__(self.message)
         self.retry_after = retry_after
-        self.reason = reason
+        self.reason = storable(reason)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason or self.message}"
@@ -97,8 +103,8 @@ class InvalidEvent(RealtimeError):
 
     def __init__(self, reason: str) -> None:
         """Take the reason in words that let the backend's author mend the event."""
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = storable(reason)  # it may repeat what the backend sent, and goes into an attribute of SQS
+        super().__init__(self.reason)
 
 
 class ConfigurationError(RealtimeError):
@@ -107,6 +113,29 @@ class ConfigurationError(RealtimeError):
 
 class Unavailable(RealtimeError):
     """An AWS service refused or failed for now."""
+
+
+class Rejected(RealtimeError):
+    """An AWS service will never do what it was asked for: an item is too large, or a text is none that it takes."""
+
+
+class Unforeseen(RealtimeError):
+    """An exception that nobody foresaw; the message names its kind and place, and nothing of what was worked on."""
+
+    def __init__(self, problem: BaseException) -> None:
+        """Take the exception; its own words may hold part of an event or a token, and are left out."""
+        super().__init__(reason_of(problem))
+
+
+@contextmanager
+def last_resort() -> Iterator[None]:
+    """Let what nobody foresaw leave as Unforeseen: a handler then does with it what it does with our own errors."""
+    try:
+        yield
+    except RealtimeError:
+        raise
+    except Exception as problem:  # noqa: BLE001  # it is raised again, under a name that may be logged
+        raise Unforeseen(problem) from None
 
 
 def reason_of(problem: BaseException) -> str:

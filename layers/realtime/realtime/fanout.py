@@ -28,6 +28,7 @@ from realtime.ids import moment_of
 from realtime.management import Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Unreadable, from_image
 from realtime.registry import FORGOTTEN_TOGETHER, Gone, Registry
+from realtime.text import storable
 
 _THREADS = 8
 # A 429 for a DELETE is the account's: the connection may be well, and to forget it would show its user offline. But no
@@ -44,11 +45,11 @@ def read(record: Mapping[str, Any]) -> Entry:
 
     Raises Unreadable where it is not what our own functions write: in the midst of a fan-out, it would fail the batch.
     """
-    shown = record.get("dynamodb", {})
+    shown = record.get("dynamodb") or {}
     try:
         return from_image(shown.get("NewImage"))
     except Unreadable as problem:
-        raise Unreadable(f"a record that cannot be read, {shown.get('Keys')}: {problem}") from problem
+        raise Unreadable(storable(f"a record that cannot be read, {shown.get('Keys')}: {problem}")) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Reading:
 
     count: int
     entries: dict[int, Entry] = field(default_factory=dict)
-    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+    unreadable: dict[int, Exception] = field(default_factory=dict)
 
     def done(self, entries: int) -> int:
         """Return how many records, from the first on, are done with when so many of the entries are."""

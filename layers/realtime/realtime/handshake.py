@@ -99,7 +99,7 @@ def _authorized_token(header: str) -> str | None:
 
 
 def _types(handshake: Handshake) -> frozenset[str]:
-    wanted = frozenset(each.strip() for each in handshake.parameters.get("types", "").split(",") if each.strip())
+    wanted = frozenset(each.strip(" ") for each in handshake.parameters.get("types", "").split(",")) - {""}
     unknown = wanted - TYPES[handshake.endpoint]
     if unknown:
         raise BadRequest(

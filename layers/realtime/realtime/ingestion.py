@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from realtime import messages
@@ -15,13 +14,17 @@ from realtime.calls import Calls
 from realtime.connections import Connections
 from realtime.deadlines import acknowledged
 from realtime.errors import AuthFailed, InvalidEvent
-from realtime.ids import event_id, id_as_json
+from realtime.ids import event_id, id_as_json, moment_of
 from realtime.outbox import Entry, Outbox
 from realtime.queues import Queue
+from realtime.text import loads, shown, storable
 from realtime.transactions import ConditionsFailed
 from realtime.users import Users
 
-_MAX_RECORDED_BYTES = 3_500_000  # a transaction writes 4 MB at most; the rest is for keys and effects
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_EARLIEST_MS = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+AHEAD_MS = 300_000  # a sender's clock may be ahead of ours by so much
 
 
 def parse(body: str) -> Mapping[str, Any]:
@@ -30,9 +33,9 @@ def parse(body: str) -> Mapping[str, Any]:
     Raises InvalidEvent where it is none.
     """
     try:
-        event = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidEvent(f"not JSON: {type(error).__name__}") from error
+        event = loads(body)
+    except ValueError as error:
+        raise InvalidEvent(f"not JSON: {shown(str(error))}") from error
     if not isinstance(event, dict):
         raise InvalidEvent("not a JSON object")
     missing = [key for key in ("id", "detail-type", "detail", "time") if key not in event]
@@ -43,7 +46,7 @@ def parse(body: str) -> Mapping[str, Any]:
 
 def described(event: Mapping[str, Any]) -> dict[str, str]:
     """Return what is logged of an event: what it is, and never what it says."""
-    return {"event_id": str(event["id"])[:100], "detail_type": str(event["detail-type"])[:100]}
+    return {"event_id": storable(str(event["id"]), 100), "detail_type": storable(str(event["detail-type"]), 100)}
 
 
 def read(event: Mapping[str, Any]) -> BackendEvent:
@@ -51,11 +54,25 @@ def read(event: Mapping[str, Any]) -> BackendEvent:
 
     Raises InvalidEvent.
     """
+    return validate(event.get("id"), event.get("detail-type"), event.get("detail"), _moment(event.get("time")))
+
+
+def _moment(text: object) -> int:
+    """Return an event's own time in ms.
+
+    Raises InvalidEvent where it is none, or of before 2000: such a clock was never set. What lies ahead is seen to by
+    who knows what time it is.
+    """
     try:
-        at = int(datetime.fromisoformat(event["time"]).timestamp() * 1000)
-    except ValueError as error:
-        raise InvalidEvent("time: must be RFC 3339") from error
-    return validate(event["id"], event["detail-type"], event["detail"], at)
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidEvent(f"time: must be RFC 3339, such as 2024-01-15T10:30:00Z; not {shown(text)}")
+    at = (moment - _EPOCH) // _MILLISECOND
+    if at < _EARLIEST_MS:
+        raise InvalidEvent(f"time: {shown(text)} is before 2000; is the sender's clock right?")
+    return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +108,12 @@ class Ingestion:
     def ingest(self, event: BackendEvent, now: int) -> Ingested:
         """Record an event and its effects; `now` in ms is when it is recorded, which orders it among others.
 
-        Raises InvalidEvent if it is too large to be recorded for all whom it names.
+        Raises InvalidEvent if its own time is ahead of now, or if by that time it came too late to be heard: then its
+        effects hold all the same, and who is to acknowledge it is looked after.
         """
+        if event.at > now + AHEAD_MS:
+            ahead = (event.at - now) // 1000
+            raise InvalidEvent(f"time: {ahead} s ahead of now; is the sender's clock right, and the zone of its time?")
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
         asked = event.to if event.ack_within and isinstance(event.to, tuple) else ()
         awaited = [self._outbox.awaiting(user_id, entries[0].event_id, entries[0].expires_at) for user_id in asked]
@@ -105,7 +126,20 @@ class Ingestion:
             # A duplicate, too, is looked after: nobody may have been told to when the event was recorded.
             identity = entries[0].event_id if recorded else self._outbox.recorded_as(event.event_id)
             self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within)
+        self._check_in_time(event, entries, now, recorded=recorded)
         return Ingested(len(entries), duplicate=not recorded)
+
+    def _check_in_time(self, event: BackendEvent, entries: Sequence[Entry], now: int, *, recorded: bool) -> None:
+        """Raise InvalidEvent if an event was recorded when it was not worth hearing any more: nobody has been told."""
+        if not entries or entries[0].not_after is None:
+            return
+        recorded_at = now if recorded else moment_of(self._outbox.recorded_as(event.event_id))
+        late = recorded_at // 1000 - entries[0].not_after
+        if late > 0:
+            raise InvalidEvent(
+                f"detail.delivery.expires_in: ran out {late} s before the event came, by the event's own time, so that "
+                "nobody was told; its effect on presence holds. Is the zone of its time right?"
+            )
 
     def _order_checks(self, endpoint: str, asked: Sequence[str], identity: str, ack_within: int) -> None:
         """Have somebody look in time whether an event was acknowledged; at once for who has no connection."""
@@ -130,8 +164,6 @@ class Ingestion:
         identity = event_id(now, event.event_id)
         data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
         message = messages.encode(event.kind, data, event.at, identity, ack=event.ack_within is not None)
-        if len(message.encode()) * len(audiences) > _MAX_RECORDED_BYTES:
-            raise InvalidEvent(f"detail: too large to be recorded {len(audiences)} times; name fewer users")
         return [
             Entry(
                 audience=audience,

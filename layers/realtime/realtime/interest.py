@@ -72,4 +72,4 @@ def requested(parameters: Mapping[str, Any], endpoint: str) -> list[str]:
     if not text:
         return []
     check_watchable(endpoint)
-    return parse_users([each.strip() for each in text.split(",") if each.strip()])
+    return parse_users([each.strip(" ") for each in text.split(",") if each.strip(" ")])

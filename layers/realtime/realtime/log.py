@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from functools import cache, partial
 
 from aws_lambda_powertools import Logger
 
@@ -10,4 +11,6 @@ from aws_lambda_powertools import Logger
 @cache
 def logger() -> Logger:
     """Return the function's logger; its level is POWERTOOLS_LOG_LEVEL."""
-    return Logger(service="realtime", utc=True)
+    # ASCII: half of a character, which a token or an event may hold, could not be written, and the line would be lost.
+    ascii_json = partial(json.dumps, default=repr, separators=(",", ":"))
+    return Logger(service="realtime", utc=True, json_serializer=ascii_json)

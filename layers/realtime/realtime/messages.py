@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 from realtime.errors import ClientError
+from realtime.text import dumps
 
 # API Gateway's limit on a frame, which is said to hold for posts as well: a larger one would close its connection with
 # 1009. It is metered in steps of as much. docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-
@@ -52,7 +52,7 @@ def encode(
         message["version"] = version
     if ack:
         message["ack"] = True
-    return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    return dumps(message)
 
 
 def error(problem: ClientError, at_ms: int) -> str:

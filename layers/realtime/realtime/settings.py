@@ -131,6 +131,13 @@ class SweepSettings:
     call_lease_seconds: int
 
 
+@dataclass(frozen=True, slots=True)
+class FailuresSettings:
+    """What `announce` and `broadcast` alike need to give up a record."""
+
+    failures_queue_url: str
+
+
 OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be set to nothing
 
 SettingsType = TypeVar("SettingsType")

@@ -1,23 +1,27 @@
-"""The shared secrets that tokens are signed with: kept in SSM or Secrets Manager, read again every few minutes."""
+"""The shared secrets that tokens are signed with: kept in SSM or Secrets Manager."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from realtime.aws import aws_errors
-from realtime.errors import ConfigurationError, Unavailable
+from realtime.errors import ConfigurationError
+from realtime.kept_keys import KeptKeys
+from realtime.text import loads, shown
 
-REFRESH_SECONDS = 300  # a rotated key is known after so long at the latest
-MIN_REFRESH_SECONDS = 30  # an unknown `kid` asks sooner, but not more often than this
+MIN_SECRET_BYTES = 32  # RFC 7518 3.2: of an HS256 key
+# Parameter Store answers 40 requests a second: a storm of 300 fresh instances is through in 7 s. A handshake may take
+# 10 s of the function's time.
+PATIENCE_SECONDS = 7.5
 
 
 class SharedKeys:
     """The secrets by key id, from an SSM SecureString's name or a Secrets Manager secret's ARN.
 
-    The value is a JSON object of key id → secret, or one bare secret (key id: none).
+    The value is a JSON object of key id → secret, or one bare secret (key id: none). `client` returns a service's
+    client, which should try once and not wait long: how to try again is `KeptKeys`' matter.
     """
 
     def __init__(
@@ -25,38 +29,22 @@ class SharedKeys:
     ) -> None:
         self._client = client
         self._reference = reference
-        self._clock = clock
-        self._keys: Mapping[str, str] = {}
-        self._read_at = self._not_before = float("-inf")
+        self._kept = KeptKeys(f"the token keys {reference}", self._read, clock, patience=PATIENCE_SECONDS, cool_down=0)
 
     def candidates(self, kid: str | None) -> list[str]:
         """Return the secrets that may have signed a token with this `kid`: all of them where it has none."""
-        self._refresh(REFRESH_SECONDS)
-        if kid is not None and kid not in self._keys and "" not in self._keys:
-            self._refresh(MIN_REFRESH_SECONDS)
-        if kid is None or "" in self._keys:
-            return list(self._keys.values())
-        return [self._keys[kid]] if kid in self._keys else []
+        keys = self._kept.known(kid)
+        if kid is None or "" in keys:
+            return list(keys.values())
+        return [keys[kid]] if kid in keys else []
 
-    def _refresh(self, max_age: float) -> None:
-        now = self._clock()
-        if now - self._read_at < max_age or now < self._not_before:
-            return
-        try:
-            self._keys = parse(self._read(), self._reference)
-            self._read_at = now
-        except Unavailable:
-            if not self._keys:
-                raise
-            self._not_before = now + MIN_REFRESH_SECONDS  # those we have are good until we hear otherwise
-
-    def _read(self) -> str:
+    def _read(self) -> Mapping[str, str]:
         with aws_errors(f"reading the token keys {self._reference}"):
             if self._reference.startswith("arn:"):
                 answer = self._client("secretsmanager").get_secret_value(SecretId=self._reference)
-                return str(answer["SecretString"])
+                return parse(str(answer["SecretString"]), self._reference)
             answer = self._client("ssm").get_parameter(Name=self._reference, WithDecryption=True)
-            return str(answer["Parameter"]["Value"])
+            return parse(str(answer["Parameter"]["Value"]), self._reference)
 
 
 def parse(text: str, reference: str) -> Mapping[str, str]:
@@ -65,14 +53,21 @@ def parse(text: str, reference: str) -> Mapping[str, str]:
     Raises ConfigurationError, which names the reference and never the value.
     """
     text = text.strip()
-    if not text.startswith("{"):
-        if not text:
-            raise ConfigurationError(f"the token keys {reference} are empty")
-        return {"": text}
-    try:
-        keys = json.loads(text)
-    except ValueError:
-        keys = None
+    if not text:
+        raise ConfigurationError(f"the token keys {reference} are empty")
+    keys: object = {"": text}
+    if text.startswith("{"):
+        try:
+            keys = loads(text)
+        except ValueError:
+            keys = None
     if not isinstance(keys, dict) or not keys or not all(isinstance(key, str) and key for key in keys.values()):
         raise ConfigurationError(f"the token keys {reference} must be a JSON object of key id to secret, or one secret")
+    for kid, secret in keys.items():
+        if len(secret.encode(errors="surrogatepass")) < MIN_SECRET_BYTES:
+            which = f"the secret of key id {shown(kid)}" if kid else "the secret"
+            raise ConfigurationError(
+                f"the token keys {reference}: {which} is shorter than {MIN_SECRET_BYTES} bytes and could be guessed; "
+                "make one with `openssl rand -base64 48`, and sign tokens with it"
+            )
     return keys

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from json import JSONDecodeError
 from typing import Any, Protocol
 
 import jwt
 
 from realtime.errors import AuthFailed, PermissionDenied, Unavailable
 from realtime.ids import parse_id
+from realtime.kept_keys import KeptKeys
 from realtime.messages import ENDPOINTS
+from realtime.text import parse_name
 
 # Clocks of the token's maker and of Lambda may differ by so many seconds.
 LEEWAY_SECONDS = 10
-LAST_SECOND = 253_402_300_799  # of the year 9999: no later time can be written
+MAX_LIFE_SECONDS = 100 * 366 * 86_400  # what is to last longer counts in milliseconds, as a rule
+_FETCH_SECONDS = 1.5  # the timeout of each step of fetching the JWKS; a handshake waits for it
+_COOL_DOWN_SECONDS = 5  # so long nobody waits for a JWKS that could not be fetched while no key is known
 _SHARED = frozenset({"HS256"})
 _PUBLISHED = frozenset({"RS256", "ES256"})
 
@@ -44,7 +48,7 @@ class SharedKeySource(Protocol):
 
 
 class PublishedKeySource(Protocol):
-    """Where the RS256 and ES256 public keys come from; `jwt.PyJWKClient` is one."""
+    """Where the RS256 and ES256 public keys come from."""
 
     def get_signing_key(self, kid: str) -> Any:
         """Return the key of this id."""
@@ -83,7 +87,7 @@ class Tokens:
             raise AuthFailed(reason=f"sub {error}") from error
         return Identity(
             user_id=user_id,
-            expires_at=min(int(claims["exp"]), LAST_SECOND),
+            expires_at=_expiry(claims),
             endpoints=_endpoints(claims.get("scope")),
             username=_text(claims, "username"),
             role=_text(claims, "role"),
@@ -94,8 +98,6 @@ class Tokens:
         try:
             header = jwt.get_unverified_header(token)
             keys = self._keys(header.get("alg"), header.get("kid"))
-        except (jwt.PyJWKClientConnectionError, JSONDecodeError) as error:
-            raise Unavailable("fetching the JWKS") from error
         except jwt.PyJWTError as error:
             raise AuthFailed(reason=type(error).__name__) from error
         for key in keys:
@@ -110,6 +112,8 @@ class Tokens:
     def _keys(self, algorithm: object, kid: str | None) -> list[Any]:
         if not isinstance(algorithm, str):
             return []
+        if kid:
+            _check_name("kid", kid)
         if algorithm in _SHARED and self._shared:
             return list(self._shared.candidates(kid))
         if algorithm in _PUBLISHED and self._published and kid:
@@ -133,9 +137,36 @@ class Tokens:
         return claims
 
 
-def published_keys(url: str, make: Callable[..., PublishedKeySource] = jwt.PyJWKClient) -> PublishedKeySource:
-    """Return the keys published at a JWKS URL, cached for five minutes and fetched within three seconds."""
-    return make(url, cache_jwk_set=True, lifespan=300, timeout=3)
+class PublishedKeys:
+    """The public keys of a JWKS URL, by their ids."""
+
+    def __init__(
+        self, url: str, fetch: Callable[[], Any] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the URL; `fetch` returns what is published there, parsed."""
+        # Nothing is cached in there: what to do with old keys, and with a server that does not answer, is decided here.
+        self._fetch = fetch or jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_SECONDS).fetch_data
+        self._kept = KeptKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
+
+    def get_signing_key(self, kid: str) -> jwt.PyJWK:
+        """Return the key of this id.
+
+        Raises PyJWKClientError where there is none, Unavailable where that cannot be known now.
+        """
+        found = self._kept.known(kid).get(kid)
+        if found is None:
+            raise jwt.PyJWKClientError("no key of this id is published")
+        return found
+
+    def _read(self) -> dict[str, jwt.PyJWK]:
+        try:
+            published = jwt.PyJWKSet.from_dict(self._fetch())
+        except Exception as error:  # whatever is published there, or not: keys that are known are as good as before
+            raise Unavailable(f"fetching the JWKS: {type(error).__name__}") from error
+        keys = {each.key_id: each for each in published if each.key_id and each.public_key_use in {"sig", None}}
+        if not keys:
+            raise Unavailable("fetching the JWKS: it holds no key with an id that signs")
+        return keys
 
 
 def _endpoints(scope: object) -> frozenset[str]:
@@ -146,8 +177,20 @@ def _endpoints(scope: object) -> frozenset[str]:
     return frozenset(scope.split())
 
 
+def _expiry(claims: dict[str, Any]) -> int:
+    expires_at = int(claims["exp"])
+    if expires_at > time.time() + MAX_LIFE_SECONDS:
+        raise AuthFailed(reason="exp is more than a hundred years ahead: is it in milliseconds? it must be in seconds")
+    return expires_at
+
+
 def _text(claims: dict[str, Any], name: str) -> str | None:
     value = claims.get(name)
-    if value is None or (isinstance(value, str) and 0 < len(value) <= 256):
-        return value
-    raise AuthFailed(reason=f"{name} must be a string of 1 to 256 characters")
+    return None if value is None else _check_name(name, value)
+
+
+def _check_name(name: str, value: object) -> str:
+    try:
+        return parse_name(value)
+    except ValueError as error:
+        raise AuthFailed(reason=f"{name} {error}") from error

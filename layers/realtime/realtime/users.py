@@ -15,7 +15,7 @@ from zlib import crc32
 
 from botocore.exceptions import ClientError
 
-from realtime.aws import aws_errors, error_code, translate
+from realtime.aws import aws_errors, error_code
 from realtime.dynamodb import Value, attribute, item, plain
 
 ONLINE_INDEX = "OnlineIndex"
@@ -211,12 +211,13 @@ class Users:
 
     def _apply(self, part: dict[str, Any]) -> bool:
         """Make an update by itself; return False where its condition does not hold."""
-        try:
-            self._client.update_item(**part["Update"])
-        except ClientError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                return False
-            raise translate(error, "updating a user") from error
+        with aws_errors("updating a user"):
+            try:
+                self._client.update_item(**part["Update"])
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    return False
+                raise
         return True
 
 
