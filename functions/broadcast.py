@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from realtime import bootstrap, fanout, snapstart
+from realtime import bootstrap, fanout, retries, snapstart
 from realtime.log import logger
 
 # What stays of the function's time once posting ends, to forget the connections that were gone; and after that, to
@@ -16,6 +16,7 @@ FORGETTING_SECONDS, ANSWERING_SECONDS = 2.0, 1.0
 snapstart.prepare(bootstrap.fanout, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Post a batch; the stream goes on from the first record that is not done.
 

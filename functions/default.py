@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, messages, snapstart
-from realtime.errors import ClientError, Internal, RealtimeError
+from realtime import bootstrap, messages, retries, snapstart
+from realtime.errors import ClientError, Internal, RealtimeError, Rejected
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.desk, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a frame, with an `error` frame where it cannot be served; the connection lives on either way."""
     context = event["requestContext"]
@@ -25,5 +26,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         answer = messages.error(problem, now)
     except RealtimeError as problem:
         logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
-        answer = messages.error(Internal(retry_after=1), now)
+        # What AWS rejects it would reject again.
+        answer = messages.error(Internal(retry_after=None if isinstance(problem, Rejected) else 1), now)
     return {"statusCode": 200, "body": answer}

@@ -17,16 +17,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 
-from realtime.errors import ConfigurationError, Unavailable
+from realtime import retries
+from realtime.errors import ConfigurationError, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from realtime.signing import FrozenCredentials
 
 # A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
 _CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
-    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=retries.CONNECT_SECONDS,
+    read_timeout=retries.ANSWER_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": 1},  # ours try again (retries.py), and two would multiply
     tcp_keepalive=True,
 )
 
@@ -48,6 +49,19 @@ _OPERATORS = frozenset(
     }
 )
 
+# Codes of what no try will mend: the request itself is at fault, as an item that is too large is.
+_REJECTIONS = frozenset(
+    {
+        "InvalidMessageContents",
+        "InvalidParameterValue",
+        "ItemCollectionSizeLimitExceeded",
+        "ItemCollectionSizeLimitExceededException",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
 
 @cache
 def session() -> botocore.session.Session:
@@ -61,6 +75,7 @@ def session() -> botocore.session.Session:
 def client(service: str) -> Any:
     """Return the one client of an AWS service, by botocore's name for it."""
     made = session().create_client(service, config=_CONFIG)
+    retries.install(made)
     if service == "dynamodb":
         for page in _PAGES:
             made.meta.events.register(page, read_page)
@@ -118,19 +133,24 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
-def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable:
-    """Turn an AWS error into ours: a missing right or resource is the operator's, all else may pass."""
+def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Rejected | Unavailable:
+    """Turn an AWS error into ours: a missing right is the operator's, a bad request stays bad, all else may pass."""
     if not isinstance(error, ClientError):
         return Unavailable(f"{doing}: {type(error).__name__}")
     code = error_code(error)
     if code in _OPERATORS:
         return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
-    return Unavailable(f"{doing}: {code}")
+    return refusal(code, doing)
+
+
+def refusal(code: str, doing: str) -> Rejected | Unavailable:
+    """Return the error for one of AWS's codes, which are those of a transaction's parts as well."""
+    return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
 
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Run a call to AWS; its errors leave as ConfigurationError or Unavailable that say what was being done."""
+    """Run a call to AWS; its errors leave as ConfigurationError, Rejected or Unavailable, with what was being done."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:

@@ -11,6 +11,7 @@ RealtimeError
 ├── InvalidEvent           what a backend sent: the event goes to a dead-letter queue with the reason
 ├── ConfigurationError     what an operator must mend: the message names the setting
 ├── Unavailable            what AWS did not do this time: the caller's trigger tries again
+├── Rejected               what AWS will never do, as an item is too large: nobody tries again
 ├── ConditionsFailed       (transactions) a transaction was not made, for a condition of it does not hold
 └── Unreadable             (outbox) an item that no function of ours writes: it goes to a dead-letter queue
 """
@@ -107,6 +108,10 @@ class ConfigurationError(RealtimeError):
 
 class Unavailable(RealtimeError):
     """An AWS service refused or failed for now."""
+
+
+class Rejected(RealtimeError):
+    """An AWS service will never do what it was asked for: an item is too large, or a text is none that it takes."""
 
 
 def reason_of(problem: BaseException) -> str:
