@@ -69,9 +69,9 @@ test: setup lint  ## all checks and all tests
 	@$(RUN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
 
 .PHONY: model
-model: setup  ## presence under 2,000 random histories, others at each run (make test: 200, always the same)
+model: setup  ## presence under 2,000 random histories, others at each run, and 500 races (make test: 200 and 25)
 	@seed=$${MODEL_SEED:-$$RANDOM}; echo "» MODEL_SEED=$$seed"; \
-		MODEL_SEED=$$seed MODEL_EXAMPLES=$${MODEL_EXAMPLES:-2000} $(RUN)/pytest tests/model -n $(WORKERS) --maxprocesses 4 $(ARGS)
+		MODEL_SEED=$$seed MODEL_EXAMPLES=$${MODEL_EXAMPLES:-2000} RACE_ROUNDS=$${RACE_ROUNDS:-500} $(RUN)/pytest tests/model -n $(WORKERS) --maxprocesses 4 $(ARGS)
 
 .PHONY: chaos
 chaos: setup  ## runs of the fan-out in which all goes wrong that can: RUNS=200; SEED=17 repeats one

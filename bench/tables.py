@@ -44,6 +44,7 @@ def _index_item(audience: str, number: int) -> dict[str, Any]:
     return {
         "connection_id": {"S": connection_id(number)},
         "audience": {"S": audience},
+        "indexed_audience": {"S": audience},
         "user_id": {"S": str(100_000 + number)},
         "endpoint": {"S": "feed"},
         "connected_at": {"N": str(CONNECTED_AT)},
@@ -79,7 +80,8 @@ def _pages(audience: str, projection: str) -> dict[str | None, bytes]:
             last = item["connection_id"]["S"]
             page: dict[str, Any] = {"Items": rows, "Count": len(rows), "ScannedCount": len(rows)}
             if number < total - 1:
-                page["LastEvaluatedKey"] = {"audience": {"S": audience}, "connection_id": {"S": last}}
+                names_of_keys = ("indexed_audience", "connection_id", "audience")
+                page["LastEvaluatedKey"] = {name: item[name] for name in names_of_keys}
             pages[begin] = _answer(page)
             begin, rows, size = last, [], 0
     return pages

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime import bootstrap, poison, snapstart
+from realtime import bootstrap, poison, retries, snapstart
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.announcer, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Announce a batch of changes; the stream goes on from the first record that is not done.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from realtime import bootstrap, fanout, poison, snapstart
+from realtime import bootstrap, fanout, poison, retries, snapstart
 from realtime.errors import Rejected, Unforeseen, last_resort
 from realtime.log import logger
 
@@ -20,6 +20,7 @@ PASSING_SECONDS = 60.0
 snapstart.prepare(bootstrap.fanout, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Post a batch; the stream goes on from the first record that is not done.
 

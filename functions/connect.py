@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, handshake, snapstart
+from realtime import bootstrap, handshake, retries, snapstart
 from realtime.errors import ClientError, reason_of
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.door, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a handshake: 200, or with RejectionMode=handshake the refusal's own status."""
     request = handshake.read(event)

@@ -6,13 +6,14 @@ import json
 import time
 from typing import Any
 
-from realtime import bootstrap, snapstart
+from realtime import bootstrap, retries, snapstart
 from realtime.errors import RealtimeError, last_resort
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.deadlines, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Do each check; those that fail, whatever the reason, go back to the queue alone, and in the end to another."""
     failures = []

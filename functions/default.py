@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, messages, snapstart
-from realtime.errors import ClientError, Internal, RealtimeError, last_resort
+from realtime import bootstrap, messages, retries, snapstart
+from realtime.errors import ClientError, Internal, RealtimeError, Rejected, last_resort
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.desk, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a frame, with an `error` frame where it cannot be served, whatever the reason; the connection lives on."""
     context = event["requestContext"]
@@ -26,5 +27,6 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         answer = messages.error(problem, now)
     except RealtimeError as problem:
         logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
-        answer = messages.error(Internal(retry_after=1), now)
+        # What AWS rejects it would reject again.
+        answer = messages.error(Internal(retry_after=None if isinstance(problem, Rejected) else 1), now)
     return {"statusCode": 200, "body": answer}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, snapstart
+from realtime import bootstrap, retries, snapstart
 from realtime.errors import last_resort
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.disconnect_registry, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Forget the connection that ended.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, farewells, snapstart
+from realtime import bootstrap, farewells, retries, snapstart
 from realtime.log import logger
 
 MARGIN_SECONDS = 2.0  # what stays of the function's time once posting ends: to send back what was not served
@@ -13,6 +13,7 @@ MARGIN_SECONDS = 2.0  # what stays of the function's time once posting ends: to 
 snapstart.prepare(bootstrap.speaker, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Say a batch of farewells; those that are to be tried again go back to the queue by themselves."""
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS

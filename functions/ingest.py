@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from realtime import bootstrap, ingestion, snapstart
-from realtime.errors import InvalidEvent, RealtimeError, reason_of
+from realtime import bootstrap, ingestion, retries, snapstart
+from realtime.errors import InvalidEvent, RealtimeError, Rejected, reason_of
 from realtime.log import logger
 
 LONGEST_BACK_OFF_SECONDS = 300
@@ -17,6 +17,7 @@ LONGEST_BACK_OFF_SECONDS = 300
 snapstart.prepare(bootstrap.ingestion, logger)
 
 
+@retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Record each event of a batch; what cannot be recorded now comes again by itself, later each time."""
     failures = []
@@ -30,15 +31,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def _take_in(record: Mapping[str, Any]) -> None:
-    """Record an event; one that breaks its schema goes whole to a dead-letter queue, with the reason."""
+    """Record an event; one that breaks its schema, or that no table takes, goes whole to a dead-letter queue."""
     described = {"message_id": record["messageId"]}
     try:
         told = ingestion.parse(record["body"])
         described |= ingestion.described(told)
         outcome = bootstrap.ingestion().ingest(ingestion.read(told), int(time.time() * 1000))
-    except InvalidEvent as problem:
-        bootstrap.rejected().send_text(record["body"], attributes={"reason": problem.reason[:1000]})
-        logger().warning("rejected", extra={**described, "reason": problem.reason})
+    except (InvalidEvent, Rejected) as problem:
+        bootstrap.rejected().send_text(record["body"], attributes={"reason": str(problem)[:1000]})
+        logger().warning("rejected", extra={**described, "reason": str(problem)})
         return
     logger().info("ingested", extra={**described, "audiences": outcome.audiences, "duplicate": outcome.duplicate})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, snapstart
+from realtime import bootstrap, retries, snapstart
 from realtime.log import logger
 
 MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to write down what was found
@@ -13,6 +13,7 @@ MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to w
 snapstart.prepare(bootstrap.sweeper, logger)
 
 
+@retries.in_time
 def handler(_event: dict[str, Any], context: Any) -> None:
     """Sweep once; what time did not suffice for is gone on with by the next sweep."""
     until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS

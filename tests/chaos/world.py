@@ -36,8 +36,10 @@ from tests.cloudformation import resources
 from tests.engine.conftest import Frozen
 from tests.model.tables import Change, Tables
 from tests.samples import sample
+from tests.support import strict_dynamodb
 from tests.support.fake_sqs import FakeSqs
 from tests.support.stream_mapping import Killed, Settings, Stream, StreamMapping, between
+from tests.support.strict_dynamodb import Chances, StrictDynamoDB
 
 CONNECTIONS, EVENTS, USERS = 500, 50, 60
 SHARDS = 4
@@ -63,6 +65,8 @@ POST_SECONDS, PATIENCE_SECONDS = 0.1, 0.2
 CONGESTED_SECONDS, YOUNG_SECONDS = 1.0, 2.0  # instead of 10 s and 10 min
 TRANSIENT: tuple[Step, ...] = (429, 429, 429, 500, 503, *Trouble)
 ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERROR)
+# What each attempt of a call to DynamoDB may meet, which trying again must get over.
+CHANCES = Chances(conflict=0.1, throttle=0.03, failure=0.01, lost=0.02, partial=0.3)
 
 
 @dataclass(eq=False)
@@ -530,8 +534,9 @@ class World:
         """
         if self.seed % 20 == 0:
             return self.tables.call("query", {**request, "Limit": PAGE})
-        partition, sort = ("audience", "connection_id") if "IndexName" in request else ("connection_id", "audience")
-        value = request["ExpressionAttributeValues"][":audience" if "IndexName" in request else ":id"]
+        is_index = "IndexName" in request
+        partition, sort = ("indexed_audience", "connection_id") if is_index else ("connection_id", "audience")
+        value = request["ExpressionAttributeValues"][":audience" if is_index else ":id"]
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S", "")
         rows = self._rows[partition, value["S"]]
         if request.get("Select") == "COUNT":
@@ -546,12 +551,12 @@ class World:
         match change.table:
             case "ConnectionsTable":
                 connection_id, audience = change.key
-                for rows, key in (
-                    (self._rows["audience", audience], connection_id),
-                    (self._rows["connection_id", connection_id], audience),
+                for rows, key, is_shown in (
+                    (self._rows["indexed_audience", audience], connection_id, "indexed_audience" in (change.new or {})),
+                    (self._rows["connection_id", connection_id], audience, change.new is not None),
                 ):
                     rows.pop(key, None)
-                    if change.new:
+                    if change.new and is_shown:
                         rows[key] = change.new
             case "EventsTable" if change.new:
                 keys = {name: change.new[name] for name in ("audience", "event_id")}
@@ -644,10 +649,22 @@ class _DeadLetters:
 
 
 class _Functions:
-    """The functions' client of DynamoDB: some calls fail, and some are the last of their process."""
+    """The functions' client of DynamoDB: some calls fail for good, and some are the last of their process.
+
+    Many more meet what passes, attempt by attempt.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.dynamodb = StrictDynamoDB(
+            world._call,
+            world.tables.get,
+            clock=time.time,
+            held=0.001,
+            chance=random.Random(f"{world.seed} DynamoDB"),
+            chances=CHANCES,
+        )
+        self._client = strict_dynamodb.Client(self.dynamodb.call)
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         def call(**request: Any) -> dict[str, Any]:
@@ -658,7 +675,9 @@ class _Functions:
             if number in plan.failing_calls:
                 response: Any = {"Error": {"Code": "ThrottlingException", "Message": "chaos"}}
                 raise ClientError(response, operation)
-            return self._world._call(operation, request)
+            if self._world.is_calm:
+                return self._world._call(operation, request)
+            return self._client.make(operation, request)
 
         return call
 

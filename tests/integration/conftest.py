@@ -23,6 +23,7 @@ from tests.cloudformation import ROOT
 from tests.logs import logged  # noqa: F401  # a fixture
 from tests.samples import KEY_ID, SECRET, queued
 from tests.support.fake_sqs import check_message
+from tests.support.strict_dynamodb import StrictDynamoDB, attach
 from tests.unit.fakes import Clock, FakeManagement, Sleeps
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -89,6 +90,16 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         yield Cloud(monkeypatch)
 
 
+@pytest.fixture
+def strict_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """Return the cloud with a DynamoDB that refuses what AWS refuses: `cloud.strict` says what calls are to meet."""
+    aws.client.cache_clear()
+    cloud.strict = StrictDynamoDB(cloud.perform, cloud.image)
+    attach(aws.client("dynamodb"), cloud.strict)
+    yield cloud
+    aws.client.cache_clear()
+
+
 @cache
 def operator(service: str, endpoint_url: str | None = None) -> Any:
     """Return a client that can do more than the functions' own."""
@@ -138,6 +149,7 @@ class Cloud:
         keys = json.dumps({KEY_ID: SECRET})
         operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
         self.management = FakeManagement()
+        self.strict: StrictDynamoDB | None = None
         monkeypatch.setattr(bootstrap, "management", self._management)
         self._read: dict[str, int] = {}
 
@@ -155,6 +167,18 @@ class Cloud:
             if hasattr(made, "cache_clear"):
                 made.cache_clear()
         return Function(name, environment)
+
+    def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a call to moto's DynamoDB."""
+        answer: dict[str, Any] = getattr(self.dynamodb, operation)(**request)
+        return answer
+
+    def image(self, table: str, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Return an item as DynamoDB holds it, found by what stands in its key attributes."""
+        names = [each["AttributeName"] for each in TEMPLATE.resources[table].properties["KeySchema"]]
+        answer = self.dynamodb.get_item(TableName=table, Key={name: item[name] for name in names}, ConsistentRead=True)
+        found: dict[str, Any] | None = answer.get("Item")
+        return found
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a table, sorted by key."""

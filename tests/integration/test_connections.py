@@ -87,6 +87,14 @@ def test_who_hears_an_audience_is_told_with_all_that_posting_needs(cloud: Cloud,
     assert [page for page in connections.hearing("feed/*/1", NOW) if page] == []
 
 
+def test_the_index_holds_what_a_connection_hears_and_not_its_session(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/*/0")
+    connections.hear(ONE, ["feed/7"])
+    shown = cloud.dynamodb.scan(TableName="ConnectionsTable", IndexName="AudienceIndex")["Items"]
+    assert {row["audience"]["S"] for row in shown} == {"feed/*/0", "feed/7"}
+    assert {row["audience"] for row in cloud.rows("Connections")} == {"feed/*/0", "feed/7", "connection/one="}
+
+
 def test_an_audience_of_several_pages_is_read_to_its_end(cloud: Cloud, connections: Connections) -> None:
     for n in range(7):
         store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW), "feed/*/0")

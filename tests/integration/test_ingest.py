@@ -10,6 +10,7 @@ import pytest
 from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent
 from realtime.ingestion import Ingestion
 from realtime.queues import Queue
+from realtime.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import backend_event, names, queued, sample
@@ -301,6 +302,19 @@ def test_what_is_no_event_of_eventbridge_is_rejected_as_it_came(cloud: Cloud, bo
     (message,) = cloud.messages("RejectedEvents")
     assert message["Body"] == body
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith("not ")
+
+
+def test_an_event_that_no_table_takes_is_rejected_with_the_reason_and_not_tried_for_ever(strict_cloud: Cloud) -> None:
+    ingest = strict_cloud.function("ingest")
+    others = {f"{number:0120}" for number in range(3330)}
+    update = Users(strict_cloud.dynamodb, "UsersTable").hiding("123", others, 0, hidden=True)
+    strict_cloud.dynamodb.update_item(**update["Update"])
+    event = backend_event("user_blocked")
+    event["detail"]["delivery"]["to"] = [f"{number:0121}" for number in range(90)]
+    assert ingest(event) == ALL_DONE
+    (message,) = strict_cloud.messages("RejectedEvents")
+    assert message["MessageAttributes"]["reason"]["StringValue"] == "recording an event: ValidationException"
+    assert recorded(strict_cloud) == {}
 
 
 def test_nothing_of_an_event_takes_effect_if_it_cannot_be_recorded(cloud: Cloud) -> None:

@@ -6,38 +6,23 @@ from typing import Any
 
 import pytest
 
+from realtime import aws
 from realtime.audiences import direct
 from realtime.connections import Connection, Connections
 from realtime.errors import ConnectionLimit, Unavailable
 from realtime.registry import Gone, Registry
+from realtime.retries import ATTEMPTS
 from realtime.users import Users
 from tests.integration.conftest import Cloud
-from tests.unit.fakes import Sleeps, aws_error
+from tests.support.strict_dynamodb import Chances, StrictDynamoDB
+from tests.unit.fakes import Sleeps
 
 NOW = 1_705_314_600_400
 LIMIT = 3
 
 
-class Contended:
-    """DynamoDB, whose next transactions meet others on the same item: moto never says so, AWS does."""
-
-    def __init__(self, client: Any, conflicts: int) -> None:
-        self._client = client
-        self.conflicts = conflicts
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def transact_write_items(self, **request: Any) -> Any:
-        if self.conflicts:
-            self.conflicts -= 1
-            reasons = [{"Code": "TransactionConflict"}, *({"Code": "None"} for _ in request["TransactItems"][1:])]
-            raise aws_error("TransactionCanceledException", CancellationReasons=reasons)
-        return self._client.transact_write_items(**request)
-
-
-def registry(cloud: Cloud, *, conflicts: int = 0) -> Registry:
-    client = Contended(cloud.dynamodb, conflicts)
+def registry(cloud: Cloud) -> Registry:
+    client = aws.client("dynamodb") if cloud.strict else cloud.dynamodb
     return Registry(client, Connections(client, "ConnectionsTable"), Users(client, "UsersTable"))
 
 
@@ -101,17 +86,56 @@ def test_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
     assert cloud.user()["connection_ids"] == {"two"}
 
 
-def test_two_clients_at_the_same_moment_are_both_let_in(cloud: Cloud, sleeps: Sleeps) -> None:
-    register(registry(cloud, conflicts=2), "one")
-    assert cloud.user()["connection_ids"] == {"one"}
-    assert cloud.user()["version"] == 1
-    assert len(sleeps) == 2
+def meeting(cloud: Cloud, **chances: float) -> StrictDynamoDB:
+    """Let each call meet something twice before it does well."""
+    assert cloud.strict is not None
+    cloud.strict.chances = Chances(in_a_row=2, **chances)
+    return cloud.strict
 
 
-def test_a_contention_that_lasts_registers_nothing(cloud: Cloud) -> None:
-    with pytest.raises(Unavailable, match="registering a connection: other writers were in the way"):
-        register(registry(cloud, conflicts=100), "one")
-    assert cloud.rows("Connections") == cloud.rows("Users") == []
+def test_two_clients_at_the_same_moment_are_both_let_in(strict_cloud: Cloud, sleeps: Sleeps) -> None:
+    met = meeting(strict_cloud, conflict=1.0).met
+    register(registry(strict_cloud), "one")
+    assert strict_cloud.user()["connection_ids"] == {"one"}
+    assert strict_cloud.user()["version"] == 1
+    assert (met["TransactionConflict"], len(sleeps)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("chances", "code"),
+    [
+        ({"conflict": 1.0}, "TransactionConflictException"),
+        ({"throttle": 1.0}, "ProvisionedThroughputExceededException"),
+        ({"failure": 1.0}, "InternalServerError"),
+        ({"lost": 1.0}, "lost"),
+    ],
+)
+def test_a_connection_that_leaves_is_forgotten_whatever_its_calls_meet(
+    strict_cloud: Cloud, chances: dict[str, float], code: str
+) -> None:
+    register(registry(strict_cloud), "one")
+    met = meeting(strict_cloud, **chances).met
+    assert registry(strict_cloud).forget("one", NOW + 1) == "123"
+    assert met[code] >= 2
+    assert strict_cloud.rows("Connections") == []
+    assert "connection_ids" not in strict_cloud.user()
+    assert strict_cloud.user()["left_at"] == NOW + 1
+
+
+def test_a_registration_whose_answer_is_lost_is_made_once(strict_cloud: Cloud) -> None:
+    met = meeting(strict_cloud, lost=1.0).met
+    register(registry(strict_cloud), "one")
+    assert met["lost"] == 2
+    assert strict_cloud.user()["version"] == 1
+
+
+def test_a_contention_that_lasts_registers_nothing(strict_cloud: Cloud) -> None:
+    assert strict_cloud.strict is not None
+    strict_cloud.strict.chances = Chances(conflict=1.0, in_a_row=100)
+    with pytest.raises(Unavailable, match="registering a connection: TransactionConflict"):
+        register(registry(strict_cloud), "one")
+    assert strict_cloud.strict.met["TransactionConflict"] == ATTEMPTS
+    assert strict_cloud.rows("Connections") == strict_cloud.rows("Users") == []
 
 
 @pytest.mark.parametrize("count", [98, 99, 100])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jwt
 import pytest
 
-from realtime import sweeping
-from realtime.errors import ConfigurationError
+from realtime import aws, sweeping
+from realtime.errors import ConfigurationError, Rejected, Unavailable
 from realtime.management import Outcome
+from realtime.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.unit.fakes import Clock, FakeManagement
+from tests.unit.fakes import Clock, FakeManagement, aws_error
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
 LEASE = 900
@@ -221,6 +223,53 @@ def test_connections_older_than_any_can_be_are_taken_from_their_user(cloud: Clou
     sweep(cloud)
     assert "connection_ids" not in cloud.user()
     assert cloud.user()["is_online"] is True  # until the check that follows
+
+
+# ---- what fails -----------------------------------------------------------------------------------------------------
+
+
+def test_a_user_who_cannot_be_set_offline_keeps_nothing_else_from_being_swept(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strand(cloud, clock)
+    event = sample("connect.token-in-query")
+    event["requestContext"]["connectionId"] = "ghost="
+    cloud.function("ingest")(backend_event("call_started"))
+    cloud.function("connect")(event)
+    clock.now += 2 * 3600 + 301
+
+    def never(self: Users, user_id: str, connection_id: str, now: int) -> None:
+        raise Rejected("updating a user: ValidationException")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Users, "leave", never)
+        with pytest.raises(Rejected):
+            sweep(cloud, {"ghost=": Outcome.DELIVERED}, CallLeaseSeconds=3600)
+    assert asked(cloud) == {"ghost="}
+    assert "busy_calls" not in cloud.user()
+    assert any(row["kind"] == "reconnect" for row in cloud.rows("Events") if "kind" in row)
+
+
+def test_a_scan_that_is_throttled_is_gone_on_with_by_the_next_sweep(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+    scan, scans = cloud.dynamodb.scan, [0]
+
+    def throttled(**request: Any) -> Any:
+        scans[0] += 1
+        if scans[0] == 2:
+            raise aws_error("ProvisionedThroughputExceededException")
+        return scan(**request, Limit=2)
+
+    monkeypatch.setattr(aws.client("dynamodb"), "scan", throttled)
+    clock.now = STORY_BEGINS + LEASE + 1
+    with pytest.raises(Unavailable):
+        sweep(cloud, {FEED: Outcome.THROTTLED, CALLS: Outcome.THROTTLED})
+    first = asked(cloud)
+    sweep(cloud, {FEED: Outcome.THROTTLED, CALLS: Outcome.THROTTLED})
+    assert len(first) == 1
+    assert first | asked(cloud) == {FEED, CALLS}
 
 
 # ---- calls whose end never came -------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class _Invocation:
         self.trouble = trouble
         self.calls = 0
         self.hindered = False
-        self.throttled = False  # by the account's bucket
+        self.excused = False
         self.dead = False
 
 
@@ -110,7 +110,7 @@ class Runtime:
         except AssertionError:
             raise
         except Exception as error:
-            if invocation.hindered or invocation.throttled:
+            if invocation.hindered or invocation.excused:
                 raise Failed from error
             raise
         finally:
@@ -119,6 +119,10 @@ class Runtime:
         if trouble and trouble.kind == "crash":
             raise Failed
         return answer
+
+    def excuse(self) -> None:
+        """Let the function that runs fail: it met what no trying again gets over."""
+        self._running[-1].excused = True
 
     def call(self, name: str, perform: Callable[[], Any]) -> Any:
         """Make one call to AWS on behalf of the function that runs."""
@@ -151,7 +155,7 @@ class Runtime:
                     self._meanwhile(trouble.meanwhile)
         running.calls += 1
         answer = perform()
-        running.throttled = running.throttled or answer == 429
+        running.excused = running.excused or answer == 429  # by the account's bucket
         return answer
 
 

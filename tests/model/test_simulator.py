@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from realtime import transactions
+from realtime import retries
 from realtime.dynamodb import item
 from tests.model.client import Client
+from tests.model.promises import check_all
 from tests.model.runtime import Crash, Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
-from tests.model.world import CONNECTIONS, GRACE, HIDDEN_SECONDS, USERS, World
+from tests.model.world import CONNECTIONS, GRACE, HIDDEN_SECONDS, THROUGHPUT, USERS, World
+from tests.support.strict_dynamodb import Throughput
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +87,14 @@ def test_frozen_indexes_show_what_was_and_tables_what_is(tables: Tables) -> None
             {
                 "TableName": CONNECTIONS,
                 "IndexName": "AudienceIndex",
-                "KeyConditionExpression": "audience = :audience",
+                "KeyConditionExpression": "indexed_audience = :audience",
                 "ExpressionAttributeValues": item({":audience": "feed/7"}),
             },
         )
         return [row["connection_id"]["S"] for row in answer["Items"]]
 
     def put(connection_id: str) -> None:
-        row = item({"connection_id": connection_id, "audience": "feed/7"})
+        row = item({"connection_id": connection_id, "audience": "feed/7", "indexed_audience": "feed/7"})
         tables.call("put_item", {"TableName": CONNECTIONS, "Item": row})
 
     put("a")
@@ -168,7 +171,7 @@ def test_a_failure_that_no_trouble_explains_is_no_failure_of_awss(monkeypatch: p
 def test_the_functions_see_the_worlds_clock_and_nobody_else_does(world: World) -> None:
     before = time.time()
     world.pass_time(1e9)
-    assert transactions.time.time() == world.clock.now  # type: ignore[attr-defined]
+    assert retries.time.time() == world.clock.now  # type: ignore[attr-defined]
     assert time.time() - before < 1e6
 
 
@@ -198,6 +201,44 @@ def test_a_connection_whose_handshake_failed_is_registered_at_most(world: World)
     ghost = world.connect("1", "calls", trouble=Trouble("lost answer", 0))
     assert (ghost.state, ghost.is_registered) == ("closed", True)
     assert world.gateway.request("GET", ghost.connection_id, b"") == 410
+
+
+def test_what_calls_meet_in_the_model_trying_again_gets_over(world: World) -> None:
+    random.seed(1)
+    world.clear()
+    met = world.dynamodb.met
+    met.clear()
+    for _ in range(30):
+        socket = world.connect("1", "presence", role="listener")
+        world.connect("2", "presence")
+        assert (socket.state, socket.is_registered) == ("open", True)
+        for each in world.open_sockets():
+            world.close(each)
+        world.deliver_all()
+        world.pass_time(GRACE + 1)
+        world.check(world.due_checks())
+        world.deliver_all()
+    assert not world.left_to_sweep
+    check_all(world)
+    assert met.keys() >= {
+        "InternalServerError",
+        "ProvisionedThroughputExceededException",
+        "TransactionConflict",
+        "TransactionConflictException",
+        "lost",
+        "partial",
+    }
+
+
+def test_a_partition_that_is_used_up_makes_functions_fail_as_aws_would(world: World) -> None:
+    world.dynamodb.throughput = Throughput(writes=0.001)
+    try:
+        world.connect("1", "calls")
+        socket = world.connect("1", "calls")
+    finally:
+        world.dynamodb.throughput = THROUGHPUT
+        world.clear()
+    assert (socket.state, socket.is_registered) == ("closed", False)
 
 
 @pytest.fixture

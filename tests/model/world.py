@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import jwt
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from realtime import aws, bootstrap, calls, log, snapshots, sweeping, users
 from realtime.audiences import direct
@@ -27,7 +29,9 @@ from tests.model.gateway import SESSION_SECONDS, Gateway, Socket, Wire
 from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
+from tests.support import strict_dynamodb
 from tests.support.account import Account
+from tests.support.strict_dynamodb import Chances, StrictDynamoDB, Throughput
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
 SECRET = "the secret of the model, which signs nothing else"
@@ -70,6 +74,10 @@ SETTINGS = {
     "FAREWELLS_QUEUE_URL": "farewells",
     "EVENT_BUS": "realtime",
 }
+# What each attempt of a call may meet, which trying again must get over.
+CHANCES = Chances(conflict=0.05, throttle=0.03, failure=0.01, lost=0.02, partial=0.3)
+# A fortieth of what AWS gives: the functions of the model make 500 calls a second, one after another.
+THROUGHPUT = Throughput(writes=25, reads=75, table_writes=100, table_reads=300)
 
 
 class Credentials(NamedTuple):
@@ -133,19 +141,29 @@ class Truth:
 
 
 class _DynamoDB:
-    """The functions' client of DynamoDB."""
+    """The functions' client of DynamoDB: a Trouble befalls a call as a whole, all else each of its attempts."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._client = strict_dynamodb.Client(world.dynamodb.call, world.clock.advance)
 
     def __getattr__(self, operation: str) -> Any:
         def call(**request: Any) -> dict[str, Any]:
-            answer: dict[str, Any] = self._world.runtime.call(
-                operation, lambda: self._world.tables.call(operation, request)
-            )
+            answer: dict[str, Any] = self._world.runtime.call(operation, lambda: self._make(operation, request))
             return answer
 
         return call
+
+    def _make(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a call; it may fail for good where units are wanting, and for nothing else that it meets."""
+        met = self._world.dynamodb.met
+        before = met[strict_dynamodb.OUT_OF_UNITS]
+        try:
+            return self._client.make(operation, request)
+        except (ClientError, BotoCoreError):
+            if met[strict_dynamodb.OUT_OF_UNITS] > before:
+                self._world.runtime.excuse()
+            raise
 
 
 class _Others:
@@ -180,6 +198,9 @@ class World:
         self.tables = Tables()
         self.clock = Clock()
         self.tables.on_change = self._changed
+        self.dynamodb = StrictDynamoDB(
+            self.tables.call, self.tables.get, clock=self.clock, chances=CHANCES, throughput=THROUGHPUT
+        )
         self.runtime = Runtime(self._meanwhile, self._tick)
         self._install(monkeypatch)
         self.clear()
@@ -187,6 +208,7 @@ class World:
     def clear(self) -> None:
         """Begin anew."""
         self.tables.wipe()
+        self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
         runtime.new_instance()
         self.clock.now += 100_000
         self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service)

@@ -31,7 +31,7 @@ def indexes(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("table", "key", "index"),
     [
-        ("ConnectionsTable", ("connection_id", "audience"), {"AudienceIndex": ("audience", "connection_id")}),
+        ("ConnectionsTable", ("connection_id", "audience"), {"AudienceIndex": ("indexed_audience", "connection_id")}),
         ("UsersTable", ("user_id",), {"OnlineIndex": ("online_shard", "user_id")}),
         ("EventsTable", ("audience", "event_id"), {"OpenCallsIndex": ("open_shard", "started_at")}),
     ],

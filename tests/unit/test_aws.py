@@ -41,6 +41,12 @@ def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None
         raise aws_error(code)
 
 
+@pytest.mark.parametrize("code", ["ValidationException", "SerializationException", "InvalidMessageContents"])
+def test_what_aws_never_takes_is_rejected_so_that_nobody_tries_it_for_ever(code: str) -> None:
+    with pytest.raises(Rejected, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
+        raise aws_error(code)
+
+
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
 def test_all_else_may_pass(code: str) -> None:
     with pytest.raises(Unavailable, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
@@ -85,13 +91,6 @@ def test_a_client_is_made_once(session: pytest.MonkeyPatch) -> None:
     session.setenv("AWS_DEFAULT_REGION", "us-east-1")
     assert aws.client("sqs") is aws.client("sqs")
     assert aws.client("sqs") is not aws.client("events")
-
-
-def test_no_call_takes_longer_than_a_handshake_may(session: pytest.MonkeyPatch) -> None:
-    session.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    config = aws.client("dynamodb").meta.config
-    each = config.connect_timeout + config.read_timeout
-    assert each * config.retries["total_max_attempts"] < 29
 
 
 def test_the_region_is_the_functions(session: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from realtime.bus import SOURCE, Announcement, Bus
-from realtime.errors import ConfigurationError, Unavailable
+from realtime.errors import ConfigurationError, Rejected, Unavailable
+from realtime.retries import ATTEMPTS
 from tests.unit.fakes import Sleeps, aws_error
 
 AT = 1_705_314_600_123
@@ -85,7 +86,16 @@ def test_an_entry_that_stays_refused_is_reported_and_the_others_are_told(sleeps:
         Bus(client, "realtime").put_all(announcements(3))
     assert "type_0" in client
     assert "type_2" in client
-    assert sum(sleeps.seconds) < 5
+    assert len(sleeps) < ATTEMPTS
+
+
+def test_an_entry_that_is_no_event_for_the_bus_is_rejected_and_not_put_for_ever() -> None:
+    class Refusing:
+        def put_events(self, **_: Any) -> dict[str, Any]:
+            return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "MalformedDetail"}]}
+
+    with pytest.raises(Rejected, match="putting events on the bus: MalformedDetail"):
+        Bus(Refusing(), "realtime").put_all(announcements(1))
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.dynamodb import BATCH_WRITE_LIMIT, attribute, item, plain, write_all
+from realtime.dynamodb import BATCH_GET_LIMIT, BATCH_WRITE_LIMIT, attribute, item, plain, read_all, write_all
 from realtime.errors import ConfigurationError, Unavailable
+from realtime.retries import ATTEMPTS
 from tests.unit.fakes import Sleeps, aws_error
 
 
 class Table:
-    """BatchWriteItem: takes so many requests of each batch, and returns the rest as unprocessed."""
+    """BatchWriteItem and BatchGetItem: take so much of each batch, and return the rest as unprocessed."""
 
     def __init__(self, capacity: int = BATCH_WRITE_LIMIT) -> None:
         self.capacity = capacity
         self.written: list[Any] = []
         self.batches: list[int] = []
+        self.absent: list[Any] = []
 
     def __len__(self) -> int:
         return len(self.written)
@@ -32,6 +34,21 @@ class Table:
         self.written += requests[: self.capacity]
         rest = requests[self.capacity :]
         return {"UnprocessedItems": {table: rest}} if rest else {"UnprocessedItems": {}}
+
+    def batch_get_item(self, *, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803  # AWS's name
+        ((table, wanted),) = RequestItems.items()
+        keys = wanted["Keys"]
+        assert 0 < len(keys) <= BATCH_GET_LIMIT, "AWS refuses such a batch"
+        assert wanted["ConsistentRead"] is True
+        self.batches.append(len(keys))
+        rest = keys[self.capacity :]
+        found = [key for key in keys[: self.capacity] if key not in self.absent]
+        unprocessed = {table: {**wanted, "Keys": rest}} if rest else {}
+        return {"Responses": {table: found}, "UnprocessedKeys": unprocessed}
+
+
+def keys(count: int) -> list[dict[str, Any]]:
+    return [{"user_id": {"S": str(n)}} for n in range(count)]
 
 
 def requests(count: int) -> list[dict[str, Any]]:
@@ -90,8 +107,35 @@ def test_what_stays_unprocessed_is_reported(sleeps: Sleeps) -> None:
     table = Table(capacity=0)
     with pytest.raises(Unavailable, match="writing to Events: 3 items stayed unprocessed"):
         write_all(table, "Events", requests(3))
-    assert len(table.batches) == 8
-    assert sum(sleeps.seconds) < 5
+    assert len(table.batches) == ATTEMPTS
+
+
+def test_items_are_read_in_batches_as_large_as_dynamodb_answers() -> None:
+    table = Table(capacity=BATCH_GET_LIMIT)
+    assert list(read_all(table, "Users", keys(230))) == keys(230)
+    assert table.batches == [100, 100, 30]
+
+
+def test_what_is_not_there_is_not_read_and_not_asked_for_again() -> None:
+    table = Table(capacity=BATCH_GET_LIMIT)
+    table.absent = keys(1)
+    assert list(read_all(table, "Users", keys(3))) == keys(3)[1:]
+    assert table.batches == [3]
+    assert list(read_all(table, "Users", [])) == []
+
+
+def test_what_dynamodb_leaves_unread_is_read_after_a_while(sleeps: Sleeps) -> None:
+    table = Table(capacity=40)
+    assert list(read_all(table, "Users", keys(100))) == keys(100)
+    assert table.batches == [100, 60, 20]
+    assert len(sleeps) == 2
+
+
+def test_what_stays_unread_is_reported() -> None:
+    table = Table(capacity=0)
+    with pytest.raises(Unavailable, match="reading Users: 3 items stayed unread"):
+        list(read_all(table, "Users", keys(3)))
+    assert len(table.batches) == ATTEMPTS
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,6 @@ Outward, to a client:    fanout → batches (who is due what), management → si
 
 Words they share:        audiences, messages, ids, errors, settings
 Adapters, which alone speak to AWS and translate its errors: connections, users, calls, outbox, transactions, queues,
-                         bus, token_keys, management; aws and dynamodb are what they share
+                         bus, token_keys, management; aws, retries and dynamodb are what they share
 `bootstrap` wires them, lazily, one function a Lambda function.
 """

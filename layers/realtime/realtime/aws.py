@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.loaders import Loader
 
+from realtime import retries
 from realtime.errors import ConfigurationError, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 # A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
 _CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=3,
-    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=retries.CONNECT_SECONDS,
+    read_timeout=retries.ANSWER_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": 1},  # ours try again (retries.py), and two would multiply
     tcp_keepalive=True,
 )
 
@@ -58,8 +59,10 @@ _REJECTIONS = frozenset(
         "AWS.SimpleQueueService.InvalidMessageContents",
         "InvalidMessageContents",
         "InvalidParameterValue",
+        "ItemCollectionSizeLimitExceeded",
         "ItemCollectionSizeLimitExceededException",
         "SerializationException",
+        "ValidationError",
         "ValidationException",
     }
 )
@@ -76,7 +79,10 @@ def session() -> botocore.session.Session:
 @cache
 def client(service: str) -> Any:
     """Return the one client of an AWS service, by botocore's name for it."""
-    made = session().create_client(service, config=_PROMPT if service in _STORES_OF_KEYS else _CONFIG)
+    if service in _STORES_OF_KEYS:  # which have their own way to try again
+        return session().create_client(service, config=_PROMPT)
+    made = session().create_client(service, config=_CONFIG)
+    retries.install(made)
     if service == "dynamodb":
         for page in _PAGES:
             made.meta.events.register(page, read_page)
@@ -146,9 +152,12 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationEr
     code = error_code(error)
     if code in _OPERATORS:
         return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
-    if code in _REJECTIONS:
-        return Rejected(f"{doing}: {code}")
-    return Unavailable(f"{doing}: {code}")
+    return refusal(code, doing)
+
+
+def refusal(code: str, doing: str) -> Rejected | Unavailable:
+    """Return the error for one of AWS's codes, which are those of a transaction's parts as well."""
+    return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
 
 
 @contextmanager

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from realtime import retries
 from realtime.aws import aws_errors
-from realtime.errors import Unavailable
+from realtime.errors import Rejected, Unavailable
+from realtime.retries import Passing
 
 SOURCE = "realtime"  # the rule that feeds `ingest` leaves this source out
 _PUT_EVENTS_LIMIT = 10  # entries in one PutEvents
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +34,22 @@ class Bus:
         self._name = name
 
     def put_all(self, announcements: Sequence[Announcement]) -> None:
-        """Put events on the bus, again those that it refused.
+        """Put events on the bus, again those that it refused: PutEvents fails entry by entry, with a good status.
 
-        Raises Unavailable when some stay refused: PutEvents fails entry by entry, with a good status.
+        An event whose answer was lost is put twice, with the same `id` in its detail. Raises Unavailable when some stay
+        refused, Rejected when one is no event that a bus takes.
         """
         for start in range(0, len(announcements), _PUT_EVENTS_LIMIT):
-            remaining = [self._entry(each) for each in announcements[start : start + _PUT_EVENTS_LIMIT]]
-            for attempt in range(_ATTEMPTS):
-                with aws_errors("putting events on the bus"):
-                    answer = self._client.put_events(Entries=remaining)
-                remaining = [
-                    entry for entry, result in zip(remaining, answer["Entries"], strict=True) if result.get("ErrorCode")
-                ]
-                if not remaining:
-                    break
-                time.sleep(random.uniform(0, 0.05 * 2**attempt))
-            else:
-                raise Unavailable(f"putting events on the bus: {len(remaining)} stayed refused")
+            rest = [self._entry(each) for each in announcements[start : start + _PUT_EVENTS_LIMIT]]
+            with retries.rounds() as tries:
+                while rest:
+                    with aws_errors("putting events on the bus"):
+                        answer = self._client.put_events(Entries=rest)
+                    results = zip(rest, answer["Entries"], strict=True)
+                    refused = [entry for entry, result in results if _is_refused(result)]
+                    if refused and not tries.wait(Passing.THROTTLED, progress=len(refused) < len(rest)):
+                        raise Unavailable(f"putting events on the bus: {len(refused)} stayed refused")
+                    rest = refused
 
     def _entry(self, announcement: Announcement) -> dict[str, Any]:
         return {
@@ -61,3 +59,14 @@ class Bus:
             "Detail": json.dumps(announcement.detail, separators=(",", ":")),  # ASCII: no target refuses it
             "Time": datetime.fromtimestamp(announcement.at / 1000, UTC),
         }
+
+
+def _is_refused(result: Mapping[str, str]) -> bool:
+    """Return whether an entry is to be put again.
+
+    Raises Rejected where that would not help.
+    """
+    code = result.get("ErrorCode")
+    if code and retries.passing({"Error": {"Code": code}}, 400, None) is None:
+        raise Rejected(f"putting events on the bus: {code}")
+    return bool(code)

@@ -9,13 +9,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from realtime import retries
 from realtime.audiences import direct
 from realtime.aws import aws_errors, error_code
-from realtime.dynamodb import attribute, item, plain, write_all
+from realtime.dynamodb import Value, attribute, item, plain, read_all, write_all
 from realtime.errors import Unavailable
 
-AUDIENCE_INDEX = "AudienceIndex"
-BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
+AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item does not have
 # API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
 CONNECTION_TTL_SECONDS = 3 * 3600
 _HEARD_WITHIN_SECONDS = 5.0  # the index lags behind its table, by milliseconds as a rule
@@ -101,7 +101,7 @@ class Connections:
             lease_until=lease_until,
             token_expires_at=connection.token_expires_at,
         )
-        hears = [_item(connection, audience) for audience in audiences]
+        hears = [_heard_item(connection, audience) for audience in audiences]
         return [{"Put": {"TableName": self.table, "Item": each}} for each in (session, *hears)]
 
     def hear(self, connection: Connection, audiences: Collection[str]) -> None:
@@ -109,7 +109,7 @@ class Connections:
         write_all(
             self._client,
             self.table,
-            [{"PutRequest": {"Item": _item(connection, audience)}} for audience in audiences],
+            [{"PutRequest": {"Item": _heard_item(connection, audience)}} for audience in audiences],
         )
 
     def is_heard(self, audience: str, connection_id: str) -> bool:
@@ -118,7 +118,7 @@ class Connections:
             answer = self._client.query(
                 TableName=self.table,
                 IndexName=AUDIENCE_INDEX,
-                KeyConditionExpression="audience = :audience AND connection_id = :id",
+                KeyConditionExpression="indexed_audience = :audience AND connection_id = :id",
                 ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(connection_id)},
                 Select="COUNT",
             )
@@ -129,7 +129,7 @@ class Connections:
 
         Raises Unavailable where that takes too long.
         """
-        deadline = time.monotonic() + _HEARD_WITHIN_SECONDS
+        deadline = min(time.monotonic() + _HEARD_WITHIN_SECONDS, retries.latest())
         for audience in audiences:
             pause = 0.01
             while not self.is_heard(audience, connection_id):
@@ -156,14 +156,7 @@ class Connections:
     def sessions(self, connection_ids: Collection[str]) -> list[Session]:
         """Return the sessions of these connections, without those that are not registered."""
         keys = [_session_key(connection_id) for connection_id in connection_ids]
-        found: list[Session] = []
-        while keys:
-            batch, keys = keys[:BATCH_GET_LIMIT], keys[BATCH_GET_LIMIT:]
-            with aws_errors("reading connections"):
-                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": batch, "ConsistentRead": True}})
-            found += [_session(row) for row in answer["Responses"].get(self.table, [])]
-            keys += answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
-        return found
+        return [_session(row) for row in read_all(self._client, self.table, keys)]
 
     def renew_lease(self, connection_id: str, lease_until: int) -> None:
         """Extend a connection's lease, unless it was forgotten meanwhile."""
@@ -178,6 +171,7 @@ class Connections:
         self._update_session(connection_id, "limited_until", limited_until)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
+        """Set one value of a session that is still there: twice is as once, should an answer be lost."""
         with aws_errors("updating a connection"):
             try:
                 self._client.update_item(
@@ -199,7 +193,7 @@ class Connections:
                 answer = self._client.query(
                     TableName=self.table,
                     IndexName=AUDIENCE_INDEX,
-                    KeyConditionExpression="audience = :audience",
+                    KeyConditionExpression="indexed_audience = :audience",
                     FilterExpression="expires_at > :now",
                     ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
                     ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved, or may come to be
@@ -271,7 +265,12 @@ class Connections:
         )
 
 
-def _item(connection: Connection, audience: str, **more: int) -> dict[str, Any]:
+def _heard_item(connection: Connection, audience: str) -> dict[str, Any]:
+    """Return what makes a connection hear an audience: an item that the index shows."""
+    return _item(connection, audience, indexed_audience=audience)
+
+
+def _item(connection: Connection, audience: str, **more: Value) -> dict[str, Any]:
     """Return what is stored of a connection for one of its audiences."""
     return item(
         {

@@ -1,17 +1,17 @@
-"""DynamoDB's attribute values to and from Python's, for the five types that our tables use, and batched writes."""
+"""DynamoDB's attribute values to and from Python's, for the five types that our tables use, and batches."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from realtime import retries
 from realtime.aws import aws_errors
 from realtime.errors import Unavailable
+from realtime.retries import Passing
 
 BATCH_WRITE_LIMIT = 25  # requests in one BatchWriteItem
-_BATCH_ATTEMPTS = 8
+BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
 
 Value = str | int | bool | Set[str]
 AttributeValue = Mapping[str, Any]
@@ -52,18 +52,40 @@ def plain(image: Mapping[str, AttributeValue]) -> dict[str, Any]:
 
 
 def write_all(client: Any, table: str, requests: Sequence[dict[str, Any]]) -> None:
-    """Write every request in batches of 25, again with jitter what DynamoDB returns unprocessed.
+    """Write every request in batches of 25, again after a while what DynamoDB returns unprocessed.
 
-    Raises Unavailable when some stay unprocessed.
+    Unconditional puts and deletes of whole items: twice is as once. Raises Unavailable when some stay unprocessed.
     """
     for start in range(0, len(requests), BATCH_WRITE_LIMIT):
-        remaining: list[dict[str, Any]] = list(requests[start : start + BATCH_WRITE_LIMIT])
-        for attempt in range(_BATCH_ATTEMPTS):
-            with aws_errors(f"writing to {table}"):
-                answer = client.batch_write_item(RequestItems={table: remaining})
-            remaining = answer.get("UnprocessedItems", {}).get(table, [])
-            if not remaining:
-                break
-            time.sleep(random.uniform(0, min(1.0, 0.025 * 2**attempt)))
-        else:
-            raise Unavailable(f"writing to {table}: {len(remaining)} items stayed unprocessed")
+        rest: list[dict[str, Any]] = list(requests[start : start + BATCH_WRITE_LIMIT])
+        with retries.rounds() as tries:
+            while rest:
+                with aws_errors(f"writing to {table}"):
+                    answer = client.batch_write_item(RequestItems={table: rest})
+                rest, before = answer.get("UnprocessedItems", {}).get(table, []), len(rest)
+                if rest and not tries.wait(Passing.THROTTLED, progress=len(rest) < before):
+                    raise Unavailable(f"writing to {table}: {len(rest)} items stayed unprocessed")
+
+
+def read_all(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the items of these keys, in any order and as of now, without those that are not there.
+
+    Read in batches of 100, again after a while what DynamoDB leaves out: for want of capacity, or past 16 MB.
+    Raises Unavailable when some stay unread.
+    """
+    for start in range(0, len(keys), BATCH_GET_LIMIT):
+        yield from _read_batch(client, table, list(keys[start : start + BATCH_GET_LIMIT]))
+
+
+def _read_batch(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    with retries.rounds() as tries:
+        while keys:
+            with aws_errors(f"reading {table}"):
+                answer = client.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+            found += answer["Responses"].get(table, [])
+            rest, before = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []), len(keys)
+            if rest and not tries.wait(Passing.THROTTLED, progress=len(rest) < before):
+                raise Unavailable(f"reading {table}: {len(rest)} items stayed unread")
+            keys = rest
+    return found

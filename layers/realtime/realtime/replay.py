@@ -11,11 +11,12 @@ from realtime.connections import Connection, Connections, Subscriber
 from realtime.errors import BadRequest
 from realtime.ids import event_id, moment_of
 from realtime.outbox import Entry, Outbox
+from realtime.retries import LONGEST_CALL_SECONDS
 
 MAX_REPLAYED = 250  # messages: each is posted when the one before it was taken, and the client waits for the last
-# An id is made before its item is written, and items are not written in the order of their ids: a transaction that
-# met others is tried again for up to 1.3 s, and a change of presence reaches the outbox by a stream.
-OVERLAP_MS = 2_000
+# An id is made before its item is written, and items are not written in the order of their ids: a write that met others
+# is tried again for seconds, and a change of presence reaches the outbox by a stream and a second write.
+OVERLAP_MS = int(2 * LONGEST_CALL_SECONDS * 1000)
 # Each audience is told in order, but one may be behind another: by a batch as a rule, by minutes where more is told to
 # everyone than may be posted.
 OVERLAP_OF_SEVERAL_MS = 300_000

@@ -7,7 +7,9 @@ whose token has expired are ended, and those that API Gateway is about to end ar
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -16,7 +18,7 @@ from realtime import messages
 from realtime.audiences import direct
 from realtime.calls import Calls
 from realtime.connections import Connections, Cursor, Due, Session
-from realtime.errors import AuthFailed, ConfigurationError
+from realtime.errors import AuthFailed, ConfigurationError, RealtimeError, Unavailable
 from realtime.ids import event_id
 from realtime.management import Delivery, ManagementApi, Outcome
 from realtime.outbox import Entry, Outbox
@@ -69,14 +71,16 @@ class Sweeper:
     def sweep(self, now: int, until: float) -> Counter[str]:
         """Sweep once and return what was found and done; `now` in ms, `until` on the monotonic clock.
 
-        Raises ConfigurationError if API Gateway may not be asked at all.
+        What fails keeps nothing else from being done; the first such problem is raised in the end, so that it is seen,
+        and the next sweep finds it again. Raises ConfigurationError if API Gateway may not be asked at all.
         """
         found: Counter[str] = Counter()
-        found["calls_let_go"] = self._let_calls_go(now)
-        found["users_set_offline"] = self._set_stranded_offline(now)
+        problems: list[RealtimeError] = []
+        found["calls_let_go"] = self._let_calls_go(now, problems)
+        found["users_set_offline"] = self._set_stranded_offline(now, problems)
         when = _when(now)
         with ThreadPoolExecutor(SEGMENTS) as threads:
-            sessions = self._due(threads, when, now, until)
+            sessions = self._due(threads, when, now, until, problems)
             expired = list(filter(when.has_expired, sessions))
             old = list(filter(when.is_old, sessions))
             suspects = {each.connection.connection_id: each for each in filter(when.has_lapsed, sessions)}
@@ -93,13 +97,20 @@ class Sweeper:
                 elif outcome is Outcome.FORBIDDEN:
                     raise ConfigurationError(f"the role of sweep may not ask: {self._management.refusal}")
         for each in done:
-            each.result()  # raises what went wrong; the next sweep finds it again
+            with _noted(problems):
+                each.result()
+        if problems:
+            raise problems[0]
         return found
 
-    def _due(self, threads: ThreadPoolExecutor, when: Due, now: int, until: float) -> list[Session]:
+    def _due(
+        self, threads: ThreadPoolExecutor, when: Due, now: int, until: float, problems: list[RealtimeError]
+    ) -> list[Session]:
         """Scan the table, from where the last sweep had to stop, for the sessions that must be looked at."""
         cursors = self._outbox.cursors(SEGMENTS)
-        scans = threads.map(lambda segment: self._scan(segment, when, cursors[segment], until), range(SEGMENTS))
+        scans = threads.map(
+            lambda segment: self._scan(segment, when, cursors[segment], until, problems), range(SEGMENTS)
+        )
         found: list[Session] = []
         stopped: list[Cursor] = []
         for sessions, cursor in scans:
@@ -109,10 +120,17 @@ class Sweeper:
             self._outbox.keep_cursors(stopped, now)
         return found
 
-    def _scan(self, segment: int, when: Due, cursor: Cursor, until: float) -> tuple[list[Session], Cursor]:
+    def _scan(
+        self, segment: int, when: Due, cursor: Cursor, until: float, problems: list[RealtimeError]
+    ) -> tuple[list[Session], Cursor]:
+        """Scan a segment as far as time suffices, or pages can be read; the next sweep goes on from there."""
         sessions: list[Session] = []
         while True:
-            page, cursor = self._connections.due(segment, SEGMENTS, when, cursor)
+            try:
+                page, cursor = self._connections.due(segment, SEGMENTS, when, cursor)
+            except Unavailable as problem:
+                problems.append(problem)
+                return sessions, cursor
             sessions += page
             if cursor is None or len(sessions) >= MAX_SESSIONS or monotonic() >= until:
                 return sessions, cursor
@@ -145,26 +163,39 @@ class Sweeper:
             close(self._outbox, connection, "reconnect", farewell, now)
         self._connections.renew_lease(connection.connection_id, now // 1000 + self._policy.lease_seconds)
 
-    def _set_stranded_offline(self, now: int) -> int:
+    def _set_stranded_offline(self, now: int, problems: list[RealtimeError]) -> int:
         """Set those offline whose last connection went without the check that should have followed."""
         patience = (self._policy.grace_seconds + _SLACK_SECONDS) * 1000
         longest = (SESSION_SECONDS + _SLACK_SECONDS) * 1000
         done = 0
-        for user in self._users.stranded(left_before=now - patience, seen_before=now - longest):
-            for connection_id in user.connection_ids:  # each is older than a connection can be
-                self._users.leave(user.user_id, connection_id, now)
-            if not user.connection_ids:
-                done += self._users.set_offline(user.user_id, user.left_at, now)
+        with _noted(problems):
+            for user in self._users.stranded(left_before=now - patience, seen_before=now - longest):
+                with _noted(problems):
+                    for connection_id in user.connection_ids:  # each is older than a connection can be
+                        self._users.leave(user.user_id, connection_id, now)
+                    if not user.connection_ids:
+                        done += self._users.set_offline(user.user_id, user.left_at, now)
         return done
 
-    def _let_calls_go(self, now: int) -> int:
+    def _let_calls_go(self, now: int, problems: list[RealtimeError]) -> int:
         """End the calls whose end never came."""
         done = 0
-        for call in self._calls.open_since(now // 1000 - self._policy.call_seconds):
-            parts = self._calls.changing(self._users, call.call_id, call.participants, now, ongoing=False)
-            transact(self._client, parts, "letting a call go")
-            done += 1
+        with _noted(problems):
+            for call in self._calls.open_since(now // 1000 - self._policy.call_seconds):
+                parts = self._calls.changing(self._users, call.call_id, call.participants, now, ongoing=False)
+                with _noted(problems):
+                    transact(self._client, parts, "letting a call go")
+                    done += 1
         return done
+
+
+@contextmanager
+def _noted(problems: list[RealtimeError]) -> Iterator[None]:
+    """Go on where something fails, and note the problem."""
+    try:
+        yield
+    except RealtimeError as problem:
+        problems.append(problem)
 
 
 def _when(now: int) -> Due:

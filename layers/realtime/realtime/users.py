@@ -16,7 +16,7 @@ from zlib import crc32
 from botocore.exceptions import ClientError
 
 from realtime.aws import aws_errors, error_code
-from realtime.dynamodb import Value, attribute, item, plain
+from realtime.dynamodb import Value, attribute, item, plain, read_all
 
 ONLINE_INDEX = "OnlineIndex"
 ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of who is online
@@ -73,15 +73,9 @@ class Users:
         return from_image(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, user_ids: Collection[str]) -> list[User]:
-        """Return up to 100 users as of now, without those of whom nothing is known."""
+        """Return users as of now, without those of whom nothing is known."""
         keys = [item({"user_id": user_id}) for user_id in user_ids]
-        found: list[User] = []
-        while keys:
-            with aws_errors("reading users"):
-                answer = self._client.batch_get_item(RequestItems={self.table: {"Keys": keys, "ConsistentRead": True}})
-            found += [from_image(row) for row in answer["Responses"].get(self.table, [])]
-            keys = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
-        return found
+        return [from_image(row) for row in read_all(self._client, self.table, keys)]
 
     def online(self) -> Iterator[User]:
         """Return all users who are online, as the index shows them: it lags behind the table."""
@@ -144,7 +138,11 @@ class Users:
         )
 
     def leave(self, user_id: str, connection_id: str, now: int) -> None:
-        """Take a connection from a user; doing it twice changes nothing."""
+        """Take a connection from a user.
+
+        Twice is as once, so that an update whose answer was lost may be tried again: the second finds that the set does
+        not hold the connection, which is what was wanted.
+        """
         self._apply(
             self._update(
                 user_id,
@@ -156,7 +154,10 @@ class Users:
         )
 
     def set_offline(self, user_id: str, left_at: int, now: int) -> bool:
-        """Set a user offline if no connection has come since `left_at` (ms); return whether it was done."""
+        """Set a user offline if no connection has come since `left_at` (ms); return whether it was done.
+
+        Where the answer is lost and the update tried again, False may be returned though it was done: a count in a log.
+        """
         has_not_returned = "attribute_not_exists(connection_ids) AND left_at = :left_at"
         return self._apply(
             self._update(
@@ -210,7 +211,10 @@ class Users:
         return {"Update": update}
 
     def _apply(self, part: dict[str, Any]) -> bool:
-        """Make an update by itself; return False where its condition does not hold."""
+        """Make an update by itself; return False where its condition does not hold.
+
+        It is tried again where it meets a transaction or its answer is lost: each caller's condition must bear that.
+        """
         with aws_errors("updating a user"):
             try:
                 self._client.update_item(**part["Update"])

@@ -8,7 +8,7 @@ import pytest
 
 import default
 from realtime import bootstrap
-from realtime.errors import BadRequest, ConfigurationError, RateLimited, RealtimeError, Unavailable
+from realtime.errors import BadRequest, ConfigurationError, RateLimited, RealtimeError, Rejected, Unavailable
 from realtime.frames import Desk
 from tests.logs import LogLines
 from tests.samples import sample
@@ -78,6 +78,13 @@ def test_what_is_our_fault_is_said_to_be_and_not_why(
     assert (told["code"], told["retry_after"]) == ("INTERNAL", 1)
     assert str(error) not in told["message"]
     assert [(line["level"], line["reason"]) for line in logged.lines] == [("ERROR", str(error))]
+
+
+def test_who_sent_what_no_table_takes_is_not_told_to_send_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clerk(monkeypatch, Rejected("writing to Connections: ValidationException"))
+    told = body(default.handler(sample("default.ping"), None))["data"]
+    assert told["code"] == "INTERNAL"
+    assert "retry_after" not in told
 
 
 def test_what_clients_send_is_not_logged(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:

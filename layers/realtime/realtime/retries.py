@@ -1,0 +1,207 @@
+"""Trying again: the one place that says which failures of AWS may pass, how long to wait, and when to give up.
+
+Every client of `aws.client` is given these rules as botocore's own (its event `needs-retry`), so that no call to any
+service passes beside them; botocore's are switched off. What AWS leaves undone with a good status (the unprocessed
+rest of a batch) is tried again by the same rules: `rounds`. (docs/decisions/0023)
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, TypeVar
+
+from botocore.exceptions import ConnectionError as BotocoreConnectionError
+from botocore.exceptions import HTTPClientError
+
+T = TypeVar("T")
+
+# How long AWS may let us wait for a connection, and for an answer. s
+CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
+ATTEMPT_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
+# So often is a call made at most, and its last attempt begins so long after its first, if not sooner. s
+ATTEMPTS, RETRY_SECONDS = 20, 3.5
+# What a call takes at worst, of the 10 s that a function has behind the API: API Gateway itself waits 29. s
+LONGEST_CALL_SECONDS = RETRY_SECONDS + ATTEMPT_SECONDS
+_TO_ANSWER_SECONDS = 0.5  # what a function needs to say that it failed
+_SHORTEST_PAUSE_SECONDS = 0.005
+
+
+class Passing(Enum):
+    """Why a call failed that may do well later, and the longest pause before the second attempt and before any. s."""
+
+    CONFLICT = (0.05, 0.4)  # another writer is at the item, for some milliseconds
+    THROTTLED = (0.1, 1.0)  # a partition's second must go by
+    FAILED = (0.05, 0.5)  # the service, or the way to it, failed
+
+
+_CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+_THROTTLES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "LimitExceeded",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_FAILURES = frozenset(
+    {
+        "InternalException",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+    }
+)
+# Reasons for which a part of a transaction was not made; a part that is good has the reason None.
+_CANCELLED = "TransactionCanceledException"
+_GOOD_PART = "None"
+_PASSING_PARTS = {
+    "TransactionConflict": Passing.CONFLICT,
+    "ThrottlingError": Passing.THROTTLED,
+    "ProvisionedThroughputExceeded": Passing.THROTTLED,
+}
+
+
+def passing(answer: Mapping[str, Any] | None, status: int, problem: BaseException | None) -> Passing | None:
+    """Return why a call failed, if trying again may help; None where it may not, or where the call did well.
+
+    A transaction is tried again only if none of its parts fails for good: a condition counts more than a conflict.
+    """
+    if problem is not None:
+        return Passing.FAILED if isinstance(problem, (BotocoreConnectionError, HTTPClientError)) else None
+    code = (answer or {}).get("Error", {}).get("Code")
+    if code is None and status < 300:
+        return None
+    if code == _CANCELLED:
+        return _passing_parts(answer or {})
+    if code in _CONFLICTS:
+        return Passing.CONFLICT
+    if code in _THROTTLES or status == 429:
+        return Passing.THROTTLED
+    return Passing.FAILED if code in _FAILURES or status >= 500 else None
+
+
+def _passing_parts(answer: Mapping[str, Any]) -> Passing | None:
+    codes = {reason.get("Code", _GOOD_PART) for reason in answer.get("CancellationReasons", ())} - {_GOOD_PART}
+    if not codes or not codes <= _PASSING_PARTS.keys():
+        return None
+    kinds = {_PASSING_PARTS[code] for code in codes}
+    return Passing.THROTTLED if Passing.THROTTLED in kinds else Passing.CONFLICT
+
+
+# No attempt but a first one begins after this time on the monotonic clock.
+_latest: ContextVar[float] = ContextVar("latest", default=math.inf)
+
+
+def latest() -> float:
+    """Return the time after which nothing is tried again any more, on the monotonic clock."""
+    return _latest.get()
+
+
+class Tries:
+    """The attempts at one piece of work, of which the first was just made or is about to be."""
+
+    def __init__(self) -> None:
+        self.latest = min(time.monotonic() + RETRY_SECONDS, _latest.get())
+        self._made = 0
+
+    def pause(self, why: Passing) -> float | None:
+        """Return how long to wait before another attempt (s), with full jitter; None when it is time to give up."""
+        self._made += 1
+        if self._made >= ATTEMPTS:
+            return None
+        first, longest = why.value
+        seconds = random.uniform(_SHORTEST_PAUSE_SECONDS, min(longest, first * 2 ** (self._made - 1)))
+        return seconds if time.monotonic() + seconds <= self.latest else None
+
+    def wait(self, why: Passing, *, progress: bool = False) -> bool:
+        """Wait before another attempt; return False when it is time to give up, which `progress` puts off."""
+        if progress:
+            self._made = 0
+        seconds = self.pause(why)
+        if seconds is None:
+            return False
+        time.sleep(seconds)
+        return True
+
+
+@contextmanager
+def rounds() -> Iterator[Tries]:
+    """Bound work that takes several calls, each of which may be tried again, as if it were one call."""
+    tries = Tries()
+    before = _latest.set(tries.latest)
+    try:
+        yield tries
+    finally:
+        _latest.reset(before)
+
+
+def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
+    """Let a function try nothing again that might outlast its own time; called without a context, it has all of it."""
+
+    @functools.wraps(handler)
+    def bounded(event: dict[str, Any], context: Any) -> T:
+        if context is None:
+            return handler(event, context)
+        left = context.get_remaining_time_in_millis() / 1000 - ATTEMPT_SECONDS - _TO_ANSWER_SECONDS
+        before = _latest.set(time.monotonic() + left)
+        try:
+            return handler(event, context)
+        finally:
+            _latest.reset(before)
+
+    return bounded
+
+
+_TRIES = "realtime.tries"  # the name under which a call's context holds them
+_TOKEN = re.compile(rb'("ClientRequestToken": ?")[^"]*"')
+
+
+def install(client: Any) -> None:
+    """Give a botocore client these rules."""
+    service = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"before-call.{service}", begin)
+    client.meta.events.register(f"needs-retry.{service}", again)
+
+
+def begin(context: dict[str, Any], **_: object) -> None:
+    """Note when a call begins (an event hook)."""
+    context[_TRIES] = Tries()
+
+
+def again(
+    request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, caught_exception: Any, **_: object
+) -> float | None:
+    """Return how long to wait before an attempt is made again (s); None where it is not (an event hook).
+
+    A cancelled transaction did nothing, so that the next attempt is a transaction of its own. After a lost answer it
+    is the same one, by its token, and DynamoDB answers well if it was made.
+    """
+    http, answer = response if response is not None else (None, None)
+    why = passing(answer, http.status_code if http is not None else 0, caught_exception)
+    if why is None:
+        return None
+    if answer is not None and answer.get("Error", {}).get("Code") == _CANCELLED:
+        token = rb"\g<1>%032x" % random.getrandbits(128)
+        request_dict["body"] = _TOKEN.sub(token + b'"', request_dict["body"], count=1)
+    tries: Tries = request_dict["context"][_TRIES]
+    return tries.pause(why)

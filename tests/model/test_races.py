@@ -1,0 +1,171 @@
+"""Sockets of one user that close and open at the same moment, as a page's do that is loaded again.
+
+Real threads run the real handlers with botocore's real client, on a DynamoDB whose transactions take time and conflict.
+They take turns on a clock of their own, so that what overlaps does not hang on the machine. A small number of rounds is
+part of the tests; `make model` makes 500.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.endpoint
+import jwt
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+
+import connect
+import deadlines
+import disconnect
+from realtime import aws, bootstrap, log, retries
+from realtime.deadlines import stayed_away
+from realtime.dynamodb import plain
+from tests.model.runtime import Context, new_instance
+from tests.model.tables import Tables
+from tests.model.world import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
+from tests.samples import sample
+from tests.support.strict_dynamodb import StrictDynamoDB, attach
+from tests.support.turns import Turns
+
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "25"))
+SOCKETS = ("feed", "presence", "calls", "notifications")
+TRANSACTION_SECONDS = 0.008  # for which it is at its items
+WAY_SECONDS = 0.006  # a request's, at most
+LONGEST_SECONDS = 5  # of the 10 that the functions have
+
+
+class Keys:
+    """Stands for the clients of the services that hold the token keys."""
+
+    def get_parameter(self, **_: object) -> dict[str, Any]:
+        return {"Parameter": {"Value": SECRET}}
+
+
+class Races:
+    """The service, and sockets that open and close all at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {**SETTINGS, "MAX_CONNECTIONS_PER_USER": 20}.items():
+            monkeypatch.setenv(name, str(value))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        self.tables = Tables()
+        self.turns = Turns()
+        for module in (retries, botocore.endpoint):
+            shown = SimpleNamespace(**{**vars(time), "monotonic": self.turns, "sleep": self.turns.sleep})
+            monkeypatch.setattr(module, "time", shown)
+        self.dynamodb = StrictDynamoDB(
+            self.tables.call, self.tables.get, clock=self.turns, sleep=self.turns.sleep, held=TRANSACTION_SECONDS
+        )
+        aws.session.cache_clear()
+        aws.client.cache_clear()
+        client = aws.client("dynamodb")
+        self._transport = attach(client, self.dynamodb)
+        monkeypatch.setattr(client._endpoint, "http_session", SimpleNamespace(send=self._send, close=lambda: None))
+        self.requests = 0
+        monkeypatch.setattr(aws, "client", lambda service: client if service == "dynamodb" else Keys())
+        log.logger().setLevel("CRITICAL")
+        new_instance()
+        bootstrap.door()
+        bootstrap.disconnect_registry()
+        self.failures: list[str] = []
+        self.longest = 0.0  # s that a function took
+
+    def close(self) -> None:
+        aws.session.cache_clear()
+        log.logger().setLevel("INFO")
+        new_instance()
+
+    def _send(self, request: AWSPreparedRequest) -> AWSResponse:
+        """Let a request take its time on the way."""
+        self.turns.sleep(random.uniform(0.001, WAY_SECONDS))
+        self.requests += 1
+        return self._transport.send(request)
+
+    def _timed(self, act: Callable[[], None]) -> Callable[[], None]:
+        def timed() -> None:
+            began = self.turns.now
+            act()
+            self.longest = max(self.longest, self.turns.now - began)
+
+        return timed
+
+    def opening(self, user_id: str, connection_id: str, endpoint: str) -> Callable[[], None]:
+        claims = {"sub": user_id, "exp": FAR_AWAY, "role": "listener"}
+        event = sample("connect.token-in-query")
+        event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
+        event["queryStringParameters"] = {"token": jwt.encode(claims, SECRET, "HS256")}
+
+        def open_it() -> None:
+            if connect.handler(event, Context())["statusCode"] != 200:
+                self.failures.append(f"$connect of {connection_id}")
+
+        return self._timed(open_it)
+
+    def closing(self, connection_id: str, endpoint: str) -> Callable[[], None]:
+        event = sample("disconnect")
+        event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
+
+        def close_it() -> None:
+            try:
+                disconnect.handler(event, Context())
+            except Exception as problem:  # noqa: BLE001  # as Lambda does; API Gateway does not try again
+                self.failures.append(f"$disconnect of {connection_id}: {problem}")
+
+        return self._timed(close_it)
+
+    def look_again(self, user_id: str) -> None:
+        """Let the check come that follows when the last connection has gone."""
+        event = sample("deadlines.offline")
+        event["Records"][0]["body"] = json.dumps(stayed_away(user_id, self.user(user_id)["left_at"]))
+        assert deadlines.handler(event, Context()) == {"batchItemFailures": []}
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        return plain(self.tables.get(USERS, {"user_id": {"S": user_id}}) or {})
+
+    def stored(self, user_id: str) -> set[str]:
+        rows = map(plain, self.tables.all(CONNECTIONS))
+        return {row["connection_id"] for row in rows if row["user_id"] == user_id}
+
+
+@pytest.fixture
+def races(monkeypatch: pytest.MonkeyPatch) -> Iterator[Races]:
+    races = Races(monkeypatch)
+    yield races
+    races.close()
+
+
+@pytest.mark.timeout(900)
+def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_nobody_online_who_is_not(races: Races) -> None:
+    random.seed(0)
+    ghosts: list[str] = []
+    still_online: list[str] = []
+    for number in range(ROUNDS):
+        user_id = str(number)
+        old = {f"old-{number}-{endpoint}": endpoint for endpoint in SOCKETS}
+        new = {f"new-{number}-{endpoint}": endpoint for endpoint in SOCKETS}
+        races.turns.run(*(races.opening(user_id, *each) for each in old.items()))
+        races.turns.run(
+            *(races.closing(*each) for each in old.items()), *(races.opening(user_id, *each) for each in new.items())
+        )
+        if not races.user(user_id)["connection_ids"] == races.stored(user_id) == new.keys():
+            ghosts.append(user_id)
+        races.turns.run(*(races.closing(*each) for each in new.items()))
+        races.look_again(user_id)
+        if races.user(user_id)["is_online"] or races.stored(user_id):
+            still_online.append(user_id)
+    met = races.dynamodb.met
+    told = f"{ROUNDS} rounds, {races.requests} requests, the longest {races.longest:.2f} s, met {dict(met)}"
+    print(told)  # noqa: T201  # figures for whoever asks with -s
+    assert not races.failures, f"{len(races.failures)} failed, {len(ghosts)} users with ghosts: {told}"
+    assert (ghosts, still_online) == ([], []), told
+    assert races.longest < LONGEST_SECONDS, told
+    assert met["TransactionConflict"] > ROUNDS, "the sockets did not meet"
+    assert met["TransactionConflictException"] > ROUNDS, "the sockets did not meet"
