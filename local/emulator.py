@@ -1,9 +1,9 @@
 """Runs the AWS emulator behind a door that opens to this run's own programs alone.
 
 The emulator by itself answers any page of the web: it lets any `Origin` read, takes any `Host`, and takes the access
-key `test` with any signature for its root user. Whoever may ask it may run code on this machine. So every request must
-be signed, in its `Authorization` header, with the access key of this run or with one that the emulator issued to a role;
-and none may come from a browser. `GET /_ministack/health` alone needs no signature.
+key `test` with any signature for its root user. Whoever may ask it may run code on this machine. So no request may come
+from a browser, and each must be signed, in its `Authorization` header, with the access key of this run or one that the
+emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
 The door is put before the emulator inside its own process, so that there is no second port without one. The emulator's
 interpreter runs this: `python -m local.emulator --gateway-port 8080`, settings in the environment as the emulator takes
@@ -34,7 +34,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH: Final = "/_ministack/health"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
-# Every browser sends one of these with what a page asks for. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it.
+# Browsers send one of these with what a page asks for. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it.
 _BROWSERS: Final = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "access-control-request-method")
 
 

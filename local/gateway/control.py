@@ -1,4 +1,4 @@
-"""`/_gateway/…`: what tests and tools ask of the gateway itself. Nothing of it exists on AWS, and no web page is answered.
+"""`/_gateway/…`: what tests and tools ask of the gateway itself; web pages are not answered. None of it exists on AWS.
 
 | request | answer |
 | --- | --- |

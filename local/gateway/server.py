@@ -9,9 +9,9 @@ Paths, with `ws/` as the prefix of a custom domain's mapping keys:
 | `/_gateway/…` | control |
 | anything else | another server, where one is given (`fallback`); else forbidden |
 
-All of it only by a name of this machine, or one that was named to it (`hosts`): a web page whose own name was rebound to
-this machine gets nothing. Clients' pages may be of any origin, for a token says who they are; control and management
-answer none.
+All of it is served under the names of this machine and those that it was told of (`hosts`) alone, so that a web page
+whose own name was rebound to this machine gets nothing. Clients may be pages of any origin, for a token says who they
+are; control and management answer no page.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Gateway:
         self._control = control.Control(api, self._connections, self._settings, self._set_rates)
         self._execute_api = f"/_aws/execute-api/{api.api_id}/"
         self._url_prefix = "/" + url_prefix.lstrip("/")
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(f"[{name.strip('[]')}]" if ":" in name else name for name in map(str.lower, hosts))
         self._background: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Future[None]] = set()
         self._server: asyncio.Server | None = None
