@@ -139,7 +139,7 @@ class Door:
 
 
 def _is_health(scope: Scope) -> bool:
-    return scope["path"] == HEALTH and scope["method"] == "GET"
+    return (scope["method"], scope["path"]) == ("GET", HEALTH)
 
 
 def _text(value: bytes) -> str:
@@ -236,7 +236,7 @@ def hide_role_credentials() -> None:
     The emulator works a function's access key, secret and session token out from the names of function and role,
     which anybody can do as well. A secret of this run is put beside the names.
     """
-    runtime = importlib.import_module("ministack.core.lambda_runtime")
+    runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
     derive, salt = runtime.execution_credentials, secrets.token_hex(32)
 
     def execution_credentials(config: dict[str, Any]) -> dict[str, str]:
@@ -257,7 +257,7 @@ def main() -> None:
     secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment
     keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
     hide_role_credentials()
-    server = importlib.import_module("ministack.app")
+    server: Any = importlib.import_module("ministack.app")
     ports = {int(os.environ["GATEWAY_PORT"]), gateway_port}
     server.app = Door(server.app, ports, keys.secret, keys.is_signed)
     sys.argv = ["ministack"]
