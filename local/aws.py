@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_ssm import SSMClient
 
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - what the emulator takes for its account's root user
+
+def new_access_key() -> tuple[str, str]:
+    """A new access key id, in the form that AWS gives them, and its secret."""
+    letters = string.ascii_uppercase + "234567"
+    return "AKIA" + "".join(secrets.choice(letters) for _ in range(16)), secrets.token_urlsafe(30)
 
 
 class Clients:
@@ -37,14 +43,14 @@ class Clients:
         self.region: str | None = arguments.get("region_name") or session.get_config_variable("region")
 
     @classmethod
-    def emulated(cls, endpoint_url: str, region: str) -> Clients:
+    def emulated(cls, running: Running) -> Clients:
         """Clients of the emulator, whatever credentials, profiles and proxies this machine has."""
         return cls(
             botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
-            endpoint_url=endpoint_url,
-            region_name=region,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            endpoint_url=running.aws_endpoint_url,
+            region_name=running.region,
+            aws_access_key_id=running.access_key,
+            aws_secret_access_key=running.secret_key,
             config=Config(proxies={}, retries={"max_attempts": 3}),
         )
 
@@ -129,8 +135,7 @@ class Deployment:
     @classmethod
     def embedded(cls, running: Running) -> Deployment:
         """The stack that runs on this machine."""
-        clients = Clients.emulated(running.aws_endpoint_url, running.region)
-        return cls(clients, running.stack, running.websocket_url, running.outputs)
+        return cls(Clients.emulated(running), running.stack, running.websocket_url, running.outputs)
 
     @classmethod
     def in_cloud(cls, stack: str) -> Deployment:

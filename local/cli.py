@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import json
 import os
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from local.errors import LocalError
-from local.state import ROOT, Running, StateFolder
+from local.state import PRIVATE, ROOT, Running, StateFolder
 
 if TYPE_CHECKING:
     from local.aws import Deployment
@@ -158,7 +157,7 @@ def _up_detached(folder: StateFolder, arguments: list[str]) -> None:
     Raises:
         LocalError: it ended before it was ready, and has said why.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     output = folder.path / "up.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
@@ -238,7 +237,7 @@ def down(folder: StateFolder) -> None:
 def status(folder: StateFolder, *, as_json: bool) -> None:
     """Tell whether the embedded stack runs, and where; exit with 1 if it is not ready."""
     running = folder.read()
-    facts = dataclasses.asdict(running) if running else {"state": "stopped" if folder.holder() is None else "starting"}
+    facts = running.shown() if running else {"state": "stopped" if folder.holder() is None else "starting"}
     if as_json:
         click.echo(json.dumps(facts))
     else:
@@ -252,14 +251,12 @@ def status(folder: StateFolder, *, as_json: bool) -> None:
 @_state_option
 def env(folder: StateFolder) -> None:
     """Print shell exports with which boto3 and the AWS CLI reach the embedded stack: eval "$(realtime env)"."""
-    from local.aws import ACCESS_KEY, SECRET_KEY
-
     running = folder.ready()
     click.echo("unset AWS_PROFILE AWS_SESSION_TOKEN")
     for name, value in {
         "AWS_ENDPOINT_URL": running.aws_endpoint_url,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_ACCESS_KEY_ID": running.access_key,
+        "AWS_SECRET_ACCESS_KEY": running.secret_key,
         "AWS_REGION": running.region,
         "AWS_DEFAULT_REGION": running.region,
         "AWS_EC2_METADATA_DISABLED": "true",

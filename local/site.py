@@ -8,7 +8,7 @@
 
 It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays
 here. Only the page itself may ask: another site's page has another `Origin`, and one whose name was rebound to this
-machine has another `Host`.
+machine has another `Host` (`local/door.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import tokens
+from local.door import FORBIDDEN, MISDIRECTED, is_own_host
 from local.errors import LocalError
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ class Site:
         # Those that are here now and no others, so that no path can lead out of the folder.
         self._files = {f"/{path.name}": path for path in folder.iterdir() if path.suffix in _KINDS}
         self._files["/"] = folder / "index.html"
-        shown = "" if port == 80 else f":{port}"  # browsers leave a scheme's own port out
-        self._hosts = frozenset(f"{name}{shown}" for name in ("localhost", "127.0.0.1", "[::1]"))
+        self._url = f"http://localhost:{port}/"
         # One thread: botocore's sessions are not for several, and events stay in the order of the clicks.
         self._aws = ThreadPoolExecutor(1, "site")
 
@@ -99,12 +99,11 @@ class Site:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let in only what our own page asks, in the way that it asks."""
-        host = request.headers.get("Host", "")
-        if host not in self._hosts:
-            return _problem(421, f"this is the page of a stack on this machine; open http://{min(self._hosts)}/")
+        if not is_own_host(request.headers.getall("Host", [])):
+            return _problem(MISDIRECTED, f"this is the page of a stack on this machine; open {self._url}")
         if request.method == "POST":
-            if request.headers.get("Origin") != f"http://{host}":
-                return _problem(403, "only the stack's own page may ask this")
+            if request.headers.get("Origin") != f"http://{request.headers['Host']}":
+                return _problem(FORBIDDEN, "only the stack's own page may ask this")
             if request.content_type != "application/json":  # which no form of another site can send
                 return _problem(415, "send application/json")
         return await handler(request)

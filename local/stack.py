@@ -18,10 +18,10 @@ from pathlib import Path
 import aiohttp
 
 from local import site
-from local.aws import ACCESS_KEY, SECRET_KEY, Clients, Deployment, stack_outputs
+from local.aws import Clients, Deployment, new_access_key, stack_outputs
 from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from local.processes import Program, environment
-from local.state import ROOT, Running, StateFolder
+from local.state import PRIVATE, ROOT, Running, StateFolder
 
 STACK = "listener-realtime"
 REGION = "us-east-1"
@@ -103,6 +103,7 @@ class EmbeddedStack:
             PortTakenError: a chosen port is taken.
         """
         self._tools = Tools.installed()
+        access_key, secret_key = new_access_key()
         with free_port(options.port, "--port") as port, free_port(options.aws_port, "--aws-port") as aws_port:
             self.running = Running(
                 state="starting",
@@ -113,6 +114,8 @@ class EmbeddedStack:
                 management_url=f"http://localhost:{port}/_aws/execute-api/{API_ID}",
                 aws_endpoint_url=f"http://{LOOPBACK}:{aws_port}",
                 page_url=f"http://localhost:{port}/",
+                access_key=access_key,
+                secret_key=secret_key,
             )
         self._port, self._aws_port = port, aws_port
         self._parameters = {
@@ -124,7 +127,7 @@ class EmbeddedStack:
         self._folder, self._say = folder, say
         self._scratch = folder.path / "tmp"
         self._built = folder.path / "build"
-        self._clients = Clients.emulated(self.running.aws_endpoint_url, REGION)
+        self._clients = Clients.emulated(self.running)
 
     async def run(self, when_ready: Callable[[Running], None]) -> None:
         """Start everything, tell when it is ready, and go on until cancelled or until a part ends; then end it all.
@@ -133,7 +136,7 @@ class EmbeddedStack:
             LocalError: it does not start, or a part of it ended.
         """
         shutil.rmtree(self._scratch, ignore_errors=True)
-        self._scratch.mkdir(parents=True)
+        self._scratch.mkdir(mode=PRIVATE, parents=True)
         self._folder.write(self.running)
         try:
             async with TaskGroup() as emulator:
@@ -175,6 +178,8 @@ class EmbeddedStack:
 
     def _emulator(self) -> Program:
         variables = {
+            "AWS_ACCESS_KEY_ID": self.running.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.running.secret_key,
             "AUTH": "true",  # roles have the rights that their policies give, and no others
             "BIND_HOST": LOOPBACK,  # its default is every address of this machine
             "GATEWAY_PORT": str(self._aws_port),
@@ -187,7 +192,9 @@ class EmbeddedStack:
         }
         # Functions inherit the emulator's environment: nothing of this machine's own must get there.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        return self._program("emulator", [self._tools.emulator], kept | variables)
+        command: list[str | Path] = [self._tools.emulator.with_name("python"), "-m", "local.emulator"]
+        command += ["--gateway-port", str(self._port)]
+        return self._program("emulator", command, kept | variables)
 
     def _gateway(self, page_url: str) -> Program:
         command: list[str | Path] = [sys.executable, "-m", "local.gateway"]
@@ -228,8 +235,8 @@ class EmbeddedStack:
         return environment(
             "AWS_",
             "SAM_CLI_",
-            AWS_ACCESS_KEY_ID=ACCESS_KEY,
-            AWS_SECRET_ACCESS_KEY=SECRET_KEY,
+            AWS_ACCESS_KEY_ID=self.running.access_key,
+            AWS_SECRET_ACCESS_KEY=self.running.secret_key,
             AWS_REGION=REGION,
             AWS_DEFAULT_REGION=REGION,
             AWS_ENDPOINT_URL=self.running.aws_endpoint_url,

@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from local.errors import AlreadyRunningError, NotRunningError
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository."""
 
+PRIVATE = 0o700
+"""The mode of folders that are nobody else's business on a machine with several users."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A stack that runs or is about to. `realtime status --json` prints these fields."""
+    """A stack that runs or is about to. `realtime status --json` prints these fields, but for the access key.
+
+    The key, made for this run, is the emulator's root: whoever has it may run code as this machine's user.
+    """
 
     state: Literal["starting", "ready"]
     pid: int
@@ -30,8 +36,16 @@ class Running:
     management_url: str
     aws_endpoint_url: str
     page_url: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
     bus: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        """The fields that anybody may see."""
+        facts = dataclasses.asdict(self)
+        del facts["access_key"], facts["secret_key"]
+        return facts
 
 
 class StateFolder:
@@ -55,7 +69,9 @@ class StateFolder:
         Raises:
             AlreadyRunningError: another process holds it.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        self.logs.chmod(PRIVATE)
         with self._lock.open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,8 +100,10 @@ class StateFolder:
         return None
 
     def write(self, running: Running) -> None:
-        """Tell others what runs; readers never see half of it."""
+        """Tell this machine's user, and nobody else, what runs; readers never see half of it."""
         draft = self._file.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600, exist_ok=False)
         draft.write_text(json.dumps(dataclasses.asdict(running), indent=2), encoding="utf-8")
         os.replace(draft, self._file)  # noqa: PTH105 - Path.replace says nothing of being atomic
 

@@ -36,6 +36,9 @@ _DEFAULTS = Settings()
 @click.option("--endpoint-url", envvar="AWS_ENDPOINT_URL", required=True, help="The emulator.")
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option(
+    "--allow-host", "hosts", metavar="NAME", multiple=True, help="Name by which clients reach it, beside localhost."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="0 takes a free one.")
 @click.option("--url-prefix", default="ws/", help="What stands before the stage in a custom domain's mapping keys.")
 @click.option("--fallback", "fallback_url", metavar="URL", help="Server for what is for no stage, such as a page.")
@@ -61,6 +64,7 @@ def main(
     endpoint_url: str,
     region: str,
     host: str,
+    hosts: tuple[str, ...],
     port: int,
     url_prefix: str,
     fallback_url: str | None,
@@ -87,7 +91,8 @@ def main(
         api = read_api(parsed, deployed, Resolver(parsed, deployed), name=str(template), logical_id=logical_id)
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
         fallback = Fallback(fallback_url) if fallback_url else None
-        asyncio.run(_serve(api, emulator, settings, fallback, host=host, port=port, url_prefix=url_prefix))
+        names = (host, *hosts)
+        asyncio.run(_serve(api, emulator, settings, fallback, names, host=host, port=port, url_prefix=url_prefix))
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
@@ -97,6 +102,7 @@ async def _serve(
     emulator: Emulator,
     settings: Settings,
     fallback: Fallback | None,
+    hosts: tuple[str, ...],
     *,
     host: str,
     port: int,
@@ -107,7 +113,7 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gateway = Gateway(api, emulator, settings, url_prefix=url_prefix, fallback=fallback)
+    gateway = Gateway(api, emulator, settings, url_prefix=url_prefix, fallback=fallback, hosts=hosts)
     async with emulator, fallback or nullcontext(), gateway:
         bound = await gateway.listen(host, port)
         stages = ", ".join(sorted(api.stages))

@@ -8,6 +8,10 @@ Paths, with `ws/` as the prefix of a custom domain's mapping keys:
 | `/{stage}/@connections/{id}`, `/_aws/execute-api/{apiId}/{stage}/@connections/{id}` | the management API |
 | `/_gateway/…` | control |
 | anything else | another server, where one is given (`fallback`); else forbidden |
+
+All of it is served under the names of this machine and those that it was told of (`hosts`) alone, so that a web page
+whose own name was rebound to this machine gets nothing. Clients may be pages of any origin, for a token says who they
+are; control and management answer no page.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.log import ws_logger
 
+from local.door import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
 from local.gateway import authorizer, control, events, management
 from local.gateway.api import CONNECT, DISCONNECT
 from local.gateway.connection import (
@@ -40,7 +45,7 @@ from local.gateway.integrations import ProxyResponse, ask
 from local.gateway.settings import URL_CHARACTERS, Settings, TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine
 
     from aiohttp.web import BaseRequest
 
@@ -69,14 +74,19 @@ class Gateway:
         *,
         url_prefix: str = "ws/",
         fallback: Fallback | None = None,
+        hosts: Collection[str] = (),
     ) -> None:
-        """Bind to an API and the emulator that runs its functions; its client, and the fallback's, must be open."""
+        """Bind to an API and the emulator that runs its functions; its client, and the fallback's, must be open.
+
+        `hosts` are names, without a port, by which it is reached beside those of this machine.
+        """
         self._api, self._emulator, self._settings, self._fallback = api, emulator, settings or Settings(), fallback
         self._connections: dict[str, Connection] = {}
         self._management = management.Management(api.api_id, self._connections, emulator, self._settings)
         self._control = control.Control(api, self._connections, self._settings, self._set_rates)
         self._execute_api = f"/_aws/execute-api/{api.api_id}/"
         self._url_prefix = "/" + url_prefix.lstrip("/")
+        self._hosts = frozenset(f"[{name.strip('[]')}]" if ":" in name else name for name in map(str.lower, hosts))
         self._background: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Future[None]] = set()
         self._server: asyncio.Server | None = None
@@ -161,10 +171,14 @@ class Gateway:
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         """Send a request where its path leads."""
+        if not is_own_host(request.headers.getall("Host", []), names=self._hosts):
+            return _turned_away(MISDIRECTED, "not a name of this gateway; if it should be: --allow-host NAME")
         path, _, query_string = request.raw_path.partition("?")
         if "%" in path:
             path = unquote(path)
         head, found, connection_id = path.partition("/@connections/")
+        if (found or path.startswith(control.PREFIX)) and is_from_a_page(request.headers):
+            return _turned_away(FORBIDDEN, "web pages may neither manage connections nor control the gateway")
         if found:
             return await self._manage(request, head, connection_id)
         if path.startswith(control.PREFIX):
@@ -350,6 +364,10 @@ class Gateway:
             _log(handshake, DISCONNECT, error.status)
         else:
             _log(handshake, DISCONNECT, response.status)
+
+
+def _turned_away(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)
 
 
 def _error_frame(handshake: Handshake, message: str, request_id: str | None = None) -> dict[str, str]:

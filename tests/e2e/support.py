@@ -19,7 +19,7 @@ import boto3
 from yarl import URL
 
 from local import tokens
-from local.aws import ACCESS_KEY, SECRET_KEY, Deployment
+from local.aws import Deployment
 from local.logs import LogReader, log_groups
 from local.state import Running, StateFolder
 
@@ -221,14 +221,14 @@ class Stack:
         finally:
             await self.set_gateway(withhold_disconnect=False)
 
-    def aws(self, service: str) -> Any:
-        """A client of a service of the emulator."""
+    def aws(self, service: str, endpoint_url: str | None = None) -> Any:
+        """A client of a service of the emulator, or of what is served at an endpoint of its own."""
         return boto3.client(  # type: ignore[call-overload]
             service,
-            endpoint_url=self.running.aws_endpoint_url,
+            endpoint_url=endpoint_url or self.running.aws_endpoint_url,
             region_name=self.running.region,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.running.access_key,
+            aws_secret_access_key=self.running.secret_key,
         )
 
     def queue(self, name: str) -> Queue:

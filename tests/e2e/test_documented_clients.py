@@ -9,11 +9,9 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import jwt
 import pytest
 
-from local.aws import ACCESS_KEY, SECRET_KEY
 from tests.e2e import documented
 from tests.e2e.javascript import WSCAT, documented_clients
 from tests.e2e.support import Stack, eventually
@@ -28,13 +26,8 @@ def client(kind: str, endpoint: str, token: str) -> dict[str, str]:
 
 def close(stack: Stack, endpoint: str, connection_id: str) -> None:
     """Close a connection from the server's side, as a backend may."""
-    boto3.client(
-        "apigatewaymanagementapi",
-        endpoint_url=f"{stack.running.management_url}/{endpoint}",
-        region_name=stack.running.region,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-    ).delete_connection(ConnectionId=connection_id)
+    management = stack.aws("apigatewaymanagementapi", f"{stack.running.management_url}/{endpoint}")
+    management.delete_connection(ConnectionId=connection_id)
 
 
 def test_the_document_has_four_endpoints_and_thirteen_types() -> None:

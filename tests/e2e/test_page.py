@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
@@ -11,22 +9,15 @@ from urllib.request import Request, urlopen
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.e2e.browsing import chromium, needs_browser
 from tests.e2e.support import WITHIN, Stack
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="no Chromium with its driver is installed: apt-get install chromium chromium-driver",
-)
+pytestmark = needs_browser
 
 PATIENCE = 2 * WITHIN  # the browser takes its own share of a busy machine
 ALL_CONNECTED = [f"{endpoint} connected" for endpoint in ("feed", "presence", "calls", "notifications")]
@@ -96,23 +87,8 @@ class Person:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """A browser that keeps to this machine."""
-    options = Options()
-    options.binary_location = str(CHROMIUM)
-    for name in (
-        *("headless", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
-        *(
-            "disable-component-update",
-            "disable-sync",
-            "window-size=1360,1000",
-            f"user-data-dir={tmp_path_factory.mktemp('browser')}",
-        ),
-        *(["no-sandbox"] if os.geteuid() == 0 else []),
-    ):
-        options.add_argument(f"--{name}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield browser
-    browser.quit()
+    with chromium(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
 
 
 @pytest.fixture

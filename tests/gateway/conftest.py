@@ -21,7 +21,7 @@ from local.gateway.server import Gateway
 from local.gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 
     Function = Callable[[dict[str, Any]], Any]
 
@@ -195,6 +195,7 @@ class Starter:
         concurrency: int = 8,
         url_prefix: str = "ws/",
         fallback_url: str | None = None,
+        hosts: Collection[str] = (),
     ) -> Harness:
         api = api or sample_api()
         emulator = await self._stack.enter_async_context(
@@ -203,7 +204,9 @@ class Starter:
             )
         )
         fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
-        gateway = Gateway(api, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback)
+        gateway = Gateway(
+            api, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback, hosts=hosts
+        )
         await self._stack.enter_async_context(gateway)
         port = await gateway.listen("127.0.0.1", 0)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())

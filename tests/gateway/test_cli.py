@@ -119,6 +119,21 @@ async def test_it_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
         assert await process.wait() == 0
 
 
+@pytest.mark.parametrize(("host", "status"), [("realtime.example", 101), ("elsewhere.example", 421)])
+async def test_names_of_its_own_can_be_given_to_it(tmp_path: Path, endpoint_url: str, host: str, status: int) -> None:
+    options = ("--stack", "there", "--allow-host", "realtime.example")
+    async with run(tmp_path, endpoint_url, *options) as process, asyncio.timeout(3 * DEADLINE):
+        assert process.stdout is not None
+        port = int((await process.stdout.readline()).decode().split(":")[3].split("/")[0])
+        async with aiohttp.ClientSession() as client:
+            url, headers = f"http://127.0.0.1:{port}/ws/feed", {"Host": host}
+            if status == 101:
+                async with client.ws_connect(url, headers=headers):
+                    return
+            with pytest.raises(aiohttp.WSServerHandshakeError, match=str(status)):
+                await client.ws_connect(url, headers=headers)
+
+
 async def test_a_taken_port_is_named(tmp_path: Path, endpoint_url: str) -> None:
     port = endpoint_url.rpartition(":")[2]
     error = await error_of(tmp_path, endpoint_url, "--stack", "there", "--port", port)

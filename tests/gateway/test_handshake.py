@@ -281,7 +281,13 @@ async def test_a_client_that_left_during_connect_is_reported_as_disconnected(gat
 
     aws.functions["connect"] = connect
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    lines = ["GET /ws/feed HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in HANDSHAKE.items()), "", ""]
+    lines = [
+        "GET /ws/feed HTTP/1.1",
+        "Host: localhost",
+        *(f"{name}: {value}" for name, value in HANDSHAKE.items()),
+        "",
+        "",
+    ]
     writer.write("\r\n".join(lines).encode())
     await aws.event("CONNECT")
     writer.transport.abort()

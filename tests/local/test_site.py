@@ -183,7 +183,8 @@ async def test_what_makes_no_sense_is_refused_with_the_reason(
         ({"Origin": "null"}, 403),
         ({"Origin": ""}, 403),
         ({"Host": "rebound.example:8080", "Origin": "http://rebound.example:8080"}, 421),
-        ({"Host": "localhost:9", "Origin": "http://localhost:9"}, 421),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:9"}, 403),
+        ({"Host": "localhost.rebound.example", "Origin": "http://localhost.rebound.example"}, 421),
         ({"Content_Type": "text/plain"}, 415),
         ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
     ],
@@ -204,8 +205,8 @@ async def test_a_name_that_was_rebound_to_this_machine_gets_not_even_the_page(pa
     assert status == 421
 
 
-@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080"])
-async def test_each_name_of_this_machine_will_do(page: Page, host: str) -> None:
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost:9000", "localhost"])
+async def test_each_name_of_this_machine_will_do_whatever_port_was_forwarded(page: Page, host: str) -> None:
     status, _ = await page.post("/_local/token", {"user": "5"}, Host=host, Origin=f"http://{host}")
     assert status == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ RUNNING = Running(
     management_url="http://localhost:8080/_aws/execute-api/realtime",
     page_url="",
     aws_endpoint_url="http://127.0.0.1:4566",
+    access_key="AKIAABCDEFGHIJKLMNOP",
+    secret_key="nobody else's business",
     bus="realtime",
     outputs={"BusName": "realtime"},
 )
@@ -32,7 +35,7 @@ from local.state import Running, StateFolder
 folder = StateFolder(Path(sys.argv[1]))
 with folder.held():
     folder.write(Running(state="ready", pid=1, stack="s", region="r", websocket_url="", management_url="",
-                         aws_endpoint_url="", page_url=""))
+                         aws_endpoint_url="", page_url="", access_key="", secret_key=""))
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -94,3 +97,28 @@ def test_the_state_is_json_for_other_programs(folder: StateFolder) -> None:
     with folder.held():
         folder.write(RUNNING)
         assert json.loads((folder.path / "state.json").read_text())["websocket_url"] == RUNNING.websocket_url
+
+
+def test_the_access_key_is_for_the_eyes_of_this_machines_user_alone(folder: StateFolder) -> None:
+    with folder.held():
+        folder.write(RUNNING)
+        folder.write(RUNNING)
+        assert stat.S_IMODE((folder.path / "state.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(folder.logs.stat().st_mode) == 0o700
+
+
+def test_a_draft_that_others_may_read_is_not_written_into(folder: StateFolder) -> None:
+    with folder.held():
+        draft = folder.path / "state.new"
+        draft.touch(mode=0o666)
+        with draft.open() as opened_before:
+            folder.write(RUNNING)
+            assert opened_before.read() == ""
+
+
+def test_what_is_shown_of_a_stack_is_not_its_access_key() -> None:
+    for text in (repr(RUNNING), str(RUNNING.shown())):
+        assert RUNNING.access_key not in text
+        assert RUNNING.secret_key not in text
+    assert RUNNING.shown()["websocket_url"] == RUNNING.websocket_url

@@ -1,0 +1,51 @@
+"""Who may ask a server of the embedded stack: the checks that the emulator, the gateway and the page have in common.
+
+Any page of the web can make a browser send requests to this machine. Two marks give it away. Its requests carry an
+`Origin` or `Sec-Fetch-Site` that is not ours. And a page whose own name was rebound to 127.0.0.1, whose requests look
+like ours in that, still sends its own name as `Host`.
+
+Standard library alone: the emulator's interpreter, which has none of our libraries, loads it too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+MISDIRECTED: Final = 421
+FORBIDDEN: Final = 403
+
+_HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Collection[int] | None = None) -> bool:
+    """Whether a request was sent to a name of this machine, or to one of some other `names`.
+
+    `hosts` are its `Host` headers, of which there must be one. `ports` are those that it may name, any if None:
+    whoever forwards a port of this machine to another uses that one.
+    """
+    if len(hosts) != 1 or (host := _HOST.fullmatch(hosts[0].lower())) is None:
+        return False
+    if ports is not None and int(host["port"] or 80) not in ports:
+        return False
+    return is_loopback(host["name"]) or host["name"] in names
+
+
+def is_from_a_page(headers: Mapping[str, str]) -> bool:
+    """Whether a page of some other origin sent a request, or any page what only scripts send.
+
+    What the address bar sends is no page's. The names of `headers` are in lower case, or are compared without case.
+    """
+    return "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin")

@@ -1,0 +1,268 @@
+"""Runs the AWS emulator behind a door that opens to this run's own programs alone.
+
+The emulator by itself answers any page of the web: it lets any `Origin` read, takes any `Host`, and takes the access
+key `test` with any signature for its root user. Whoever may ask it may run code on this machine. So no request may come
+from a browser, and each must be signed, in its `Authorization` header, with the access key of this run or one that the
+emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
+
+The door is put before the emulator inside its own process, so that there is no second port without one. The emulator's
+interpreter runs this: `python -m local.emulator --gateway-port 8080`, settings in the environment as the emulator takes
+them, the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs, quote
+
+from local.door import FORBIDDEN, MISDIRECTED, is_own_host
+
+Scope = Mapping[str, Any]
+Event = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEALTH: Final = "/_ministack/health"
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+
+# Browsers send one of these with what a page asks for. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it.
+_BROWSERS: Final = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "access-control-request-method")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as its signature covers it; the names of `headers` are in lower case."""
+
+    method: str
+    raw_path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, scope: Scope) -> Request:
+        """Read an ASGI scope."""
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key, text = name.decode("latin-1").lower(), _text(value)
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+        raw_path = scope.get("raw_path") or quote(scope["path"]).encode()
+        query = parse_qs(scope.get("query_string", b"").decode("utf-8", "replace"), keep_blank_values=True)
+        return cls(scope.get("method", "GET"), raw_path.decode("latin-1"), query, headers)
+
+    @property
+    def access_key(self) -> str:
+        """The access key id in the `Authorization` header; empty without such a header."""
+        algorithm, _, fields = self.headers.get("authorization", "").partition(" ")
+        if algorithm != ALGORITHM:
+            return ""
+        named = dict(field.strip().partition("=")[::2] for field in fields.split(","))
+        return named.get("Credential", "").partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The answer to a request that does not come in: an AWS error's code, and what to do about it."""
+
+    status: int
+    code: str
+    message: str
+
+    @property
+    def body(self) -> bytes:
+        """The answer in the form that SDKs show the message of."""
+        return json.dumps({"__type": self.code, "message": self.message}).encode()
+
+
+FROM_A_BROWSER: Final = Refusal(FORBIDDEN, "AccessDeniedException", "the AWS emulator answers no browser")
+FOREIGN_HOST: Final = Refusal(MISDIRECTED, "AccessDeniedException", "the AWS emulator has no such host name")
+UNSIGNED: Final = Refusal(
+    FORBIDDEN,
+    "UnrecognizedClientException",
+    'the AWS emulator takes the access key of this run alone, in signed headers: eval "$(realtime env)"',
+)
+
+Secret = Callable[[str], str | None]
+"""The secret of an access key id, or None if it is nobody's."""
+
+IsSigned = Callable[[Request, bytes, str], bool]
+"""Whether a request with a body is signed with a secret."""
+
+
+class Door:
+    """An ASGI application before another, which sees only what may come in."""
+
+    def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
+        """Take the emulator, the ports that a `Host` may name, and what knows secrets and signatures."""
+        self._inside, self._ports = inside, frozenset(ports)
+        self._secret, self._is_signed = secret, is_signed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or refuse it. Only one of a known access key has its body read."""
+        if scope["type"] == "lifespan":
+            await self._inside(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: a 403
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request.of(scope)
+        refusal = self._stranger(scope, request)
+        if refusal is None and not _is_health(scope):
+            secret = self._secret(request.access_key) if request.access_key else None
+            body = b"" if secret is None or "x-amz-content-sha256" in request.headers else await _read(receive)
+            if secret is None or not self._is_signed(request, body, secret):
+                refusal = UNSIGNED
+            elif "x-amz-content-sha256" not in request.headers:
+                receive = _again(body, receive)
+        if refusal is None:
+            await self._inside(scope, receive, _without_cors(send))
+        else:
+            await _refuse(refusal, send)
+
+    def _stranger(self, scope: Scope, request: Request) -> Refusal | None:
+        """The refusal of what a browser sends, or is sent to another name than this machine's."""
+        if any(name in request.headers for name in _BROWSERS):
+            return FROM_A_BROWSER
+        hosts = [_text(value) for name, value in scope["headers"] if name.lower() == b"host"]
+        return None if is_own_host(hosts, ports=self._ports) else FOREIGN_HOST
+
+
+def _is_health(scope: Scope) -> bool:
+    return (scope["method"], scope["path"]) == ("GET", HEALTH)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+async def _read(receive: Receive) -> bytes:
+    """A request's body."""
+    parts, more = [], True
+    while more:
+        event = await receive()
+        parts.append(event.get("body", b""))
+        more = event["type"] == "http.request" and event.get("more_body", False)
+    return b"".join(parts)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read once more, and then what comes after it."""
+    events = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive_again() -> Event:
+        return next(events, None) or await receive()
+
+    return receive_again
+
+
+def _without_cors(send: Send) -> Send:
+    """What sends an answer without the headers by which a page of another origin may read it."""
+
+    async def send_without(event: Event) -> None:
+        if "headers" in event:
+            kept = [pair for pair in event["headers"] if not pair[0].lower().startswith(b"access-control-")]
+            event = {**event, "headers": kept}
+        await send(event)
+
+    return send_without
+
+
+async def _refuse(refusal: Refusal, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(refusal.body)).encode()),
+        (b"x-amzn-errortype", refusal.code.encode()),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.body})
+
+
+# ---- the emulator itself: MiniStack's own functions, of the version that is pinned ----------------------------------
+
+
+class Keys:
+    """The access keys of one run of the emulator: the run's own, and those that it issued."""
+
+    def __init__(self, access_key: str, secret: str) -> None:
+        """Take the run's own."""
+        self._access_key, self._secret_key = access_key, secret
+        self._iam = importlib.import_module("ministack.core.iam_evaluator")
+        self._sigv4 = importlib.import_module("ministack.core.sigv4")
+
+    def secret(self, access_key: str) -> str | None:
+        """The secret of an access key, None if it is nobody's.
+
+        To the emulator `test` and every account's number are root, whatever the signature: to us they are nobody's.
+        """
+        if secrets.compare_digest(access_key.encode(), self._access_key.encode()):
+            return self._secret_key
+        if self._iam.is_root_access_key(access_key):
+            return None
+        try:
+            account = self._iam.find_iam_access_key_account(access_key)
+        except self._iam.AmbiguousAccessKeyError:
+            return None
+        issued = self._iam.resolve_credential(access_key, account)
+        return getattr(issued, "secret_access_key", None)
+
+    def is_signed(self, request: Request, body: bytes, secret: str) -> bool:
+        """Whether a request is signed with a secret, and lately."""
+        signature = self._sigv4.parse_header_signature(request.headers)
+        if isinstance(signature, tuple) or self._sigv4.request_time_failure(signature):
+            return False
+        failure = self._sigv4.header_signature_failure(
+            signature, secret, request.method, request.raw_path, request.query, request.headers, body
+        )
+        return failure is None
+
+
+def hide_role_credentials() -> None:
+    """Make what functions sign with unknown to others.
+
+    The emulator works a function's access key, secret and session token out from the names of function and role,
+    which anybody can do as well. A secret of this run is put beside the names.
+    """
+    runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
+    derive, salt = runtime.execution_credentials, secrets.token_hex(32)
+
+    def execution_credentials(config: dict[str, Any]) -> dict[str, str]:
+        credentials: dict[str, str] = derive({**config, "FunctionArn": f"{config['FunctionArn']}:{salt}"})
+        return credentials
+
+    if "ministack.services.lambda_svc" in sys.modules:
+        raise RuntimeError("the emulator has its own function of role credentials already")
+    runtime.execution_credentials = execution_credentials
+
+
+def main() -> None:
+    """Run the emulator until it is ended."""
+    parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a door.")
+    # The gateway shows the emulator management requests as they came: their signature covers a Host with its port.
+    parser.add_argument("--gateway-port", type=int, required=True)
+    gateway_port = parser.parse_args().gateway_port
+    secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment
+    keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
+    hide_role_credentials()
+    server: Any = importlib.import_module("ministack.app")
+    ports = {int(os.environ["GATEWAY_PORT"]), gateway_port}
+    server.app = Door(server.app, ports, keys.secret, keys.is_signed)
+    sys.argv = ["ministack"]
+    server.main()
+
+
+if __name__ == "__main__":
+    main()
