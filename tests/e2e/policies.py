@@ -6,10 +6,7 @@ roles, so what is shown is shown of template.yaml.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -18,6 +15,7 @@ from tests.e2e import support
 from tests.e2e import test_acknowledging as acknowledging
 from tests.e2e import test_functions as tests
 from tests.e2e import test_sessions as sessions
+from tests.e2e.roles import Role
 from tests.e2e.support import Stack
 
 Proof = Callable[[Stack], Awaitable[None]]
@@ -28,7 +26,8 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:UpdateItem UsersTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
         "dynamodb:BatchWriteItem ConnectionsTable": tests.test_a_connection_may_watch_a_hundred_users_from_its_start,
         "dynamodb:PutItem EventsTable": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
-        "ssm:GetParameter": tests.test_a_ping_is_answered,
+        "secretsmanager:GetSecretValue": tests.test_a_ping_is_answered,
+        "sqs:SendMessage FarewellsQueue": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
     },
     "Disconnect": {
         "dynamodb:Query ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
@@ -47,7 +46,8 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
         "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
         "dynamodb:DeleteItem EventsTable": acknowledging.test_what_one_device_acknowledges_is_not_told,
-        "ssm:GetParameter": sessions.test_a_newer_token_lets_a_connection_live_longer,
+        "secretsmanager:GetSecretValue": sessions.test_a_newer_token_lets_a_connection_live_longer,
+        "sqs:SendMessage FarewellsQueue": tests.test_a_connection_that_nobody_knows_is_sent_back,
     },
     "Ingest": {
         "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
@@ -63,6 +63,9 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "sqs:SendMessage RejectedEventsQueue": (
             tests.test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason
         ),
+        "sqs:ChangeMessageVisibility BackendEventsQueue": (
+            tests.test_an_event_that_cannot_be_taken_in_comes_again_within_seconds
+        ),
     },
     "Announce": {
         "dynamodb:BatchWriteItem EventsTable": (
@@ -72,11 +75,14 @@ PROOFS: dict[str, dict[str, Proof]] = {
             tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
         ),
         "events:PutEvents": tests.test_the_bus_is_told_who_came_online,
+        "sqs:SendMessage StreamFailuresQueue": (
+            tests.test_a_change_that_cannot_be_read_is_given_up_and_holds_up_no_other
+        ),
     },
     "Broadcast": {
         "dynamodb:Query AudienceIndex": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
         "execute-api:ManageConnections POST": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
-        "execute-api:ManageConnections DELETE": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "execute-api:ManageConnections DELETE": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:Query ConnectionsTable": tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to,
         "dynamodb:BatchWriteItem ConnectionsTable": (
             tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to
@@ -86,6 +92,14 @@ PROOFS: dict[str, dict[str, Proof]] = {
             tests.test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other
         ),
     },
+    "BroadcastWide": {
+        "dynamodb:Query AudienceIndex": tests.test_what_is_for_everyone_reaches_whoever_is_connected,
+        "execute-api:ManageConnections POST": tests.test_what_is_for_everyone_reaches_whoever_is_connected,
+        "execute-api:ManageConnections DELETE": tests.test_who_takes_in_nothing_of_what_is_for_everyone_is_closed,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_who_is_gone_when_everyone_is_told_is_forgotten,
+        "dynamodb:UpdateItem UsersTable": tests.test_who_is_gone_when_everyone_is_told_is_forgotten,
+        "sqs:SendMessage StreamFailuresQueue": tests.test_what_is_for_everyone_and_cannot_be_read_is_given_up,
+    },
     "Deadlines": {
         "dynamodb:UpdateItem UsersTable": (
             tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
@@ -93,6 +107,11 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:GetItem EventsTable": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
         "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_was_told_as_undelivered_is_settled,
         "events:PutEvents": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
+    },
+    "Farewell": {
+        "execute-api:ManageConnections POST": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "execute-api:ManageConnections DELETE": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "sqs:SendMessage FarewellsQueue": tests.test_who_is_refused_and_not_there_yet_is_looked_for_again,
     },
     "Sweep": {
         "dynamodb:Scan ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
@@ -107,6 +126,11 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:UpdateItem EventsTable": tests.test_a_call_whose_end_never_comes_is_let_go,
         "dynamodb:Query OpenCallsIndex": tests.test_a_call_whose_end_never_comes_is_let_go,
     },
+}
+
+NOT_PROVEN = {
+    # For who can neither be served nor closed, which the gateway lets nobody be; tests/chaos has it.
+    "BroadcastWide": {"dynamodb:Query ConnectionsTable"},
 }
 
 LAMBDAS_OWN = {
@@ -124,69 +148,8 @@ LAMBDAS_OWN = {
 """What Lambda itself does in a function's name. The emulator asks for none of these: tests/template holds them."""
 
 FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError)
-REMEMBERED = {"ssm:GetParameter"}
+REMEMBERED = {"secretsmanager:GetSecretValue"}
 """Rights whose use a function remembers: it must start anew to need them."""
-
-Right = tuple[str, str]
-Document = dict[str, Any]
-
-
-class Role:
-    """A function's role in the running stack, and its one policy."""
-
-    def __init__(self, stack: Stack, function: str) -> None:
-        described = stack.aws("cloudformation").describe_stack_resource(
-            StackName=stack.running.stack, LogicalResourceId=f"{function}Role"
-        )
-        self._stack, self._iam = stack, stack.aws("iam")
-        self._name: str = described["StackResourceDetail"]["PhysicalResourceId"]
-        (self._policy,) = self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]
-        self.document: Document = self._iam.get_role_policy(RoleName=self._name, PolicyName=self._policy)[
-            "PolicyDocument"
-        ]
-
-    def rights(self) -> dict[str, Right]:
-        """Each action on each resource, by the name that it has in `PROOFS`."""
-        found: dict[str, Right] = {}
-        for statement in self.document["Statement"]:
-            for action in _as_list(statement["Action"]):
-                for resource in _as_list(statement["Resource"]):
-                    found[f"{action} {self._name_of(resource)}".strip()] = (action, resource)
-        return found
-
-    @contextmanager
-    def without(self, right: Right) -> Iterator[None]:
-        """Take one right away for a while."""
-        pairs = [each for each in self.rights().values() if each != right]
-        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in pairs]
-        self._put({"Version": "2012-10-17", "Statement": statements})
-        try:
-            yield
-        finally:
-            self._put(self.document)
-
-    def _put(self, document: Document) -> None:
-        self._iam.put_role_policy(RoleName=self._name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
-
-    def _name_of(self, resource: str) -> str:
-        """The logical name of what an ARN names; nothing where the action says enough."""
-        if ":execute-api:" in resource:
-            return resource.split("/")[2]
-        if "/index/" in resource:
-            return resource.rsplit("/", 1)[1]
-        if "/stream/" in resource:
-            return ""
-        physical = resource.rsplit("/", 1)[-1].rsplit(":", 1)[-1]
-        for output, value in self._stack.outputs.items():
-            if output.endswith("TableName") and value == physical:
-                return output.removesuffix("Name")
-            if output.endswith("QueueUrl") and value.endswith(f"/{physical}"):
-                return output.removesuffix("Url")
-        return ""
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def is_lambdas_own(name: str) -> bool:
@@ -203,7 +166,7 @@ async def judged_anew(stack: Stack) -> None:
 def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, function: str) -> None:
     proven = PROOFS[function].keys()
     rights = {name for name in Role(stack, function).rights() if name in proven or not is_lambdas_own(name)}
-    assert rights == proven
+    assert rights - NOT_PROVEN.get(function, set()) == proven
 
 
 @pytest.mark.parametrize(
@@ -220,7 +183,7 @@ async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, m
     monkeypatch.setattr(support, "WITHIN", 12.0)
     with role.without(role.rights()[name]):
         if name in REMEMBERED:
-            stack.restart_function(function.lower())
+            stack.restart_function(function)
         with pytest.raises(FAILURES):
             await proof(stack)
     await tests.test_a_ping_is_answered(stack)  # with it, all is well again

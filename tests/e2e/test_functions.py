@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.e2e.roles import Role
 from tests.e2e.support import Stack, eventually
 
 CALL_TYPE = "audio"
@@ -37,6 +38,19 @@ async def test_a_client_without_a_token_is_told_so_and_sent_away(stack: Stack) -
         refusal = await client.hears("error")
         assert refusal["data"]["code"] == "AUTH_FAILED"
         assert await client.closed() == 1000
+
+
+async def test_who_is_refused_and_not_there_yet_is_looked_for_again(stack: Stack) -> None:
+    connection_id = f"{stack.new_user():015d}="  # of which nothing is heard: its handshake might not be done
+    order = {"connection_id": connection_id, "endpoint": "feed", "frame": "{}", "is_opening": True, "tries": 0}
+    before = tries(stack)
+    stack.aws("sqs").send_message(QueueUrl=stack.outputs["FarewellsQueueUrl"], MessageBody=json.dumps(order))
+    await eventually(lambda: tries(stack) >= before + 2, "it is looked for again")
+
+
+def tries(stack: Stack) -> int:
+    """How often a farewell met nobody."""
+    return sum('"gone":' in line for line in stack.logs_of("farewell"))
 
 
 async def test_a_connection_may_watch_a_hundred_users_from_its_start(stack: Stack) -> None:
@@ -158,6 +172,58 @@ async def test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason(sta
     assert "user_id" in attributes["reason"]
 
 
+async def test_an_event_that_cannot_be_taken_in_comes_again_within_seconds(stack: Stack) -> None:
+    user, role = stack.new_user(), Role(stack, "Ingest")
+    async with stack.connect("calls", user) as client:
+        with role.without(role.rights()["dynamodb:PutItem EventsTable"]):
+            failures = len(failed(stack))
+            stack.publish("call_ended", {"call_id": user, "user_id": user, "listener_id": stack.new_user()})
+            await eventually(lambda: len(failed(stack)) > failures, "it cannot be taken in")
+        await client.hears("call_ended")
+
+
+def failed(stack: Stack) -> list[str]:
+    """What ingest has put off."""
+    return [line for line in stack.logs_of("ingest") if '"message":"failed"' in line]
+
+
+async def test_what_is_for_everyone_reaches_whoever_is_connected(stack: Stack) -> None:
+    text = f"for everyone {stack.new_user()}"
+    async with stack.connect("notifications", stack.new_user()) as client:
+        stack.publish("system_notification", {"text": text}, to="everyone")
+        await client.hears(lambda it: it["data"].get("text") == text)
+
+
+async def test_who_is_gone_when_everyone_is_told_is_forgotten(stack: Stack) -> None:
+    user = stack.new_user()
+    async with stack.withheld_disconnects():
+        async with stack.connect("notifications", user):
+            (connection_id,) = stack.connection_ids(user)
+        stack.age(connection_id, 60)
+        stack.publish("system_notification", {"text": "for everyone"}, to="everyone")
+        await eventually(lambda: not stack.is_connected(user), "the user has no connection left")
+        await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
+
+
+async def test_who_takes_in_nothing_of_what_is_for_everyone_is_closed(stack: Stack) -> None:
+    async with stack.connect("notifications", stack.new_user()) as client:
+        await stack.set_gateway(buffer_bytes=1)
+        try:
+            stack.publish("system_notification", {"text": "for everyone"}, to="everyone")
+            assert await client.closed() == 1000
+        finally:
+            await stack.set_gateway(buffer_bytes=1_048_576)
+
+
+async def test_what_is_for_everyone_and_cannot_be_read_is_given_up(stack: Stack) -> None:
+    event_id = f"{stack.new_user():028x}"
+    key = {"audience": {"S": "notifications/*/0"}, "event_id": {"S": event_id}}
+    poison = {**key, "reach": {"S": "wide"}, "message": {"S": "{}"}}  # of no type
+    stack.dynamodb.put_item(TableName=stack.outputs["EventsTableName"], Item=poison)
+    body, _ = await stack.queue("StreamFailuresQueue").holds(lambda body: event_id in body)
+    assert json.loads(body)["keys"] == key
+
+
 async def test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.withheld_disconnects():
@@ -197,6 +263,19 @@ async def test_the_bus_is_told_who_came_online(stack: Stack) -> None:
         body, _ = await queue.holds(lambda body: json.loads(body)["detail"]["user_id"] == user)
         told = json.loads(body)
         assert (told["source"], told["detail-type"]) == ("realtime", "user_online")
+
+
+async def test_a_change_that_cannot_be_read_is_given_up_and_holds_up_no_other(stack: Stack) -> None:
+    poison = f"poison-{stack.new_user()}"
+    item = {"user_id": {"S": poison}, "is_online": {"BOOL": True}, "last_seen": {"S": "never"}}
+    stack.dynamodb.put_item(TableName=stack.outputs["UsersTableName"], Item=item)
+    user = stack.new_user()
+    async with stack.connect("presence", stack.new_user()) as client, stack.connect("calls", user):
+        await client.hears(lambda it: it["data"].get("user_id") == user)
+        body, attributes = await stack.queue("StreamFailuresQueue").holds(lambda body: poison in body)
+        assert json.loads(body)["keys"] == {"user_id": {"S": poison}}
+        assert attributes["reason"]
+    stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": poison}})
 
 
 # ---- broadcast, when what it finds in the Events table is none of ours -----------------------------------------------
