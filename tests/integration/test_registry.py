@@ -197,6 +197,60 @@ def test_connections_are_forgotten_together_whether_all_is_known_of_them_or_noth
     assert cloud.user("789")["connection_ids"] == {"three"}
 
 
+def test_what_is_left_of_connections_that_were_forgotten_in_part_is_what_the_next_post_finds_them_by(
+    strict_cloud: Cloud,
+) -> None:
+    names = [f"connection {number}" for number in range(3)]
+    for name in names:
+        register(registry(strict_cloud), name)
+    client = aws.client("dynamodb")
+    batches: list[set[str]] = []
+
+    def fails(params: dict[str, Any], **_: object) -> None:
+        """Let the second batch not be written any more."""
+        requests = params["RequestItems"]["ConnectionsTable"]
+        batches.append({each["DeleteRequest"]["Key"]["audience"]["S"] for each in requests})
+        if len(batches) == 2:
+            raise Unavailable("the function's time ran out")
+
+    client.meta.events.register("provide-client-params.dynamodb.BatchWriteItem", fails)
+    gone = [Gone(name, "123", [direct(name), "feed/*/0"]) for name in names]
+    assert registry(strict_cloud).forget_all(gone, NOW + 1).keys() == set(names)
+    assert batches == [{direct(name) for name in names}, {"feed/*/0"}]
+    assert {row["audience"] for row in strict_cloud.rows("Connections")} == {"feed/*/0"}
+    assert registry(strict_cloud).forget_all([Gone(name) for name in names], NOW + 2) == {}
+    assert strict_cloud.rows("Connections") == []
+
+
+@pytest.mark.parametrize("count", [1, 98, 99, 120])
+def test_a_connection_that_may_live_is_forgotten_as_one(strict_cloud: Cloud, count: int) -> None:
+    register(registry(strict_cloud), "one", audiences=[f"feed/{number}" for number in range(count)])
+    register(registry(strict_cloud), "two")
+    meeting(strict_cloud, conflict=1.0)
+    assert registry(strict_cloud).forget_all([Gone("one", may_live=True)], NOW + 1) == {}
+    assert {row["connection_id"] for row in strict_cloud.rows("Connections")} == {"two"}
+    assert strict_cloud.user()["connection_ids"] == {"two"}
+    assert strict_cloud.user()["left_at"] == NOW + 1
+
+
+def test_a_connection_that_may_live_and_cannot_be_forgotten_hears_all_that_it_heard(strict_cloud: Cloud) -> None:
+    register(registry(strict_cloud), "one", audiences=["feed/1", "feed/2"])
+    before = strict_cloud.rows("Connections"), strict_cloud.user()
+    assert strict_cloud.strict is not None
+    strict_cloud.strict.chances = Chances(conflict=1.0, in_a_row=100)
+    failed = registry(strict_cloud).forget_all([Gone("one", may_live=True)], NOW + 1)
+    assert str(failed["one"]) == "giving up a connection: TransactionConflict"
+    assert (strict_cloud.rows("Connections"), strict_cloud.user()) == before
+
+
+def test_a_connection_that_may_live_and_that_its_user_has_no_more_is_forgotten_too(cloud: Cloud) -> None:
+    register(registry(cloud), "one")
+    Users(cloud.dynamodb, "UsersTable").leave("123", "one", NOW + 1)
+    assert registry(cloud).forget_all([Gone("one", may_live=True), Gone("never there", may_live=True)], NOW + 2) == {}
+    assert cloud.rows("Connections") == []
+    assert cloud.user()["left_at"] == NOW + 1
+
+
 def test_to_forget_a_connection_again_changes_nothing(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     gone = [Gone("one", "123", [direct("one"), "feed/*/0"])]

@@ -19,7 +19,7 @@ TOKEN_SECRET = json.dumps(
 BROADCAST = {
     "EventsTable.StreamArn": TABLE_STREAM,
     "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
-    "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
+    "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem"},
     "UsersTable.Arn": {"dynamodb:UpdateItem"},
     MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
     MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},

@@ -317,7 +317,7 @@ def test_of_a_connection_that_may_live_all_that_it_hears_is_looked_up_to_forget_
     world = World({"one": Outcome.FAILED}).hears("feed/*/0", [subscriber("one")])
     world.management.unclosable.add("one")
     world.broadcast(record("feed/*/0", "A"))
-    assert world.registry.gone == [Gone("one")]
+    assert world.registry.gone == [Gone("one", may_live=True)]
 
 
 def test_many_connections_that_are_gone_are_all_forgotten() -> None:

@@ -253,6 +253,11 @@ class Connections:
             if not start:
                 return user_id, audiences
 
+    def deletes(self, connection_id: str, audiences: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the parts of a transaction that delete items of a connection."""
+        keys = [item({"connection_id": connection_id, "audience": audience}) for audience in audiences]
+        return [{"Delete": {"TableName": self.table, "Key": key}} for key in keys]
+
     def delete(self, heard: Iterable[tuple[str, str]]) -> None:
         """Delete items: pairs of a connection's id and an audience that it hears no more, each pair once."""
         write_all(

@@ -238,7 +238,7 @@ class _Lost:
 def _gone(delivery: _Addressed) -> Gone:
     """Tell what is known of it. One that may live must hear nothing more, so all that it hears is to be looked up."""
     if delivery.wide is None or delivery.closing:
-        return Gone(delivery.connection_id)
+        return Gone(delivery.connection_id, may_live=delivery.closing)
     audiences = heard_beside(delivery.wide, delivery.user_id, delivery.connection_id)
     return Gone(delivery.connection_id, delivery.user_id, audiences)
 

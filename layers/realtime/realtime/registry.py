@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from realtime.audiences import direct
 from realtime.connections import Connection, Connections
 from realtime.dynamodb import BATCH_WRITE_LIMIT
 from realtime.errors import ConnectionLimit, RealtimeError
@@ -13,8 +14,9 @@ from realtime.transactions import ConditionsFailed, transact
 from realtime.users import Users
 
 _AUDIENCES_IN_TRANSACTION = 98  # of 100 parts, for the user and the session are two
+_ITEMS_IN_TRANSACTION = 99  # likewise, the session's among them
 
-FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT // 2  # most connections are two items
+FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # their sessions are deleted in one go, and then, as a rule, one item of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Gone:
     connection_id: str
     user_id: str | None = None
     audiences: Sequence[str] = ()  # all that it heard, its own included
+    may_live: bool = False  # it could neither be served nor closed
 
 
 class Registry:
@@ -82,26 +85,61 @@ class Registry:
         return user_id
 
     def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
-        """Remove every trace of connections; return those of which some may be left, with the reason; `now` in ms."""
+        """Remove every trace of connections; return those of which some may be left, with the reason; `now` in ms.
+
+        Their sessions first: should a later step fail, or be done in part, what is left are items of audiences, by
+        which the next post finds the connection again. One that may live goes as a whole or not at all: it must never
+        go on with a part of what it heard.
+        """
         failed: dict[str, Exception] = {}
-        heard: set[tuple[str, str]] = set()
+        known: dict[str, Gone] = {}
         for each in gone:
             try:
-                heard.update(self._leave(each, now))
+                found = self._look_up(each)
+                if found.may_live and found.user_id is not None:
+                    found = self._expel(found, found.user_id, now)
+                known[each.connection_id] = found
             except RealtimeError as problem:
                 failed[each.connection_id] = problem
-        try:
-            self._connections.delete(heard)
-        except RealtimeError as problem:
-            failed |= {connection_id: problem for connection_id, _ in heard}
-        return failed
+        failed |= self._delete(known.values(), is_session=True)
+        for each in known.values():
+            try:
+                if each.user_id is not None and each.connection_id not in failed:
+                    self._users.leave(each.user_id, each.connection_id, now)
+            except RealtimeError as problem:
+                failed[each.connection_id] = problem
+        left = [each for each in known.values() if each.connection_id not in failed]
+        return failed | self._delete(left, is_session=False)
 
-    def _leave(self, gone: Gone, now: int) -> Iterator[tuple[str, str]]:
-        """Take a connection from its user; yield the items that are left of it."""
-        user_id, audiences = gone.user_id, gone.audiences
-        if user_id is None:
-            user_id, audiences = self._connections.find(gone.connection_id)
-        if user_id is not None:
-            self._users.leave(user_id, gone.connection_id, now)
-        for audience in audiences:
-            yield gone.connection_id, audience
+    def _look_up(self, gone: Gone) -> Gone:
+        if gone.user_id is not None:
+            return gone
+        user_id, audiences = self._connections.find(gone.connection_id)
+        return replace(gone, user_id=user_id, audiences=audiences)
+
+    def _expel(self, gone: Gone, user_id: str, now: int) -> Gone:
+        """Forget a connection as one; return what is left of it, beyond what a transaction holds."""
+        own = direct(gone.connection_id)
+        audiences = sorted(gone.audiences, key=lambda audience: audience != own)  # the session first
+        within, beyond = audiences[:_ITEMS_IN_TRANSACTION], audiences[_ITEMS_IN_TRANSACTION:]
+        parts = [self._users.leaving(user_id, gone.connection_id, now)]
+        parts += self._connections.deletes(gone.connection_id, within)
+        try:
+            transact(self._client, parts, "giving up a connection")
+        except ConditionsFailed:  # its user does not have it any more: it is being forgotten by somebody else, too
+            return gone
+        return replace(gone, user_id=None, audiences=beyond)
+
+    def _delete(self, gone: Iterable[Gone], *, is_session: bool) -> dict[str, Exception]:
+        """Delete the sessions of connections, or the other items; return those of which some may be left."""
+        items = [
+            (each.connection_id, audience)
+            for each in gone
+            for audience in each.audiences
+            if (audience == direct(each.connection_id)) is is_session
+        ]
+        try:
+            self._connections.delete(items)
+        except RealtimeError as problem:
+            return {connection_id: problem for connection_id, _ in items}
+        return {}

@@ -143,14 +143,16 @@ class Users:
         Twice is as once, so that an update whose answer was lost may be tried again: the second finds that the set does
         not hold the connection, which is what was wanted.
         """
-        self._apply(
-            self._update(
-                user_id,
-                "SET left_at = :now, last_seen = :now DELETE connection_ids :connection",
-                condition="contains(connection_ids, :id)",  # a late duplicate must not move left_at
-                values={":now": now, ":connection": frozenset({connection_id}), ":id": connection_id},
-                counted=False,
-            )
+        self._apply(self.leaving(user_id, connection_id, now))
+
+    def leaving(self, user_id: str, connection_id: str, now: int) -> dict[str, Any]:
+        """Return the update that takes a connection from a user who has it."""
+        return self._update(
+            user_id,
+            "SET left_at = :now, last_seen = :now DELETE connection_ids :connection",
+            condition="contains(connection_ids, :id)",  # a late duplicate must not move left_at
+            values={":now": now, ":connection": frozenset({connection_id}), ":id": connection_id},
+            counted=False,
         )
 
     def set_offline(self, user_id: str, left_at: int, now: int) -> bool:
