@@ -44,8 +44,9 @@ def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Col
 
 
 def is_from_a_page(headers: Mapping[str, str]) -> bool:
-    """Whether a page of some other origin sent a request, or any page what only scripts send.
+    """Whether a web page sent a request: it has an `Origin`, or the browser marks it as another site's.
 
-    What the address bar sends is no page's. The names of `headers` are in lower case, or are compared without case.
+    A person who opens the address in a browser sends neither. The names of `headers` are in lower case, or
+    are compared without case.
     """
     return "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
