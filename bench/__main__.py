@@ -7,7 +7,7 @@ import sys
 
 from bench import picture, summary
 
-NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "cost")
+NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "strangers", "cost")
 
 
 def main() -> None:
