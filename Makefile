@@ -59,6 +59,7 @@ run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; 
 
 .PHONY: deploy
 deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
+	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +  # or unchanged code makes another version
 	@$(SAM) build
 	@$(SAM) deploy --config-env $(ENV)
 

@@ -18,6 +18,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Do each check; those that fail, whatever the reason, go back to the queue alone, and in the end to another."""
     failures = []
     for record in event["Records"]:
+        if time.monotonic() > retries.latest():  # the queue brings the rest again: to begin with it would be cut off
+            failures.append({"itemIdentifier": record["messageId"]})
+            continue
         described = {"message_id": record["messageId"]}
         try:
             with last_resort():

@@ -22,6 +22,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Record each event of a batch; what cannot be recorded now comes again by itself, later each time."""
     failures = []
     for record in event["Records"]:
+        if time.monotonic() > retries.latest():  # the queue brings the rest again: to begin with it would be cut off
+            failures.append({"itemIdentifier": record["messageId"]})
+            continue
         try:
             _take_in(record)
         except Exception as problem:  # noqa: BLE001  # of one event, and no matter to the others

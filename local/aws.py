@@ -150,7 +150,9 @@ class Deployment:
 
     def token_keys(self) -> dict[str | None, str]:
         """The secrets that sign tokens, by key id; one alone has none."""
-        place = self.outputs["TokenKeys"]
+        place = self.outputs.get("TokenKeys")
+        if place is None:
+            raise LocalError("This stack has no secret that signs tokens, for it takes those of JwksUrl alone.")
         if place.startswith("arn:"):
             text = self.clients.secretsmanager().get_secret_value(SecretId=place)["SecretString"]
         else:

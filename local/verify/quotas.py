@@ -145,8 +145,10 @@ async def _listed(world: World, service: str) -> list[dict[str, Any]] | Exceptio
 
 
 async def _throughput(world: World, notes: Notes, connections: float | None) -> None:
-    key, place = "quota.parameters", world.outputs["TokenKeys"]
+    key, place = "quota.parameters", world.outputs.get("TokenKeys", "")
     setting = ""
+    if not place:
+        return  # no shared secrets, but public keys alone
     if not place.startswith("arn:"):
         try:
             answer = await world.call("ssm", "get_service_setting", SettingId=THROUGHPUT)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realtime import retries
 from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent
 from realtime.ingestion import Ingestion
 from realtime.queues import Queue
@@ -360,3 +361,13 @@ def test_a_user_with_more_connections_than_a_transaction_holds_can_be_revoked(cl
     )
     cloud.function("ingest")(backend_event("session_revoked"))
     assert set(recorded(cloud)) == {f"connection/{each}" for each in (FEED, *others)}
+
+
+def test_events_for_which_the_functions_time_does_not_suffice_come_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "latest", lambda: 0.0)
+    batch = queued(backend_event("call_started"), backend_event("call_billing"))
+    failures = [{"itemIdentifier": "message-0"}, {"itemIdentifier": "message-1"}]
+    assert cloud.function("ingest")(batch) == {"batchItemFailures": failures}
+    assert recorded(cloud) == {}

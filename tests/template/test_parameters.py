@@ -79,7 +79,7 @@ def test_a_grace_period_may_be_nothing_and_at_most_what_a_queue_can_wait() -> No
         ),
         ("DomainName", ["", "ws.example.com"], ["https://example.com", "example", "EXAMPLE.com", "*.example.com"]),
         ("ManagementEndpoint", ["", "http://localhost:8080/_aws/x"], ["localhost", "http://localhost/"]),
-        ("BusName", ["", "realtime", "a.b-c_d"], ["aws/x"]),
+        ("BusName", ["", "realtime", "a.b-c_d", "defaults"], ["aws/x", "default", "aws.x"]),
     ],
 )
 def test_a_pattern_takes_what_is_meant_and_refuses_what_is_not(name: str, good: list[str], bad: list[str]) -> None:
@@ -113,8 +113,9 @@ def test_a_stack_that_is_told_of_no_secrets_makes_its_own() -> None:
     made = secret["Properties"]["GenerateSecretString"]
     assert made["SecretStringTemplate"] == "{}"
     assert made["PasswordLength"] >= 32
-    chosen = [{"Condition": "HasTokenKeysParameter"}, {"Condition": "HasTokenKeysSecret"}]
+    chosen = [{"Condition": f"Has{each}"} for each in ("TokenKeysParameter", "TokenKeysSecret", "Jwks")]
     assert template()["Conditions"]["MakesTokenKeys"] == {"Fn::Not": [{"Fn::Or": chosen}]}
+    assert secret["DeletionPolicy"] == "RetainExceptOnCreate"  # else another value of TokenKeys would delete it
 
 
 def test_outputs_tell_all_that_backends_and_operators_need() -> None:

@@ -125,9 +125,14 @@ def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            chosen = statement["Fn::If"][1:] if "Fn::If" in statement else [statement]
-            found += [one for one in chosen if one != {"Ref": "AWS::NoValue"}]
+            found += _choices(statement)
     return found
+
+
+def _choices(statement: dict[str, Any]) -> list[dict[str, Any]]:
+    if "Fn::If" in statement:
+        return [one for branch in statement["Fn::If"][1:] for one in _choices(branch)]
+    return [] if statement == {"Ref": "AWS::NoValue"} else [statement]
 
 
 def rights(role: dict[str, Any]) -> dict[str, set[str]]:

@@ -129,3 +129,13 @@ def test_an_alarm_is_raised_when_a_stream_is_read_late(name: str, function: str)
     timeout = resources("AWS::Serverless::Function")[function]["Timeout"]
     assert alarm["EvaluationPeriods"] * alarm["Period"] >= timeout
     assert alarm["DatapointsToAlarm"] < alarm["EvaluationPeriods"]
+
+
+def test_an_alarm_is_raised_when_events_of_backends_are_put_off() -> None:
+    (counted,) = resources("AWS::Logs::MetricFilter").values()
+    (metric,) = counted["MetricTransformations"]
+    assert counted["LogGroupName"] == {"Ref": "IngestLog"}
+    assert counted["FilterPattern"] == '{ $.message = "failed" }'  # as functions/ingest.py logs it
+    alarm = resources("AWS::CloudWatch::Alarm")["PutOffEventsAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+    assert "Dimensions" not in alarm

@@ -118,3 +118,10 @@ def test_a_message_that_is_no_farewell_is_given_up(
     event["Records"][0]["body"] = body
     assert farewell.handler(event, Context()) == {"batchItemFailures": []}
     assert (logged.lines[0]["level"], logged.lines[0]["message"]) == ("ERROR", "giving up a message")
+
+
+def test_a_missing_right_is_told_once_all_others_were_served() -> None:
+    management = FakeManagement({"a=": Outcome.FORBIDDEN})
+    with pytest.raises(ConfigurationError):
+        Speaker(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
+    assert "b=" in management

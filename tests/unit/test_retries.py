@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from botocore.retries.standard import ThrottledRetryableChecker, TransientRetrya
 
 from realtime import aws, retries
 from realtime.retries import ATTEMPT_SECONDS, ATTEMPTS, LONGEST_CALL_SECONDS, RETRY_SECONDS, Passing
+from tests.logs import LogLines
 from tests.unit.fakes import Clock
 
 TIMED_OUT = ReadTimeoutError(endpoint_url="https://dynamodb")
@@ -281,3 +283,18 @@ def test_all_that_botocore_would_try_again_is_tried_again() -> None:
         assert retries.passing({"Error": {"Code": code}}, 400, None), code
     for status in transient._TRANSIENT_STATUS_CODES:
         assert retries.passing({}, status, None) is Passing.FAILED
+
+
+def test_what_a_function_raises_is_logged_with_a_level_and_a_time_that_lambda_reads(logged: LogLines) -> None:
+    @retries.in_time
+    def handler(event: dict[str, Any], context: Any) -> None:
+        raise ZeroDivisionError("a token")
+
+    with pytest.raises(ZeroDivisionError):
+        handler({}, Context(10))
+    (line,) = logged.lines
+    assert (line["level"], line["message"]) == ("ERROR", "raised")
+    assert line["reason"].startswith("ZeroDivisionError at test_retries.py:")
+    assert "a token" not in logged.text
+    assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+    assert "T" in line["timestamp"]  # RFC 3339, or Lambda takes the line for INFO

@@ -81,12 +81,12 @@ class Speaker:
         counts: dict[str, int] = {}
         for farewell, outcome in self._deliver(farewells, until):
             counts[outcome.value] = counts.get(outcome.value, 0) + 1
-            if outcome is Outcome.FORBIDDEN:
-                raise ConfigurationError(f"the role of farewell may not post: {self._management.refusal}")
             is_missing = outcome is Outcome.GONE and farewell.is_opening
             if (is_missing or outcome in _UNSERVED) and farewell.tries < len(DELAYS):
                 again = replace(farewell, tries=farewell.tries + 1)
                 self._queue.send(asdict(again), delay_seconds=DELAYS[farewell.tries])
+        if Outcome.FORBIDDEN.value in counts:
+            raise ConfigurationError(f"the role of farewell may not post: {self._management.refusal}")
         return counts
 
     def _deliver(self, farewells: Sequence[Farewell], until: float) -> Iterator[tuple[Farewell, Outcome]]:

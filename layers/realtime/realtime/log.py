@@ -13,4 +13,6 @@ def logger() -> Logger:
     """Return the function's logger; its level is POWERTOOLS_LOG_LEVEL."""
     # ASCII: half of a character, which a token or an event may hold, could not be written, and the line would be lost.
     ascii_json = partial(json.dumps, default=repr, separators=(",", ":"))
-    return Logger(service="realtime", utc=True, json_serializer=ascii_json)
+    # RFC 3339: Lambda takes a line whose time it cannot read for INFO, and with LogLevel=WARN drops it.
+    # docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    return Logger(service="realtime", utc=True, use_rfc3339=True, json_serializer=ascii_json)

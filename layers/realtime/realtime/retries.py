@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 from botocore.exceptions import ConnectionError as BotocoreConnectionError
 from botocore.exceptions import HTTPClientError
 
+from realtime.errors import reason_of
+from realtime.log import logger
+
 T = TypeVar("T")
 
 # How long AWS may let us wait for a connection, and for an answer. s
@@ -156,7 +159,10 @@ def rounds() -> Iterator[Tries]:
 
 
 def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
-    """Let a function try nothing again that might outlast its own time; called without a context, it has all of it."""
+    """Let a function try nothing again that might outlast its own time; called without a context, it has all of it.
+
+    What it raises is logged, in our words.
+    """
 
     @functools.wraps(handler)
     def bounded(event: dict[str, Any], context: Any) -> T:
@@ -166,6 +172,11 @@ def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
         before = _latest.set(time.monotonic() + left)
         try:
             return handler(event, context)
+        except Exception as problem:
+            # Lambda's own line about it has no level that Lambda reads: with LogLevel=WARN it is dropped
+            # (aws-lambda-python-runtime-interface-client#202).
+            logger().error("raised", extra={"reason": reason_of(problem)})
+            raise
         finally:
             _latest.reset(before)
 
