@@ -5,7 +5,9 @@ Such a client cannot be told from one whose handshake is not done yet: a post to
 The simulator: the real fan-out on one shard's lane, one batch at a time, over loopback; call events come twenty a
 second. The refused are told by farewells, as `connect` has them told, by a lane and an engine of their own; and, to
 show what that is worth, by the lane of calls, as they were before. The embedded stack: real sockets that connect
-without a token and are dropped, and calls from PutEvents to the client, by turns with and without them.
+without a token and are dropped, and calls from PutEvents to the client, by turns: without them, with four a second
+(which took everybody's calls from 0.05 s to 0.99 s once), with fifty, and with fifty that are refused by their
+handshake's status, at one invocation each: how much of it is the load of so many handshakes on this machine.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from realtime.farewells import Farewell, Speaker
 from realtime.management import D, ManagementApi, Outcome
 from realtime.outbox import Entry
 from realtime.queues import Queue
+from tests.e2e.reconfiguring import reconfigured
 from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Client, Stack
 from tests.engine.conftest import Frozen
@@ -40,7 +43,8 @@ from tests.unit.fakes import FakeConnections, FakeRegistry
 SECONDS = 10.0
 CALLS_A_SECOND, STRANGERS_A_SECOND = 20, 50
 POLL_SECONDS = 0.05
-TURNS, CALLS_A_TURN = 6, 20  # on the embedded stack, with and without strangers each
+TURNS, CALLS_A_TURN = 6, 20  # on the embedded stack, each way
+FEW_A_SECOND = 4
 
 
 def quantiles(latencies: list[float]) -> tuple[float, float]:
@@ -180,7 +184,7 @@ def _refuse(api: FakeApi, lane: Lane, queue: DelayQueue, connection_id: str, way
 # ---- the embedded stack ---------------------------------------------------------------------------------------------
 
 
-async def drop_by(stack: Stack, over: asyncio.Event) -> int:
+async def drop_by(stack: Stack, a_second: int, over: asyncio.Event) -> int:
     """Connect without a good token and leave at once, so many times a second; returns how often."""
     came, tasks = 0, set[asyncio.Task[None]]()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -197,7 +201,7 @@ async def drop_by(stack: Stack, over: asyncio.Event) -> int:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             came += 1
-            await asyncio.sleep(max(0.0, began + came / STRANGERS_A_SECOND - time.monotonic()))
+            await asyncio.sleep(max(0.0, began + came / a_second - time.monotonic()))
         await asyncio.gather(*tasks)
     return came
 
@@ -221,21 +225,34 @@ async def calls(stack: Stack, client: Client, user: int, first: int) -> list[flo
 
 
 async def on_the_stack(stack: Stack) -> dict[str, list[float]]:
-    """Measure by turns with and without strangers."""
-    user, found = stack.new_user(), {"without": list[float](), "with": list[float]()}
+    """Measure by turns without strangers and with them."""
+    ways = {"without": 0, "four": FEW_A_SECOND, "fifty": STRANGERS_A_SECOND, "fifty_by_status": STRANGERS_A_SECOND}
+    user, number = stack.new_user(), 0
+    found = {way: list[float]() for way in ways}
     async with stack.connect("calls", user) as client:
         await calls(stack, client, user, 1_000_000)  # warm
         for turn in range(TURNS):
-            results.progress(f"turn {turn + 1} of {TURNS}")
-            found["without"] += await calls(stack, client, user, 2 * turn * CALLS_A_TURN)
-            over = asyncio.Event()
-            dropping = asyncio.create_task(drop_by(stack, over))
-            await asyncio.sleep(1)
-            found["with"] += await calls(stack, client, user, (2 * turn + 1) * CALLS_A_TURN)
-            over.set()
-            await dropping
-            await asyncio.sleep(2)
+            for way, a_second in ways.items():
+                results.progress(f"turn {turn + 1} of {TURNS}, {way}")
+                number += CALLS_A_TURN
+                by_status = way == "fifty_by_status"
+                with reconfigured(stack, "Connect", REJECTION_MODE="handshake") if by_status else nullcontext():
+                    found[way] += await among_strangers(stack, client, user, number, a_second)
     results.progress()
+    return found
+
+
+async def among_strangers(stack: Stack, client: Client, user: int, first: int, a_second: int) -> list[float]:
+    """Measure one turn."""
+    if not a_second:
+        return await calls(stack, client, user, first)
+    over = asyncio.Event()
+    dropping = asyncio.create_task(drop_by(stack, a_second, over))
+    await asyncio.sleep(1)
+    found = await calls(stack, client, user, first)
+    over.set()
+    await dropping
+    await asyncio.sleep(8)  # until the last of them is given up
     return found
 
 
@@ -257,7 +274,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, embedded_stack(Path(folder), {}) as (state, running):
         measured = asyncio.run(on_the_stack(Stack(state, running, {})))
     none = show("stack_without", measured["without"], None)
-    figures["stack"] = show("stack_with", measured["with"], none) / none
+    for way in ("four", "fifty", "fifty_by_status"):
+        figures[f"stack_{way}"] = show(f"stack_with_{way}", measured[way], none) / none
     results.save("strangers", figures)
 
 

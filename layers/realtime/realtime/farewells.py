@@ -18,7 +18,7 @@ from realtime.queues import Queue
 from realtime.refusals import Addressee, last_message
 
 # s before another try: a handshake is done milliseconds after `$connect` has answered, as a rule.
-DELAYS = (1, 3, 10)
+DELAYS = (1, 5)
 _UNSERVED = frozenset({Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN})
 
 
