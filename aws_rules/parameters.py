@@ -122,7 +122,7 @@ def sets(document: Document) -> list[ParameterSet]:
         ParameterSet(
             "CloudFront, both domains", {**DOMAIN, **CLOUDFRONT, "DisableExecuteApiEndpoint": "true"}, thorough=True
         ),
-        ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake"}),
+        ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake"}, thorough=True),
         ParameterSet("secret", SECRET),
         ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
         ParameterSet("bus of another name", {"BusName": "marketplace", "SnapStart": "clients"}),
