@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from realtime import retries
 from realtime.errors import Unavailable
 from realtime.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
@@ -108,3 +109,14 @@ def test_a_message_that_cannot_be_read_holds_up_no_other(left: Cloud, body: str)
     event["Records"] = [{**record, "messageId": "broken", "body": body}, record]
     assert left.function("deadlines")(event) == {"batchItemFailures": [{"itemIdentifier": "broken"}]}
     assert left.user("123")["is_online"] is False
+
+
+def test_a_check_for_which_the_functions_time_does_not_suffice_comes_again(
+    left: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadlines = left.function("deadlines")
+    monkeypatch.setattr(retries, "latest", lambda: 0.0)
+    event = sample("deadlines.offline")
+    failure = {"itemIdentifier": event["Records"][0]["messageId"]}
+    assert deadlines(event) == {"batchItemFailures": [failure]}
+    assert left.user()["is_online"] is True
