@@ -25,14 +25,14 @@ _MEASURE = "import time; began = time.process_time(); {code}; print((time.proces
 
 # What the first invocation makes, beside what `bootstrap` wires: the clients that are made when they are first called.
 FIRST = {
-    "connect": "bootstrap.door(); aws.client('ssm')",
+    "connect": "bootstrap.admission(); clients.client('ssm')",
     "disconnect": "bootstrap.disconnect_registry()",
-    "default": "bootstrap.desk()",
+    "default": "bootstrap.frame_handler()",
     "ingest": "bootstrap.ingestion()",
     "announce": "bootstrap.announcer()",
-    "broadcast": "bootstrap.fanout(); bootstrap.management(endpoint, 5000).wire",
+    "broadcast": "bootstrap.broadcaster(); bootstrap.management(endpoint, 5000).wire",
     "deadlines": "bootstrap.deadlines()",
-    "farewell": "bootstrap.speaker(); bootstrap.management(endpoint, 5000).wire",
+    "farewell": "bootstrap.farewell_sender(); bootstrap.management(endpoint, 5000).wire",
     "sweep": "bootstrap.sweeper(); bootstrap.management(endpoint, 5000).wire",
 }
 
@@ -70,7 +70,7 @@ ENVIRONMENT = {
 
 def code_of(function: str) -> str:
     """Return what a cold start of a function runs."""
-    wiring = "from realtime import aws, bootstrap; from realtime.log import logger"
+    wiring = "from realtime import bootstrap; from realtime.aws import clients; from realtime.log import logger"
     endpoint = f"endpoint = {ENVIRONMENT['MANAGEMENT_ENDPOINT']!r}"
     return f"import {function}; {wiring}; {endpoint}; {FIRST[function]}; logger()"
 

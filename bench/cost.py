@@ -94,14 +94,14 @@ class Meter:
     """Counts what the functions' clients are asked for."""
 
     def __init__(self, cloud: Cloud) -> None:
-        from realtime import aws
+        from realtime.aws import clients
 
         self._cloud = cloud
         self._lock = Lock()
         self._indexes, self._keys = _indexes_and_keys()
         self.cost = Cost()
         for service in ("dynamodb", "sqs", "events"):
-            events = aws.client(service).meta.events
+            events = clients.client(service).meta.events
             events.register(f"provide-client-params.{service}", self._before)
             events.register(f"after-call.{service}", self._after)
 

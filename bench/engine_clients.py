@@ -67,7 +67,7 @@ class Clock:
 
 def ours(url: str, certificate: str, clock: Clock) -> None:
     """Post with our engine."""
-    from realtime.management import Delivery, Frame, ManagementApi, Outcome
+    from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
 
     api = ManagementApi(url, REGION, Frozen, posts_per_second=1_000_000, max_in_flight=AT_ONCE, ca_bundle=certificate)
     frames = [Frame(BODY)]
@@ -162,7 +162,7 @@ def aiohttp(url: str, certificate: str, clock: Clock) -> None:
     from aiohttp import ClientSession, TCPConnector
     from yarl import URL
 
-    from realtime.management import ManagementApi
+    from realtime.posting.poster import ManagementApi
 
     api = ManagementApi(url, REGION, Frozen, posts_per_second=1)
     body_sha256 = sha256(BODY).hexdigest()

@@ -27,12 +27,12 @@ from typing import Any
 import aiohttp
 
 from bench import results
-from realtime.connections import Subscriber
-from realtime.fanout import Fanout
-from realtime.farewells import Farewell, Speaker
-from realtime.management import D, ManagementApi, Outcome
-from realtime.outbox import Entry
-from realtime.queues import Queue
+from realtime.aws.queues import Queue
+from realtime.broadcast import Broadcaster
+from realtime.farewell import Farewell, FarewellSender
+from realtime.posting.poster import D, ManagementApi, Outcome
+from realtime.tables.connections import Subscriber
+from realtime.tables.outbox import Entry
 from tests.e2e.reconfiguring import reconfigured
 from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Client, Stack
@@ -101,7 +101,7 @@ class Lane:
     def __init__(self, api: FakeApi) -> None:
         self.engine = TimedApi(api)
         pages = {f"calls/{number}": [[Subscriber(f"call-{number}", str(number), 0)]] for number in range(CALLS)}
-        self._fanout = Fanout(FakeConnections(pages), FakeRegistry(), self.engine)
+        self._fanout = Broadcaster(FakeConnections(pages), FakeRegistry(), self.engine)
         self._records: list[Entry] = []
         self._lock = threading.Lock()
 
@@ -127,7 +127,7 @@ def simulate(strangers: str) -> list[float]:
     """Return the seconds that each call event took, with `strangers` told by nobody, by farewells or by the lane."""
     with FakeApi() as api:
         lane, queue = Lane(api), DelayQueue()
-        speaker, over = Speaker(TimedApi(api), queue), threading.Event()
+        speaker, over = FarewellSender(TimedApi(api), queue), threading.Event()
 
         def follow() -> None:
             while not over.is_set():

@@ -47,7 +47,7 @@ def run(report: Path) -> None:
 
     import boto3
 
-    from realtime import aws
+    from realtime.aws import clients
 
     class Keys:
         """The secrets, without the service that keeps them: they are read once in five minutes."""
@@ -55,8 +55,8 @@ def run(report: Path) -> None:
         def get_parameter(self, **_: object) -> dict[str, Any]:
             return {"Parameter": {"Value": SECRET}}
 
-    made = aws.client
-    aws.client = lambda service: Keys() if service == "ssm" else made(service)  # type: ignore[assignment]
+    made = clients.client
+    clients.client = lambda service: Keys() if service == "ssm" else made(service)  # type: ignore[assignment]
     bare = boto3.client("dynamodb")
     figures: dict[str, float] = {}
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime import bootstrap, poison, retries, snapstart
+from realtime import bootstrap, dead_letters, snapstart
+from realtime.aws import retries
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.announcer, logger)
@@ -18,7 +19,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     records = event["Records"]
     report = bootstrap.announcer().announce(records)
-    poison.give_up(bootstrap.failures, records, report.given_up, before=report.done)
+    dead_letters.give_up(bootstrap.failures, records, report.given_up, before=report.done)
     logger().info("announced", extra={"changes": report.done, "messages": report.messages})
     if report.problem is None:
         return {"batchItemFailures": []}

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from realtime import bootstrap, fanout, poison, retries, snapstart
+from realtime import bootstrap, broadcast, dead_letters, snapstart
+from realtime.aws import retries
 from realtime.errors import Rejected, Unforeseen, last_resort
 from realtime.log import logger
 
@@ -17,7 +18,7 @@ FORGETTING_SECONDS, ANSWERING_SECONDS = 2.0, 1.0
 # What nobody foresaw may pass; a record that it meets alone after so long is taken to be the reason. s
 PASSING_SECONDS = 60.0
 
-snapstart.prepare(bootstrap.fanout, logger)
+snapstart.prepare(bootstrap.broadcaster, logger)
 
 
 @retries.in_time
@@ -32,10 +33,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     end = time.monotonic() + context.get_remaining_time_in_millis() / 1000
     forget_until = end - ANSWERING_SECONDS
     records = event["Records"]
-    reading = fanout.read_all(records)
+    reading = broadcast.read_all(records)
     try:
         with last_resort():
-            report = bootstrap.fanout().broadcast(
+            report = bootstrap.broadcaster().broadcast(
                 list(reading.entries.values()),
                 now=time.time(),
                 until=forget_until - FORGETTING_SECONDS,
@@ -44,16 +45,16 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except Unforeseen as problem:
         if len(records) > 1 or time.time() - _recorded_at(records[0]) < PASSING_SECONDS:
             raise
-        poison.give_up(bootstrap.failures, records, {0: problem}, before=1)
+        dead_letters.give_up(bootstrap.failures, records, {0: problem}, before=1)
         return {"batchItemFailures": []}
     done = reading.done(report.done)
-    poison.give_up(bootstrap.failures, records, reading.unreadable, before=done)
+    dead_letters.give_up(bootstrap.failures, records, reading.unreadable, before=done)
     counts = {outcome.name.lower(): count for outcome, count in report.outcomes.items()}
     logger().info("broadcast", extra={"records": len(records), "done": done, **counts})
     if report.unforgotten:
         logger().warning("connections that are gone are still known", extra={"reasons": report.unforgotten})
     if isinstance(report.problem, Rejected):  # its audience is none that a table takes
-        poison.give_up(bootstrap.failures, records, {done: report.problem}, before=done + 1)
+        dead_letters.give_up(bootstrap.failures, records, {done: report.problem}, before=done + 1)
         done += 1
     if report.problem is None or done == len(records):
         return {"batchItemFailures": []}

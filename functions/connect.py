@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, handshake, retries, snapstart
+from realtime import bootstrap, connect, snapstart
+from realtime.aws import retries
 from realtime.errors import ClientError, reason_of
 from realtime.log import logger
 
-snapstart.prepare(bootstrap.door, logger)
+snapstart.prepare(bootstrap.admission, logger)
 
 
 @retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a handshake: 200, or with RejectionMode=handshake the refusal's own status."""
-    request = handshake.read(event)
+    request = connect.read(event)
     headers = {"Sec-WebSocket-Protocol": request.subprotocol} if request.subprotocol else {}
     now = int(time.time() * 1000)
     try:
-        connection = bootstrap.door().admit(request, now)
+        connection = bootstrap.admission().admit(request, now)
     except ClientError as problem:
         logger().warning("refused", extra=_described(request, code=problem.code, reason=problem.reason))
         return {"statusCode": _refuse(request, problem, now), "headers": headers}
@@ -30,7 +31,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     return {"statusCode": 200, "headers": headers}
 
 
-def _refuse(request: handshake.Handshake, problem: ClientError, now: int) -> int:
+def _refuse(request: connect.Handshake, problem: ClientError, now: int) -> int:
     """Return the handshake's status: 200 for a client that is let in to be told why it may not stay."""
     if bootstrap.connect_settings().rejection_mode == "handshake":
         return problem.status
@@ -42,5 +43,5 @@ def _refuse(request: handshake.Handshake, problem: ClientError, now: int) -> int
     return 200
 
 
-def _described(request: handshake.Handshake, **more: str) -> dict[str, str]:
+def _described(request: connect.Handshake, **more: str) -> dict[str, str]:
     return {"connection_id": request.connection_id, "endpoint": request.endpoint, **more}

@@ -6,7 +6,8 @@ import json
 import time
 from typing import Any
 
-from realtime import bootstrap, retries, snapstart
+from realtime import bootstrap, snapstart
+from realtime.aws import retries
 from realtime.errors import RealtimeError, last_resort
 from realtime.log import logger
 

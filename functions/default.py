@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, messages, retries, snapstart
+from realtime import bootstrap, messages, snapstart
+from realtime.aws import retries
 from realtime.errors import ClientError, Internal, RealtimeError, Rejected, last_resort
 from realtime.log import logger
 
-snapstart.prepare(bootstrap.desk, logger)
+snapstart.prepare(bootstrap.frame_handler, logger)
 
 
 @retries.in_time
@@ -20,7 +21,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     connection_id, endpoint = context["connectionId"], context["stage"]
     try:
         with last_resort():
-            answer = bootstrap.desk().answer(event.get("body") or "", connection_id, endpoint, now)
+            answer = bootstrap.frame_handler().answer(event.get("body") or "", connection_id, endpoint, now)
         logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
         logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})

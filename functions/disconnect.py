@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, retries, snapstart
+from realtime import bootstrap, snapstart
+from realtime.aws import retries
 from realtime.errors import last_resort
 from realtime.log import logger
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, farewells, retries, snapstart
+from realtime import bootstrap, farewell, snapstart
+from realtime.aws import retries
 from realtime.log import logger
 
 MARGIN_SECONDS = 2.0  # what stays of the function's time once posting ends: to send back what was not served
 
-snapstart.prepare(bootstrap.speaker, logger)
+snapstart.prepare(bootstrap.farewell_sender, logger)
 
 
 @retries.in_time
@@ -20,9 +21,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     orders = []
     for record in event["Records"]:
         try:
-            orders.append(farewells.read(record["body"]))
+            orders.append(farewell.read(record["body"]))
         except ValueError as problem:  # no function of ours wrote it, and nobody can say it
             logger().error("giving up a message", extra={"message_id": record["messageId"], "reason": str(problem)})
-    counts = bootstrap.speaker().say(orders, until)
+    counts = bootstrap.farewell_sender().say(orders, until)
     logger().info("said farewell", extra=counts)
     return {"batchItemFailures": []}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from realtime import bootstrap, ingestion, retries, snapstart
+from realtime import bootstrap, ingest, snapstart
+from realtime.aws import retries
 from realtime.errors import InvalidEvent, RealtimeError, Rejected, reason_of
 from realtime.log import logger
 
@@ -37,9 +38,9 @@ def _take_in(record: Mapping[str, Any]) -> None:
     """Record an event; one that breaks its schema, or that no table takes, goes whole to a dead-letter queue."""
     described = {"message_id": record["messageId"]}
     try:
-        told = ingestion.parse(record["body"])
-        described |= ingestion.described(told)
-        outcome = bootstrap.ingestion().ingest(ingestion.read(told), int(time.time() * 1000))
+        told = ingest.parse(record["body"])
+        described |= ingest.described(told)
+        outcome = bootstrap.ingestion().ingest(ingest.read(told), int(time.time() * 1000))
     except (InvalidEvent, Rejected) as problem:
         bootstrap.rejected().send_text(record["body"], attributes={"reason": str(problem)[:1000]})
         logger().warning("rejected", extra={**described, "reason": str(problem)})

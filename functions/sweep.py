@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, retries, snapstart
+from realtime import bootstrap, snapstart
+from realtime.aws import retries
 from realtime.log import logger
 
 MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to write down what was found

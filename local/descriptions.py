@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 
 from local.state import ROOT
 
-FOLDER = ROOT / "layers" / "realtime" / "realtime" / "descriptions"
+FOLDER = ROOT / "layers" / "realtime" / "realtime" / "aws" / "descriptions"
 OPERATIONS = {
     "dynamodb": (
         "BatchGetItem",

@@ -97,7 +97,7 @@ IsSigned = Callable[[Request, bytes, str], bool]
 """Whether a request with a body is signed with a secret."""
 
 
-class Door:
+class Admission:
     """An ASGI application before another, which sees only what may come in."""
 
     def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
@@ -259,7 +259,7 @@ def main() -> None:
     hide_role_credentials()
     server: Any = importlib.import_module("ministack.app")
     ports = {int(os.environ["GATEWAY_PORT"]), gateway_port}
-    server.app = Door(server.app, ports, keys.secret, keys.is_signed)
+    server.app = Admission(server.app, ports, keys.secret, keys.is_signed)
     sys.argv = ["ministack"]
     server.main()
 

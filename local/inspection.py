@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from realtime.audiences import personal
-from realtime.connections import Connections, Session
-from realtime.dynamodb import item, plain
 from realtime.messages import ENDPOINTS
+from realtime.tables.connections import Connections, Session
+from realtime.tables.dynamodb import item, plain
 
 LAST_EVENTS = 10
 

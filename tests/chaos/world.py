@@ -23,14 +23,17 @@ from botocore.exceptions import ClientError
 import broadcast
 import default
 from local.redrive import Names, Redrive
-from realtime import audiences, aws, bootstrap, fanout, log, management, replay
-from realtime.connections import Connection, Connections
-from realtime.dynamodb import item, plain
+from realtime import audiences, bootstrap, log, replay
+from realtime import broadcast as fan_out
+from realtime.aws import clients
 from realtime.errors import RealtimeError
 from realtime.ids import event_id
-from realtime.management import D, ManagementApi, Outcome
 from realtime.messages import TYPES, encode
-from realtime.outbox import Entry, Outbox
+from realtime.posting import poster
+from realtime.posting.poster import D, ManagementApi, Outcome
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.dynamodb import item, plain
+from realtime.tables.outbox import Entry, Outbox
 from tests.chaos.api import Api, Socket, Step, Trouble
 from tests.cloudformation import resources
 from tests.engine.conftest import Frozen
@@ -613,9 +616,9 @@ class World:
             monkeypatch.setenv(name, value)
         self.given_up: set[str] = set()
         self._seen_by_functions = _Functions(self)
-        monkeypatch.setattr(aws, "client", lambda service: self._seen_by_functions)
-        monkeypatch.setattr(management, "CONGESTED_PATIENCE", CONGESTED_SECONDS)
-        monkeypatch.setattr(fanout, "YOUNG_SECONDS", YOUNG_SECONDS)
+        monkeypatch.setattr(clients, "client", lambda service: self._seen_by_functions)
+        monkeypatch.setattr(poster, "CONGESTED_PATIENCE", CONGESTED_SECONDS)
+        monkeypatch.setattr(fan_out, "YOUNG_SECONDS", YOUNG_SECONDS)
         monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
         monkeypatch.setattr(bootstrap, "failures", lambda: _DeadLetters(self.dead_letters))
         monkeypatch.setattr(bootstrap, "management", lambda endpoint, rate: self._engine(rate))

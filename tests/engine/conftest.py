@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from realtime.management import ManagementApi
+from realtime.posting.poster import ManagementApi
 from tests.engine.fake_api import FakeApi
 
 

@@ -18,9 +18,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from realtime import management
-from realtime.management import Delivery, Frame, ManagementApi, Outcome
 from realtime.messages import MAX_FRAME_BYTES
+from realtime.posting import poster
+from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
 from tests.engine.conftest import Frozen, MakeEngine
 from tests.engine.fake_api import FakeApi, Step, Trouble
 from tests.support.account import Account
@@ -101,7 +101,7 @@ class TestPosting:
         clock = mock.Mock(wraps=time)
         seconds = iter(range(1_800_000_000, 1_800_000_100))
         clock.time = lambda: float(next(seconds))
-        monkeypatch.setattr(management, "time", clock)
+        monkeypatch.setattr(poster, "time", clock)
         outcomes(engine, (delivery(f"c{number}") for number in range(200)))
         used = {request.headers["authorization"].split("Credential=")[1].split("/")[0] for request in fake.requests}
         assert {"KEY0", "KEY1"} <= used
@@ -170,7 +170,7 @@ class TestGone:
     def test_nobody_waits_long_for_one_that_does_not_open(
         self, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(management, "OPENING_PATIENCE", 0.2)
+        monkeypatch.setattr(poster, "OPENING_PATIENCE", 0.2)
         fake.script("young", [410] * 1000)
         until = time.monotonic() + 30
         young = delivery("young", connected_at=time.time())
@@ -180,7 +180,7 @@ class TestGone:
     def test_one_that_outgrows_its_youth_is_gone(
         self, fake: FakeApi, engine: ManagementApi, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(management, "HANDSHAKE_SECONDS", 0.2)
+        monkeypatch.setattr(poster, "HANDSHAKE_SECONDS", 0.2)
         fake.script("young", [410] * 1000)
         assert outcomes(engine, [delivery("young", connected_at=time.time())]) == {"young": Outcome.GONE}
 
@@ -269,7 +269,7 @@ class TestBackOff:
     def test_many_in_back_off_are_bounded(
         self, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(management, "_MAX_WAITING", 20)
+        monkeypatch.setattr(poster, "_MAX_WAITING", 20)
         engine = make_engine(max_in_flight=4, patience=60, jitter=lambda: 1.0)
         fake.default = 500
         drawn = 0
@@ -309,13 +309,13 @@ class TestBackOff:
         everyone = [delivery(f"c{number}") for number in range(300)]
         reported = Counter(outcomes(engine, everyone, close_unserved=True).values())
         assert reported == {Outcome.THROTTLED: 20, Outcome.DELIVERED: 280}
-        assert time.monotonic() - began < management.CONGESTED_PATIENCE
+        assert time.monotonic() - began < poster.CONGESTED_PATIENCE
         assert all(each.throttled == (each.connection_id in fake.scripts) for each in everyone)
 
     def test_congestion_does_not_outlast_what_is_borne(self, fake: FakeApi, make_engine: MakeEngine) -> None:
         engine = make_engine(patience=0.1)
         fake.default = 429
-        with mock.patch.object(management, "CONGESTED_PATIENCE", 0.5):
+        with mock.patch.object(poster, "CONGESTED_PATIENCE", 0.5):
             reported = Counter(outcomes(engine, [delivery(f"c{number}") for number in range(30)]).values())
         assert reported == {Outcome.THROTTLED: 30}
 

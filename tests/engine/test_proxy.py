@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from realtime.management import Outcome
+from realtime.posting.poster import Outcome
 from tests.engine.conftest import MakeEngine
 from tests.engine.fake_api import FakeApi
 from tests.engine.test_engine import bodies, delivery, frames, outcomes

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from realtime.management import Outcome
+from realtime.posting.poster import Outcome
 from tests.engine.conftest import MakeEngine
 from tests.engine.fake_api import FakeApi
 from tests.engine.test_engine import delivery, outcomes
@@ -90,6 +90,6 @@ def test_nor_is_one_of_another_name(fake: FakeApi, make_engine: MakeEngine, cert
 
 
 def test_who_only_imports_the_engine_does_not_load_libcurl() -> None:
-    check = "import sys, realtime.management; sys.exit('pycurl' in sys.modules)"
+    check = "import sys, realtime.posting.poster; sys.exit('pycurl' in sys.modules)"
     folder = Path(__file__).parents[2] / "layers" / "realtime"
     subprocess.run([sys.executable, "-c", check], check=True, env={"PYTHONPATH": str(folder)})

@@ -17,8 +17,9 @@ import pytest
 from moto import mock_aws  # before any client is made: it hooks into all that are made afterwards
 
 from local.gateway.template import Resolver, Stack, Template
-from realtime import aws, bootstrap
-from realtime.dynamodb import plain
+from realtime import bootstrap
+from realtime.aws import clients
+from realtime.tables.dynamodb import plain
 from tests.cloudformation import ROOT
 from tests.logs import logged  # noqa: F401  # a fixture
 from tests.samples import KEY_ID, SECRET, queued
@@ -42,12 +43,12 @@ def _own_clients() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
         environment.delenv("AWS_PROFILE", raising=False)
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
-        aws.session.cache_clear()
-        aws.client.cache_clear()
-        aws.session().register("provide-client-params.sqs.SendMessage", _as_strict_as_aws)
+        clients.session.cache_clear()
+        clients.client.cache_clear()
+        clients.session().register("provide-client-params.sqs.SendMessage", _as_strict_as_aws)
         yield
-        aws.session.cache_clear()
-        aws.client.cache_clear()
+        clients.session.cache_clear()
+        clients.client.cache_clear()
 
 
 def _as_strict_as_aws(**sent: Any) -> None:
@@ -93,11 +94,11 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
 @pytest.fixture
 def strict_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """Return the cloud with a DynamoDB that refuses what AWS refuses: `cloud.strict` says what calls are to meet."""
-    aws.client.cache_clear()
+    clients.client.cache_clear()
     cloud.strict = StrictDynamoDB(cloud.perform, cloud.image)
-    attach(aws.client("dynamodb"), cloud.strict)
+    attach(clients.client("dynamodb"), cloud.strict)
     yield cloud
-    aws.client.cache_clear()
+    clients.client.cache_clear()
 
 
 @cache

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
-from realtime.outbox import Outbox
-from realtime.queues import Queue
+from realtime.tables.outbox import Outbox
 from tests.integration.conftest import Cloud
 from tests.samples import backend_event, sample
 
@@ -165,7 +165,7 @@ def test_should_ingest_fail_before_it_orders_a_check_the_retry_orders_it(
 def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.function("ingest")(call())
     with monkeypatch.context() as failing:
-        failing.setattr("realtime.bus.Bus.put_all", _fail)
+        failing.setattr("realtime.aws.bus.Bus.put_all", _fail)
         (record,) = sample("deadlines.acknowledged")["Records"]
         event = {"Records": [{**record, "body": json.dumps(order(cloud, CALLER))}]}
         assert cloud.function("deadlines")(event)["batchItemFailures"]

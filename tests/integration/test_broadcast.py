@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.management import Outcome
+from realtime.posting.poster import Outcome
 from tests.integration.conftest import Cloud
 from tests.logs import LogLines
 from tests.samples import names, sample

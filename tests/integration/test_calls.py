@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from realtime.calls import OPEN_CALLS_SHARDS, Calls, OpenCall
-from realtime.transactions import ConditionsFailed, transact
-from realtime.users import Users
+from realtime.tables.calls import OPEN_CALLS_SHARDS, Calls, OpenCall
+from realtime.tables.transactions import ConditionsFailed, transact
+from realtime.tables.users import Users
 from tests.integration.conftest import Cloud
 
 NOW = 1_705_314_600  # s

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Due, Session, Subscriber
 from realtime.errors import ConfigurationError
+from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Due, Session, Subscriber
 from tests.integration.conftest import Cloud
 
 NOW = 1_705_314_600

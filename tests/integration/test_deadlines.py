@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from realtime import retries
+from realtime.aws import retries
 from realtime.errors import Unavailable
-from realtime.users import Users
+from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import sample

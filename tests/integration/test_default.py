@@ -9,8 +9,8 @@ import jwt
 import pytest
 
 from realtime.ids import event_id
-from realtime.management import Outcome
-from realtime.outbox import Entry, Outbox
+from realtime.posting.poster import Outcome
+from realtime.tables.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample

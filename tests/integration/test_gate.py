@@ -15,8 +15,8 @@ import pytest
 from realtime import bootstrap
 from realtime.audiences import everyone
 from realtime.errors import Unavailable
-from realtime.ingestion import AHEAD_MS
-from realtime.users import Users
+from realtime.ingest import AHEAD_MS
+from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, queued, sample
@@ -293,7 +293,7 @@ def test_default_answers_what_nobody_foresaw_with_internal(
     cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default = cloud.function("default")
-    monkeypatch.setattr(bootstrap.desk(), "answer", _break)
+    monkeypatch.setattr(bootstrap.frame_handler(), "answer", _break)
     answer = default(sample("default.ping"))
     assert json.loads(answer["body"])["data"]["code"] == "INTERNAL"
     (line,) = logged.lines
@@ -333,7 +333,7 @@ def test_what_nobody_foresaw_of_a_record_of_events_holds_up_its_shard_for_a_minu
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broadcast = cloud.function("broadcast")
-    monkeypatch.setattr(bootstrap.fanout(), "broadcast", _break)
+    monkeypatch.setattr(bootstrap.broadcaster(), "broadcast", _break)
     event = sample("broadcast.personal")
     for record in event["Records"]:
         record["dynamodb"]["ApproximateCreationDateTime"] = clock.now

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from realtime import retries
+from realtime.aws import retries
+from realtime.aws.queues import Queue
 from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent
-from realtime.ingestion import Ingestion
-from realtime.queues import Queue
-from realtime.users import Users
+from realtime.ingest import Ingestion
+from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import backend_event, names, queued, sample

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from local.inspection import Inspection, inspect
-from realtime.outbox import Entry, Outbox
-from realtime.transactions import transact
-from realtime.users import Users
+from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.transactions import transact
+from realtime.tables.users import Users
 from tests.integration.conftest import Cloud
 from tests.integration.test_registry import NOW, register, registry
 

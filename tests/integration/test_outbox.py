@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime.outbox import TRANSACTION_LIMIT, Entry, Outbox, from_image
-from realtime.transactions import ConditionsFailed
+from realtime.tables.outbox import TRANSACTION_LIMIT, Entry, Outbox, from_image
+from realtime.tables.transactions import ConditionsFailed
 from tests.integration.conftest import Cloud
 
 NOW = 1_705_314_600

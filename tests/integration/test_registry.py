@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from realtime import aws
 from realtime.audiences import direct
-from realtime.connections import Connection, Connections
+from realtime.aws import clients
+from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConnectionLimit, Unavailable
-from realtime.registry import Gone, Registry
-from realtime.retries import ATTEMPTS
-from realtime.users import Users
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.registry import Gone, Registry
+from realtime.tables.users import Users
 from tests.integration.conftest import Cloud
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB
 from tests.unit.fakes import Sleeps
@@ -22,7 +22,7 @@ LIMIT = 3
 
 
 def registry(cloud: Cloud) -> Registry:
-    client = aws.client("dynamodb") if cloud.strict else cloud.dynamodb
+    client = clients.client("dynamodb") if cloud.strict else cloud.dynamodb
     return Registry(client, Connections(client, "ConnectionsTable"), Users(client, "UsersTable"))
 
 
@@ -203,7 +203,7 @@ def test_what_is_left_of_connections_that_were_forgotten_in_part_is_what_the_nex
     names = [f"connection {number}" for number in range(3)]
     for name in names:
         register(registry(strict_cloud), name)
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     batches: list[set[str]] = []
 
     def fails(params: dict[str, Any], **_: object) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import jwt
 import pytest
 
-from realtime import aws, sweeping
+from realtime import sweep as sweeping
+from realtime.aws import clients
 from realtime.errors import ConfigurationError, Rejected, Unavailable
-from realtime.management import Outcome
-from realtime.users import Users
+from realtime.posting.poster import Outcome
+from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
@@ -262,7 +263,7 @@ def test_a_scan_that_is_throttled_is_gone_on_with_by_the_next_sweep(
             raise aws_error("ProvisionedThroughputExceededException")
         return scan(**request, Limit=2)
 
-    monkeypatch.setattr(aws.client("dynamodb"), "scan", throttled)
+    monkeypatch.setattr(clients.client("dynamodb"), "scan", throttled)
     clock.now = STORY_BEGINS + LEASE + 1
     with pytest.raises(Unavailable):
         sweep(cloud, {FEED: Outcome.THROTTLED, CALLS: Outcome.THROTTLED})

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.users import ONLINE_SHARDS, Users, from_image, online_shard
+from realtime.tables.users import ONLINE_SHARDS, Users, from_image, online_shard
 from tests.integration.conftest import Cloud
 
 NOW = 1_705_314_600_400

@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 
 from local import descriptions
-from realtime import aws
+from realtime.aws import clients
 
 
 @pytest.mark.parametrize("path", descriptions.written(), ids=lambda path: path.parts[-3])
@@ -20,9 +20,9 @@ def test_the_copy_in_the_layer_is_what_botocore_says(path: Path) -> None:
 def test_a_client_is_made_of_the_copy(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("DEFAULT_REGION", "us-east-1"), ("ACCESS_KEY_ID", "key"), ("SECRET_ACCESS_KEY", "secret")):
         monkeypatch.setenv(f"AWS_{name}", value)
-    aws.session.cache_clear()
-    aws.client.cache_clear()
-    lean = aws.client(service).meta.service_model
+    clients.session.cache_clear()
+    clients.client.cache_clear()
+    lean = clients.client(service).meta.service_model
     whole = botocore.session.get_session().get_service_model(service)
     assert set(lean.operation_names) == set(descriptions.OPERATIONS[service])
     for name in lean.operation_names:
@@ -30,8 +30,8 @@ def test_a_client_is_made_of_the_copy(service: str, monkeypatch: pytest.MonkeyPa
         assert ours is not None
         assert theirs is not None
         assert ours.members.keys() == theirs.members.keys()
-    aws.session.cache_clear()
-    aws.client.cache_clear()
+    clients.session.cache_clear()
+    clients.client.cache_clear()
 
 
 def test_what_is_reached_by_way_of_another_shape_is_kept_and_texts_are_not() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator import HEALTH, Door, Request
+from local.emulator import HEALTH, Admission, Request
 
 PORT, GATEWAY_PORT = 4566, 8080
 KEY, ROLE, SECRET = "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP", "the secret of both keys"
@@ -49,7 +49,7 @@ class Caller:
         self.emulator = Emulator()
         self.judged: list[tuple[Request, bytes, str]] = []
         self.reads = 0
-        self._door = Door(self.emulator, {PORT, GATEWAY_PORT}, {KEY: SECRET, ROLE: SECRET}.get, self._is_signed)
+        self._door = Admission(self.emulator, {PORT, GATEWAY_PORT}, {KEY: SECRET, ROLE: SECRET}.get, self._is_signed)
 
     def _is_signed(self, request: Request, body: bytes, secret: str) -> bool:
         self.judged.append((request, body, secret))

@@ -17,7 +17,7 @@ from tests.cloudformation import ROOT
 LAYER = ROOT / "layers" / "realtime"
 CALLED = {
     service
-    for path in (LAYER / "realtime").glob("*.py")
+    for path in (LAYER / "realtime").rglob("*.py")
     for service in re.findall(r'client\("(\w+)"\)', path.read_text(encoding="utf-8"))
 }
 OTHERS = {"_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json"}
@@ -43,8 +43,8 @@ def test_what_is_kept_is_what_the_functions_call(pruned: Path) -> None:
 @pytest.mark.parametrize("service", sorted(CALLED))
 def test_a_client_is_made_of_it(pruned: Path, service: str) -> None:
     code = (
-        "import botocore; from realtime import aws\n"
-        f"made = aws.client({service!r})\n"
+        "import botocore; from realtime.aws import clients\n"
+        f"made = clients.client({service!r})\n"
         "print(botocore.__file__, made.meta.endpoint_url, made.meta.config.retries['mode'])"
     )
     environment = {

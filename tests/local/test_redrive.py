@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.redrive import Names, Redrive, Step, parse
-from realtime.fanout import read
-from realtime.outbox import Entry
+from realtime.broadcast import read
+from realtime.tables.outbox import Entry
 from tests.model.tables import Change, Tables
 from tests.support.fake_sqs import FakeSqs
 from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, StreamMapping

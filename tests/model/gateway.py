@@ -65,7 +65,7 @@ class Gateway:
 
 
 class Wire:
-    """Stands for `realtime.wire.Wire` in the real ManagementApi: no network, and only the clock waits."""
+    """Stands for `realtime.posting.http_pool.Wire` in the real ManagementApi: no network, and only the clock waits."""
 
     def __init__(
         self,

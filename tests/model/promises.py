@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from realtime.dynamodb import plain
+from realtime.tables.dynamodb import plain
 from tests.model.client import Client
 from tests.model.gateway import Socket
 from tests.model.world import CALL_LEASE, CONNECTIONS, USERS, World

@@ -23,9 +23,10 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 import connect
 import deadlines
 import disconnect
-from realtime import aws, bootstrap, log, retries
+from realtime import bootstrap, log
+from realtime.aws import clients, retries
 from realtime.deadlines import stayed_away
-from realtime.dynamodb import plain
+from realtime.tables.dynamodb import plain
 from tests.model.runtime import Context, new_instance
 from tests.model.tables import Tables
 from tests.model.world import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
@@ -64,22 +65,22 @@ class Races:
         self.dynamodb = StrictDynamoDB(
             self.tables.call, self.tables.get, clock=self.turns, sleep=self.turns.sleep, held=TRANSACTION_SECONDS
         )
-        aws.session.cache_clear()
-        aws.client.cache_clear()
-        client = aws.client("dynamodb")
+        clients.session.cache_clear()
+        clients.client.cache_clear()
+        client = clients.client("dynamodb")
         self._transport = attach(client, self.dynamodb)
         monkeypatch.setattr(client._endpoint, "http_session", SimpleNamespace(send=self._send, close=lambda: None))
         self.requests = 0
-        monkeypatch.setattr(aws, "client", lambda service: client if service == "dynamodb" else Keys())
+        monkeypatch.setattr(clients, "client", lambda service: client if service == "dynamodb" else Keys())
         log.logger().setLevel("CRITICAL")
         new_instance()
-        bootstrap.door()
+        bootstrap.admission()
         bootstrap.disconnect_registry()
         self.failures: list[str] = []
         self.longest = 0.0  # s that a function took
 
     def close(self) -> None:
-        aws.session.cache_clear()
+        clients.session.cache_clear()
         log.logger().setLevel("INFO")
         new_instance()
 

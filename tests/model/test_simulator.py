@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from realtime import retries
-from realtime.dynamodb import item
+from realtime.aws import retries
+from realtime.tables.dynamodb import item
 from tests.model.client import Client
 from tests.model.promises import check_all
 from tests.model.runtime import Crash, Failed, Runtime, Trouble

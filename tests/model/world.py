@@ -14,14 +14,15 @@ import jwt
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from realtime import aws, bootstrap, calls, log, snapshots, sweeping, users
+from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
-from realtime.dynamodb import plain
-from realtime.fanout import YOUNG_SECONDS
+from realtime.broadcast import YOUNG_SECONDS
 from realtime.ids import moment_of
-from realtime.management import ManagementApi
 from realtime.messages import rfc3339
-from realtime.users import User, from_image
+from realtime.posting.poster import ManagementApi
+from realtime.tables import calls, users
+from realtime.tables.dynamodb import plain
+from realtime.tables.users import User, from_image
 from tests.model import runtime
 from tests.model.client import Client
 from tests.model.clock import Clock
@@ -645,10 +646,10 @@ class World:
         for name, value in SETTINGS.items():
             monkeypatch.setenv(name, str(value))
         clients = {"dynamodb": _DynamoDB(self)}
-        monkeypatch.setattr(aws, "client", lambda service: clients.get(service) or _Others(self))
+        monkeypatch.setattr(clients, "client", lambda service: clients.get(service) or _Others(self))
         monkeypatch.setattr(bootstrap, "management", self._management)
         # Fewer calls, and pages that a few users fill.
-        monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+        monkeypatch.setattr(sweep, "SEGMENTS", 1)
         monkeypatch.setattr(users, "ONLINE_SHARDS", 2)
         monkeypatch.setattr(calls, "OPEN_CALLS_SHARDS", 1)
         monkeypatch.setattr(snapshots, "MAX_FRAME_BYTES", 300)

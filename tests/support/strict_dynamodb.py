@@ -27,7 +27,7 @@ from botocore import xform_name
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from realtime import retries
+from realtime.aws import retries
 from tests.cloudformation import resources
 
 Item = Mapping[str, Mapping[str, Any]]

@@ -7,13 +7,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from realtime.bus import Announcement, Bus
-from realtime.connections import Connections, Subscriber
+from realtime.aws.bus import Announcement, Bus
+from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
-from realtime.management import D, Delivery, ManagementApi, Outcome
-from realtime.outbox import Entry, Outbox
-from realtime.queues import Queue
-from realtime.registry import Gone, Registry
+from realtime.posting.poster import D, Delivery, ManagementApi, Outcome
+from realtime.tables.connections import Connections, Subscriber
+from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.registry import Gone, Registry
 
 
 class Sleeps:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from realtime import aws
+from realtime.aws import clients
 from realtime.errors import ConfigurationError, Rejected, Unavailable
 from tests.unit.fakes import aws_error
 
@@ -18,11 +18,11 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    aws.session.cache_clear()
-    aws.client.cache_clear()
+    clients.session.cache_clear()
+    clients.client.cache_clear()
     yield monkeypatch
-    aws.session.cache_clear()
-    aws.client.cache_clear()
+    clients.session.cache_clear()
+    clients.client.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -37,82 +37,82 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     ],
 )
 def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), aws.aws_errors("reading"):
+    with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "SerializationException", "InvalidMessageContents"])
 def test_what_aws_never_takes_is_rejected_so_that_nobody_tries_it_for_ever(code: str) -> None:
-    with pytest.raises(Rejected, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
+    with pytest.raises(Rejected, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
 def test_all_else_may_pass(code: str) -> None:
-    with pytest.raises(Unavailable, match=rf"^reading: {code}$"), aws.aws_errors("reading"):
+    with pytest.raises(Unavailable, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "InvalidMessageContents", "SerializationException"])
 def test_what_is_at_fault_itself_is_rejected_for_good(code: str) -> None:
-    with pytest.raises(Rejected, match=rf"^writing: {code}$"), aws.aws_errors("writing"):
+    with pytest.raises(Rejected, match=rf"^writing: {code}$"), clients.aws_errors("writing"):
         raise aws_error(code)
 
 
 def test_a_text_that_no_utf_8_has_is_rejected_for_good() -> None:
-    with pytest.raises(Rejected, match=r"^writing: "), aws.aws_errors("writing"):
+    with pytest.raises(Rejected, match=r"^writing: "), clients.aws_errors("writing"):
         "\ud800".encode()
 
 
 def test_no_answer_may_pass() -> None:
-    with pytest.raises(Unavailable, match=r"^reading: EndpointConnectionError$"), aws.aws_errors("reading"):
+    with pytest.raises(Unavailable, match=r"^reading: EndpointConnectionError$"), clients.aws_errors("reading"):
         raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
 
 def test_the_original_error_is_kept_as_the_cause() -> None:
     error = aws_error("ThrottlingException")
-    with pytest.raises(Unavailable) as caught, aws.aws_errors("reading"):
+    with pytest.raises(Unavailable) as caught, clients.aws_errors("reading"):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_errors_that_are_not_of_aws_pass_as_they_are() -> None:
-    with pytest.raises(KeyError), aws.aws_errors("reading"):
+    with pytest.raises(KeyError), clients.aws_errors("reading"):
         raise KeyError("Item")
 
 
 def test_an_error_without_a_code_is_unknown() -> None:
     error = aws_error("x")
     error.response = {}
-    assert aws.error_code(error) == "Unknown"
+    assert clients.error_code(error) == "Unknown"
 
 
 def test_a_client_is_made_once(session: pytest.MonkeyPatch) -> None:
     session.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert aws.client("sqs") is aws.client("sqs")
-    assert aws.client("sqs") is not aws.client("events")
+    assert clients.client("sqs") is clients.client("sqs")
+    assert clients.client("sqs") is not clients.client("events")
 
 
 def test_the_region_is_the_functions(session: pytest.MonkeyPatch) -> None:
     session.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    assert aws.region() == "eu-central-1"
+    assert clients.region() == "eu-central-1"
 
 
 def test_a_function_without_region_or_credentials_says_so(session: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="AWS_DEFAULT_REGION is not set"):
-        aws.region()
+        clients.region()
     with pytest.raises(ConfigurationError, match="the function has no AWS credentials"):
-        aws.frozen_credentials()
+        clients.frozen_credentials()
 
 
 def test_credentials_are_those_of_the_role(session: pytest.MonkeyPatch) -> None:
     session.setenv("AWS_ACCESS_KEY_ID", "key")
     session.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     session.setenv("AWS_SESSION_TOKEN", "token")
-    found = aws.frozen_credentials()
+    found = clients.frozen_credentials()
     assert (found.access_key, found.secret_key, found.token) == ("key", "secret", "token")
 
 
 def test_missing_credentials_in_a_call_may_pass() -> None:
-    with pytest.raises(Unavailable, match=r"^reading: NoCredentialsError$"), aws.aws_errors("reading"):
+    with pytest.raises(Unavailable, match=r"^reading: NoCredentialsError$"), clients.aws_errors("reading"):
         raise NoCredentialsError

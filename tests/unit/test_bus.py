@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from realtime.bus import SOURCE, Announcement, Bus
+from realtime.aws.bus import SOURCE, Announcement, Bus
+from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConfigurationError, Rejected, Unavailable
-from realtime.retries import ATTEMPTS
 from tests.unit.fakes import Sleeps, aws_error
 
 AT = 1_705_314_600_123

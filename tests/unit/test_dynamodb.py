@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.dynamodb import BATCH_GET_LIMIT, BATCH_WRITE_LIMIT, attribute, item, plain, read_all, write_all
+from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.retries import ATTEMPTS
+from realtime.tables.dynamodb import BATCH_GET_LIMIT, BATCH_WRITE_LIMIT, attribute, item, plain, read_all, write_all
 from tests.unit.fakes import Sleeps, aws_error
 
 

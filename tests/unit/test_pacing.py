@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.pacing import Congestion, TokenBucket, Window
+from realtime.posting.pacing import Congestion, TokenBucket, Window
 
 
 def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:

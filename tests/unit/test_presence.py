@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from realtime.presence import Consequences, Rules, consequences, state
-from realtime.users import User
+from realtime.tables.users import User
 
 AT = 1_705_314_600_000
 RULES = Rules(shards=2, feed_role="listener", history_seconds=3600)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.queues import Queue
 from realtime.text import storable
 from tests.support.fake_sqs import FakeSqs
 from tests.unit.fakes import aws_error

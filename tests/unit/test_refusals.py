@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 
-from realtime.connections import Connection
 from realtime.errors import RateLimited
 from realtime.refusals import close, refuse
+from realtime.tables.connections import Connection
 from tests.unit.fakes import FakeOutbox
 
 NOW = 1_705_314_600_500

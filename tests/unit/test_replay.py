@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from realtime.connections import Connection, Connections
 from realtime.errors import BadRequest
 from realtime.ids import event_id
-from realtime.outbox import Entry, Outbox
 from realtime.replay import MAX_REPLAYED, OVERLAP_MS, OVERLAP_OF_SEVERAL_MS, Replay
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.outbox import Entry, Outbox
 
 NOW = 1_705_314_600_000
 CALLS = Connection("one=", "calls", "123", NOW, NOW // 1000 + 3600)

@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from realtime import aws, retries
-from realtime.retries import ATTEMPT_SECONDS, ATTEMPTS, LONGEST_CALL_SECONDS, RETRY_SECONDS, Passing
+from realtime.aws import clients, retries
+from realtime.aws.retries import ATTEMPT_SECONDS, ATTEMPTS, LONGEST_CALL_SECONDS, RETRY_SECONDS, Passing
 from tests.logs import LogLines
 from tests.unit.fakes import Clock
 
@@ -82,11 +82,11 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    aws.session.cache_clear()
-    aws.client.cache_clear()
-    yield aws.client("dynamodb")
-    aws.session.cache_clear()
-    aws.client.cache_clear()
+    clients.session.cache_clear()
+    clients.client.cache_clear()
+    yield clients.client("dynamodb")
+    clients.session.cache_clear()
+    clients.client.cache_clear()
 
 
 def answering(
@@ -250,7 +250,7 @@ def test_progress_puts_off_when_to_give_up_but_not_for_ever(clock: Clock) -> Non
 def test_every_client_has_these_rules_and_not_botocores(
     dynamodb: Any, clock: Clock, service: str, operation: str, request_: dict[str, Any]
 ) -> None:
-    client = aws.client(service)
+    client = clients.client(service)
     assert client.meta.config.retries["total_max_attempts"] == 1
     session = answering(client, clock, refusal("ThrottlingException"), DONE)
     getattr(client, operation)(**request_)
@@ -268,7 +268,7 @@ def test_every_client_has_these_rules_and_not_botocores(
 def test_a_store_of_token_keys_is_asked_once_for_known_keys_may_serve_on(
     dynamodb: Any, clock: Clock, service: str, operation: str, request_: dict[str, Any]
 ) -> None:
-    client = aws.client(service)
+    client = clients.client(service)
     session = answering(client, clock, refusal("ThrottlingException"), DONE)
     with pytest.raises(ClientError, match="ThrottlingException"):
         getattr(client, operation)(**request_)

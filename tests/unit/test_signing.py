@@ -15,8 +15,8 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime.management import ManagementApi
-from realtime.signing import Signer
+from realtime.posting.poster import ManagementApi
+from realtime.posting.signing import Signer
 
 
 class Frozen(NamedTuple):

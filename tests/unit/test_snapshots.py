@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.connections import Connection, Connections
 from realtime.errors import Unavailable
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.outbox import Entry, Outbox
 from realtime.presence import Rules, consequences
 from realtime.snapshots import Snapshots, pages
-from realtime.users import User, Users
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.users import User, Users
 from tests.unit.fakes import Clock, Sleeps
 
 NOW = 1_705_314_600_000

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from realtime.dynamodb import item, plain
+from realtime.tables.dynamodb import item, plain
 from tests.model.tables import Tables
 from tests.support.strict_dynamodb import (
     KB,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from realtime.aws.token_keys import PATIENCE_SECONDS, SharedKeys, parse
+from realtime.cached_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, REFRESH_SPREAD_SECONDS, SERVE_ON_SECONDS
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.kept_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, REFRESH_SPREAD_SECONDS, SERVE_ON_SECONDS
-from realtime.token_keys import PATIENCE_SECONDS, SharedKeys, parse
 from tests.logs import LogLines
 from tests.support.fake_stores import FakeStores
 from tests.support.virtual_time import VirtualTime

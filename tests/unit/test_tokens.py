@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from realtime.cached_keys import MIN_REFRESH_SECONDS, SERVE_ON_SECONDS
 from realtime.errors import AuthFailed, Unavailable
-from realtime.kept_keys import MIN_REFRESH_SECONDS, SERVE_ON_SECONDS
 from realtime.text import is_odd
 from realtime.tokens import LEEWAY_SECONDS, Identity, PublishedKeys, Tokens
 from tests.unit.fakes import Clock

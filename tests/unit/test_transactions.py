@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Rejected, Unavailable
-from realtime.transactions import ConditionsFailed, transact
+from realtime.tables.transactions import ConditionsFailed, transact
 from tests.unit.fakes import aws_error
 
 PARTS = [{"Put": {"TableName": "Users"}}, {"Put": {"TableName": "Connections"}}]

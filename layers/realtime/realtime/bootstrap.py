@@ -9,21 +9,22 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING
 
-from realtime import aws, settings
+from realtime import settings
+from realtime.aws import clients
 
 if TYPE_CHECKING:
-    from realtime.announcing import Announcer
+    from realtime.announce import Announcer
+    from realtime.aws.queues import Queue
+    from realtime.broadcast import Broadcaster
+    from realtime.connect import Admission
     from realtime.deadlines import Deadlines
-    from realtime.fanout import Fanout
-    from realtime.farewells import Farewells, Speaker
-    from realtime.frames import Desk
-    from realtime.handshake import Door
-    from realtime.ingestion import Ingestion
-    from realtime.management import ManagementApi
-    from realtime.outbox import Outbox
-    from realtime.queues import Queue
-    from realtime.registry import Registry
-    from realtime.sweeping import Sweeper
+    from realtime.default import FrameHandler
+    from realtime.farewell import Farewells, FarewellSender
+    from realtime.ingest import Ingestion
+    from realtime.posting.poster import ManagementApi
+    from realtime.sweep import Sweeper
+    from realtime.tables.outbox import Outbox
+    from realtime.tables.registry import Registry
     from realtime.tokens import Tokens
 
 
@@ -36,29 +37,29 @@ def connect_settings() -> settings.ConnectSettings:
 @cache
 def outbox(table: str) -> Outbox:
     """Return the outbox."""
-    from realtime.outbox import Outbox
+    from realtime.tables.outbox import Outbox
 
-    return Outbox(aws.client("dynamodb"), table)
+    return Outbox(clients.client("dynamodb"), table)
 
 
 @cache
 def registry(connections_table: str, users_table: str) -> Registry:
     """Return the register of who is connected."""
-    from realtime.connections import Connections
-    from realtime.registry import Registry
-    from realtime.users import Users
+    from realtime.tables.connections import Connections
+    from realtime.tables.registry import Registry
+    from realtime.tables.users import Users
 
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     return Registry(client, Connections(client, connections_table), Users(client, users_table))
 
 
 @cache
-def door() -> Door:
+def admission() -> Admission:
     """Return what `connect` works with."""
-    from realtime.handshake import Door
+    from realtime.connect import Admission
 
     chosen = connect_settings()
-    return Door(
+    return Admission(
         _tokens(chosen),
         registry(chosen.connections_table, chosen.users_table),
         shards=chosen.audience_shards,
@@ -75,18 +76,18 @@ def connect_farewells() -> Farewells:
 
 
 def _farewells(events_table: str, queue_url: str) -> Farewells:
-    from realtime.farewells import Farewells
-    from realtime.queues import Queue
+    from realtime.aws.queues import Queue
+    from realtime.farewell import Farewells
 
-    return Farewells(outbox(events_table), Queue(aws.client("sqs"), queue_url))
+    return Farewells(outbox(events_table), Queue(clients.client("sqs"), queue_url))
 
 
 def _tokens(chosen: settings.TokenSettings) -> Tokens:
-    from realtime.token_keys import SharedKeys
+    from realtime.aws.token_keys import SharedKeys
     from realtime.tokens import PublishedKeys, Tokens
 
     return Tokens(
-        SharedKeys(aws.client, chosen.token_keys) if chosen.token_keys else None,
+        SharedKeys(clients.client, chosen.token_keys) if chosen.token_keys else None,
         PublishedKeys(chosen.jwks_url) if chosen.jwks_url else None,
         issuer=chosen.token_issuer,
         audience=chosen.token_audience,
@@ -101,21 +102,21 @@ def disconnect_registry() -> Registry:
 
 
 @cache
-def desk() -> Desk:
+def frame_handler() -> FrameHandler:
     """Return what `default` works with."""
-    from realtime.connections import Connections
-    from realtime.frames import Desk
-    from realtime.interest import Interest
+    from realtime.default import FrameHandler
     from realtime.rate_limit import RateLimit
     from realtime.replay import Replay
     from realtime.snapshots import Snapshots
-    from realtime.users import Users
+    from realtime.tables.connections import Connections
+    from realtime.tables.users import Users
+    from realtime.watching import Interest
 
     chosen = settings.load(settings.DefaultSettings)
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     connections = Connections(client, chosen.connections_table)
     events = outbox(chosen.events_table)
-    return Desk(
+    return FrameHandler(
         connections,
         events,
         RateLimit(chosen.message_rate, chosen.message_burst, time.time),
@@ -137,20 +138,20 @@ def desk() -> Desk:
 @cache
 def ingestion() -> Ingestion:
     """Return what `ingest` works with."""
-    from realtime.calls import Calls
-    from realtime.connections import Connections
-    from realtime.ingestion import Ingestion
-    from realtime.queues import Queue
-    from realtime.users import Users
+    from realtime.aws.queues import Queue
+    from realtime.ingest import Ingestion
+    from realtime.tables.calls import Calls
+    from realtime.tables.connections import Connections
+    from realtime.tables.users import Users
 
     chosen = settings.load(settings.IngestSettings)
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     return Ingestion(
         Connections(client, chosen.connections_table),
         Users(client, chosen.users_table),
         Calls(client, chosen.events_table),
         outbox(chosen.events_table),
-        Queue(aws.client("sqs"), chosen.deadlines_queue_url),
+        Queue(clients.client("sqs"), chosen.deadlines_queue_url),
         shards=chosen.audience_shards,
         history_seconds=chosen.history_seconds,
     )
@@ -159,32 +160,32 @@ def ingestion() -> Ingestion:
 @cache
 def backend_events() -> Queue:
     """Return the queue that backends' events come by."""
-    from realtime.queues import Queue
+    from realtime.aws.queues import Queue
 
-    return Queue(aws.client("sqs"), settings.load(settings.IngestSettings).backend_events_queue_url)
+    return Queue(clients.client("sqs"), settings.load(settings.IngestSettings).backend_events_queue_url)
 
 
 @cache
 def rejected() -> Queue:
     """Return the dead-letter queue for events that break their schema."""
-    from realtime.queues import Queue
+    from realtime.aws.queues import Queue
 
-    return Queue(aws.client("sqs"), settings.load(settings.IngestSettings).rejected_queue_url)
+    return Queue(clients.client("sqs"), settings.load(settings.IngestSettings).rejected_queue_url)
 
 
 @cache
 def announcer() -> Announcer:
     """Return what `announce` works with."""
-    from realtime.announcing import Announcer
-    from realtime.bus import Bus
+    from realtime.announce import Announcer
+    from realtime.aws.bus import Bus
+    from realtime.aws.queues import Queue
     from realtime.presence import Rules
-    from realtime.queues import Queue
 
     chosen = settings.load(settings.AnnounceSettings)
     return Announcer(
         outbox(chosen.events_table),
-        Bus(aws.client("events"), chosen.event_bus),
-        Queue(aws.client("sqs"), chosen.deadlines_queue_url),
+        Bus(clients.client("events"), chosen.event_bus),
+        Queue(clients.client("sqs"), chosen.deadlines_queue_url),
         Rules(chosen.audience_shards, chosen.feed_role, chosen.presence_history_seconds),
         grace_seconds=chosen.grace_period_seconds,
     )
@@ -193,20 +194,20 @@ def announcer() -> Announcer:
 @cache
 def management(endpoint: str, posts_per_second: int) -> ManagementApi:
     """Return the client of the management API."""
-    from realtime.management import ManagementApi
+    from realtime.posting.poster import ManagementApi
 
-    return ManagementApi(endpoint, aws.region(), aws.frozen_credentials, posts_per_second=posts_per_second)
+    return ManagementApi(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
 
 
 @cache
-def fanout() -> Fanout:
+def broadcaster() -> Broadcaster:
     """Return what `broadcast` works with."""
-    from realtime.connections import Connections
-    from realtime.fanout import Fanout
+    from realtime.broadcast import Broadcaster
+    from realtime.tables.connections import Connections
 
     chosen = settings.load(settings.BroadcastSettings)
-    return Fanout(
-        Connections(aws.client("dynamodb"), chosen.connections_table),
+    return Broadcaster(
+        Connections(clients.client("dynamodb"), chosen.connections_table),
         registry(chosen.connections_table, chosen.users_table),
         management(chosen.management_endpoint, chosen.posts_per_second),
     )
@@ -215,49 +216,49 @@ def fanout() -> Fanout:
 @cache
 def failures() -> Queue:
     """Return the dead-letter queue for records of a stream."""
-    from realtime.queues import Queue
+    from realtime.aws.queues import Queue
 
-    return Queue(aws.client("sqs"), settings.load(settings.FailuresSettings).failures_queue_url)
+    return Queue(clients.client("sqs"), settings.load(settings.FailuresSettings).failures_queue_url)
 
 
 @cache
 def deadlines() -> Deadlines:
     """Return what `deadlines` works with."""
-    from realtime.bus import Bus
+    from realtime.aws.bus import Bus
     from realtime.deadlines import Deadlines
-    from realtime.users import Users
+    from realtime.tables.users import Users
 
     chosen = settings.load(settings.DeadlinesSettings)
     return Deadlines(
-        Users(aws.client("dynamodb"), chosen.users_table),
+        Users(clients.client("dynamodb"), chosen.users_table),
         outbox(chosen.events_table),
-        Bus(aws.client("events"), chosen.event_bus),
+        Bus(clients.client("events"), chosen.event_bus),
     )
 
 
 @cache
-def speaker() -> Speaker:
+def farewell_sender() -> FarewellSender:
     """Return what `farewell` works with."""
-    from realtime.farewells import Speaker
-    from realtime.queues import Queue
+    from realtime.aws.queues import Queue
+    from realtime.farewell import FarewellSender
 
     chosen = settings.load(settings.FarewellSettings)
-    return Speaker(
+    return FarewellSender(
         management(chosen.management_endpoint, chosen.posts_per_second),
-        Queue(aws.client("sqs"), chosen.farewells_queue_url),
+        Queue(clients.client("sqs"), chosen.farewells_queue_url),
     )
 
 
 @cache
 def sweeper() -> Sweeper:
     """Return what `sweep` works with."""
-    from realtime.calls import Calls
-    from realtime.connections import Connections
-    from realtime.sweeping import Policy, Sweeper
-    from realtime.users import Users
+    from realtime.sweep import Policy, Sweeper
+    from realtime.tables.calls import Calls
+    from realtime.tables.connections import Connections
+    from realtime.tables.users import Users
 
     chosen = settings.load(settings.SweepSettings)
-    client = aws.client("dynamodb")
+    client = clients.client("dynamodb")
     return Sweeper(
         client,
         Connections(client, chosen.connections_table),

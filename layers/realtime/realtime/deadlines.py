@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.audiences import personal
-from realtime.bus import Announcement, Bus
+from realtime.aws.bus import Announcement, Bus
 from realtime.ids import id_as_json
-from realtime.outbox import Outbox
-from realtime.users import Users
+from realtime.tables.outbox import Outbox
+from realtime.tables.users import Users
 
 
 def stayed_away(user_id: str, left_at: int) -> dict[str, Any]:

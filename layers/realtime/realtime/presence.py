@@ -7,10 +7,10 @@ from typing import Any
 
 from realtime import messages
 from realtime.audiences import everyone, personal
-from realtime.bus import Announcement
+from realtime.aws.bus import Announcement
 from realtime.ids import event_id, id_as_json
-from realtime.outbox import Entry
-from realtime.users import User
+from realtime.tables.outbox import Entry
+from realtime.tables.users import User
 
 
 @dataclass(frozen=True, slots=True)

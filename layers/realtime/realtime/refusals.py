@@ -8,7 +8,7 @@ from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import ClientError
 from realtime.ids import event_id
-from realtime.outbox import Entry, Outbox
+from realtime.tables.outbox import Entry, Outbox
 
 _HISTORY_SECONDS = 60  # nobody asks for it again
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import chain
 
 from realtime import messages
-from realtime.batches import Batch
-from realtime.connections import Connection, Connections, Subscriber
+from realtime.aws.retries import LONGEST_CALL_SECONDS
+from realtime.batch import Batch
 from realtime.errors import BadRequest
 from realtime.ids import event_id, moment_of
-from realtime.outbox import Entry, Outbox
-from realtime.retries import LONGEST_CALL_SECONDS
+from realtime.tables.connections import Connection, Connections, Subscriber
+from realtime.tables.outbox import Entry, Outbox
 
 MAX_REPLAYED = 250  # messages: each is posted when the one before it was taken, and the client waits for the last
 # An id is made before its item is written, and items are not written in the order of their ids: a write that met others

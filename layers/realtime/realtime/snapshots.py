@@ -12,12 +12,12 @@ from typing import Any
 
 from realtime import messages
 from realtime.audiences import is_wide, watched_user
-from realtime.connections import Connection, Connections
 from realtime.ids import event_id, id_as_json
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.outbox import Outbox
 from realtime.presence import state
-from realtime.users import User, Users
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.outbox import Outbox
+from realtime.tables.users import User, Users
 
 # How far an index may lag behind its table; who changed since is found by the outbox, which does not.
 INDEX_LAG_SECONDS = 60

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import jwt
 
+from realtime.cached_keys import CachedKeys
 from realtime.errors import AuthFailed, PermissionDenied, Unavailable
 from realtime.ids import parse_id
-from realtime.kept_keys import KeptKeys
 from realtime.messages import ENDPOINTS
 from realtime.text import parse_name
 
@@ -146,7 +146,7 @@ class PublishedKeys:
         """Take the URL; `fetch` returns what is published there, parsed."""
         # Nothing is cached in there: what to do with old keys, and with a server that does not answer, is decided here.
         self._fetch = fetch or jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_SECONDS).fetch_data
-        self._kept = KeptKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
+        self._kept = CachedKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
 
     def get_signing_key(self, kid: str) -> jwt.PyJWK:
         """Return the key of this id.

@@ -7,7 +7,7 @@ import pytest
 
 import connect
 from realtime import bootstrap, settings
-from realtime.connections import Connection
+from realtime.connect import Admission, Handshake
 from realtime.errors import (
     AuthFailed,
     BadRequest,
@@ -19,8 +19,8 @@ from realtime.errors import (
     RealtimeError,
     Unavailable,
 )
-from realtime.farewells import Farewells
-from realtime.handshake import Door, Handshake
+from realtime.farewell import Farewells
+from realtime.tables.connections import Connection
 from tests.logs import LogLines
 from tests.samples import sample
 from tests.unit.fakes import FakeOutbox, FakeQueue
@@ -31,7 +31,7 @@ SETTINGS = settings.ConnectSettings(
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
 
 
-class Doorman(Door):
+class Doorman(Admission):
     """Lets everyone in, or nobody."""
 
     def __init__(self, error: Exception | None) -> None:
@@ -52,7 +52,7 @@ class House:
         self.doorman = Doorman(error)
         self.outbox, self.queue = FakeOutbox(), FakeQueue()
         chosen = replace(SETTINGS, rejection_mode=mode)
-        monkeypatch.setattr(bootstrap, "door", lambda: self.doorman)
+        monkeypatch.setattr(bootstrap, "admission", lambda: self.doorman)
         monkeypatch.setattr(bootstrap, "connect_farewells", lambda: Farewells(self.outbox, self.queue))
         monkeypatch.setattr(bootstrap, "connect_settings", lambda: chosen)
 

@@ -8,15 +8,15 @@ import pytest
 
 import default
 from realtime import bootstrap
+from realtime.default import FrameHandler
 from realtime.errors import BadRequest, ConfigurationError, RateLimited, RealtimeError, Rejected, Unavailable
-from realtime.frames import Desk
 from tests.logs import LogLines
 from tests.samples import sample
 
 NOW = 1_705_314_600.25
 
 
-class Clerk(Desk):
+class Clerk(FrameHandler):
     """Answers with these words, or fails."""
 
     def __init__(self, answer: str | Exception) -> None:
@@ -32,7 +32,7 @@ class Clerk(Desk):
 
 def clerk(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> Clerk:
     found = Clerk(answer)
-    monkeypatch.setattr(bootstrap, "desk", lambda: found)
+    monkeypatch.setattr(bootstrap, "frame_handler", lambda: found)
     monkeypatch.setattr(time, "time", lambda: NOW)
     return found
 

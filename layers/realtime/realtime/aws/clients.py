@@ -1,0 +1,171 @@
+"""Clients of AWS services, made once and when first used, and the translation of their errors.
+
+botocore, not boto3: the same clients for a quarter less CPU at a cold start (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.loaders import Loader
+
+from realtime.aws import retries
+from realtime.errors import ConfigurationError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from realtime.posting.signing import FrozenCredentials
+
+# A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
+_CONFIG = Config(
+    connect_timeout=retries.CONNECT_SECONDS,
+    read_timeout=retries.ANSWER_SECONDS,
+    retries={"mode": "standard", "total_max_attempts": 1},  # ours try again (retries.py), and two would multiply
+    tcp_keepalive=True,
+)
+
+# Token keys are asked for while a client waits, and `kept_keys` has its own way to try again.
+_STORES_OF_KEYS = frozenset({"secretsmanager", "ssm"})
+_PROMPT = Config(connect_timeout=0.5, read_timeout=0.75, retries={"mode": "standard", "total_max_attempts": 1})
+
+# Copies of botocore's descriptions of services, of what we call alone: `make lock` makes them.
+_DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
+
+# Answers that may be a megabyte of items.
+_PAGES = ("before-parse.dynamodb.Query", "before-parse.dynamodb.Scan")
+
+# Codes of what waiting does not mend: a right or a resource is missing.
+_OPERATORS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "ParameterNotFound",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+    }
+)
+
+# Codes of what no try will mend: the request itself is at fault, as an item that is too large is.
+_REJECTIONS = frozenset(
+    {
+        "AWS.SimpleQueueService.InvalidMessageContents",
+        "InvalidMessageContents",
+        "InvalidParameterValue",
+        "ItemCollectionSizeLimitExceeded",
+        "ItemCollectionSizeLimitExceededException",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
+
+@cache
+def session() -> botocore.session.Session:
+    """Return the one botocore session, which also holds the function's credentials."""
+    made = botocore.session.get_session()
+    made.register_component("data_loader", _Loader(extra_search_paths=[_DESCRIPTIONS]))
+    return made
+
+
+@cache
+def client(service: str) -> Any:
+    """Return the one client of an AWS service, by botocore's name for it."""
+    if service in _STORES_OF_KEYS:  # which have their own way to try again
+        return session().create_client(service, config=_PROMPT)
+    made = session().create_client(service, config=_CONFIG)
+    retries.install(made)
+    if service == "dynamodb":
+        for page in _PAGES:
+            made.meta.events.register(page, read_page)
+    return made
+
+
+class _Loader(Loader):
+    """Loads lean descriptions of services, and without a look into those of all 400 (docs/decisions/0015)."""
+
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # whatever is asked about it
+        """Return the names of all services: each has a folder."""
+        folders = (Path(path) for path in self.search_paths)
+        return [service.name for folder in folders if folder.is_dir() for service in folder.iterdir()]
+
+
+def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Read a page of items in place of botocore (an event hook), which would walk through each attribute value.
+
+    DynamoDB's JSON is what botocore makes of it, but for binary values, and our tables have none.
+    """
+    if response_dict["status_code"] != 200:
+        return
+    try:
+        page = json.loads(response_dict["body"])
+    except ValueError:
+        return  # botocore then finds the same, and has an error for it
+    customized_response_dict.update(page)
+    response_dict["body"] = b"{}"
+
+
+def region() -> str:
+    """Return the Region that the function runs in.
+
+    Raises ConfigurationError if none is set.
+    """
+    name = session().get_config_variable("region")
+    if not name:
+        raise ConfigurationError("AWS_DEFAULT_REGION is not set")  # botocore does not read AWS_REGION
+    return str(name)
+
+
+def frozen_credentials() -> FrozenCredentials:
+    """Return the function's credentials as of now; botocore renews them when they near their end.
+
+    Raises ConfigurationError if there are none.
+    """
+    credentials = session().get_credentials()
+    if credentials is None:
+        raise ConfigurationError("the function has no AWS credentials")
+    return cast("FrozenCredentials", credentials.get_frozen_credentials())
+
+
+def error_code(error: ClientError) -> str:
+    """Return AWS's code of an error, such as `ConditionalCheckFailedException`."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable | Rejected:
+    """Turn an AWS error into ours: a missing right or resource is the operator's, what cannot be taken is its sender's.
+
+    All else may pass.
+    """
+    if isinstance(error, ParamValidationError):
+        return Rejected(f"{doing}: {type(error).__name__}")
+    if not isinstance(error, ClientError):
+        return Unavailable(f"{doing}: {type(error).__name__}")
+    code = error_code(error)
+    if code in _OPERATORS:
+        return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
+    return refusal(code, doing)
+
+
+def refusal(code: str, doing: str) -> Rejected | Unavailable:
+    """Return the error for one of AWS's codes, which are those of a transaction's parts as well."""
+    return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
+
+
+@contextmanager
+def aws_errors(doing: str) -> Iterator[None]:
+    """Run a call to AWS; errors leave as ConfigurationError, Unavailable or Rejected, which say what was being done."""
+    try:
+        yield
+    except UnicodeEncodeError as error:  # half of a character: botocore cannot write the request
+        raise Rejected(f"{doing}: a text that no UTF-8 has") from error
+    except (ClientError, BotoCoreError) as error:
+        raise translate(error, doing) from error

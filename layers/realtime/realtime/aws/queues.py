@@ -1,0 +1,96 @@
+"""SQS: the queue of what must be looked at later, and those of what was given up, with the reason.
+
+SQS refuses a message that holds a character which XML forbids (InvalidMessageContents), in its body or in an
+attribute. A dead-letter queue that refuses what is odd would lose just that for which it is there.
+docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from realtime.aws.clients import aws_errors
+from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, storable
+
+_ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter where the message were too large else
+_SAFE_BYTES = 262_144  # every queue takes so many, attributes included
+_MAX_BYTES = 1_048_576  # a queue on AWS takes so many, unless it is told otherwise
+
+_REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 has no characters for
+
+
+class Queue:
+    """One SQS queue that we send to."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, body: dict[str, Any], *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
+        """Send one message as JSON, to be delivered after a delay of up to 900 s.
+
+        It is sent whatever it holds: in ASCII, or where that is too large as UTF-8 with what is odd escaped; of what no
+        queue takes even so, the beginning.
+        """
+        try:
+            text = json.dumps(body, separators=(",", ":"))
+        except (RecursionError, ValueError):  # too deep, or a number too long to be written out
+            body = _writable(body, MAX_DEPTH)
+            text = json.dumps(body, separators=(",", ":"))
+        is_small = len(text) < _SAFE_BYTES // 2
+        self._send([text] if is_small else [text, dumps(body, allow_nan=True)], delay_seconds, attributes or {})
+
+    def send_text(self, text: str, *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
+        """Send one message as it is, but for characters that SQS refuses: they are escaped as in JSON."""
+        clean = _REFUSED.sub(lambda refused: json.dumps(refused.group())[1:-1], text)
+        self._send([clean], delay_seconds, attributes or {})
+
+    def put_off(self, receipt: str, seconds: int) -> None:
+        """Hide a message that was received for so long from now on, up to 43,200 s."""
+        with aws_errors("putting off a message"):
+            self._client.change_message_visibility(QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
+
+    def _send(self, texts: Sequence[str], delay_seconds: int, attributes: Mapping[str, str]) -> None:
+        text, given = _fitting(texts, attributes)
+        with aws_errors("sending to a queue"):
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=text,
+                DelaySeconds=delay_seconds,
+                MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in given.items()},
+            )
+
+
+def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the first of the texts that SQS takes, and the attributes as far as it takes them: never an empty one."""
+    for limit in (_SAFE_BYTES, _MAX_BYTES):
+        for text in texts:
+            for length in _ATTRIBUTE_LENGTHS:
+                given = {name: storable(value, length) for name, value in attributes.items() if value}
+                if _size(text, given) <= limit:
+                    return text, given
+    if _size(texts[-1], {}) <= _MAX_BYTES:
+        return texts[-1], {}
+    beginning = texts[0][: _SAFE_BYTES // 8]  # a character of it takes up to 6 bytes, once it is escaped
+    return json.dumps({"too_large": len(texts[-1]), "beginning": beginning}), given
+
+
+def _writable(value: Any, depth: int) -> Any:
+    """Return a copy in which words stand for what is too deep or too long to be written."""
+    if isinstance(value, dict | list) and depth == 0:
+        return "(too deep to be kept)"
+    if isinstance(value, dict):
+        return {str(key): _writable(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_writable(each, depth - 1) for each in value]
+    if isinstance(value, int) and value.bit_length() > MAX_INTEGER_BITS:
+        return f"(a number of {value.bit_length()} bits)"
+    return value
+
+
+def _size(text: str, attributes: Mapping[str, str]) -> int:
+    """Return what SQS counts: the body, and each attribute's name, type and value, in bytes."""
+    return len(text.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())

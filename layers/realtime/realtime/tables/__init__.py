@@ -1,0 +1,1 @@
+"""The DynamoDB tables: who is connected, who is online, and what clients are told."""

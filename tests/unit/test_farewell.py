@@ -1,0 +1,127 @@
+"""Farewells: whoever may not stay is told why and closed, and nobody waits for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+import farewell
+from realtime import bootstrap
+from realtime.errors import ConfigurationError, RateLimited
+from realtime.farewell import DELAYS, Farewell, Farewells, FarewellSender, read
+from realtime.posting.poster import Outcome
+from realtime.tables.connections import Connection
+from tests.logs import LogLines
+from tests.samples import sample
+from tests.unit.fakes import FakeManagement, FakeOutbox, FakeQueue
+
+NOW = 1_705_314_600_500
+CONNECTION = Connection("RfGx1dQAIAMCIhA=", "feed", "123", NOW, NOW // 1000 + 3600)
+REFUSED = Farewell("a=", "feed", "why", is_opening=True)
+UNKNOWN = Farewell("b=", "calls", "come back", is_opening=False)
+
+
+class Context:
+    def get_remaining_time_in_millis(self) -> int:
+        return 10_000
+
+
+def said(outcome: Outcome, *farewells: Farewell) -> tuple[dict[str, int], list[tuple[dict[str, Any], int]]]:
+    """Say farewells that all come to this; return the counts, and what goes back to the queue with which delay."""
+    management, queue = FakeManagement({each.connection_id: outcome for each in farewells}), FakeQueue()
+    counts = FarewellSender(management, queue).say(farewells, until=0.0)
+    return counts, [(body, delay) for body, delay, _ in queue.sent]
+
+
+def test_a_refusal_is_kept_for_whatever_else_the_client_sends_and_queued_to_be_said() -> None:
+    outbox, queue = FakeOutbox(), FakeQueue()
+    Farewells(outbox, queue).refuse(CONNECTION, RateLimited(retry_after=3), NOW)
+    (entry,) = outbox
+    ((order, delay, _),) = queue.sent
+    assert (entry.audience, entry.kind, entry.close, entry.is_streamed) == (
+        "connection/RfGx1dQAIAMCIhA=",
+        "error",
+        True,
+        False,
+    )
+    assert json.loads(entry.message)["data"] == {
+        "code": "RATE_LIMITED",
+        "message": "Too many requests",
+        "retry_after": 3,
+    }
+    assert (order, delay) == (asdict(Farewell("RfGx1dQAIAMCIhA=", "feed", entry.message, is_opening=True)), 0)
+    assert read(json.dumps(order)).frame == entry.message
+
+
+def test_who_is_sent_away_is_known_to_be_open() -> None:
+    queue = FakeQueue()
+    Farewells(FakeOutbox(), queue).send_away(CONNECTION, "reconnect", "the frame", NOW)
+    ((order, _, _),) = queue.sent
+    assert order["is_opening"] is False
+
+
+def test_a_farewell_is_the_frame_and_then_the_end() -> None:
+    management = FakeManagement()
+    assert FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
+    delivery = management.to("a=")
+    assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
+    assert delivery.connected_at == 0  # so that the engine does not wait for its handshake
+
+
+def test_a_connection_that_may_be_opening_is_tried_again_later_and_then_given_up() -> None:
+    each = REFUSED
+    for tries, delay in enumerate(DELAYS, start=1):
+        counts, ((order, after),) = said(Outcome.GONE, each)
+        assert (counts, after, order["tries"]) == ({"gone": 1}, delay, tries)
+        each = Farewell(**order)
+    assert said(Outcome.GONE, each) == ({"gone": 1}, [])
+
+
+def test_a_connection_that_was_open_and_is_gone_is_done_with() -> None:
+    assert said(Outcome.GONE, UNKNOWN) == ({"gone": 1}, [])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN])
+def test_a_connection_that_cannot_be_served_now_is_tried_again_later(outcome: Outcome) -> None:
+    _, ((order, delay),) = said(outcome, UNKNOWN)
+    assert (order, delay) == (asdict(replace(UNKNOWN, tries=1)), DELAYS[0])
+    assert said(outcome, replace(UNKNOWN, tries=len(DELAYS)))[1] == []
+
+
+@pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.CLOSED])
+def test_what_is_said_is_done_with(outcome: Outcome) -> None:
+    assert said(outcome, REFUSED)[1] == []
+
+
+def test_a_missing_right_is_told_with_its_name() -> None:
+    with pytest.raises(ConfigurationError, match="the role of farewell may not post: POST"):
+        said(Outcome.FORBIDDEN, REFUSED)
+
+
+def test_the_function_says_what_its_queue_brings(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
+    management = FakeManagement()
+    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(management, FakeQueue()))
+    assert farewell.handler(sample("farewell.refused"), Context()) == {"batchItemFailures": []}
+    assert "RfGx1dQAIAMCIhA=" in management
+    assert logged.lines[-1]["delivered"] == 1
+
+
+@pytest.mark.parametrize("body", ["not JSON", "{}", "[]", '{"connection_id": "a="}'])
+def test_a_message_that_is_no_farewell_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, logged: LogLines, body: str
+) -> None:
+    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(FakeManagement(), FakeQueue()))
+    event = sample("farewell.refused")
+    event["Records"][0]["body"] = body
+    assert farewell.handler(event, Context()) == {"batchItemFailures": []}
+    assert (logged.lines[0]["level"], logged.lines[0]["message"]) == ("ERROR", "giving up a message")
+
+
+def test_a_missing_right_is_told_once_all_others_were_served() -> None:
+    management = FakeManagement({"a=": Outcome.FORBIDDEN})
+    with pytest.raises(ConfigurationError):
+        FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
+    assert "b=" in management

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from realtime.errors import BadRequest
+from realtime.messages import ENDPOINTS
+from realtime.watching import MAX_WATCHED, check_watchable, parse_users, requested
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
+    if endpoint in {"feed", "presence"}:
+        check_watchable(endpoint)
+        return
+    with pytest.raises(BadRequest, match=f"{endpoint} tells no presence; connect to feed or presence"):
+        check_watchable(endpoint)
+
+
+def test_users_are_named_by_number_or_word_and_each_counts_once() -> None:
+    assert parse_users([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
+
+
+@pytest.mark.parametrize("values", [None, [], {}, "1,2", 7, list(range(MAX_WATCHED + 1))])
+def test_too_few_or_too_many_are_refused(values: object) -> None:
+    with pytest.raises(BadRequest, match="user_ids: must be a list of 1 to 100 user ids"):
+        parse_users(values)
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "", "a/b", "*/0", [1], {}])
+def test_what_is_no_user_is_refused(value: object) -> None:
+    with pytest.raises(BadRequest, match="user_ids: each must be a whole number, or 1 to 128 characters"):
+        parse_users([1, value])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "users"),
+    [
+        ({}, []),
+        ({"watch": ""}, []),
+        ({"watch": "1"}, ["1"]),
+        ({"watch": " 1, a ,1,"}, ["1", "a"]),
+        ({"other": "1"}, []),
+    ],
+)
+def test_a_url_may_name_the_users(parameters: dict[str, str], users: list[str]) -> None:
+    assert requested(parameters, "feed") == users
+
+
+@pytest.mark.parametrize("watch", [",", " , ", "a/b", ",".join(map(str, range(MAX_WATCHED + 1)))])
+def test_a_url_that_names_none_or_too_many_is_refused(watch: str) -> None:
+    with pytest.raises(BadRequest, match="user_ids: "):
+        requested({"watch": watch}, "feed")
+
+
+def test_a_url_of_another_endpoint_must_not_name_any() -> None:
+    assert requested({}, "calls") == []
+    with pytest.raises(BadRequest, match="calls tells no presence"):
+        requested({"watch": "1"}, "calls")
