@@ -16,7 +16,7 @@ import realtime
 from realtime import bootstrap, errors
 
 FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
-MODULES = [*(f"realtime.{module.name}" for module in pkgutil.iter_modules(realtime.__path__)), *FUNCTIONS]
+MODULES = [*(module.name for module in pkgutil.walk_packages(realtime.__path__, "realtime.")), *FUNCTIONS]
 
 Kind = Literal["crash", "error", "lost answer", "meanwhile"]
 

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
+from realtime.aws import clients
 from realtime.broadcast import YOUNG_SECONDS
 from realtime.ids import moment_of
 from realtime.messages import rfc3339
@@ -645,8 +646,8 @@ class World:
         self.clock.install(monkeypatch, runtime.MODULES)
         for name, value in SETTINGS.items():
             monkeypatch.setenv(name, str(value))
-        clients = {"dynamodb": _DynamoDB(self)}
-        monkeypatch.setattr(clients, "client", lambda service: clients.get(service) or _Others(self))
+        dynamodb = _DynamoDB(self)
+        monkeypatch.setattr(clients, "client", lambda service: dynamodb if service == "dynamodb" else _Others(self))
         monkeypatch.setattr(bootstrap, "management", self._management)
         # Fewer calls, and pages that a few users fill.
         monkeypatch.setattr(sweep, "SEGMENTS", 1)
