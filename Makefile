@@ -116,7 +116,7 @@ lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml a
 			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
 	done
 	@$(UV) sync --quiet --locked --python $(PYTHON)
-	@$(RUN)/python -m local.descriptions
+	@$(RUN)/python -m tools.descriptions
 
 .PHONY: clean
 clean:  ## remove what was built, the tools and environments too

@@ -20,7 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from bench import results
-from local.cost import PRICES, SCENARIOS, Cost, Workload, as_results, day
+from operate.cost import PRICES, SCENARIOS, Cost, Workload, as_results, day
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Cloud

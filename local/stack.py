@@ -18,10 +18,10 @@ from pathlib import Path
 import aiohttp
 
 from local import site
-from local.aws import Clients, Deployment, new_access_key, stack_outputs
-from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from local.processes import Program, environment
-from local.state import PRIVATE, ROOT, Running, StateFolder
+from operate.aws import Clients, Deployment, new_access_key, stack_outputs
+from operate.errors import NotAnsweringError, PortTakenError, ToolMissingError
+from operate.state import PRIVATE, ROOT, Running, StateFolder
 
 STACK = "listener-realtime"
 REGION = "us-east-1"
@@ -197,7 +197,7 @@ class EmbeddedStack:
         return self._program("emulator", command, kept | variables)
 
     def _gateway(self, page_url: str) -> Program:
-        command: list[str | Path] = [sys.executable, "-m", "local.gateway"]
+        command: list[str | Path] = [sys.executable, "-m", "gateway"]
         command += ["--template", ROOT / "template.yaml", "--stack", STACK]
         command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
         command += ["--fallback", page_url]

@@ -13,7 +13,7 @@ from aws_rules.judge import by_linter, by_rules
 from aws_rules.parameters import CLOUDFRONT, SECRET, ParameterSet, longest, refused, sets
 from aws_rules.stacks import Stack
 from local.stack import EmbeddedStack, Options, Tools
-from local.state import StateFolder
+from operate.state import StateFolder
 
 DOCUMENT = parsed(TEMPLATE.read_text(encoding="utf-8"))
 SETS = sets(DOCUMENT)

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 
 import broadcast
 import default
-from local.redrive import Names, Redrive
+from operate.redrive import Names, Redrive
 from realtime import audiences, bootstrap, log, replay
 from realtime import broadcast as fan_out
 from realtime.aws import clients

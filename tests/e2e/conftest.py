@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.state import StateFolder
+from operate.state import StateFolder
 from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Stack
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local import guard
-from local.state import Running, StateFolder
+from operate.state import Running, StateFolder
 
 READY_WITHIN = 150.0
 """Seconds; it takes 15 on two idle cores."""
@@ -25,7 +25,7 @@ def embedded_stack(path: Path, parameters: Mapping[str, str]) -> Iterator[tuple[
     """
     path.mkdir(parents=True, exist_ok=True)
     folder, output = StateFolder(path), path / "up.log"
-    command = [sys.executable, guard.__file__, sys.executable, "-m", "local.cli", "up", "--state", str(path)]
+    command = [sys.executable, guard.__file__, sys.executable, "-m", "operate.cli", "up", "--state", str(path)]
     command += [
         "--port",
         "0",

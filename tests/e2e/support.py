@@ -18,10 +18,10 @@ import aiohttp
 import boto3
 from yarl import URL
 
-from local import tokens
-from local.aws import Deployment
-from local.logs import LogReader, log_groups
-from local.state import Running, StateFolder
+from operate import tokens
+from operate.aws import Deployment
+from operate.logs import LogReader, log_groups
+from operate.state import Running, StateFolder
 
 WITHIN = 30.0
 """Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""

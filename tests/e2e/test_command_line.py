@@ -23,7 +23,7 @@ def environment(stack: Stack) -> dict[str, str]:
 
 def realtime(environment: dict[str, str], *arguments: str, code: int = 0) -> str:
     """Run the console script and return what it printed."""
-    command = [sys.executable, "-m", "local.cli", *arguments]
+    command = [sys.executable, "-m", "operate.cli", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
@@ -31,7 +31,7 @@ def realtime(environment: dict[str, str], *arguments: str, code: int = 0) -> str
 
 def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
     """Start the console script."""
-    command = [sys.executable, "-m", "local.cli", *arguments]
+    command = [sys.executable, "-m", "operate.cli", *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 

@@ -15,7 +15,7 @@ from tests.samples import backend_event
 
 def realtime(stack: Stack, *arguments: str) -> list[str]:
     """Run the console script, and return the lines that it prints."""
-    command = [sys.executable, "-m", "local.cli", *arguments]
+    command = [sys.executable, "-m", "operate.cli", *arguments]
     environment = {**os.environ, "REALTIME_STATE": str(stack.folder.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from local.state import StateFolder
-from local.tokens import new_secret
-from local.verify.world import MAX_USERS, PREFIX, stack_mark
+from operate.state import StateFolder
+from operate.tokens import new_secret
+from operate.verify.world import MAX_USERS, PREFIX, stack_mark
 from tests.e2e.roles import Role
 from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Stack, eventually
@@ -52,7 +52,7 @@ class Verified:
 
 def command(stack: Stack, file: Path, *arguments: str) -> list[str]:
     state = ["--state", str(stack.folder.path)]
-    return [sys.executable, "-m", "local.cli", "verify", *state, "--report", str(file), *arguments]
+    return [sys.executable, "-m", "operate.cli", "verify", *state, "--report", str(file), *arguments]
 
 
 def verify(stack: Stack, folder: Path, *arguments: str) -> Verified:

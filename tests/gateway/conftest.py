@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from local.gateway.api import Integration, Route, WebSocketApi
-from local.gateway.emulator import Emulator
-from local.gateway.fallback import Fallback
-from local.gateway.server import Gateway
-from local.gateway.settings import Settings
+from gateway.api import Integration, Route, WebSocketApi
+from gateway.emulator import Emulator
+from gateway.fallback import Fallback
+from gateway.server import Gateway
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping

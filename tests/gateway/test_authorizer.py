@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.gateway.api import Authorizer, Integration, Route
-from local.gateway.authorizer import allows
+from gateway.api import Authorizer, Integration, Route
+from gateway.authorizer import allows
 from tests.gateway.conftest import FunctionError, sample_api
 
 if TYPE_CHECKING:
-    from local.gateway.api import WebSocketApi
+    from gateway.api import WebSocketApi
     from tests.gateway.conftest import FakeAws, Harness, Starter
 
 ARN = "arn:aws:execute-api:us-east-1:000000000000:realtime/feed/$connect"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from local.gateway.connection import expired
-from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
+from gateway.connection import expired
+from gateway.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
 from tests.gateway.conftest import DEADLINE, without
 from tests.gateway.test_frames import frame
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from local.gateway.api import Integration, Route, Throttle
+from gateway.api import Integration, Route, Throttle
 from tests.gateway.conftest import DEADLINE, FunctionError, sample_api, without
 
 if TYPE_CHECKING:

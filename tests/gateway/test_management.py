@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 
-from local.gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from gateway.settings import FRAME_BYTES, MESSAGE_BYTES
 from tests.gateway.conftest import DEADLINE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.gateway.api import Integration, Route, Throttle
+from gateway.api import Integration, Route, Throttle
 from tests.gateway.conftest import FunctionError, sample_api, without
 
 if TYPE_CHECKING:

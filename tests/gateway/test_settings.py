@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.gateway.settings import Settings, TokenBucket
+from gateway.settings import Settings, TokenBucket
 
 
 def test_the_defaults_are_api_gateways_quotas() -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from local.gateway.errors import TemplateError, UnresolvedError
-from local.gateway.template import Resolver, Stack, Template
+from gateway.errors import TemplateError, UnresolvedError
+from gateway.template import Resolver, Stack, Template
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import botocore.session
 import pytest
 from moto import mock_aws  # before any client is made: it hooks into all that are made afterwards
 
-from local.gateway.template import Resolver, Stack, Template
+from gateway.template import Resolver, Stack, Template
 from realtime import bootstrap
 from realtime.aws import clients
 from realtime.tables.dynamodb import plain

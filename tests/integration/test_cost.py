@@ -6,7 +6,7 @@ import pytest
 
 from bench import cost
 from bench.cost import Index, Item, measure, read_units, size, tables, write_units
-from local.cost import Workload, read
+from operate.cost import Workload, read
 from tests.integration.conftest import Cloud
 from tests.unit.fakes import Clock
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local.inspection import Inspection, inspect
+from operate.inspection import Inspection, inspect
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.transactions import transact
 from realtime.tables.users import Users

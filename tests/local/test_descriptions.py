@@ -7,8 +7,8 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from local import descriptions
 from realtime.aws import clients
+from tools import descriptions
 
 
 @pytest.mark.parametrize("path", descriptions.written(), ids=lambda path: path.parts[-3])

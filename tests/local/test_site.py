@@ -14,12 +14,12 @@ import pytest
 from yarl import URL
 
 from local import site
-from local.errors import LocalError
+from operate.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from local.aws import Deployment
+    from operate.aws import Deployment
 
 PORT = 8080
 OWN = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}

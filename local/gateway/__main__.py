@@ -1,5 +1,0 @@
-"""`python -m local.gateway`."""
-
-from local.gateway.cli import main
-
-main()

@@ -1,0 +1,197 @@
+"""What a workload costs a month on AWS, from what the handlers were measured to take (`bench/cost.py`)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+
+from operate.state import ROOT
+
+MEASURED = ROOT / "bench" / "results.json"
+DAYS = 30  # of a month
+
+PRICES = {
+    "messages": 1.00,
+    "minutes": 0.25,
+    "invocations": 0.20,
+    "writes": 0.625,
+    "reads": 0.125,
+    "bus": 1.00,
+    "queue": 0.40,
+}
+"""Dollars a million in us-east-1."""
+
+GB_SECOND = 13.3334
+"""Dollars a million, arm64."""
+
+KEPT_GB_SECOND = 1.5046
+"""Dollars a million, for the snapshots of one published version; restoring them, $0.00014 a GB, comes on top."""
+
+SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 7 * 0.5 + 3 * 1769 / 1024}
+"""The memory of the functions that the parameter SnapStart names."""
+
+LOG_GB = 0.50
+"""Dollars a GB that CloudWatch Logs takes in."""
+
+ASSUMED_LOG_BYTES = 300 + 26
+"""An invocation: one line of ours in JSON, and what CloudWatch adds; Lambda's own lines are off (level WARN)."""
+
+ASSUMED_GB_SECONDS = 0.5 * 0.02
+"""An invocation: 512 MB for 20 ms."""
+
+SCENARIOS = {
+    "online": "a listener comes online (first connection)",
+    "another": "another connection of somebody online",
+    "ping": "ping",
+    "renewal": "ping that renews the lease (one in 7.5 min)",
+    "call": "call event, to two participants",
+    "call_end": "call's end",
+    "resume": "resume, with 2 messages missed",
+    "notification": "notification to one user",
+    "sync": "sync, with 30 users online",
+    "watch": "watch of 10 users",
+    "sweep": "sweep, each minute, with 30 users online",
+    "disconnect": "disconnect, with a connection left",
+    "offline": "a listener goes offline (last connection, and the check)",
+}
+"""What is measured, by the name that results.json has for it."""
+
+USERS_A_READ = 12
+"""How many users online a sweep reads for a read unit, beside what it reads in any case."""
+
+RENEWAL_MINUTES = 7.5
+"""How often a ping also renews its connection's lease."""
+
+
+@dataclass
+class Cost:
+    """What one thing takes. Units of capacity are as billed on demand; messages are those from and to clients."""
+
+    invocations: float = 0
+    requests: float = 0
+    """Requests to DynamoDB."""
+    writes: float = 0
+    """Write request units."""
+    reads: float = 0
+    """Read request units."""
+    bus: float = 0
+    """Events put on the bus."""
+    queue: float = 0
+    """Requests to SQS."""
+    messages: float = 0
+
+    def dollars(self) -> float:
+        """The price of a million of it."""
+        priced = sum(getattr(self, name) * price for name, price in PRICES.items() if name != "minutes")
+        return float(priced + self.invocations * ASSUMED_GB_SECONDS * GB_SECOND)
+
+    def times(self, factor: float) -> Cost:
+        """What it takes so many times."""
+        return Cost(*(getattr(self, field.name) * factor for field in fields(self)))
+
+    def plus(self, other: Cost) -> Cost:
+        """What both take."""
+        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A user's day."""
+
+    sessions: int = 4
+    minutes: int = 30
+    """Minutes a session."""
+    ping_seconds: int = 30
+    """Seconds between pings, as the documented clients send them; 0 where other traffic makes all of them needless."""
+    watchers: int = 20
+    """Connections that hear each coming and going."""
+    calls: float = 0
+    """Calls, each told when it begins and when it ends."""
+    notifications: float = 0
+
+    @property
+    def connection_minutes(self) -> int:
+        """How long the user is connected."""
+        return self.sessions * self.minutes
+
+    def online(self, users: int) -> float:
+        """How many of so many users are online at a time, on average."""
+        return users * self.connection_minutes / (24 * 60)
+
+    @property
+    def pings(self) -> int:
+        """How many pings are sent."""
+        return self.sessions * (self.minutes * 60 // self.ping_seconds) if self.ping_seconds else 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a bill."""
+
+    what: str
+    count: float
+    dollars: float
+
+
+def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
+    """What a user's day takes."""
+    renewals = load.sessions * (math.ceil(load.minutes / RENEWAL_MINUTES) - 1)  # by whatever a client sends
+    cost = Cost(
+        messages=2 * load.sessions * load.watchers, bus=2 * load.calls + load.notifications
+    )  # the backends' own
+    for name, times in (
+        ("online", load.sessions),
+        ("offline", load.sessions),
+        ("ping", load.pings - renewals),
+        ("renewal", renewals),
+        ("call", load.calls),
+        ("call_end", load.calls),
+        ("notification", load.notifications),
+    ):
+        cost = cost.plus(measured[name].times(times))
+    return cost
+
+
+def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: str = "none") -> Iterator[Line]:
+    """A month of so many users, line by line, as AWS charges it; storage is left out.
+
+    `snapstart` is the template's parameter; of each function one published version is counted.
+    """
+    sweep = measured["sweep"].plus(Cost(reads=load.online(users) / USERS_A_READ))
+    month = day(measured, load).times(users * DAYS).plus(sweep.times(24 * 60 * DAYS))
+    minutes = load.connection_minutes * users * DAYS
+    for what, name in (
+        ("API Gateway messages", "messages"),
+        ("Lambda invocations", "invocations"),
+        ("DynamoDB write units", "writes"),
+        ("DynamoDB read units", "reads"),
+        ("EventBridge events", "bus"),
+        ("SQS requests", "queue"),
+    ):
+        count = getattr(month, name)
+        yield Line(what, count, count * PRICES[name] / 1e6)
+    yield Line("API Gateway connection minutes", minutes, minutes * PRICES["minutes"] / 1e6)
+    gb_seconds = month.invocations * ASSUMED_GB_SECONDS
+    yield Line("Lambda GB-seconds", gb_seconds, gb_seconds * GB_SECOND / 1e6)
+    logged = (month.invocations - load.pings * users * DAYS) * ASSUMED_LOG_BYTES  # a ping is not worth a line
+    yield Line("CloudWatch Logs bytes", logged, logged / 1e9 * LOG_GB)
+    if kept := SNAPSHOT_GB[snapstart] * DAYS * 24 * 3600:
+        yield Line("SnapStart GB-seconds kept", kept, kept * KEPT_GB_SECOND / 1e6)
+
+
+def read() -> dict[str, Cost]:
+    """What was measured last."""
+    results = json.loads(MEASURED.read_text(encoding="utf-8"))
+    names = [field.name for field in fields(Cost)]
+    return {scenario: Cost(**{name: results[f"cost.{scenario}_{name}"] for name in names}) for scenario in SCENARIOS}
+
+
+def as_results(measured: Mapping[str, Cost]) -> dict[str, float]:
+    """The figures as `read` finds them."""
+    return {
+        f"{scenario}_{field.name}": getattr(cost, field.name)
+        for scenario, cost in measured.items()
+        for field in fields(cost)
+    }

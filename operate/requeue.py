@@ -1,0 +1,64 @@
+"""Puts events of backends that were not taken in back into the queue of `ingest`.
+
+They lie, whole, in three queues: those that `ingest` failed on for hours, those that EventBridge could not hand on, and
+those that break their schema. The last are refused again unless the backend's schema, or ours, was mended meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from operate.redrive import Names, Redrive, Step, receive
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+    from operate.aws import Deployment
+
+
+def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Iterator[Step]:
+    """Put through again all that a stack gave up on; what breaks its schema only where `rejected`."""
+    clients, outputs = deployment.clients, deployment.outputs
+    sqs = clients.sqs()
+    kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
+    events = (requeue(sqs, outputs[each], outputs["BackendEventsQueueUrl"], dry_run=dry_run) for each in kept)
+    streams = Redrive(
+        sqs,
+        clients.dynamodb_streams(),
+        clients.dynamodb(),
+        clients.functions(),
+        Names(
+            queue_url=outputs["StreamFailuresQueueUrl"],
+            events_table=outputs["EventsTableName"],
+            users_table=outputs["UsersTableName"],
+            announce=outputs["AnnounceFunctionName"],
+        ),
+    ).run(dry_run=dry_run)
+    return chain(*events, streams)
+
+
+def requeue(sqs: SQSClient, source_url: str, target_url: str, *, dry_run: bool) -> Iterator[Step]:
+    """Move every message that can be had now from one queue to another, and tell of each; `dry_run` changes nothing.
+
+    A message is sent before it is deleted: should this stop in between, the event is taken in once, by its id.
+    """
+    for receipt, body in list(receive(sqs, source_url)):  # all before the first is moved: it may come back at once
+        name = _name(body)
+        if dry_run:
+            sqs.change_message_visibility(QueueUrl=source_url, ReceiptHandle=receipt, VisibilityTimeout=0)
+            yield Step(f"would take in again: {name}")
+        else:
+            sqs.send_message(QueueUrl=target_url, MessageBody=body)
+            sqs.delete_message(QueueUrl=source_url, ReceiptHandle=receipt)
+            yield Step(f"to be taken in again: {name}")
+
+
+def _name(body: str) -> str:
+    try:
+        event = json.loads(body)
+        return f"{event['detail-type']} {event['id']} of {event['time']}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "a message that is no event of EventBridge"

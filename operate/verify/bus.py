@@ -1,0 +1,128 @@
+"""A temporary queue that hears what the service tells the bus of verify's own users, and what verify puts there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from operate.verify.world import PREFIX, World, stack_mark
+
+Event = dict[str, Any]
+
+
+class Ear:
+    """The queue, and the rule that fills it."""
+
+    def __init__(self, world: World) -> None:
+        """Name them by the run, so that a later one finds what this one leaves."""
+        self._world = world
+        self._bus = world.outputs["BusName"]
+        self._rule = world.source
+        self._queue = f"{PREFIX}{stack_mark(world.deployment.stack)}-{world.run}"
+        self._url = ""
+        self._heard: list[Event] = []
+        self._news = asyncio.Condition()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Make queue and rule, and listen."""
+        world = self._world
+        made = await world.call(
+            "sqs", "create_queue", QueueName=self._queue, Attributes={"MessageRetentionPeriod": "3600"}
+        )
+        self._url = made["QueueUrl"]
+        arn = (await world.call("sqs", "get_queue_attributes", QueueUrl=self._url, AttributeNames=["QueueArn"]))[
+            "Attributes"
+        ]["QueueArn"]
+        pattern = {"source": ["realtime", world.source], "detail": {"user_id": [{"prefix": PREFIX}]}}
+        rule = await world.call(
+            "events",
+            "put_rule",
+            Name=self._rule,
+            EventBusName=self._bus,
+            EventPattern=json.dumps(pattern),
+            Description="Made by realtime verify, which removes it",
+        )
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "events.amazonaws.com"},
+                    "Action": "sqs:SendMessage",
+                    "Resource": arn,
+                    "Condition": {"ArnEquals": {"aws:SourceArn": rule["RuleArn"]}},
+                }
+            ],
+        }
+        await world.call("sqs", "set_queue_attributes", QueueUrl=self._url, Attributes={"Policy": json.dumps(policy)})
+        await world.call(
+            "events",
+            "put_targets",
+            Rule=self._rule,
+            EventBusName=self._bus,
+            Targets=[{"Id": "verify", "Arn": arn}],
+        )
+        self._listening = asyncio.create_task(self._listen())
+
+    async def hears(self, wanted: Callable[[Event], bool]) -> Event:
+        """The first event for which a predicate holds, now or later; who calls sets the time."""
+        async with self._news:
+            while not (found := [each for each in self._heard if wanted(each)]):
+                await self._news.wait()
+            return found[0]
+
+    def has_heard(self, wanted: Callable[[Event], bool]) -> list[Event]:
+        """All events so far for which a predicate holds."""
+        return [each for each in self._heard if wanted(each)]
+
+    async def told(self, kind: str, user: str) -> Event:
+        """What the service tells of a user."""
+        return await self.hears(
+            lambda event: (
+                event["source"] == "realtime"
+                and event["detail-type"] == kind
+                and event["detail"].get("user_id") == user
+            )
+        )
+
+    async def close(self) -> None:
+        """Listen no more; cleanup removes queue and rule."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                page = await self._world.call(
+                    "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
+                )
+            except Exception:  # noqa: BLE001  # a moment of trouble; who waits here says what did not come
+                await asyncio.sleep(1)
+                continue
+            messages = page.get("Messages", [])
+            if not messages:
+                continue
+            async with self._news:
+                self._heard += [event for message in messages if (event := _read(message["Body"]))]
+                self._news.notify_all()
+            await self._world.call(
+                "sqs",
+                "delete_message_batch",
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
+                    for place, message in enumerate(messages)
+                ],
+            )
+
+
+def _read(body: str) -> Event | None:
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

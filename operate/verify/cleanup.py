@@ -1,0 +1,196 @@
+"""Takes away what verify made: this run's, and that of a run that was killed.
+
+A run's queue goes last: as long as it is there, a later run knows that something may be left, and of which run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from operate.verify.world import ENDPOINTS, MAX_USERS, PREFIX, World, stack_mark
+
+YOUNG_SECONDS = 1800
+"""A run that is younger may be going on."""
+_GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+PROBE_MAPPING = "ws/verify-probe"
+
+
+async def tidy(world: World, grace_seconds: float) -> list[str]:
+    """Remove what this run made; returns what could not be removed, in words."""
+    left: list[str] = []
+    await _offline(world, grace_seconds)
+    left += await _attempt("the test users", _remove_users(world, world.users, world.connection_ids, world.began))
+    left += await _attempt(f"the rule {world.source}", _remove_rule(world, world.source))
+    queue = f"{PREFIX}{stack_mark(world.deployment.stack)}-{world.run}"
+    if world.has_failed and await world.waiting_events():
+        # They will be told of users who are deleted by then: a later run is to look again.
+        return [*left, "what events of this run make that still wait in BackendEventsQueue: a run in half an hour does"]
+    left += await _attempt(f"the queue {queue}", _remove_queue(world, queue))
+    return left
+
+
+async def tidy_earlier(world: World) -> list[str]:
+    """Remove what earlier runs left; returns which they were."""
+    found = []
+    for run, queue in await _earlier_runs(world):
+        users = [f"{PREFIX}{run}-{number}" for number in range(MAX_USERS)]
+        await _remove_users(world, users, [], float(int(run, 16)))
+        await _remove_rule(world, f"{PREFIX}{run}")
+        await _remove_mapping(world)
+        await _remove_queue(world, queue)
+        found.append(run)
+    return found
+
+
+async def _earlier_runs(world: World) -> list[tuple[str, str]]:
+    prefix = f"{PREFIX}{stack_mark(world.deployment.stack)}-"
+    page = await world.call("sqs", "list_queues", QueueNamePrefix=prefix)
+    runs = []
+    for url in page.get("QueueUrls", []):
+        name = url.rsplit("/", 1)[-1]
+        run = name.removeprefix(prefix)
+        with suppress(ValueError):
+            if run != world.run and int(run, 16) < time.time() - YOUNG_SECONDS:
+                runs.append((run, name))
+    return runs
+
+
+async def _attempt(what: str, work: Any) -> list[str]:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # the rest is to be removed all the same
+        return [f"{what}: {error}"]
+    return []
+
+
+async def _offline(world: World, grace_seconds: float) -> None:
+    """Wait until clients have been told that the test users are gone: who is deleted before would seem online."""
+    deadline = time.monotonic() + grace_seconds + 15
+    for user in world.users:
+        while time.monotonic() < deadline:
+            try:
+                item = await world.user_item(user)
+            except Exception:  # noqa: BLE001  # what cannot be read cannot be waited for
+                return
+            if not item.get("is_online", {}).get("BOOL"):
+                break
+            await asyncio.sleep(0.5)
+
+
+async def _remove_users(world: World, users: list[str], connection_ids: list[str], since: float) -> None:
+    """Delete users, their connections and what was recorded of them."""
+    tables = world.outputs
+    ids = set(connection_ids)
+    for user in users:
+        ids |= await world.connections_of(user)
+    for connection_id in ids:
+        await _delete_all(world, tables["ConnectionsTableName"], "connection_id", "audience", connection_id)
+    audiences = [f"{kind}/{user}" for user in users for kind in (*ENDPOINTS, "awaited")]
+    audiences += [f"call/{user}" for user in users] + [f"connection/{each}" for each in ids]
+    for start in range(0, len(audiences), 16):
+        async with asyncio.TaskGroup() as tasks:
+            for audience in audiences[start : start + 16]:
+                tasks.create_task(_delete_all(world, tables["EventsTableName"], "audience", "event_id", audience))
+    await _delete_wide(world, users, since)
+    for user in users:
+        await world.call("dynamodb", "delete_item", TableName=tables["UsersTableName"], Key={"user_id": {"S": user}})
+
+
+async def _delete_wide(world: World, users: list[str], since: float) -> None:
+    """Delete what everyone on an endpoint was told of the test users: an hour's history would bring it again."""
+    first = f"{int(since * 1000):012x}"
+    last = f"{int((since + 3600) * 1000):012x}"
+    names = set(users)
+    for endpoint in ("feed", "presence", "notifications"):
+        for shard in range(int(world.number("AudienceShards", 4))):
+            audience = f"{endpoint}/*/{shard}"
+            async for item in _items(world, audience, first, last):
+                if item.get("subject", {}).get("S") in names or any(
+                    f'"{name}"' in item["message"]["S"] for name in names
+                ):
+                    await world.call(
+                        "dynamodb",
+                        "delete_item",
+                        TableName=world.outputs["EventsTableName"],
+                        Key={"audience": item["audience"], "event_id": item["event_id"]},
+                    )
+
+
+async def _items(world: World, audience: str, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
+    start: dict[str, Any] = {}
+    while True:
+        page = await world.call(
+            "dynamodb",
+            "query",
+            TableName=world.outputs["EventsTableName"],
+            KeyConditionExpression="audience = :audience AND event_id BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":audience": {"S": audience},
+                ":first": {"S": first},
+                ":last": {"S": last},
+            },
+            **start,
+        )
+        for item in page["Items"]:
+            yield item
+        if "LastEvaluatedKey" not in page:
+            return
+        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+async def _delete_all(world: World, table: str, hash_key: str, range_key: str, value: str) -> None:
+    page = await world.call(
+        "dynamodb",
+        "query",
+        TableName=table,
+        KeyConditionExpression="#hash = :value",
+        ExpressionAttributeNames={"#hash": hash_key},
+        ExpressionAttributeValues={":value": {"S": value}},
+        ConsistentRead=True,
+    )
+    for item in page["Items"]:
+        key = {hash_key: item[hash_key], range_key: item[range_key]}
+        await world.call("dynamodb", "delete_item", TableName=table, Key=key)
+
+
+async def _remove_rule(world: World, name: str) -> None:
+    bus = world.outputs["BusName"]
+    with _unless_gone():
+        await world.call("events", "remove_targets", Rule=name, EventBusName=bus, Ids=["verify"])
+    with _unless_gone():
+        await world.call("events", "delete_rule", Name=name, EventBusName=bus)
+
+
+async def _remove_queue(world: World, name: str) -> None:
+    with _unless_gone():
+        url = (await world.call("sqs", "get_queue_url", QueueName=name))["QueueUrl"]
+        await world.call("sqs", "delete_queue", QueueUrl=url)
+
+
+async def _remove_mapping(world: World) -> None:
+    """Remove the mapping that a probe left on the stack's domain."""
+    domain = world.parameters.get("DomainName")
+    if not domain:
+        return
+    page = await world.call("apigatewayv2", "get_api_mappings", DomainName=domain)
+    for mapping in page.get("Items", []):
+        if mapping.get("ApiMappingKey") == PROBE_MAPPING:
+            await world.call(
+                "apigatewayv2", "delete_api_mapping", DomainName=domain, ApiMappingId=mapping["ApiMappingId"]
+            )
+
+
+class _unless_gone:  # noqa: N801  # it is used as a function
+    """Take a resource that is not there for one that was removed."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _trace: object) -> bool:
+        return isinstance(error, ClientError) and error.response["Error"].get("Code", "") in _GONE

@@ -1,0 +1,192 @@
+"""What the account may do a second, beside what the stack is set to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from operate.verify.diagnosis import explain, is_denied
+from operate.verify.lines import FailedError, SkippedError
+from operate.verify.runner import Notes, Scene
+from operate.verify.world import World
+
+REQUESTS, BURST, CONCURRENCY = "L-8A5B8E43", "L-CDF5615A", "L-B99A9384"
+"""The codes of the quotas "Throttle rate" and "Throttle burst rate" (apigateway), "Concurrent executions" (lambda)."""
+_CONNECTIONS = re.compile(r"new connections|websocket.*connections", re.IGNORECASE)
+_NEEDED_CONCURRENCY = 100
+THROUGHPUT = "/ssm/parameter-store/high-throughput-enabled"
+_INCREASE = "Ask for more in the console of Service Quotas, or set the parameter lower."
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A quota beside what the stack is set to; `advice` is "" where all is well, `fails` where it cannot work."""
+
+    says: str
+    advice: str = ""
+    fails: bool = False
+
+
+def judge_requests(quota: float, posts_per_second: float, shards: float) -> Judgement:
+    """Hold PostsPerSecond, which each instance of broadcast may use, against the account's requests a second."""
+    says = f"{quota:,.0f} a second in the account, PostsPerSecond {posts_per_second:,.0f} for each instance"
+    if posts_per_second > quota:
+        return Judgement(
+            says,
+            "One instance of broadcast alone would use all of it, and handshakes and pings get none: set "
+            f"PostsPerSecond to {quota / 8:,.0f} or so. {_INCREASE}",
+            fails=True,
+        )
+    if posts_per_second * shards > quota:
+        return Judgement(
+            says,
+            f"An instance of broadcast runs for each shard of the stream (AudienceShards is {shards:g}): together they "
+            f"may want {posts_per_second * shards:,.0f}, and then make room for each other, but handshakes and pings "
+            f"are throttled with them. {_INCREASE}",
+        )
+    return Judgement(says)
+
+
+def judge_concurrency(quota: float, ingest: float) -> Judgement:
+    """Hold Lambda's concurrent executions against what the functions want at once."""
+    says = f"{quota:,.0f} in the account, IngestConcurrency {ingest:g}"
+    if ingest >= quota:
+        return Judgement(
+            says,
+            f"ingest alone may take all of them, and nobody could connect: set IngestConcurrency lower. {_INCREASE}",
+            fails=True,
+        )
+    if quota < _NEEDED_CONCURRENCY:
+        return Judgement(
+            says,
+            "A new account's. Ten functions share it: 30 clients that connect at once are throttled (500 for them). "
+            "Ask for 1,000 in the console of Service Quotas.",
+            fails=quota < 2 * ingest,
+        )
+    return Judgement(says)
+
+
+def judge_connections(quota: float) -> Judgement:
+    """Say how long a reconnect of all takes."""
+    minutes = 400_000 / quota / 60
+    return Judgement(f"{quota:,.0f} a second in the account: 100,000 users with 4 sockets each take {minutes:,.0f} min")
+
+
+def judge_throughput(place: str, setting: str, connections: float | None) -> Judgement:
+    """Hold Parameter Store's throughput against a storm of handshakes, each first of an environment with a read."""
+    if place.startswith("arn:"):
+        return Judgement("the keys are in Secrets Manager, which has 10,000 reads a second")
+    if setting == "true":
+        return Judgement("high throughput is on")
+    return Judgement(
+        "40 reads a second",
+        f"The token keys are in Parameter Store, and {connections or 500:,.0f} clients may come a second: each new "
+        "environment of connect reads the keys. Switch high throughput on, or keep them in Secrets Manager: aws ssm "
+        f"update-service-setting --setting-id {THROUGHPUT} --setting-value true",
+    )
+
+
+def find(quotas: Iterable[Mapping[str, Any]], code: str) -> float | None:
+    """The value of a quota by its code."""
+    return next((float(each["Value"]) for each in quotas if each.get("QuotaCode") == code), None)
+
+
+def find_connections(quotas: Iterable[Mapping[str, Any]]) -> float | None:
+    """The value of the quota of new WebSocket connections, by its name: no document prints its code."""
+    return next((float(each["Value"]) for each in quotas if _CONNECTIONS.search(each.get("QuotaName", ""))), None)
+
+
+async def _quotas(world: World, notes: Notes) -> None:
+    if world.is_emulated:
+        for key in LINES:
+            notes.skips(key, "an emulator has no quotas")
+        return
+    listed = await _listed(world, "apigateway")
+    connections = find_connections(listed) if isinstance(listed, list) else None
+    judgements = {
+        "quota.requests": lambda quota: judge_requests(
+            quota, world.number("PostsPerSecond", 5000), world.number("AudienceShards", 4)
+        ),
+        "quota.connections": judge_connections,
+    }
+    values = {"quota.requests": REQUESTS, "quota.connections": None}
+    for key, judge in judgements.items():
+        if not isinstance(listed, list):
+            await _cannot(notes, key, listed)
+            continue
+        code = values[key]
+        value = find(listed, code) if code else connections
+        names = sorted(each.get("QuotaName", "") for each in listed)
+        await _judged(notes, key, value, judge, names=names)
+    concurrency = await _listed(world, "lambda")
+    if isinstance(concurrency, list):
+        value = find(concurrency, CONCURRENCY)
+        ingest = world.number("IngestConcurrency", 16)
+        await _judged(notes, "quota.concurrency", value, lambda quota: judge_concurrency(quota, ingest))
+    else:
+        await _cannot(notes, "quota.concurrency", concurrency)
+    await _throughput(world, notes, connections)
+
+
+async def _listed(world: World, service: str) -> list[dict[str, Any]] | Exception:
+    found: list[dict[str, Any]] = []
+    start: dict[str, str] = {}
+    try:
+        while True:
+            page = await world.call("service-quotas", "list_service_quotas", ServiceCode=service, **start)
+            found += page.get("Quotas", [])
+            if not page.get("NextToken"):
+                return found
+            start = {"NextToken": page["NextToken"]}
+    except Exception as error:  # noqa: BLE001  # told line by line
+        return error
+
+
+async def _throughput(world: World, notes: Notes, connections: float | None) -> None:
+    key, place = "quota.parameters", world.outputs.get("TokenKeys", "")
+    setting = ""
+    if not place:
+        return  # no shared secrets, but public keys alone
+    if not place.startswith("arn:"):
+        try:
+            answer = await world.call("ssm", "get_service_setting", SettingId=THROUGHPUT)
+            setting = answer["ServiceSetting"]["SettingValue"]
+        except Exception as error:  # noqa: BLE001
+            await _cannot(notes, key, error)
+            return
+    _say(notes, key, judge_throughput(place, setting, connections))
+
+
+async def _judged(notes: Notes, key: str, value: float | None, judge: Any, **facts: Any) -> None:
+    if value is None:
+        await notes.fails(key, SkippedError("Service Quotas lists no such quota: look at it in the console"))
+        return
+    judgement: Judgement = judge(value)
+    if judgement.fails:
+        await notes.fails(key, FailedError(judgement.says, judgement.advice))
+    else:
+        _say(notes, key, judgement, value=value, **facts)
+
+
+def _say(notes: Notes, key: str, judgement: Judgement, **facts: Any) -> None:
+    if judgement.advice:
+        notes.warns(key, judgement.says, judgement.advice, **facts)
+    else:
+        notes.passes(key, judgement.says, **facts)
+
+
+async def _cannot(notes: Notes, key: str, error: Exception) -> None:
+    """Quotas are beside the point of a stack that works: without the right to read them, they are left out."""
+    problem = explain(error)
+    await notes.fails(key, problem if is_denied(error) else SkippedError(problem.says))
+
+
+LINES = {
+    "quota.requests": "Quota: requests a second of API Gateway",
+    "quota.connections": "Quota: new connections a second",
+    "quota.concurrency": "Quota: Lambda's concurrent executions",
+    "quota.parameters": "Quota: reads of the token keys",
+}
+SCENES = [Scene("quotas", LINES, _quotas, ("setup.outputs",))]

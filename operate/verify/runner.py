@@ -1,0 +1,174 @@
+"""Plays scenes side by side. A scene is what has to happen in one order; its lines are what is looked at meanwhile.
+
+A line that fails ends neither its scene nor another. A scene that fails leaves its first open line failed, with the
+reason, and the lines after it skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from operate.verify.lines import FailedError, Line, Say, SkippedError, Verdict
+
+WITHIN = 25.0
+"""Seconds that one line may take: a function's cold start, and far more than all else."""
+IMPATIENT = 4.0
+"""Seconds that a line gets once another of its scene has waited in vain: what is broken is seldom broken alone."""
+
+W = TypeVar("W")
+Explain = Callable[[Exception, str, Sequence[str]], Awaitable[FailedError]]
+"""Turns what went wrong into what a person should do, with the advice that the scene has for it and the functions that
+may know better: what they logged says more than what did not come.
+"""
+
+
+class Notes:
+    """The lines of one scene."""
+
+    def __init__(self, lines: Mapping[str, str], say: Callable[[Line], None], explain: Explain) -> None:
+        """Take the titles by key, in the order in which they are looked at."""
+        self._titles, self._say, self._explain = lines, say, explain
+        self._noted: set[str] = set()
+        self._has_waited_in_vain = False
+        self.has_failed = False
+        self._began = time.monotonic()
+
+    @property
+    def open(self) -> list[str]:
+        """The keys of the lines about which nothing was said yet."""
+        return [key for key in self._titles if key not in self._noted]
+
+    @asynccontextmanager
+    async def line(
+        self, key: str, advice: str = "", blame: Sequence[str] = (), within: float = WITHIN
+    ) -> AsyncIterator[Passing]:
+        """Look at one thing within a time; what goes wrong is noted, and the scene goes on.
+
+        `blame` names the functions whose logs may say why, such as `broadcast`.
+        """
+        passing = Passing()
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(min(within, IMPATIENT) if self._has_waited_in_vain else within) as limit:
+                yield passing
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this line's own
+            if limit.expired():
+                self._has_waited_in_vain = True
+            await self.fails(key, error, advice, blame, time.monotonic() - began)
+        else:
+            self._note(key, passing.verdict, passing.says, "", time.monotonic() - began, passing.facts)
+
+    async def fails(
+        self, key: str, error: Exception, advice: str = "", blame: Sequence[str] = (), seconds: float = 0.0
+    ) -> None:
+        """Note what went wrong."""
+        if isinstance(error, SkippedError):
+            self._note(key, Verdict.SKIPPED, error.reason, "", seconds, {})
+            return
+        problem = await self._explain(error, advice, blame)
+        self._note(key, Verdict.FAILED, problem.says, problem.advice, seconds, {})
+
+    def passes(self, key: str, says: str = "", **facts: Any) -> None:
+        """Note that all is well."""
+        self._note(key, Verdict.PASSED, says, "", time.monotonic() - self._began, facts)
+
+    def warns(self, key: str, says: str, advice: str, **facts: Any) -> None:
+        """Note what may become a fault."""
+        self._note(key, Verdict.WARNED, says, advice, time.monotonic() - self._began, facts)
+
+    def finds(self, key: str, says: str, **facts: Any) -> None:
+        """Note the answer to a question that no document answers."""
+        self._note(key, Verdict.FOUND, says, "", time.monotonic() - self._began, facts)
+
+    def skips(self, key: str, reason: str) -> None:
+        """Note what cannot be looked at, and why."""
+        self._note(key, Verdict.SKIPPED, reason, "", 0.0, {})
+
+    def _note(
+        self, key: str, verdict: Verdict, says: str, advice: str, seconds: float, facts: Mapping[str, Any]
+    ) -> None:
+        self._noted.add(key)
+        self.has_failed = self.has_failed or verdict is Verdict.FAILED
+        self._say(Line(key, self._titles[key], verdict, says, advice, round(seconds, 2), facts))
+
+
+@dataclass
+class Passing:
+    """What a line says if nothing goes wrong."""
+
+    says: str = ""
+    verdict: Verdict = Verdict.PASSED
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def finds(self, says: str, **facts: Any) -> None:
+        """Say what was found out."""
+        self.says, self.verdict = says, Verdict.FOUND
+        self.facts |= facts
+
+
+@dataclass(frozen=True)
+class Scene(Generic[W]):
+    """What happens in one order. It is played once the lines that it needs have passed; else its lines are skipped.
+
+    `within` is in seconds.
+    """
+
+    name: str
+    lines: Mapping[str, str]
+    play: Callable[[W, Notes], Awaitable[None]]
+    needs: tuple[str, ...] = ()
+    within: float = 75.0
+
+
+class Runner(Generic[W]):
+    """Plays scenes, at most `at_once` at a time."""
+
+    def __init__(self, say: Say, explain: Explain, at_once: int = 8) -> None:
+        """Take where lines are said."""
+        self._say, self._explain = say, explain
+        self._turn = asyncio.Semaphore(at_once)
+        self.lines: list[Line] = []
+
+    async def run(self, world: W, scenes: Sequence[Scene[W]]) -> None:
+        """Play all, and return once each of their lines was said."""
+        promised = {key: asyncio.get_running_loop().create_future() for scene in scenes for key in scene.lines}
+
+        def said(line: Line) -> None:
+            self.lines.append(line)
+            self._say(line)
+            if not promised[line.key].done():
+                promised[line.key].set_result(line.verdict)
+
+        async with asyncio.TaskGroup() as tasks:
+            for scene in scenes:
+                tasks.create_task(self._play(world, scene, said, promised))
+
+    async def _play(
+        self, world: W, scene: Scene[W], said: Say, promised: Mapping[str, asyncio.Future[Verdict]]
+    ) -> None:
+        notes = Notes(scene.lines, said, self._explain)
+        for needed in scene.needs:
+            if await promised[needed] is not Verdict.PASSED:
+                for key in scene.lines:
+                    notes.skips(key, f"it needs {needed}, which has not passed")
+                return
+        try:
+            async with self._turn, asyncio.timeout(scene.within):
+                await scene.play(world, notes)
+        except Exception as error:  # noqa: BLE001  # the other scenes go on
+            await self._close(notes, error)
+        else:
+            await self._close(notes, FailedError("nothing was found out about it", "This is a fault of verify itself."))
+
+    async def _close(self, notes: Notes, error: Exception) -> None:
+        """Say of the lines that are still open why they are: one line of a scene tells what failed, not each."""
+        for key in notes.open:
+            if not notes.has_failed:
+                await notes.fails(key, error)
+            else:
+                notes.skips(key, "not reached: what comes before it failed")

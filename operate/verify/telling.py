@@ -1,0 +1,179 @@
+"""What backends say, and who hears it: each type of message, in order, and what breaks its schema."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+from operate.verify.client import Message
+from operate.verify.door import OPEN
+from operate.verify.lines import FailedError
+from operate.verify.runner import Notes, Scene
+from operate.verify.world import USERNAME, World
+
+BURST = 20
+TOGETHER_MS = 1000
+"""Milliseconds between two ids of one user's events that several instances of `ingest` may have recorded at once."""
+WAY = (
+    "The event did not get from the bus to its clients. The way is: bus, rule, queue BackendEventsQueueUrl, function "
+    "ingest, table EventsTableName, its stream, function broadcast, management API. `realtime user ID` shows whether "
+    "it was recorded; `realtime logs ingest` and `realtime logs broadcast` show the rest."
+)
+_PATH = ["ingest", "broadcast"]
+_WIDE = ["ingest", "broadcast-wide"]
+_ACQUAINTANCES = ("favorite_added", "favorite_removed", "user_blocked", "user_unblocked")
+
+
+async def _calls(world: World, notes: Notes) -> None:
+    user, listener = world.new_user(), world.new_user()
+    call = {"call_id": user, "user_id": user, "listener_id": listener}
+    async with world.connect("calls", user) as one, world.connect("calls", listener) as other:
+        for kind, more in (
+            ("call_started", {"call_type": "audio", "status": "ongoing"}),
+            ("call_billing", {"amount": 1}),
+            ("call_ended", {"duration": 1}),
+        ):
+            async with notes.line(f"tell.{kind}", WAY, _PATH):
+                await world.publish(kind, call | more)
+                for client in (one, other):
+                    await client.hears(kind)
+
+
+async def _acquaintances(world: World, notes: Notes) -> None:
+    """To be blocked and to be shown again is told here; what it does is looked at elsewhere."""
+    for kind in _ACQUAINTANCES:
+        who, told = world.new_user(), world.new_user()
+        async with notes.line(f"tell.{kind}", WAY, _PATH), world.connect("notifications", told) as client:
+            await world.publish(kind, {"user_id": who, "username": USERNAME}, to=[told])
+            message = await client.hears(kind)
+            if message["data"]["user_id"] != who:
+                raise FailedError(f"it names {message['data']['user_id']}, not {who}")
+
+
+async def _announcement(world: World, notes: Notes) -> None:
+    user = world.new_user()
+    async with world.connect("notifications", user) as client:
+        async with notes.line("tell.system_notification", WAY, _PATH):
+            await world.publish("system_notification", {"text": "to some"}, to=[user])
+            await client.hears("system_notification")
+        if not world.options.everyone:
+            notes.skips("tell.everyone", "it would be shown to all who are connected; --everyone asks for it")
+            return
+        async with notes.line("tell.everyone", WAY, _WIDE):
+            text = f"to everyone, {world.run}"
+            await world.publish("system_notification", {"text": text, "user_id": user}, to="everyone")
+            await client.hears(lambda message: message["data"].get("text") == text, "the message to everyone")
+
+
+async def _order(world: World, notes: Notes) -> None:
+    user = world.new_user()
+    async with notes.line("tell.order", blame=_PATH, within=40) as line, world.connect("notifications", user) as client:
+        await asyncio.gather(*(_batch(world, user, first) for first in range(0, BURST, 10)))
+        heard: list[Message] = []
+        while len({message["id"] for message in heard}) < BURST:
+            heard.append(await client.hears("system_notification"))
+        ids = list(dict.fromkeys(message["id"] for message in heard))
+        furthest = max(_turned_round(ids), default=0)
+        line.says = f"{BURST} events at once, in the order of their ids" + (
+            f" but for pairs recorded within {furthest} ms" if furthest else ""
+        )
+        line.facts |= {"duplicates": len(heard) - BURST, "largest_inversion_ms": furthest}
+        if furthest > TOGETHER_MS:
+            raise FailedError(
+                f"two events of one user came in the wrong order, recorded {furthest} ms apart",
+                "The mapping of EventsTable's stream to broadcast has ParallelizationFactor 1 in template.yaml: still?",
+            )
+
+
+def _turned_round(ids: list[str]) -> list[int]:
+    """How many milliseconds lay between the two of each pair of neighbours that came in the wrong order."""
+    moments = [int(each[:12], 16) for each in ids]
+    latest, found = 0, []
+    for moment in moments:
+        if moment < latest:
+            found.append(latest - moment)
+        latest = max(latest, moment)
+    return found
+
+
+async def _batch(world: World, user: str, first: int) -> None:
+    entries = [
+        {
+            "EventBusName": world.outputs["BusName"],
+            "Source": world.source,
+            "DetailType": "system_notification",
+            "Detail": json.dumps({"number": number, "delivery": {"to": [user]}}),
+        }
+        for number in range(first, first + 10)
+    ]
+    answer = await world.call("events", "put_events", Entries=entries)
+    if answer["FailedEntryCount"]:
+        raise FailedError(f"EventBridge took {10 - answer['FailedEntryCount']} of 10 events")
+
+
+async def _rejected(world: World, notes: Notes) -> None:
+    advice = "ingest sends it to the queue RejectedEventsQueueUrl, with the reason: `realtime logs ingest`."
+    async with notes.line("tell.rejected", advice, ["ingest"], within=40) as line:
+        mark = world.new_user()
+        event_id = await world.publish("call_started", {"user_id": mark})
+        reason = await take(world, "RejectedEventsQueueUrl", lambda body: event_id in body)
+        if not reason:
+            raise FailedError("it is in the queue without its reason")
+        line.says = reason
+
+
+async def take(world: World, queue: str, wanted: Callable[[str], bool]) -> str:
+    """Wait for a message, delete it and no other, and return its reason; others are shown again at once."""
+    url = world.outputs[queue]
+    while True:
+        page = await world.call(
+            "sqs",
+            "receive_message",
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            WaitTimeSeconds=1,
+            VisibilityTimeout=5,
+            MessageAttributeNames=["All"],
+        )
+        found = None
+        for message in page.get("Messages", []):
+            receipt = message["ReceiptHandle"]
+            if found is None and wanted(message["Body"]):
+                found = str(message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", ""))
+                await world.call("sqs", "delete_message", QueueUrl=url, ReceiptHandle=receipt)
+            else:
+                await world.call(
+                    "sqs", "change_message_visibility", QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0
+                )
+        if found is not None:
+            return found
+
+
+SCENES = [
+    Scene(
+        "calls",
+        {f"tell.{kind}": f"calls: {kind} reaches both" for kind in ("call_started", "call_billing", "call_ended")},
+        _calls,
+        (OPEN,),
+    ),
+    Scene(
+        "acquaintances",
+        {f"tell.{kind}": f"notifications: {kind}" for kind in _ACQUAINTANCES},
+        _acquaintances,
+        (OPEN,),
+    ),
+    Scene(
+        "announcement",
+        {
+            "tell.system_notification": "notifications: system_notification to some",
+            "tell.everyone": "notifications: system_notification to everyone",
+        },
+        _announcement,
+        (OPEN,),
+    ),
+    Scene("order", {"tell.order": "A burst of events of one user comes in order"}, _order, (OPEN,)),
+    Scene(
+        "rejected", {"tell.rejected": "An event that breaks its schema is in its queue"}, _rejected, ("setup.outputs",)
+    ),
+]

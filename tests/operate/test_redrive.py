@@ -1,0 +1,256 @@
+"""`realtime redrive`: from the stream's mapping to the queue of failures, and back into the stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from operate.redrive import Names, Redrive, Step, parse
+from realtime.broadcast import read
+from realtime.tables.outbox import Entry
+from tests.model.tables import Change, Tables
+from tests.support.fake_sqs import FakeSqs
+from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, StreamMapping
+
+QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/StreamFailures"
+ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
+NAMES = Names(QUEUE, events_table="EventsTable", users_table="UsersTable", announce="announce")
+SETTINGS = Settings(
+    maximum_retry_attempts=1,
+    takes_reports=True,
+    on_failure=True,
+    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},),
+)
+
+
+class World:
+    """The Events table, its stream and mapping, and a function that fails until it is mended."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        tables.on_change = self._changed
+        self.stream = Stream(ARN, "audience", now=1_705_314_600.0)
+        self.mapping = StreamMapping(self.stream, SETTINGS, self._invoke)
+        self.sqs = FakeSqs()
+        self.is_broken = True
+        self.heard: list[str] = []
+        self._sent = 0
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        """Stand for the client of DynamoDB."""
+        return lambda **request: self.tables.call(operation, request)
+
+    def record(self, *names: str) -> None:
+        for name in names:
+            item = Entry("calls/123", name, "call_started", f'{{"id":"{name}"}}', 1_705_401_000).as_item()
+            self.tables.call("put_item", {"TableName": "EventsTable", "Item": item})
+
+    def settle(self) -> None:
+        """Let the stream come to rest, and what is given up reach the queue."""
+        self.mapping.drain()
+        for failure in self.mapping.discarded[self._sent :]:
+            self.sqs.send(json.dumps(failure))
+        self._sent = len(self.mapping.discarded)
+
+    def redrive(self, *, dry_run: bool = False) -> list[Step]:
+        sqs, streams, dynamodb, functions = cast("tuple[Any, Any, Any, Any]", (self.sqs, self.stream, self, self))
+        return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(dry_run=dry_run))
+
+    def change_user(self, user_id: str, *versions: int) -> dict[str, Any]:
+        """Let the Users stream show changes of a user, and return the message of `announce` giving up on them."""
+        keys = {"user_id": {"S": user_id}}
+        self.stream = Stream(ARN.replace("Events", "Users"), "user_id", now=self.stream.now)
+        records = [self.stream.put("MODIFY", keys, {**keys, "version": {"N": str(each)}}) for each in versions]
+        self.stream.put("REMOVE", keys, None)
+        (shard_id,) = self.stream.shards
+        info = {
+            "shardId": shard_id,
+            "startSequenceNumber": records[0]["dynamodb"]["SequenceNumber"],
+            "endSequenceNumber": f"{int(records[-1]['dynamodb']['SequenceNumber']) + 1}",
+            "streamArn": self.stream.arn,
+        }
+        return {"requestContext": {"condition": "RetryAttemptsExhausted"}, "DDBStreamBatchInfo": info}
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        """Stand for the client of Lambda."""
+        assert (request["FunctionName"], request["Qualifier"]) == ("announce", "live")
+        (record,) = json.loads(request["Payload"])["Records"]
+        if self.is_broken:
+            return {"FunctionError": "Unhandled"}
+        self.heard.append(record["dynamodb"]["NewImage"]["version"]["N"])
+        return {"StatusCode": 200}
+
+    def _invoke(self, event: dict[str, Any]) -> None:
+        if self.is_broken:
+            raise ValueError("broken")
+        self.heard += [read(record).event_id for record in event["Records"]]
+
+    def _changed(self, change: Change) -> None:
+        keys = {name: (change.new or change.old or {})[name] for name in ("audience", "event_id")}
+        name = "INSERT" if not change.old else "MODIFY" if change.new else "REMOVE"
+        self.stream.put(name, keys, change.new)
+
+
+@pytest.fixture(scope="module")
+def made_tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def world(made_tables: Tables) -> World:
+    made_tables.on_change = lambda change: None
+    made_tables.wipe()
+    return World(made_tables)
+
+
+def texts(steps: list[Step]) -> list[str]:
+    return [step.text for step in steps]
+
+
+def test_what_was_given_up_is_heard_once_the_function_is_mended(world: World) -> None:
+    world.record("a", "b")
+    world.settle()
+    world.record("c")
+    world.settle()
+    world.is_broken = False
+    assert texts(world.redrive()) == [f"put through again: calls/123 {name}" for name in "abc"]
+    world.settle()
+    assert world.heard == ["a", "b", "c"]
+    assert len(world.sqs) == 0
+
+
+def test_it_can_be_done_again(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.redrive()
+    world.settle()  # the function is still broken
+    assert len(world.sqs) == 1
+    world.is_broken = False
+    world.redrive()
+    world.settle()
+    assert world.heard == ["a"]
+
+
+def test_more_than_a_page_of_the_stream_and_of_the_queue(world: World) -> None:
+    names = [f"{number:03}" for number in range(40)]
+    for start in range(20):
+        world.record(names[start])
+        world.settle()
+    world.record(*names[20:])
+    world.settle()
+    assert len(world.sqs) == 21
+    world.is_broken = False
+    assert len(world.redrive()) == 40
+    world.settle()
+    assert world.heard == names
+
+
+def test_failures_that_overlap_are_put_through_once(world: World) -> None:
+    world.record("a", "b")
+    world.settle()
+    (body,) = world.sqs.messages.values()
+    world.sqs.send(body)
+    assert len(world.redrive()) == 2
+    assert len(world.sqs) == 0
+
+
+def test_a_dry_run_changes_nothing(world: World) -> None:
+    world.record("a")
+    world.settle()
+    shown = sum(map(len, world.stream.shards.values()))
+    assert texts(world.redrive(dry_run=True)) == ["would put through again: calls/123 a"]
+    assert sum(map(len, world.stream.shards.values())) == shown
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_an_item_that_has_expired_is_not_made_anew(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.tables.call(
+        "delete_item", {"TableName": "EventsTable", "Key": {"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}}
+    )
+    assert texts(world.redrive()) == ["no longer in the history: calls/123 a"]
+    assert world.tables.all("EventsTable") == []
+    assert len(world.sqs) == 0
+
+
+def test_what_the_stream_has_no_more_is_left_in_the_queue(world: World) -> None:
+    world.record("a")
+    world.settle()
+    world.stream.now += RETENTION_SECONDS + 60
+    (step,) = world.redrive()
+    assert step.left
+    assert "24 hours" in step.text
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_changes_of_users_are_announced_again(world: World) -> None:
+    world.sqs.send(json.dumps(world.change_user("123", 4, 5)))
+    world.is_broken = False
+    assert texts(world.redrive(dry_run=True)) == ["would announce again: what changed of user 123"] * 2
+    assert world.heard == []
+    assert texts(world.redrive()) == ["announced again: what changed of user 123"] * 2
+    assert world.heard == ["4", "5"]
+    assert len(world.sqs) == 0
+
+
+def test_changes_that_cannot_be_announced_stay_in_the_queue(world: World) -> None:
+    world.sqs.send(json.dumps(world.change_user("123", 4)))
+    (step,) = world.redrive()
+    assert step.left
+    assert "realtime logs announce" in step.text
+    assert len(world.sqs) == 1
+    assert not world.sqs.hidden
+
+
+def test_what_is_of_another_deployment_is_left_in_the_queue(world: World) -> None:
+    world.record("a")
+    world.settle()
+    (receipt, body) = world.sqs.messages.popitem()
+    world.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/OtherTable/")
+    (step,) = world.redrive()
+    assert step.left
+    assert "OtherTable" in step.text
+    assert len(world.sqs) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [({"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}, "calls/123 a"), ({"user_id": {"S": "123"}}, "123")],
+)
+def test_an_item_that_a_function_gave_up_is_left_and_named(world: World, keys: dict[str, Any], name: str) -> None:
+    world.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
+    (step,) = world.redrive()
+    assert step.left
+    assert f"left: {name}: a function gave this item up" in step.text
+    assert len(world.sqs) == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"keys":null}', '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}']
+)
+def test_other_messages_are_left_in_the_queue(world: World, body: str) -> None:
+    world.sqs.send(body)
+    (step,) = world.redrive()
+    assert step.left
+    assert len(world.sqs) == 1
+    assert parse("receipt", body) is None
+
+
+def test_an_error_that_is_no_loss_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> Any:
+        response: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
+        raise ClientError(response, "GetShardIterator")
+
+    world.record("a")
+    world.settle()
+    monkeypatch.setattr(world.stream, "get_shard_iterator", refuse)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        world.redrive()
+    assert len(world.sqs) == 1

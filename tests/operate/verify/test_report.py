@@ -1,0 +1,46 @@
+"""The report: all that was found, and nothing that must not leave the account."""
+
+from __future__ import annotations
+
+import pytest
+
+from operate.verify.report import Redactor
+
+SECRET = "a-secret-of-thirty-two-bytes-and-more"
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI1In0.c2lnbmF0dXJl"
+
+
+@pytest.fixture
+def redactor() -> Redactor:
+    return Redactor([SECRET, ""], {"ws.example.com": "DomainName", "a1b2c3d4e5": "api"})
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        (f"signed with {SECRET}", "signed with {secret}"),
+        (f"?token={TOKEN}&watch=1", "?token={secret}&watch=1"),
+        (f"frame {TOKEN} refused", "frame {token} refused"),
+        ("arn:aws:sqs:us-east-1:123456789012:queue", "arn:aws:sqs:us-east-1:{account}:queue"),
+        ("key AKIAIOSFODNN7EXAMPLE", "key {access key}"),
+        ("wss://ws.example.com/feed", "wss://{DomainName}/feed"),
+        ("https://a1b2c3d4e5.execute-api", "https://{api}.execute-api"),
+        ("X-Amz-Security-Token=abc&x=1", "X-Amz-Security-Token={secret}&x=1"),
+    ],
+)
+def test_what_is_secret_or_names_the_account_is_taken_out(redactor: Redactor, text: str, without: str) -> None:
+    assert redactor.text(text) == without
+
+
+def test_moments_and_counts_stay(redactor: Redactor) -> None:
+    kept = "01a215a4e5005ab7a9774b62d784 of 1764123456789, 33,831 bytes, realtime-verify-6b079638-10"
+    assert redactor.text(kept) == kept
+
+
+def test_it_reaches_into_all_that_json_holds(redactor: Redactor) -> None:
+    value = {"facts": {SECRET: [f"a {SECRET}", 3, None, True]}}
+    assert redactor.value(value) == {"facts": {"{secret}": ["a {secret}", 3, None, True]}}
+
+
+def test_the_longest_is_taken_out_first() -> None:
+    assert Redactor(["secret", "secret-and-more"]).text("secret-and-more") == "{secret}"

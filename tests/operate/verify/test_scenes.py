@@ -1,0 +1,104 @@
+"""The parts of scenes that no embedded stack shows."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from botocore.exceptions import ClientError
+
+from operate.verify import diagnosis, door, questions, telling
+from operate.verify.client import ClosedError
+from operate.verify.lines import FailedError, Line, SkippedError, Verdict
+from operate.verify.runner import Notes
+from operate.verify.world import World
+
+API = "wss://a1.execute-api.eu-central-1.amazonaws.com"
+
+
+def world(**parameters: str) -> World:
+    """A stack with these parameters."""
+    deployment = SimpleNamespace(
+        websocket_url="wss://cloudfront.example/ws", clients=SimpleNamespace(region="eu-central-1")
+    )
+    made = SimpleNamespace(parameters=parameters, deployment=deployment, execute_api_url=lambda: API)
+    return cast("World", made)
+
+
+@pytest.mark.parametrize(
+    ("key", "parameters", "url"),
+    [
+        ("door.execute-api", {}, API),
+        ("door.domain", {"DomainName": "ws.example.com"}, "wss://ws.example.com"),
+        ("door.cloudfront", {"CloudFront": "true"}, "wss://cloudfront.example/ws"),
+    ],
+)
+def test_each_address_that_a_stack_has_is_tried(key: str, parameters: dict[str, str], url: str) -> None:
+    assert door.address(world(**parameters), key) == url
+
+
+@pytest.mark.parametrize(
+    ("key", "parameters"),
+    [
+        ("door.execute-api", {"DisableExecuteApiEndpoint": "true", "DomainName": "ws.example.com"}),
+        ("door.domain", {"DomainName": ""}),
+        ("door.cloudfront", {"CloudFront": "false"}),
+    ],
+)
+def test_an_address_that_a_stack_has_not_is_left_out(key: str, parameters: dict[str, str]) -> None:
+    with pytest.raises(SkippedError):
+        door.address(world(**parameters), key)
+
+
+def test_events_are_out_of_order_by_the_time_between_their_ids() -> None:
+    ids = [f"{moment:012x}{number:016x}" for number, moment in enumerate([10, 12, 11, 12, 40, 9])]
+    assert telling._turned_round(ids) == [1, 31]
+    assert telling._turned_round(sorted(ids)) == []
+
+
+async def asked(error: Exception | None) -> Line:
+    """What is said of a question that ends so."""
+    said: list[Line] = []
+
+    async def explain(problem: Exception, advice: str, _blame: object) -> FailedError:
+        return diagnosis.explain(problem, advice)
+
+    notes = Notes({"q": "What?"}, said.append, explain)
+    async with questions.asking(notes, "q", within=0.01) as line:
+        if error is None:
+            await asyncio.Event().wait()
+        else:
+            raise error
+        line.finds("unreachable")
+    (answer,) = said
+    return answer
+
+
+def refused(code: str) -> ClientError:
+    response: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return ClientError(response, "PostToConnection")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ClosedError(1009, "it"), "the connection is closed with 1009"),
+        (None, "nothing came within 0.01 s"),
+        (refused("BadRequestException"), "400 BadRequestException 'no'"),
+    ],
+)
+async def test_however_a_question_ends_is_its_answer(error: Exception | None, says: str) -> None:
+    line = await asked(error)
+    assert (line.verdict, line.says) == (Verdict.FOUND, says)
+
+
+async def test_a_question_that_the_operator_may_not_ask_is_left_out() -> None:
+    line = await asked(refused("ForbiddenException"))
+    assert (line.verdict, line.says) == (Verdict.SKIPPED, "your own credentials may not PostToConnection")
+
+
+async def test_what_goes_wrong_otherwise_is_no_answer() -> None:
+    assert (await asked(aiohttp.ClientConnectionError("reset"))).verdict is Verdict.FAILED
