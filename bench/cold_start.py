@@ -30,10 +30,10 @@ FIRST = {
     "default": "bootstrap.frame_handler()",
     "ingest": "bootstrap.ingestion()",
     "announce": "bootstrap.announcer()",
-    "broadcast": "bootstrap.broadcaster(); bootstrap.management(endpoint, 5000).wire",
+    "broadcast": "bootstrap.broadcaster(); bootstrap.poster(endpoint, 5000).pool",
     "deadlines": "bootstrap.deadlines()",
-    "farewell": "bootstrap.farewell_sender(); bootstrap.management(endpoint, 5000).wire",
-    "sweep": "bootstrap.sweeper(); bootstrap.management(endpoint, 5000).wire",
+    "farewell": "bootstrap.farewell_sender(); bootstrap.poster(endpoint, 5000).pool",
+    "sweep": "bootstrap.sweeper(); bootstrap.poster(endpoint, 5000).pool",
 }
 
 ENVIRONMENT = {

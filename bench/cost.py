@@ -205,9 +205,9 @@ class Town:
 
     def takes(self, name: str, event: dict[str, Any], *, heard: int | None = None) -> Cost:
         """Invoke a function and all that follows; return what it took, with the posts, or `heard` messages."""
-        from tests.unit.fakes import FakeManagement
+        from tests.unit.fakes import FakePoster
 
-        self.cloud.management = FakeManagement()
+        self.cloud.poster = FakePoster()
         with self.meter.measuring() as cost:
             self._invoke(name, event)
             if changes := self.cloud.stream("Users"):
@@ -219,7 +219,7 @@ class Town:
                 records = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
                 if records:
                     self._invoke("broadcast", {"Records": records})
-        cost.messages += sum(len(each.frames) for each in self.cloud.management.deliveries)
+        cost.messages += sum(len(each.frames) for each in self.cloud.poster.deliveries)
         if heard is not None:
             cost.messages = heard
         return cost

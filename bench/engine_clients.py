@@ -67,13 +67,14 @@ class Clock:
 
 def ours(url: str, certificate: str, clock: Clock) -> None:
     """Post with our engine."""
-    from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
+    from realtime.posting.api import make_poster
+    from realtime.posting.delivery import Delivery, Frame, Outcome
 
-    api = ManagementApi(url, REGION, Frozen, posts_per_second=1_000_000, max_in_flight=AT_ONCE, ca_bundle=certificate)
+    poster = make_poster(url, REGION, Frozen, posts_per_second=1_000_000, max_in_flight=AT_ONCE, ca_bundle=certificate)
     frames = [Frame(BODY)]
     deliveries = (Delivery("feed", each, frames, connected_at=0.0) for each in connection_ids())
-    for delivery, outcome in api.deliver(deliveries, until=clock.ends + 60):
-        assert outcome is Outcome.DELIVERED, delivery
+    for result in poster.deliver(deliveries, until=clock.ends + 60):
+        assert result.outcome is Outcome.DELIVERED, result
         if not clock.posted():
             return
 
@@ -162,9 +163,10 @@ def aiohttp(url: str, certificate: str, clock: Clock) -> None:
     from aiohttp import ClientSession, TCPConnector
     from yarl import URL
 
-    from realtime.posting.poster import ManagementApi
+    from realtime.posting.api import Api
 
-    api = ManagementApi(url, REGION, Frozen, posts_per_second=1)
+    api = Api(url)
+    signer = api.signer(REGION, Frozen)
     body_sha256 = sha256(BODY).hexdigest()
 
     @asynccontextmanager
@@ -178,7 +180,7 @@ def aiohttp(url: str, certificate: str, clock: Clock) -> None:
 
             async def post(connection_id: str) -> None:
                 sent, signed = api.paths("feed", connection_id)
-                lines = api.signer.headers("POST", signed, body_sha256, time.time())
+                lines = signer.headers("POST", signed, body_sha256, time.time())
                 headers = dict(line.split(": ", 1) for line in lines)
                 async with client.post(URL(api.origin + sent, encoded=True), data=BODY, headers=headers) as answer:
                     assert answer.status == 200

@@ -30,7 +30,10 @@ from bench import results
 from realtime.aws.queues import Queue
 from realtime.broadcast import Broadcaster
 from realtime.farewell import Farewell, FarewellSender
-from realtime.posting.poster import D, ManagementApi, Outcome
+from realtime.invocation import Deadline
+from realtime.posting.api import make_poster
+from realtime.posting.delivery import D, Result
+from realtime.posting.poster import Poster
 from realtime.tables.connections import Subscriber
 from realtime.tables.outbox import Entry
 from tests.e2e.reconfiguring import reconfigured
@@ -38,7 +41,7 @@ from tests.e2e.starting import embedded_stack
 from tests.e2e.support import Client, Stack
 from tests.engine.conftest import Frozen
 from tests.engine.fake_api import FakeApi
-from tests.unit.fakes import FakeConnections, FakeRegistry
+from tests.unit.fakes import FakeConnections, FakeQueue, FakeRegistry
 
 SECONDS = 10.0
 CALLS_A_SECOND, STRANGERS_A_SECOND = 20, 50
@@ -56,20 +59,22 @@ def quantiles(latencies: list[float]) -> tuple[float, float]:
 # ---- the simulator --------------------------------------------------------------------------------------------------
 
 
-class TimedApi(ManagementApi):
-    """The real engine, which notes when each delivery was done with."""
+class TimedPoster(Poster):
+    """A real Poster, which notes when each delivery ended."""
 
     def __init__(self, api: FakeApi) -> None:
-        super().__init__(api.url, "us-east-1", Frozen, posts_per_second=5_000)
+        self._poster = make_poster(api.url, "us-east-1", Frozen, posts_per_second=5_000)
         self.done_at: dict[str, float] = {}
 
-    def deliver(
-        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
-    ) -> Iterator[tuple[D, Outcome]]:
+    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
         """Deliver, as it does."""
-        for delivery, outcome in super().deliver(deliveries, until=until, close_unserved=close_unserved):
-            self.done_at[delivery.connection_id] = time.monotonic()
-            yield delivery, outcome
+        for result in self._poster.deliver(deliveries, until=until, close_unserved=close_unserved):
+            self.done_at[result.delivery.connection_id] = time.monotonic()
+            yield result
+
+    def close(self) -> None:
+        """Close the connections to the API."""
+        self._poster.close()
 
 
 class DelayQueue(Queue):
@@ -99,9 +104,9 @@ class Lane:
     """One shard of the stream, and the function that is given its batches one after another."""
 
     def __init__(self, api: FakeApi) -> None:
-        self.engine = TimedApi(api)
+        self.engine = TimedPoster(api)
         pages = {f"calls/{number}": [[Subscriber(f"call-{number}", str(number), 0)]] for number in range(CALLS)}
-        self._fanout = Broadcaster(FakeConnections(pages), FakeRegistry(), self.engine)
+        self._broadcaster = Broadcaster(FakeConnections(pages), FakeRegistry(), self.engine, FakeQueue)
         self._records: list[Entry] = []
         self._lock = threading.Lock()
 
@@ -116,7 +121,7 @@ class Lane:
             batch, self._records = self._records[:500], self._records[500:]
         if batch:
             until = time.monotonic() + 50
-            self._fanout.broadcast(batch, now=time.time(), until=until, forget_until=until)
+            self._broadcaster.broadcast(batch, Deadline(until, until), now_s=time.time())
         return bool(batch)
 
 
@@ -127,7 +132,7 @@ def simulate(strangers: str) -> list[float]:
     """Return the seconds that each call event took, with `strangers` told by nobody, by farewells or by the lane."""
     with FakeApi() as api:
         lane, queue = Lane(api), DelayQueue()
-        speaker, over = FarewellSender(TimedApi(api), queue), threading.Event()
+        speaker, over = FarewellSender(TimedPoster(api), queue), threading.Event()
 
         def follow() -> None:
             while not over.is_set():

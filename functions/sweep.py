@@ -7,6 +7,7 @@ from typing import Any
 
 from realtime import bootstrap, snapstart
 from realtime.aws import retries
+from realtime.invocation import Deadline
 from realtime.log import logger
 
 MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to write down what was found
@@ -17,6 +18,6 @@ snapstart.prepare(bootstrap.sweeper, logger)
 @retries.in_time
 def handler(_event: dict[str, Any], context: Any) -> None:
     """Sweep once; what time did not suffice for is gone on with by the next sweep."""
-    until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
-    found = bootstrap.sweeper().sweep(int(time.time() * 1000), until)
+    deadline = Deadline.of(context, answering_s=MARGIN_SECONDS)
+    found = bootstrap.sweeper().sweep(int(time.time() * 1000), deadline.post_until)
     logger().info("swept", extra=dict(found))

@@ -23,14 +23,15 @@ from botocore.exceptions import ClientError
 import broadcast
 import default
 from operate.redrive import Names, Redrive
-from realtime import audiences, bootstrap, log, replay
-from realtime import broadcast as fan_out
+from realtime import audiences, backlog, bootstrap, log, replay
 from realtime.aws import clients
 from realtime.errors import RealtimeError
 from realtime.ids import event_id
 from realtime.messages import TYPES, encode
-from realtime.posting import poster
-from realtime.posting.poster import D, ManagementApi, Outcome
+from realtime.posting import progress
+from realtime.posting.api import make_poster
+from realtime.posting.delivery import D, Outcome, Result
+from realtime.posting.poster import Poster
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.dynamodb import item, plain
 from realtime.tables.outbox import Entry, Outbox
@@ -138,7 +139,7 @@ class World:
         self.surprises: list[Exception] = []  # what the function failed with, and never should
         self._plan = Plan()
         self._numbers = itertools.count()
-        self._engines: list[ManagementApi] = []
+        self._engines: list[Poster] = []
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)  # by each of their keys
         arn = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
@@ -617,16 +618,16 @@ class World:
         self.given_up: set[str] = set()
         self._seen_by_functions = _Functions(self)
         monkeypatch.setattr(clients, "client", lambda service: self._seen_by_functions)
-        monkeypatch.setattr(poster, "CONGESTED_PATIENCE", CONGESTED_SECONDS)
-        monkeypatch.setattr(fan_out, "YOUNG_SECONDS", YOUNG_SECONDS)
+        monkeypatch.setattr(progress, "CONGESTED_PATIENCE_S", CONGESTED_SECONDS)
+        monkeypatch.setattr(backlog, "YOUNG_SECONDS", YOUNG_SECONDS)
         monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
         monkeypatch.setattr(bootstrap, "failures", lambda: _DeadLetters(self.dead_letters))
-        monkeypatch.setattr(bootstrap, "management", lambda endpoint, rate: self._engine(rate))
+        monkeypatch.setattr(bootstrap, "poster", lambda endpoint, rate: self._engine(rate))
         self._log_level = log.logger().log_level
         log.logger().setLevel("CRITICAL")
         new_environment()
 
-    def _engine(self, rate: int) -> ManagementApi:
+    def _engine(self, rate: int) -> Poster:
         """Make the real engine, with less patience, as a new environment does."""
         engine = _Engine(self, rate)
         self._engines.append(engine)
@@ -685,35 +686,34 @@ class _Functions:
         return call
 
 
-class _Engine(ManagementApi):
-    """The real engine, whose process may end at any outcome, and which notes whom it gives up for good."""
+class _Engine(Poster):
+    """A real Poster whose process may end at any outcome, and which notes the connections that are stuck."""
 
     def __init__(self, world: World, rate: int) -> None:
-        super().__init__(
+        self._poster = make_poster(
             world.api.url,
             "us-east-1",
             Frozen,
             posts_per_second=rate,
-            post_timeout=10.0 if world.is_calm else POST_SECONDS,
-            patience=30.0 if world.is_calm else PATIENCE_SECONDS,
+            post_timeout_s=10.0 if world.is_calm else POST_SECONDS,
+            patience_s=30.0 if world.is_calm else PATIENCE_SECONDS,
             jitter=random.Random(world.seed).random,
         )
         self._world = world
 
-    def deliver(
-        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
-    ) -> Iterator[tuple[D, Outcome]]:
+    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
         last = self._world._plan.killed_after_posts
-        for number, (delivery, outcome) in enumerate(
-            super().deliver(deliveries, until=until, close_unserved=close_unserved)
-        ):
+        for number, result in enumerate(self._poster.deliver(deliveries, until=until, close_unserved=close_unserved)):
             if number == last:
                 raise Killed
-            if delivery.closing and outcome is not Outcome.CLOSED:
-                self._world.given_up.add(delivery.connection_id)
-            yield delivery, outcome
+            if result.outcome is Outcome.STUCK:
+                self._world.given_up.add(result.delivery.connection_id)
+            yield result
         if last is not None:
             raise Killed  # all was posted, but nobody will know
+
+    def close(self) -> None:
+        self._poster.close()
 
 
 def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Iterator[Entry]:

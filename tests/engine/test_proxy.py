@@ -1,4 +1,4 @@
-"""A proxy that the environment names is asked for a tunnel, through which posts go as they would without one."""
+"""A proxy of the environment is asked for a tunnel, and posts go through it unchanged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from realtime.posting.poster import Outcome
-from tests.engine.conftest import MakeEngine
+from realtime.posting.delivery import Frame, Outcome
+from tests.engine.conftest import MakePoster, delivery, outcomes
 from tests.engine.fake_api import FakeApi
-from tests.engine.test_engine import bodies, delivery, frames, outcomes
+
+FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]
 
 
 class Tunnel(socketserver.StreamRequestHandler):
@@ -28,7 +29,7 @@ class Tunnel(socketserver.StreamRequestHandler):
             return  # a connection that was opened for nothing
         while self.rfile.readline().strip():
             pass  # headers
-        self.server.asked.append(line.rpartition(" ")[0])
+        self.server.requests.append(line.rpartition(" ")[0])
         host, _, port = line.split()[1].partition(":")
         with socket.create_connection((host, int(port))) as other:
             self.connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -46,11 +47,11 @@ class Proxy(socketserver.ThreadingTCPServer):
     """An HTTP proxy on loopback that knows CONNECT alone."""
 
     request_queue_size = 128
-    daemon_threads = False  # so that closing it waits for the tunnels, which end with the engine
+    daemon_threads = False  # so that closing it waits for the tunnels, which end with the pool
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Tunnel)
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -65,22 +66,22 @@ def proxy() -> Iterator[Proxy]:
 
 
 def test_posts_go_through_the_proxy_that_the_environment_names(
-    proxy: Proxy, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", proxy.url)
     ids = [f"c{number}=" for number in range(20)]
-    reported = outcomes(make_engine(), (delivery(each, frames(3)) for each in ids))
+    reported = outcomes(new_poster(), (delivery(each, FRAMES) for each in ids))
     assert reported == dict.fromkeys(ids, Outcome.DELIVERED)
-    assert all(fake.bodies(each) == bodies(3) for each in ids)
-    assert set(proxy.asked) == {f"CONNECT {fake.url.removeprefix('http://')}"}
+    assert all(fake.bodies(each) == [frame.body for frame in FRAMES] for each in ids)
+    assert set(proxy.requests) == {f"CONNECT {fake.url.removeprefix('http://')}"}
 
 
-def test_without_one_nobody_is_asked(
-    proxy: Proxy, fake: FakeApi, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+def test_without_such_a_variable_no_proxy_is_asked(
+    proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert outcomes(make_engine(), [delivery("c=")]) == {"c=": Outcome.DELIVERED}
-    assert proxy.asked == []
+    assert outcomes(new_poster(), [delivery("c=")]) == {"c=": Outcome.DELIVERED}
+    assert proxy.requests == []

@@ -1,4 +1,4 @@
-"""The engine over TLS: whom it trusts, and what it says of whom it does not."""
+"""Posts over TLS: which certificates are trusted, and the reason given for those that are not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from realtime.posting.poster import Outcome
-from tests.engine.conftest import MakeEngine
+from realtime.posting.delivery import Outcome
+from tests.engine.conftest import MakePoster, delivery, outcomes, results
 from tests.engine.fake_api import FakeApi
-from tests.engine.test_engine import delivery, outcomes
 
 
 def self_signed(folder: Path, host: str) -> Path:
@@ -59,37 +58,39 @@ def fake(certificate: Path) -> Iterator[FakeApi]:
 
 
 def test_an_api_with_a_trusted_certificate_is_posted_to(
-    fake: FakeApi, make_engine: MakeEngine, certificate: Path
+    fake: FakeApi, new_poster: MakePoster, certificate: Path
 ) -> None:
-    engine = make_engine(ca_bundle=str(certificate), max_in_flight=4)
+    poster = new_poster(ca_bundle=str(certificate), max_in_flight=4)
     ids = [f"c{number}" for number in range(100)]
-    assert outcomes(engine, map(delivery, ids)) == dict.fromkeys(ids, Outcome.DELIVERED)
+    assert outcomes(poster, map(delivery, ids)) == dict.fromkeys(ids, Outcome.DELIVERED)
     assert fake.peers <= 4
 
 
 def test_the_bundle_may_come_from_the_environment_as_for_every_aws_client(
-    fake: FakeApi, make_engine: MakeEngine, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeApi, new_poster: MakePoster, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
-    assert outcomes(make_engine(), [delivery("c")]) == {"c": Outcome.DELIVERED}
+    assert outcomes(new_poster(), [delivery("c")]) == {"c": Outcome.DELIVERED}
 
 
-def test_an_api_that_nobody_vouches_for_is_sent_nothing(fake: FakeApi, make_engine: MakeEngine) -> None:
-    secret = delivery("c")
-    assert outcomes(make_engine(), [secret]) == {"c": Outcome.FAILED}
-    assert "certificate" in secret.reason
+def test_an_api_with_an_unknown_certificate_is_sent_nothing(fake: FakeApi, new_poster: MakePoster) -> None:
+    result = results(new_poster(), [delivery("c")])["c"]
+    assert result.outcome is Outcome.FAILED
+    assert "certificate" in result.reason
     assert fake.requests == []
 
 
-def test_nor_is_one_of_another_name(fake: FakeApi, make_engine: MakeEngine, certificate: Path) -> None:
-    engine = make_engine(endpoint_url=fake.url.replace("localhost", "127.0.0.1"), ca_bundle=str(certificate))
-    secret = delivery("c")
-    assert outcomes(engine, [secret]) == {"c": Outcome.FAILED}
-    assert "certificate" in secret.reason
+def test_an_api_with_another_hosts_certificate_is_sent_nothing(
+    fake: FakeApi, new_poster: MakePoster, certificate: Path
+) -> None:
+    poster = new_poster(endpoint_url=fake.url.replace("localhost", "127.0.0.1"), ca_bundle=str(certificate))
+    result = results(poster, [delivery("c")])["c"]
+    assert result.outcome is Outcome.FAILED
+    assert "certificate" in result.reason
     assert fake.requests == []
 
 
-def test_who_only_imports_the_engine_does_not_load_libcurl() -> None:
-    check = "import sys, realtime.posting.poster; sys.exit('pycurl' in sys.modules)"
+def test_importing_the_poster_does_not_load_libcurl() -> None:
+    check = "import sys, realtime.posting.api; sys.exit('pycurl' in sys.modules)"
     folder = Path(__file__).parents[2] / "layers" / "realtime"
     subprocess.run([sys.executable, "-c", check], check=True, env={"PYTHONPATH": str(folder)})

@@ -25,7 +25,7 @@ from tests.logs import logged  # noqa: F401  # a fixture
 from tests.samples import KEY_ID, SECRET, queued
 from tests.support.fake_sqs import check_message
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
-from tests.unit.fakes import Clock, FakeManagement, Sleeps
+from tests.unit.fakes import Clock, FakePoster, Sleeps
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
 STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"  # botocore has a newer name, which moto does not know
@@ -149,9 +149,9 @@ class Cloud:
         self._create_bus()
         keys = json.dumps({KEY_ID: SECRET})
         operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
-        self.management = FakeManagement()
+        self.poster = FakePoster()
         self.strict: StrictDynamoDB | None = None
-        monkeypatch.setattr(bootstrap, "management", self._management)
+        monkeypatch.setattr(bootstrap, "poster", self._poster)
         self._read: dict[str, int] = {}
 
     def function(self, name: str, **parameters: object) -> Function:
@@ -246,7 +246,7 @@ class Cloud:
         self.events.put_rule(Name="all", EventBusName="realtime", EventPattern=json.dumps({"account": [ACCOUNT]}))
         self.events.put_targets(Rule="all", EventBusName="realtime", Targets=[{"Id": "probe", "Arn": arn}])
 
-    def _management(self, endpoint: str, posts_per_second: int) -> FakeManagement:
+    def _poster(self, endpoint: str, posts_per_second: int) -> FakePoster:
         assert endpoint == f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
         assert posts_per_second > 0
-        return self.management
+        return self.poster

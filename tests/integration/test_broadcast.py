@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.posting.poster import Outcome
+from realtime.posting.delivery import Outcome
 from tests.integration.conftest import Cloud
 from tests.logs import LogLines
 from tests.samples import names, sample
-from tests.unit.fakes import Clock, FakeManagement
+from tests.unit.fakes import Clock, FakePoster
 
 FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="
 DONE: dict[str, Any] = {"batchItemFailures": []}
@@ -31,7 +31,7 @@ def posted(cloud: Cloud) -> dict[str, list[str]]:
     """Return the types that each connection was posted."""
     return {
         each.connection_id: [json.loads(frame.body)["type"] for frame in each.frames]
-        for each in cloud.management.deliveries
+        for each in cloud.poster.deliveries
     }
 
 
@@ -58,7 +58,7 @@ def test_a_record_goes_to_whom_it_is_for_and_to_nobody_else(
 
 def test_a_frame_is_posted_exactly_as_it_was_recorded(cloud: Cloud) -> None:
     cloud.function("broadcast")(sample("broadcast.personal"))
-    (frame,) = cloud.management.to(CALLS).frames
+    (frame,) = cloud.poster.to(CALLS).frames
     assert frame.body.decode() == sample("broadcast.personal")["Records"][0]["dynamodb"]["NewImage"]["message"]["S"]
 
 
@@ -69,7 +69,7 @@ def test_a_connection_older_than_it_can_be_is_not_posted_to(cloud: Cloud, clock:
 
 
 def test_a_connection_that_is_gone_is_forgotten_with_all_that_it_heard(cloud: Cloud) -> None:
-    cloud.management = FakeManagement({PRESENCE: Outcome.GONE})
+    cloud.poster = FakePoster({PRESENCE: Outcome.GONE})
     assert cloud.function("broadcast")(sample("broadcast.watched")) == DONE
     assert {row["connection_id"] for row in cloud.rows("Connections")} == {FEED, CALLS}
     assert cloud.user()["connection_ids"] == {FEED, CALLS}
@@ -82,7 +82,7 @@ def numbers(event: dict[str, Any]) -> list[str]:
 
 
 def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
-    cloud.management = FakeManagement(room=1)
+    cloud.poster = FakePoster(room=1)
     event = sample("broadcast.personal")
     event["Records"] += sample("broadcast.wide")["Records"]
     answer = cloud.function("broadcast")(event)
@@ -92,7 +92,7 @@ def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
 
 
 def test_when_time_does_not_suffice_for_one_record_the_batch_is_to_be_halved(cloud: Cloud) -> None:
-    cloud.management = FakeManagement(room=0)
+    cloud.poster = FakePoster(room=0)
     with pytest.raises(Unavailable, match="time ran out"):
         cloud.function("broadcast")(sample("broadcast.personal"))
 
@@ -128,7 +128,7 @@ def test_a_batch_of_nothing_that_can_be_read_is_done(cloud: Cloud) -> None:
 
 
 def test_a_record_is_given_up_once_the_stream_goes_on_behind_it(cloud: Cloud) -> None:
-    cloud.management = FakeManagement(room=1)
+    cloud.poster = FakePoster(room=1)
     event = sample("broadcast.personal")
     event["Records"] += sample("broadcast.wide")["Records"]
     first, _ = poison(event, 1), poison(event, 5)
@@ -138,7 +138,7 @@ def test_a_record_is_given_up_once_the_stream_goes_on_behind_it(cloud: Cloud) ->
 
 
 def test_a_missing_right_fails_aloud(cloud: Cloud) -> None:
-    cloud.management = FakeManagement({CALLS: Outcome.FORBIDDEN})
+    cloud.poster = FakePoster({CALLS: Outcome.FORBIDDEN})
     with pytest.raises(ConfigurationError, match="execute-api:ManageConnections"):
         cloud.function("broadcast")(sample("broadcast.personal"))
 

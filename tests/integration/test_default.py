@@ -9,12 +9,12 @@ import jwt
 import pytest
 
 from realtime.ids import event_id
-from realtime.posting.poster import Outcome
+from realtime.posting.delivery import Outcome
 from realtime.tables.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.unit.fakes import Clock, FakeManagement
+from tests.unit.fakes import Clock, FakePoster
 
 FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="
 
@@ -287,7 +287,7 @@ def crowd(cloud: Cloud, people: int) -> None:
 def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default: Function, cloud: Cloud) -> None:
     crowd(cloud, 150)
     last = answer(default, sample("default.sync"))
-    posted = cloud.management.to(FEED).frames
+    posted = cloud.poster.to(FEED).frames
     pages = [json.loads(each.body) for each in posted]
     assert all(len(each.body) <= 32 * 1024 for each in posted)
     assert [page["data"]["complete"] for page in [*pages, last]] == [False] * len(pages) + [True]
@@ -297,7 +297,7 @@ def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default
 
 def test_a_snapshot_that_cannot_be_posted_is_our_fault(default: Function, cloud: Cloud) -> None:
     crowd(cloud, 150)
-    cloud.management = FakeManagement({FEED: Outcome.THROTTLED})
+    cloud.poster = FakePoster({FEED: Outcome.THROTTLED})
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
 
 
@@ -308,7 +308,7 @@ def test_a_client_that_was_away_is_told_what_it_missed_in_order(cloud: Cloud) ->
     cloud.function("connect")(sample("connect.token-in-header"))
     told = answer(cloud.function("default"), sample("default.resume"))
     assert (told["type"], told["data"]) == ("resumed", {"recovered": True, "replayed": 2})
-    (delivery,) = cloud.management.deliveries
+    (delivery,) = cloud.poster.deliveries
     assert (delivery.endpoint, delivery.connection_id) == ("calls", CALLS)
     assert [json.loads(each.body)["type"] for each in delivery.frames] == ["call_started", "call_billing"]
 

@@ -197,11 +197,11 @@ def test_broadcast_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict
     cloud.function("connect")(sample("connect.token-in-header"))
     made_up = altered(sample(name)["Records"][0], image, missing)
     records = [made_up, *sample("broadcast.personal")["Records"]]
-    before, broadcast = len(cloud.management), cloud.function("broadcast")
+    before, broadcast = len(cloud.poster), cloud.function("broadcast")
     if failures := broadcast({"Records": records})["batchItemFailures"]:  # where no table takes its audience
         assert failures == [{"itemIdentifier": records[1]["dynamodb"]["SequenceNumber"]}]
         assert broadcast({"Records": records[1:]}) == DONE
-    assert len(cloud.management) > before
+    assert len(cloud.poster) > before
 
 
 @EXAMPLES

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.conftest import Cloud
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.unit.fakes import Clock, FakeManagement
+from tests.unit.fakes import Clock, FakePoster
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
 OTHER = jwt.encode(
@@ -26,7 +26,7 @@ class Town:
 
     def run(self, name: str, event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         """Invoke a function and all that follow from what it writes; return what each connection hears."""
-        self.cloud.management = FakeManagement()
+        self.cloud.poster = FakePoster()
         self.cloud.function(name)(event)
         changes = self.cloud.stream("Users")
         if changes:
@@ -42,7 +42,7 @@ class Town:
             self.cloud.function("farewell")({"Records": farewells})
         return {
             each.connection_id: [json.loads(frame.body) for frame in each.frames]
-            for each in self.cloud.management.deliveries
+            for each in self.cloud.poster.deliveries
         }
 
     def check(self) -> dict[str, list[dict[str, Any]]]:
@@ -133,11 +133,11 @@ def test_a_revoked_user_is_told_and_closed_and_goes(town: Town) -> None:
     town.run("connect", sample("connect.token-in-query"))
     heard = town.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}
-    assert town.cloud.management.to(FEED).close
+    assert town.cloud.poster.to(FEED).close
 
 
 def test_a_refused_client_hears_why_and_nothing_else(town: Town) -> None:
     heard = town.run("connect", sample("connect.token-expired"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Invalid or expired token"}
-    assert town.cloud.management.to(FEED).close
+    assert town.cloud.poster.to(FEED).close
     assert town.run("ingest", backend_event("system_notification")) == {}

@@ -11,12 +11,12 @@ import pytest
 from realtime import sweep as sweeping
 from realtime.aws import clients
 from realtime.errors import ConfigurationError, Rejected, Unavailable
-from realtime.posting.poster import Outcome
+from realtime.posting.delivery import Outcome
 from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.unit.fakes import Clock, FakeManagement, aws_error
+from tests.unit.fakes import Clock, FakePoster, aws_error
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
 LEASE = 900
@@ -31,14 +31,14 @@ def cloud(cloud: Cloud) -> Cloud:
 
 
 def sweep(cloud: Cloud, outcomes: dict[str, Outcome] | None = None, **parameters: object) -> None:
-    cloud.management = FakeManagement(outcomes)
+    cloud.poster = FakePoster(outcomes)
     assert cloud.function("sweep", **parameters)(sample("sweep")) is None
 
 
 def asked(cloud: Cloud) -> set[str]:
     """Return the connections that API Gateway was asked about."""
-    assert all(each.ask and not each.frames and not each.close for each in cloud.management.deliveries)
-    return {each.connection_id for each in cloud.management.deliveries}
+    assert all(each.ask and not each.frames and not each.close for each in cloud.poster.deliveries)
+    return {each.connection_id for each in cloud.poster.deliveries}
 
 
 def token(expires_at: float) -> str:

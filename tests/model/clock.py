@@ -20,6 +20,12 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
     @property
     def ms(self) -> int:
         return int(self.now * 1000)

@@ -64,8 +64,8 @@ class Gateway:
         return 200
 
 
-class Wire:
-    """Stands for `realtime.posting.http_pool.Wire` in the real ManagementApi: no network, and only the clock waits."""
+class GatewayPool:
+    """A pool for the real Poster that asks a Gateway at once: no network, and only the clock waits."""
 
     def __init__(
         self,
@@ -101,3 +101,6 @@ class Wire:
 
     def abandon(self) -> list[Any]:
         return [task for task, _, _ in self.receive()]
+
+    def close(self) -> None:
+        """Hold nothing open."""

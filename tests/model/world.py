@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jwt
 import pytest
@@ -17,17 +17,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
 from realtime.aws import clients
-from realtime.broadcast import YOUNG_SECONDS
+from realtime.backlog import YOUNG_SECONDS
 from realtime.ids import moment_of
 from realtime.messages import rfc3339
-from realtime.posting.poster import ManagementApi
+from realtime.posting.api import make_poster
+from realtime.posting.poster import Poster
 from realtime.tables import calls, users
 from realtime.tables.dynamodb import plain
 from realtime.tables.users import User, from_image
 from tests.model import runtime
 from tests.model.client import Client
 from tests.model.clock import Clock
-from tests.model.gateway import SESSION_SECONDS, Gateway, Socket, Wire
+from tests.model.gateway import SESSION_SECONDS, Gateway, GatewayPool, Socket
 from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
@@ -648,7 +649,7 @@ class World:
             monkeypatch.setenv(name, str(value))
         dynamodb = _DynamoDB(self)
         monkeypatch.setattr(clients, "client", lambda service: dynamodb if service == "dynamodb" else _Others(self))
-        monkeypatch.setattr(bootstrap, "management", self._management)
+        monkeypatch.setattr(bootstrap, "poster", self._poster)
         # Fewer calls, and pages that a few users fill.
         monkeypatch.setattr(sweep, "SEGMENTS", 1)
         monkeypatch.setattr(users, "ONLINE_SHARDS", 2)
@@ -657,8 +658,13 @@ class World:
         log.logger()
         monkeypatch.setattr(logging.getLogger("realtime"), "disabled", True)
 
-    def _management(self, url: str, rate: int) -> ManagementApi:
-        """Return the real client of the management API on a wire of ours, one for each function that asks."""
-        api = ManagementApi(url, "us-east-1", lambda: Credentials("AKIDEXAMPLE", "secret", None), posts_per_second=rate)
-        api._wire = cast("Any", Wire(self.gateway, self.runtime.call, self.clock.advance))
-        return api
+    def _poster(self, url: str, rate: int) -> Poster:
+        """Return the real Poster on a pool without a network, one for each function that asks."""
+        return make_poster(
+            url,
+            "us-east-1",
+            lambda: Credentials("AKIDEXAMPLE", "secret", None),
+            posts_per_second=rate,
+            open_pool=lambda: GatewayPool(self.gateway, self.runtime.call, self.clock.advance),
+            clock=self.clock,
+        )

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from operate.redrive import Names, Redrive, Step, parse
-from realtime.broadcast import read
+from realtime.broadcast import read_record
 from realtime.tables.outbox import Entry
 from tests.model.tables import Change, Tables
 from tests.support.fake_sqs import FakeSqs
@@ -87,7 +87,7 @@ class World:
     def _invoke(self, event: dict[str, Any]) -> None:
         if self.is_broken:
             raise ValueError("broken")
-        self.heard += [read(record).event_id for record in event["Records"]]
+        self.heard += [read_record(record).event_id for record in event["Records"]]
 
     def _changed(self, change: Change) -> None:
         keys = {name: (change.new or change.old or {})[name] for name in ("audience", "event_id")}

@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from realtime.aws.bus import Announcement, Bus
 from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
-from realtime.posting.poster import D, Delivery, ManagementApi, Outcome
+from realtime.posting.delivery import D, Delivery, Outcome, Result
+from realtime.posting.poster import Poster
 from realtime.tables.connections import Connections, Subscriber
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.registry import Gone, Registry
@@ -107,12 +108,15 @@ class FakeConnections(Connections):
         self._pages = pages
         self.read: list[str] = []
         self.failing: dict[str, int] = {}  # audiences that cannot be read, and after how many pages
+        self.errors: dict[str, Exception] = {}  # what reading these audiences raises
 
     def __contains__(self, audience: str) -> bool:
         return audience in self._pages
 
     def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
         self.read.append(audience)
+        if audience in self.errors:
+            raise self.errors[audience]
         for number, page in enumerate(self._pages.get(audience, [[]])):
             if self.failing.get(audience) == number:
                 raise Unavailable("reading an audience: ThrottlingException")
@@ -147,15 +151,14 @@ class FakeRegistry(Registry):
         return {}
 
 
-class FakeManagement(ManagementApi):
-    """The management API, as what was posted; time runs out after `room` deliveries."""
+class FakePoster(Poster):
+    """A Poster, as what it was given to post; time runs out after `room` deliveries."""
 
     def __init__(self, outcomes: Mapping[str, Outcome] | None = None, *, room: int | None = None) -> None:
         self._outcomes = outcomes or {}
         self._room = room
         self.deliveries: list[Delivery] = []
         self.close_unserved: bool | None = None
-        self.unclosable: set[str] = set()  # connections that were given up, and could not be closed either
         self.throttled: set[str] = set()  # connections whose last answer was a 429
         self.refusal = "POST https://example.com/feed/@connections/*: 403 Forbidden"
 
@@ -170,15 +173,12 @@ class FakeManagement(ManagementApi):
         (found,) = (delivery for delivery in self.deliveries if delivery.connection_id == connection_id)
         return found
 
-    def deliver(
-        self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False
-    ) -> Iterator[tuple[D, Outcome]]:
+    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
         self.close_unserved = close_unserved
         for delivery in deliveries:
             if self._room is not None and len(self) >= self._room:
-                yield delivery, Outcome.NOT_TRIED
+                yield Result(delivery, Outcome.NOT_TRIED)
                 return  # the rest is not drawn
             self.deliveries.append(delivery)
-            delivery.closing = delivery.connection_id in self.unclosable
-            delivery.throttled = delivery.connection_id in self.throttled
-            yield delivery, self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)
+            outcome = self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)
+            yield Result(delivery, outcome, throttled=delivery.connection_id in self.throttled)

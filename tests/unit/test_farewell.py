@@ -12,11 +12,11 @@ import farewell
 from realtime import bootstrap
 from realtime.errors import ConfigurationError, RateLimited
 from realtime.farewell import DELAYS, Farewell, Farewells, FarewellSender, read
-from realtime.posting.poster import Outcome
+from realtime.posting.delivery import Outcome
 from realtime.tables.connections import Connection
 from tests.logs import LogLines
 from tests.samples import sample
-from tests.unit.fakes import FakeManagement, FakeOutbox, FakeQueue
+from tests.unit.fakes import FakeOutbox, FakePoster, FakeQueue
 
 NOW = 1_705_314_600_500
 CONNECTION = Connection("RfGx1dQAIAMCIhA=", "feed", "123", NOW, NOW // 1000 + 3600)
@@ -31,8 +31,8 @@ class Context:
 
 def said(outcome: Outcome, *farewells: Farewell) -> tuple[dict[str, int], list[tuple[dict[str, Any], int]]]:
     """Say farewells that all come to this; return the counts, and what goes back to the queue with which delay."""
-    management, queue = FakeManagement({each.connection_id: outcome for each in farewells}), FakeQueue()
-    counts = FarewellSender(management, queue).say(farewells, until=0.0)
+    poster, queue = FakePoster({each.connection_id: outcome for each in farewells}), FakeQueue()
+    counts = FarewellSender(poster, queue).say(farewells, until=0.0)
     return counts, [(body, delay) for body, delay, _ in queue.sent]
 
 
@@ -64,9 +64,9 @@ def test_who_is_sent_away_is_known_to_be_open() -> None:
 
 
 def test_a_farewell_is_the_frame_and_then_the_end() -> None:
-    management = FakeManagement()
-    assert FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
-    delivery = management.to("a=")
+    poster = FakePoster()
+    assert FarewellSender(poster, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
+    delivery = poster.to("a=")
     assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
     assert delivery.connected_at == 0  # so that the engine does not wait for its handshake
 
@@ -102,10 +102,10 @@ def test_a_missing_right_is_told_with_its_name() -> None:
 
 
 def test_the_function_says_what_its_queue_brings(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
-    management = FakeManagement()
-    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(management, FakeQueue()))
+    poster = FakePoster()
+    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(poster, FakeQueue()))
     assert farewell.handler(sample("farewell.refused"), Context()) == {"batchItemFailures": []}
-    assert "RfGx1dQAIAMCIhA=" in management
+    assert "RfGx1dQAIAMCIhA=" in poster
     assert logged.lines[-1]["delivered"] == 1
 
 
@@ -113,7 +113,7 @@ def test_the_function_says_what_its_queue_brings(monkeypatch: pytest.MonkeyPatch
 def test_a_message_that_is_no_farewell_is_given_up(
     monkeypatch: pytest.MonkeyPatch, logged: LogLines, body: str
 ) -> None:
-    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(FakeManagement(), FakeQueue()))
+    monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(FakePoster(), FakeQueue()))
     event = sample("farewell.refused")
     event["Records"][0]["body"] = body
     assert farewell.handler(event, Context()) == {"batchItemFailures": []}
@@ -121,7 +121,7 @@ def test_a_message_that_is_no_farewell_is_given_up(
 
 
 def test_a_missing_right_is_told_once_all_others_were_served() -> None:
-    management = FakeManagement({"a=": Outcome.FORBIDDEN})
+    poster = FakePoster({"a=": Outcome.FORBIDDEN})
     with pytest.raises(ConfigurationError):
-        FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
-    assert "b=" in management
+        FarewellSender(poster, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
+    assert "b=" in poster

@@ -1,52 +1,75 @@
-"""What a connection is sent of a batch of events: which of them it is due, and as which frames.
+"""A batch of events: which of them each connection is sent, and as which frames.
 
-The events are numbered, and a set of them is an `int` whose bit n stands for event n: most connections of a wide
-audience are due the same set, so that its frames are made once and shared by all of them.
+Most connections of a wide audience are sent the same events, so that the frames of a set of events are made once and
+shared by all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NewType
 
 from realtime.audiences import connection_of
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.posting.poster import Frame
+from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.outbox import Entry
 
+# A set of a batch's events: bit n stands for event n. Join, cut and subtract two by `|`, `&` and `& ~`.
+EventSet = NewType("EventSet", int)
+NO_EVENTS = EventSet(0)
+
+
+def first(events: EventSet) -> int:
+    """Return the number of the first event of a set that is not empty."""
+    return (events & -events).bit_length() - 1
+
+
+def only(number: int) -> EventSet:
+    """Return the set of one event."""
+    return EventSet(1 << number)
+
+
+def before(number: int) -> EventSet:
+    """Return all events before one: the first `number` events of a batch."""
+    return EventSet((1 << number) - 1)
+
 
 class Batch:
-    """Events in their order, those that appear twice taken once."""
+    """Events in their order. Of an event that appears twice, the second is in no set."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
-        self.audiences: dict[str, int] = {}  # the events that are for each
+        self.audiences: dict[str, EventSet] = {}  # the events for each
         self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
-        self._kinds: dict[str, int] = {}
-        self._hidden: dict[int, frozenset[str]] = {}
-        self._reserved: dict[int, frozenset[str]] = {}
-        self._direct = 0
-        self._closing = 0
-        self._replaced: list[tuple[int, int]] = []  # an event, and the one that makes it stale
-        self._framed: dict[tuple[int, bool], Sequence[Frame]] = {}
-        self._currents: dict[int, int] = {}
+        self._kinds: dict[str, EventSet] = {}
+        self._hidden: dict[EventSet, frozenset[str]] = {}
+        self._reserved: dict[EventSet, frozenset[str]] = {}
+        self._direct = NO_EVENTS
+        self._closing = NO_EVENTS
+        self._replaced: list[tuple[EventSet, EventSet]] = []  # an event, and the one that makes it stale
+        self._framed: dict[tuple[EventSet, bool], Sequence[Frame]] = {}
+        self._currents: dict[EventSet, EventSet] = {}
+        self._index()
+
+    def _index(self) -> None:
         seen: set[tuple[str, str]] = set()
-        latest: dict[tuple[str, str, str], int] = {}
-        for at, entry in enumerate(entries):
+        latest: dict[tuple[str, str, str], EventSet] = {}
+        for number, entry in enumerate(self.entries):
             if (entry.audience, entry.event_id) in seen:
                 continue
             seen.add((entry.audience, entry.event_id))
-            event = 1 << at
-            self.audiences[entry.audience] = self.audiences.get(entry.audience, 0) | event
-            self._kinds[entry.kind] = self._kinds.get(entry.kind, 0) | event
+            event = only(number)
+            self.audiences[entry.audience] = EventSet(self.audiences.get(entry.audience, NO_EVENTS) | event)
+            self._kinds[entry.kind] = EventSet(self._kinds.get(entry.kind, NO_EVENTS) | event)
             if connection_of(entry.audience) is not None:
-                self._direct |= event
+                self._direct = EventSet(self._direct | event)
             if entry.hidden_from:
                 self._hidden[event] = entry.hidden_from
             if entry.shown_to:
                 self._reserved[event] = entry.shown_to
             if entry.close:
-                self._closing |= event
+                self._closing = EventSet(self._closing | event)
             if entry.subject is not None:
                 state = (entry.audience, entry.kind, entry.subject)
                 if state in latest:
@@ -54,48 +77,49 @@ class Batch:
                 latest[state] = event
 
     @property
-    def every(self) -> int:
+    def every(self) -> EventSet:
         """All events."""
-        every = 0
+        every = NO_EVENTS
         for events in self.audiences.values():
-            every |= events
+            every = EventSet(every | events)
         return every
 
-    def due(self, subscriber: Subscriber, events: int) -> int:
-        """Return those of the events that a connection wants and may hear."""
+    def due(self, subscriber: Subscriber, events: EventSet) -> EventSet:
+        """Return the events of a set that a connection wants and may be sent."""
+        due: int = events
         if subscriber.types:
-            wanted = self._direct  # what is for this very connection is no matter of taste
+            wanted: int = self._direct  # its filter does not apply to messages for this very connection
             for kind in subscriber.types:
                 wanted |= self._kinds.get(kind, 0)
-            events &= wanted
+            due &= wanted
         for event, users in self._hidden.items():
             if subscriber.user_id in users:
-                events &= ~event
-        if subscriber.batch:  # it takes what comes together as one: of a user's states the last is enough
-            events = self._current(events)
+                due &= ~event
+        if subscriber.batch:  # it reads all of an array at once: the last of a user's states is enough
+            due = self._current(EventSet(due))
         for event, users in self._reserved.items():
             if subscriber.user_id not in users:
-                events &= ~event
-        return events
+                due &= ~event
+        return EventSet(due)
 
-    def closes(self, events: int) -> bool:
-        """Return whether one of the events ends the connection that hears it."""
+    def closes(self, events: EventSet) -> bool:
+        """Return whether one of the events ends the connection that is sent it."""
         return bool(events & self._closing)
 
-    def frames(self, events: int, *, packed: bool) -> Sequence[Frame]:
-        """Return the frames that tell of these events, `packed` into arrays or one for each."""
+    def frames(self, events: EventSet, *, packed: bool) -> Sequence[Frame]:
+        """Return the frames of these events: one for each, or `packed` into arrays."""
         frames = self._framed.get((events, packed))
         if frames is None:
-            frames = [frame for at, frame in enumerate(self._frames) if events >> at & 1]
+            frames = [frame for number, frame in enumerate(self._frames) if events >> number & 1]
             if packed:
                 frames = pack(frames)
             self._framed[events, packed] = frames
         return frames
 
-    def _current(self, events: int) -> int:
-        """Return events without the states that a later one among them makes stale.
+    def _current(self, events: EventSet) -> EventSet:
+        """Return events without the states that a later event among them makes stale.
 
-        Should the batch be tried again in other parts, a state that was left out may yet come, after the later one:
+        If the batch is tried again in other parts, a state that was left out may still be sent, after the later one:
         clients know the order of a user's states by their `version`.
         """
         current = self._currents.get(events)
@@ -103,15 +127,15 @@ class Batch:
             current = events
             for event, replacing in self._replaced:
                 if replacing & events:
-                    current &= ~event
+                    current = EventSet(current & ~event)
             self._currents[events] = current
         return current
 
 
 def pack(frames: Sequence[Frame]) -> list[Frame]:
-    """Join messages into JSON arrays, each of at most one metered step; what stands alone stays as it is.
+    """Join messages into JSON arrays, each of at most one metered step; a message that stands alone is not wrapped.
 
-    Only what is worth hearing for as long is joined: an array is sent whole or not at all.
+    Only messages with the same `not_after` are joined: an array is sent whole or not at all.
     """
     packed: list[Frame] = []
     group: list[Frame] = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from realtime.default import FrameHandler
     from realtime.farewell import Farewells, FarewellSender
     from realtime.ingest import Ingestion
-    from realtime.posting.poster import ManagementApi
+    from realtime.posting.poster import Poster
     from realtime.sweep import Sweeper
     from realtime.tables.outbox import Outbox
     from realtime.tables.registry import Registry
@@ -129,7 +129,7 @@ def frame_handler() -> FrameHandler:
             presence_history_seconds=chosen.presence_history_seconds,
         ),
         cache(lambda: _tokens(chosen)),
-        lambda: management(chosen.management_endpoint, chosen.posts_per_second),
+        lambda: poster(chosen.management_endpoint, chosen.posts_per_second),
         cache(lambda: _farewells(chosen.events_table, chosen.farewells_queue_url)),
         lease_seconds=chosen.lease_seconds,
     )
@@ -192,11 +192,11 @@ def announcer() -> Announcer:
 
 
 @cache
-def management(endpoint: str, posts_per_second: int) -> ManagementApi:
-    """Return the client of the management API."""
-    from realtime.posting.poster import ManagementApi
+def poster(endpoint: str, posts_per_second: int) -> Poster:
+    """Return what posts to connections."""
+    from realtime.posting.api import make_poster
 
-    return ManagementApi(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
+    return make_poster(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
 
 
 @cache
@@ -209,7 +209,8 @@ def broadcaster() -> Broadcaster:
     return Broadcaster(
         Connections(clients.client("dynamodb"), chosen.connections_table),
         registry(chosen.connections_table, chosen.users_table),
-        management(chosen.management_endpoint, chosen.posts_per_second),
+        poster(chosen.management_endpoint, chosen.posts_per_second),
+        failures,
     )
 
 
@@ -244,7 +245,7 @@ def farewell_sender() -> FarewellSender:
 
     chosen = settings.load(settings.FarewellSettings)
     return FarewellSender(
-        management(chosen.management_endpoint, chosen.posts_per_second),
+        poster(chosen.management_endpoint, chosen.posts_per_second),
         Queue(clients.client("sqs"), chosen.farewells_queue_url),
     )
 
@@ -266,6 +267,6 @@ def sweeper() -> Sweeper:
         registry(chosen.connections_table, chosen.users_table),
         Calls(client, chosen.events_table),
         outbox(chosen.events_table),
-        management(chosen.management_endpoint, chosen.posts_per_second),
+        poster(chosen.management_endpoint, chosen.posts_per_second),
         Policy(chosen.lease_seconds, chosen.grace_period_seconds, chosen.call_lease_seconds),
     )

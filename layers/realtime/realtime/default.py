@@ -13,7 +13,8 @@ from realtime.audiences import direct
 from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
 from realtime.farewell import Farewells
 from realtime.ids import event_id, moment_of
-from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
+from realtime.posting.delivery import Delivery, Frame, Outcome
+from realtime.posting.poster import Poster
 from realtime.rate_limit import RateLimit
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
@@ -56,7 +57,7 @@ class FrameHandler:
         snapshots: Snapshots,
         replay: Replay,
         tokens: Callable[[], Tokens],
-        management: Callable[[], ManagementApi],
+        poster: Callable[[], Poster],
         farewells: Callable[[], Farewells],
         *,
         lease_seconds: int,
@@ -68,7 +69,7 @@ class FrameHandler:
         self._snapshots = snapshots
         self._replay = replay
         self._tokens = tokens  # made when first used, as the next: few frames bring a token, and most answers are one
-        self._management = management
+        self._poster = poster
         self._farewells = farewells
         self._lease_seconds = lease_seconds
         self._answers: dict[str, Callable[[Request, Connection], list[str]]] = {
@@ -115,9 +116,9 @@ class FrameHandler:
         """Post what a single answer cannot hold; `until` on the monotonic clock."""
         posts = [Frame(frame.encode()) for frame in frames]
         delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at / 1000)
-        for _, outcome in self._management().deliver([delivery], until=until):
-            if outcome not in {Outcome.DELIVERED, Outcome.GONE}:
-                raise Unavailable(f"posting an answer: {outcome.name} {delivery.reason}")
+        for result in self._poster().deliver([delivery], until=until):
+            if result.outcome not in {Outcome.DELIVERED, Outcome.GONE}:
+                raise Unavailable(f"posting an answer: {result.outcome.name} {result.reason}")
 
     def _sync(self, request: Request, connection: Connection) -> list[str]:
         check_watchable(connection.endpoint)

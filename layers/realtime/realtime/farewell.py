@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from realtime import messages
 from realtime.aws.queues import Queue
 from realtime.errors import ClientError, ConfigurationError
-from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
+from realtime.posting.delivery import Delivery, Frame, Outcome
+from realtime.posting.poster import Poster
 from realtime.refusals import Addressee, last_message
 from realtime.tables.outbox import Outbox
 
@@ -68,8 +69,8 @@ class Farewells:
 class FarewellSender:
     """Says farewells."""
 
-    def __init__(self, management: ManagementApi, queue: Queue) -> None:
-        self._management = management
+    def __init__(self, poster: Poster, queue: Queue) -> None:
+        self._poster = poster
         self._queue = queue
 
     def say(self, farewells: Sequence[Farewell], until: float) -> dict[str, int]:
@@ -86,7 +87,7 @@ class FarewellSender:
                 again = replace(farewell, tries=farewell.tries + 1)
                 self._queue.send(asdict(again), delay_seconds=DELAYS[farewell.tries])
         if Outcome.FORBIDDEN.value in counts:
-            raise ConfigurationError(f"the role of farewell may not post: {self._management.refusal}")
+            raise ConfigurationError(f"the role of farewell may not post: {self._poster.refusal}")
         return counts
 
     def _deliver(self, farewells: Sequence[Farewell], until: float) -> Iterator[tuple[Farewell, Outcome]]:
@@ -95,5 +96,5 @@ class FarewellSender:
             # Said to be old, so that the engine believes a 410 at once: here it is the queue that waits.
             frames = (Frame(each.frame.encode()),)
             deliveries[Delivery(each.endpoint, each.connection_id, frames, connected_at=0, close=True)] = each
-        for delivery, outcome in self._management.deliver(deliveries, until=until):
-            yield deliveries[delivery], outcome
+        for result in self._poster.deliver(deliveries, until=until):
+            yield deliveries[result.delivery], result.outcome

@@ -18,7 +18,8 @@ from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import AuthFailed, ConfigurationError, RealtimeError, Unavailable
 from realtime.ids import event_id
-from realtime.posting.poster import Delivery, ManagementApi, Outcome
+from realtime.posting.delivery import Delivery, Outcome
+from realtime.posting.poster import Poster
 from realtime.refusals import close, refuse
 from realtime.tables.calls import Calls
 from realtime.tables.connections import Connections, Cursor, Due, Session
@@ -56,7 +57,7 @@ class Sweeper:
         registry: Registry,
         calls: Calls,
         outbox: Outbox,
-        management: ManagementApi,
+        poster: Poster,
         policy: Policy,
     ) -> None:
         self._client = client
@@ -65,7 +66,7 @@ class Sweeper:
         self._registry = registry
         self._calls = calls
         self._outbox = outbox
-        self._management = management
+        self._poster = poster
         self._policy = policy
 
     def sweep(self, now: int, until: float) -> Counter[str]:
@@ -87,15 +88,15 @@ class Sweeper:
             found.update(expired=len(expired), told_to_move=len(old), suspects=len(suspects))
             done: list[Future[object]] = [threads.submit(self._end, each, now) for each in expired]
             done += [threads.submit(self._tell_to_move, each) for each in old]
-            for delivery, outcome in self._management.deliver(map(_question, suspects.values()), until=until):
-                session = suspects[delivery.connection_id]
+            for result in self._poster.deliver(map(_question, suspects.values()), until=until):
+                outcome, session = result.outcome, suspects[result.delivery.connection_id]
                 found[outcome.value] += 1
                 if outcome is Outcome.GONE:
-                    done.append(threads.submit(self._registry.forget, delivery.connection_id, now))
+                    done.append(threads.submit(self._registry.forget, session.connection.connection_id, now))
                 elif outcome is Outcome.DELIVERED:
                     done.append(threads.submit(self._spare, session, now))
                 elif outcome is Outcome.FORBIDDEN:
-                    raise ConfigurationError(f"the role of sweep may not ask: {self._management.refusal}")
+                    raise ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}")
         for each in done:
             with _noted(problems):
                 each.result()

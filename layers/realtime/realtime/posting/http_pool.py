@@ -13,13 +13,13 @@ import pycurl
 
 Task = TypeVar("Task")
 
-_TEXT_BYTES = 512  # as much of an answer's body is kept, to say why a request failed
-_IDLE_SECONDS = 60  # a connection idle for longer is not trusted: the network may have forgotten it in silence
+_TEXT_BYTES = 512  # of an answer's body are kept, to say why a request failed
+_IDLE_S = 60  # a connection that was idle for longer is not used again: the network may have dropped it in silence
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # those that libcurl reads
 
 
 class _Slot(Generic[Task]):
-    """A curl handle, for one request at a time, what it is set to and the text of its answer."""
+    """A curl handle for one request at a time, with its settings and the text of its answer."""
 
     __slots__ = ("body", "curl", "method", "task", "text")
 
@@ -37,16 +37,16 @@ class _Slot(Generic[Task]):
             self.text += data[:_TEXT_BYTES]
 
 
-class Wire(Generic[Task]):
-    """Sends requests to one origin, each for a task of the caller's; returns the tasks with the answers as these come.
+class HttpPool(Generic[Task]):
+    """Makes requests to one origin, each for a task of the caller's; returns the tasks with the answers as these come.
 
-    Not for several threads at a time. Times in seconds; `timeout` bounds a whole request, connecting included.
+    `timeout_s` bounds a whole request, connecting included. Not for several threads at a time.
     """
 
-    def __init__(self, origin: str, *, connect_timeout: float, timeout: float, ca_bundle: str | None) -> None:
+    def __init__(self, origin: str, *, connect_timeout_s: float, timeout_s: float, ca_bundle: str | None) -> None:
         self._origin = origin
-        self._connect_timeout = connect_timeout
-        self._timeout = timeout
+        self._connect_timeout_s = connect_timeout_s
+        self._timeout_s = timeout_s
         self._ca_bundle = ca_bundle
         self._proxied = any(os.environ.get(variable) for variable in _PROXY_VARIABLES)
         self._multi = pycurl.CurlMulti()
@@ -59,7 +59,7 @@ class Wire(Generic[Task]):
         return len(self._busy)
 
     def send(self, task: Task, method: str, path: str, headers: list[str], body: bytes) -> None:
-        """Start a POST, or another method; it goes out with the next `receive`, its path as it is given."""
+        """Start a request; it goes out with the next `receive`, its path unchanged."""
         slot = self._idle.pop() if self._idle else self._new_slot()
         curl = slot.curl
         if slot.text:
@@ -70,16 +70,17 @@ class Wire(Generic[Task]):
             curl.setopt(pycurl.POSTFIELDS, body)
             slot.body = body
         curl.setopt(pycurl.REQUEST_TARGET, path)
-        headers.append("Content-Type:")  # none: libcurl would call it a form
+        headers.append("Content-Type:")  # sends none; otherwise libcurl calls the body a form
         curl.setopt(pycurl.HTTPHEADER, headers)
         self._multi.add_handle(curl)
         slot.task = task
         self._busy[curl] = slot
 
     def receive(self) -> list[tuple[Task, int, str]]:
-        """Send and receive what can be without waiting; return tasks that ended: status and, unless it is 2xx, a text.
+        """Send and receive without waiting; return the tasks whose requests ended, each with a status and a text.
 
-        Status 0: there was no answer, and the text says why. A status counts even if its body then broke off.
+        Status 0 means that there was no answer, and the text says why. A status counts even if its body then broke off.
+        The text of a 2xx is empty.
         """
         self._multi.perform()
         answers = []
@@ -97,14 +98,14 @@ class Wire(Generic[Task]):
         return answers
 
     def wait(self, seconds: float) -> None:
-        """Wait until something can be sent or received, at most so long."""
+        """Wait until something can be sent or received, for at most `seconds`."""
         if not self._busy:
             time.sleep(seconds)
         elif self._multi.select(seconds) < 0:  # libcurl has no socket to wait for yet
             time.sleep(min(seconds, 0.01))
 
     def abandon(self) -> list[Task]:
-        """Break off all requests, and return their tasks."""
+        """Break off all requests and return their tasks."""
         return [self._release(curl).task for curl in list(self._busy)]
 
     def close(self) -> None:
@@ -116,18 +117,18 @@ class Wire(Generic[Task]):
 
     def _new_slot(self) -> _Slot[Task]:
         curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, self._origin)  # the path comes by itself: libcurl would take a URL apart each time
+        curl.setopt(pycurl.URL, self._origin)  # the path is set apart: libcurl would parse a whole URL each time
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout * 1000))
-        curl.setopt(pycurl.TIMEOUT_MS, int(self._timeout * 1000))
-        curl.setopt(pycurl.MAXAGE_CONN, _IDLE_SECONDS)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout_s * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, int(self._timeout_s * 1000))
+        curl.setopt(pycurl.MAXAGE_CONN, _IDLE_S)
         curl.setopt(pycurl.NOSIGNAL, 1)
         if self._ca_bundle:
             curl.setopt(pycurl.CAINFO, self._ca_bundle)
         if self._proxied:
-            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)  # or a proxy is asked for the URL, which lacks the path
+            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)  # otherwise a proxy is asked for the URL, which lacks the path
         else:
-            curl.setopt(pycurl.PROXY, "")  # or libcurl looks in the environment for each request
+            curl.setopt(pycurl.PROXY, "")  # otherwise libcurl looks in the environment for each request
         return _Slot(curl)
 
     @staticmethod

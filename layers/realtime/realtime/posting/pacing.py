@@ -1,4 +1,4 @@
-"""How fast to post: a quota, a bound on the posts in flight that finds what is let through, and whose a 429 is."""
+"""How fast to post: a quota, a bound on posts in flight that adapts to 429s, and whether 429s hit the whole account."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TokenBucket:
         self._filled_at: float | None = None
 
     def refill(self, now: float) -> int:
-        """Add what has dropped in since the last time; return how many whole tokens there are."""
+        """Add the tokens that have come in since the last call; return how many whole tokens there are."""
         if self._filled_at is not None:
             self.tokens = min(self._burst, self.tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
@@ -29,11 +29,12 @@ class TokenBucket:
 class Window:
     """A bound on requests in flight, moved as TCP moves its own.
 
-    It doubles each round until the first that is congested; from then on, one more a round, half after a congested one.
+    It doubles with each round until the first congested round; after that it grows by one with each round. A congested
+    round halves it.
 
     A round is as many answers as may be in flight, so about one round trip. A 429 may also mean that one slow client's
     buffer is full, which is no reason to slow down for all: a round counts as congested when more than a tenth of its
-    requests met their first 429. Nor does the bound grow while it is not what holds requests back.
+    requests met their first 429. The bound grows only in rounds in which it held requests back.
     """
 
     CONGESTED = 0.1
@@ -66,14 +67,14 @@ class Window:
 
 
 class Congestion:
-    """Tells whether 429s are the account's, and for how long they have been: then they say nothing of a connection.
+    """Whether the whole account is throttled, and for how long: a 429 then says nothing about its connection.
 
-    They are the account's once most of a round's first tries meet one: few clients are slow, and throttling hits all.
-    So it stays until four of five tries of a round, first or later ones, are accepted. Times on the monotonic clock.
+    Congestion begins when most first tries of a round meet a 429: few clients are slow, but throttling hits all. It
+    ends when four of five tries of a round, first or later ones, are accepted. Times on the monotonic clock.
     """
 
     _ROUND = 10  # tries
-    _KEPT_SECONDS = 5.0  # without a try, what is known is out of date
+    _KEPT_S = 5.0  # without a try; then congestion is taken to be over
 
     def __init__(self) -> None:
         self._began: float | None = None
@@ -83,15 +84,16 @@ class Congestion:
 
     @property
     def is_on(self) -> bool:
+        """Whether there is congestion."""
         return self._began is not None
 
     def seconds(self, now: float) -> float:
-        """Return how long there has been congestion, in all: differences count."""
+        """Return the total time of congestion so far; compare two of them."""
         return self._ended_after + (0.0 if self._began is None else now - self._began)
 
     def resume(self, now: float) -> None:
         """Go on after a pause of unknown length."""
-        if now - self._answered_at > self._KEPT_SECONDS:
+        if now - self._answered_at > self._KEPT_S:
             self._end(self._answered_at)
 
     def answered(self, now: float, first: int, throttled: int, later: int, accepted: int) -> None:

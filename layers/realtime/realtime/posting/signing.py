@@ -1,7 +1,7 @@
-"""Signature Version 4 for many small requests to one host: what they share is worked out once, not once a request.
+"""Signature Version 4 for many small requests to one host: their common parts are computed once, not once a request.
 
 Once a day: the signing key. Once a second: the date, the scope, the headers to be signed. Once a request: one SHA-256
-of the canonical request and one HMAC. tests/unit/test_signing.py holds every signature against botocore's signer.
+of the canonical request and one HMAC. tests/unit/posting/test_signing.py compares every signature with botocore's.
 docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 64  # of SHA-256, which HMAC pads its key to
 
 
 class FrozenCredentials(Protocol):
-    """Credentials that belong together, such as botocore's `get_frozen_credentials()` returns."""
+    """Credentials that belong together, as botocore's `get_frozen_credentials()` returns them."""
 
     @property
     def access_key(self) -> str: ...
@@ -32,7 +32,7 @@ class FrozenCredentials(Protocol):
 def canonical_path(path: str) -> str:
     """Return a path, already percent-encoded as it is sent, in the form that is signed: encoded once more.
 
-    Every service but S3 wants it so: `/feed/@connections/a%3D` is signed as `/feed/%40connections/a%253D`.
+    All services but S3 want this: `/feed/@connections/a%3D` is signed as `/feed/%40connections/a%253D`.
     """
     return quote(path, safe="/~")
 
@@ -40,8 +40,8 @@ def canonical_path(path: str) -> str:
 class Signer:
     """Signs requests to one host.
 
-    `credentials` is asked once a second, so it renews them in time when they are about to run out, also after the
-    clock has jumped over a SnapStart restore; what it raises, `headers` raises.
+    `credentials` is asked once a second, so that it can renew them before they expire, even where the clock has jumped
+    over a SnapStart restore. `headers` raises what it raises.
     """
 
     def __init__(self, *, host: str, region: str, service: str, credentials: Callable[[], FrozenCredentials]) -> None:
@@ -53,7 +53,7 @@ class Signer:
         self._key_of: tuple[str, str] | None = None  # the secret and the day that the HMAC states are made of
 
     def headers(self, method: str, path: str, body_sha256: str, now: float) -> list[str]:
-        """Return the header lines that sign a request without a query, its own headers aside from `Host` unsigned.
+        """Return the header lines that sign a request without a query; of its other headers, `Host` alone is signed.
 
         `path` in canonical form, `body_sha256` in hexadecimal, `now` in s since the epoch.
         """

@@ -15,7 +15,7 @@ from botocore.credentials import Credentials
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime.posting.poster import ManagementApi
+from realtime.posting.api import Api
 from realtime.posting.signing import Signer
 
 
@@ -50,10 +50,6 @@ def as_dict(headers: list[str]) -> dict[str, str]:
     return dict(header.split(": ", 1) for header in headers)
 
 
-def management_api(endpoint_url: str, with_: Frozen = A) -> ManagementApi:
-    return ManagementApi(endpoint_url, REGION, lambda: with_, posts_per_second=1)
-
-
 @pytest.mark.parametrize(
     "endpoint_url",
     [
@@ -77,9 +73,9 @@ def management_api(endpoint_url: str, with_: Frozen = A) -> ManagementApi:
 def test_every_request_is_signed_as_botocore_signs_it(
     endpoint_url: str, method: str, stage: str, connection_id: str, body: bytes, with_: Frozen, when: datetime
 ) -> None:
-    api = management_api(endpoint_url, with_)
+    api = Api(endpoint_url)
     sent, signed = api.paths(stage, connection_id)
-    ours = api.signer.headers(method, signed, sha256(body).hexdigest(), when.timestamp())
+    ours = api.signer(REGION, lambda: with_).headers(method, signed, sha256(body).hexdigest(), when.timestamp())
     assert as_dict(ours) == signed_by_botocore(method, api.origin + sent, body, with_, when)
 
 
@@ -97,7 +93,7 @@ def botocore_client() -> Any:
 @given(connection_id=connection_ids.filter(lambda each: each not in {"", ".", ".."}))
 def test_a_connection_has_the_url_that_botocore_gives_it(botocore_client: Any, connection_id: str) -> None:
     theirs = botocore_client.generate_presigned_url("get_connection", {"ConnectionId": connection_id})
-    api = management_api("https://abcdefghij.execute-api.eu-west-1.amazonaws.com")
+    api = Api("https://abcdefghij.execute-api.eu-west-1.amazonaws.com")
     assert api.origin + api.paths("feed", connection_id)[0] == theirs.partition("?")[0]
 
 

@@ -1,0 +1,405 @@
+"""The Poster on a simulated API and clock: order, pace, and that no connection's trouble is another's."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from realtime.posting import poster
+from realtime.posting.delivery import Delivery, Outcome, Result
+from realtime.posting.progress import CONGESTED_PATIENCE_S
+from tests.engine.conftest import Frozen
+from tests.support.account import Account
+from tests.unit.posting.simulated import Simulation, Step, Trouble, bodies, deliveries, delivery, frames
+
+
+class TestPosting:
+    def test_every_connection_gets_every_frame_in_order(self) -> None:
+        simulation = Simulation()
+        everyone = deliveries(200, frames(3))
+        outcomes = simulation.outcomes(everyone)
+        assert outcomes == {each.connection_id: Outcome.DELIVERED for each in everyone}
+        assert all(simulation.api.bodies(each.connection_id) == bodies(3) for each in everyone)
+
+    def test_nothing_is_posted_where_there_are_no_deliveries(self) -> None:
+        simulation = Simulation()
+        assert simulation.outcomes([]) == {}
+        assert simulation.api.requests == []
+
+    def test_a_result_says_what_was_sent_and_what_failed_last(self) -> None:
+        simulation = Simulation(patience_s=0.1)
+        simulation.api.script("a=", [200, *[429] * 9])
+        each = delivery("a=", frames(3))
+        assert simulation.results([each]) == {"a=": Result(each, Outcome.THROTTLED, 1, "429", throttled=True)}
+
+    def test_the_pool_is_opened_when_something_is_posted_and_again_after_a_close(self) -> None:
+        simulation = Simulation()
+        simulation.poster.close()
+        assert simulation.opened == 0
+        for _ in range(2):
+            simulation.outcomes([delivery("a=")])
+        assert simulation.opened == 1
+        simulation.poster.close()
+        assert simulation.api.is_closed
+        simulation.outcomes([delivery("a=")])
+        assert simulation.opened == 2
+
+    def test_credentials_are_renewed_while_it_delivers(self) -> None:
+        keys = (Frozen(f"KEY{number}") for number in range(100))
+        simulation = Simulation(posts_per_second=2, credentials=lambda: next(keys))
+        simulation.outcomes(deliveries(5))  # at 0, 0.5, 1, 1.5 and 2 s
+        lines = [line for each in simulation.api.requests for line in each.headers]
+        keys_used = [line.split("Credential=")[1][:4] for line in lines if "Credential=" in line]
+        assert keys_used == [
+            "KEY0",
+            "KEY0",
+            "KEY1",
+            "KEY1",
+            "KEY2",
+        ]
+
+    def test_it_draws_no_more_than_it_has_room_for(self) -> None:
+        simulation = Simulation(max_in_flight=4)
+        simulation.api.default = Trouble.HANG
+        drawn: list[str] = []
+
+        def endless() -> Iterator[Delivery]:
+            for number in range(1_000_000):
+                drawn.append(f"c{number}")
+                yield delivery(drawn[-1])
+
+        outcomes = simulation.outcomes(endless(), within_ms=300)
+        assert len(drawn) == 5  # four in flight, and one ahead
+        assert outcomes == dict.fromkeys(drawn, Outcome.NOT_TRIED)
+
+    def test_a_caller_that_stops_leaves_nothing_behind(self) -> None:
+        simulation = Simulation()
+        some = simulation.poster.deliver(deliveries(1000), until=600)
+        next(some)
+        with pytest.raises(RuntimeError, match="one iterable at a time"):
+            next(simulation.poster.deliver([delivery("other")], until=600))
+        some.close()  # type: ignore[attr-defined]
+        assert simulation.api.in_flight == 0
+        assert simulation.outcomes([delivery("next")]) == {"next": Outcome.DELIVERED}
+
+    def test_an_error_of_the_source_of_deliveries_is_raised(self) -> None:
+        def broken() -> Iterator[Delivery]:
+            yield delivery("c")
+            raise LookupError("the table is gone")
+
+        simulation = Simulation()
+        with pytest.raises(LookupError, match="the table is gone"):
+            simulation.outcomes(broken())
+        assert simulation.outcomes([delivery("next")]) == {"next": Outcome.DELIVERED}
+
+
+class TestGone:
+    def test_a_connection_that_is_gone_is_tried_once_and_holds_up_no_other(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("gone", [410] * 9)
+        outcomes = simulation.outcomes([delivery("gone", frames(3)), delivery("there", frames(3))])
+        assert outcomes == {"gone": Outcome.GONE, "there": Outcome.DELIVERED}
+        assert simulation.api.bodies("gone", accepted=False) == [b"frame 0"]
+
+    def test_a_young_connection_is_given_time_to_open(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("young", [410, 410, 410])
+        assert simulation.outcomes([delivery("young", frames(2), age_s=0)]) == {"young": Outcome.DELIVERED}
+        assert simulation.api.times_ms("young") == [0, 60, 170, 380, 390]
+
+    def test_a_young_connection_that_never_opens_is_given_up_after_two_seconds(self) -> None:
+        simulation = Simulation(patience_s=60.0)
+        simulation.api.script("young", [410] * 1000)
+        assert simulation.outcomes([delivery("young", age_s=0)]) == {"young": Outcome.NOT_YET_OPEN}
+        assert simulation.api.times_ms("young") == [0, 60, 170, 380, 790, 1_600]
+
+
+class TestBackOff:
+    @pytest.mark.parametrize(
+        "steps", [[429] * 3, [500], [503, 502, 504], [Trouble.HANG], [Trouble.RESET] * 2, [429, Trouble.HANG]], ids=str
+    )
+    def test_a_failure_is_tried_again_and_the_order_holds(self, steps: list[Step]) -> None:
+        simulation = Simulation(patience_s=20.0)
+        simulation.api.script("bad", [200, *steps])
+        others = deliveries(50, frames(3))
+        outcomes = simulation.outcomes([delivery("bad", frames(3)), *others])
+        assert set(outcomes.values()) == {Outcome.DELIVERED}
+        assert simulation.api.bodies("bad") == bodies(3)
+        tried = simulation.api.bodies("bad", accepted=False)
+        assert tried == [b"frame 0", *[b"frame 1"] * (len(steps) + 1), b"frame 2"]
+        assert all(simulation.api.bodies(each.connection_id, accepted=False) == bodies(3) for each in others)
+
+    @pytest.mark.parametrize(
+        ("jitter", "times_ms"), [(1.0, [0, 60, 170, 380]), (0.5, [0, 35, 95, 205]), (0.0, [0, 10, 20, 30])]
+    )
+    def test_each_try_waits_for_a_random_part_of_its_back_off(self, jitter: float, times_ms: list[float]) -> None:
+        simulation = Simulation(jitter=jitter)
+        simulation.api.script("bad", [500] * 3)
+        simulation.outcomes([delivery("bad")])
+        assert simulation.api.times_ms("bad") == pytest.approx(times_ms, abs=3.1)  # it waits for a ms at least
+
+    def test_others_are_served_while_one_waits(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("bad", [Trouble.HANG])
+        reported = list(simulation.outcomes([delivery("bad"), *deliveries(300)]))
+        assert reported[-1] == "bad"
+
+    @pytest.mark.parametrize(
+        ("step", "outcome", "reason"),
+        [
+            (429, Outcome.THROTTLED, "429"),
+            (500, Outcome.FAILED, "500"),
+            (Trouble.HANG, Outcome.FAILED, "timed out"),
+            (Trouble.RESET, Outcome.FAILED, "connection reset"),
+        ],
+    )
+    def test_a_connection_is_given_up_when_its_patience_ends(self, step: Step, outcome: Outcome, reason: str) -> None:
+        simulation = Simulation()
+        simulation.api.script("bad", [step] * 1000)
+        results = simulation.results([delivery("bad", frames(2)), delivery("good")])
+        assert results["bad"][1:4] == (outcome, 0, reason)
+        assert results["good"].outcome is Outcome.DELIVERED
+        assert len(simulation.api.requests) > 2
+
+    def test_connections_in_back_off_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(poster, "_MAX_WAITING", 20)
+        simulation = Simulation(max_in_flight=4, patience_s=60.0)
+        simulation.api.default = 500
+        drawn = deliveries(1000)
+        outcomes = simulation.outcomes(iter(drawn), within_ms=1_000)
+        assert 20 < len(outcomes) <= 20 + 4 + 1
+        assert set(outcomes.values()) == {Outcome.FAILED, Outcome.NOT_TRIED}
+
+    def test_a_connection_held_back_by_the_quota_is_not_given_up_for_it(self) -> None:
+        simulation = Simulation(posts_per_second=2, patience_s=0.2)
+        simulation.api.script("slow", [500, 500])
+        assert simulation.outcomes([delivery("slow"), *deliveries(5)])["slow"] is Outcome.DELIVERED
+
+
+class TestPace:
+    def test_the_quota_is_not_overdrawn(self) -> None:
+        simulation = Simulation(posts_per_second=20)
+        simulation.outcomes(deliveries(30))
+        times_ms = [each.at_ms for each in simulation.api.requests]
+        assert times_ms[:10] == [0.0] * 10  # half a second's worth was saved up
+        assert times_ms[10:] == pytest.approx([50 * number for number in range(1, 21)], abs=2)
+
+    def test_the_window_grows_to_its_limit_while_it_holds_requests_back(self) -> None:
+        simulation = Simulation(max_in_flight=128)
+        simulation.outcomes(deliveries(1000))
+        assert Counter(each.at_ms for each in simulation.api.requests)[0.0] == 32
+        assert simulation.api.most_at_once == 128
+
+    def test_a_throttled_account_is_sent_fewer_requests_at_once(self) -> None:
+        simulation = Simulation(max_in_flight=32)
+        for each in deliveries(300):
+            simulation.api.script(each.connection_id, [429])
+        assert set(simulation.outcomes(deliveries(300)).values()) == {Outcome.DELIVERED}
+        simulation.api.most_at_once = 0
+        simulation.outcomes(deliveries(100))
+        assert simulation.api.most_at_once < 32
+
+    @pytest.mark.parametrize("tries", [1, 4])
+    def test_slow_clients_do_not_slow_down_the_others(self, tries: int) -> None:
+        """However often they are throttled, only their first 429 counts."""
+        simulation = Simulation(max_in_flight=32, patience_s=10.0)
+        for each in deliveries(300)[::30]:
+            simulation.api.script(each.connection_id, [429] * tries)
+        simulation.outcomes(deliveries(300))
+        simulation.api.most_at_once = 0
+        simulation.outcomes(deliveries(100))
+        assert simulation.api.most_at_once == 32
+
+    def test_later_429s_of_slow_clients_do_not_shrink_the_window(self) -> None:
+        simulation = Simulation(max_in_flight=32, patience_s=60.0)
+        slow = deliveries(12)
+        for each in slow:
+            simulation.api.script(each.connection_id, [500, *[429] * 12])  # their first failure is no 429
+        simulation.outcomes(slow)
+        simulation.api.most_at_once = 0
+        simulation.outcomes(deliveries(100))
+        assert simulation.api.most_at_once == 32
+
+    def test_a_throttled_account_closes_no_connection(self) -> None:
+        simulation = Simulation(jitter=0.5, patience_s=0.5)
+        account = simulation.api.account = Account(rate=1000, burst=50, clock=simulation.clock.monotonic)
+        account.others_take(share=0.95, seconds=3)
+        outcomes = Counter(simulation.outcomes(deliveries(300), close_unserved=True).values())
+        assert account.refused > 300
+        assert outcomes == {Outcome.DELIVERED: 300}
+
+    def test_slow_clients_are_not_given_the_patience_of_a_throttled_account(self) -> None:
+        simulation = Simulation(patience_s=0.5)
+        everyone = deliveries(300)
+        for each in everyone[::15]:
+            simulation.api.script(each.connection_id, [429] * 1000)
+        results = simulation.results(everyone, close_unserved=True)
+        assert Counter(each.outcome for each in results.values()) == {Outcome.STUCK: 20, Outcome.DELIVERED: 280}
+        assert simulation.clock.now_ms < 2_000
+        assert all(each.throttled == (connection in simulation.api.scripts) for connection, each in results.items())
+
+    def test_a_congestion_without_end_is_borne_for_ten_seconds(self) -> None:
+        simulation = Simulation(patience_s=0.1)
+        simulation.api.default = 429
+        outcomes = Counter(simulation.outcomes(deliveries(30)).values())
+        assert outcomes == {Outcome.THROTTLED: 30}
+        assert CONGESTED_PATIENCE_S * 1000 - 1_000 < simulation.clock.now_ms < CONGESTED_PATIENCE_S * 1000 + 1_000
+
+
+class TestForbidden:
+    def test_a_stage_that_may_not_be_posted_to_is_left_alone_and_the_request_is_named(self) -> None:
+        simulation = Simulation()
+        forbidden = [delivery(f"f{number}=") for number in range(1000)]
+        allowed = [delivery(f"a{number}=", endpoint="calls") for number in range(100)]
+        for each in forbidden:
+            simulation.api.script(each.connection_id, [403])
+        results = simulation.results([*forbidden, *allowed])
+        assert Counter(each.outcome for each in results.values()) == {Outcome.FORBIDDEN: 1000, Outcome.DELIVERED: 100}
+        assert Counter(each.stage for each in simulation.api.requests) == {
+            "feed": 32,
+            "calls": 100,
+        }
+        assert simulation.poster.refusal == "POST https://api.example/feed/@connections/*: 403"
+        assert results["f999="].reason == simulation.poster.refusal
+
+    def in_turn(self, *steps: Step) -> list[Outcome]:
+        """Return the outcomes of connections that meet these steps, one after another."""
+        simulation = Simulation(max_in_flight=1)
+        for number, step in enumerate(steps):
+            simulation.api.script(f"{number}=", [step])
+        outcomes = list(simulation.outcomes([delivery(f"{number}=") for number in range(len(steps))]).values())
+        assert len(simulation.api.requests) == len(steps) or Outcome.FORBIDDEN in outcomes
+        return outcomes
+
+    def test_the_third_refusal_in_a_row_is_the_stages(self) -> None:
+        forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
+        assert self.in_turn(403, 403, 200) == [forbidden, forbidden, delivered]
+        assert self.in_turn(403, 403, 403, 200) == [forbidden] * 4
+
+    def test_a_success_between_refusals_clears_them(self) -> None:
+        forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
+        assert self.in_turn(403, 403, 200, 403, 403, 200) == [forbidden, forbidden, delivered] * 2
+
+    def test_a_right_to_post_is_no_right_to_ask(self) -> None:
+        simulation = Simulation(max_in_flight=1)
+        for number in range(3):
+            simulation.api.script(f"{number}=", [403])
+        questions = [delivery(f"{number}=", [], ask=True) for number in range(4)]
+        outcomes = simulation.outcomes([*questions, delivery("posted")])
+        assert [*outcomes.values()] == [Outcome.FORBIDDEN] * 4 + [Outcome.DELIVERED]
+        assert simulation.poster.refusal.startswith("GET ")
+        assert [each.method for each in simulation.api.requests] == ["GET"] * 3 + ["POST"]
+
+    def test_the_next_delivery_asks_again(self) -> None:
+        simulation = Simulation()
+        simulation.api.default = 403
+        simulation.outcomes(deliveries(50))
+        simulation.api.default = 200
+        assert simulation.outcomes([delivery("c")]) == {"c": Outcome.DELIVERED}
+
+
+class TestClosing:
+    def methods(self, simulation: Simulation, connection_id: str) -> list[str]:
+        return [each.method for each in simulation.api.requests if each.connection_id == connection_id]
+
+    def test_a_connection_is_closed_after_its_last_frame(self) -> None:
+        simulation = Simulation()
+        outcomes = simulation.outcomes([delivery("c", frames(2), close=True), delivery("bare", [], close=True)])
+        assert outcomes == {"c": Outcome.DELIVERED, "bare": Outcome.DELIVERED}
+        assert self.methods(simulation, "c") == ["POST", "POST", "DELETE"]
+        assert self.methods(simulation, "bare") == ["DELETE"]
+        assert simulation.api.requests[-1].body == b""
+
+    def test_a_connection_that_cannot_be_served_in_time_is_closed(self) -> None:
+        simulation = Simulation(patience_s=0.2)
+        simulation.api.script("slow", [429, 429, 429, 200])  # a fourth post would be at 380 ms
+        (result,) = simulation.results([delivery("slow", frames(3))], close_unserved=True).values()
+        assert (result.outcome, result.sent) == (Outcome.CLOSED, 0)
+        assert self.methods(simulation, "slow") == ["POST", "POST", "POST", "DELETE"]
+        assert simulation.api.times_ms("slow") == [0, 60, 170, 180]
+
+    def test_it_is_not_closed_where_the_caller_does_not_want_that(self) -> None:
+        simulation = Simulation(patience_s=0.2)
+        simulation.api.script("slow", [429] * 9)
+        assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
+        assert "DELETE" not in self.methods(simulation, "slow")
+
+    def test_a_connection_that_can_be_neither_served_nor_closed_is_stuck(self) -> None:
+        simulation = Simulation(patience_s=0.3)
+        simulation.api.script("slow", [429] * 1000)
+        simulation.api.script("gone", [400, 410])
+        results = simulation.results([delivery("slow"), delivery("gone")], close_unserved=True)
+        assert {name: each.outcome for name, each in results.items()} == {"slow": Outcome.STUCK, "gone": Outcome.GONE}
+        assert (results["slow"].throttled, results["slow"].reason) == (True, "429")
+
+
+class TestTime:
+    @pytest.mark.parametrize(
+        ("step", "outcomes"),
+        [
+            (Trouble.HANG, {Outcome.NOT_TRIED}),
+            (429, {Outcome.THROTTLED, Outcome.NOT_TRIED}),
+            (500, {Outcome.FAILED, Outcome.NOT_TRIED}),
+        ],
+    )
+    def test_it_returns_when_the_time_is_up(self, step: Step, outcomes: set[Outcome]) -> None:
+        simulation = Simulation(max_in_flight=10, patience_s=60.0)
+        simulation.api.default = step
+        drawn: list[str] = []
+
+        def many() -> Iterator[Delivery]:
+            for number in range(5_000):
+                drawn.append(f"c{number}")
+                yield delivery(drawn[-1])
+
+        reported = simulation.outcomes(many(), within_ms=500)
+        assert 500 <= simulation.clock.now_ms < 502
+        assert sorted(reported) == sorted(drawn)
+        assert set(reported.values()) == outcomes
+
+    def test_a_connection_that_is_being_closed_when_the_time_is_up_is_stuck(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("bad", [400, Trouble.HANG])
+        assert simulation.outcomes([delivery("bad")], within_ms=500, close_unserved=True) == {"bad": Outcome.STUCK}
+
+    def test_without_time_nothing_is_posted_and_the_caller_is_told(self) -> None:
+        simulation = Simulation()
+        assert simulation.outcomes([delivery("a"), delivery("b")], within_ms=0) == {"a": Outcome.NOT_TRIED}
+        assert simulation.api.requests == []
+
+    def test_a_result_says_how_many_frames_are_done_when_the_time_is_up(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("c", [200, Trouble.HANG])
+        (result,) = simulation.results([delivery("c", frames(3))], within_ms=500).values()
+        assert (result.outcome, result.sent) == (Outcome.NOT_TRIED, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_connection_gets_what_its_own_script_lets_through(seed: int) -> None:
+    """In a crowd of which a third is in trouble of some kind, each outcome and all frames are as if alone."""
+    chance = random.Random(seed)
+    simulation = Simulation(patience_s=30.0, max_in_flight=32, jitter=chance.random())
+    ends: list[Step] = [200, 200, 200, 200, 200, 410, 413]
+    passing: list[Step] = [429, 500, 503, Trouble.HANG, Trouble.RESET]
+    expected: dict[str, tuple[Outcome, list[bytes]]] = {}
+    everyone = []
+    for number in range(150):
+        connection_id = f"{chance.getrandbits(60):x}{number}="
+        count = chance.randint(1, 4)
+        before = chance.randint(0, count - 1)  # frames that go well before anything else
+        trouble = [chance.choice(passing) for _ in range(chance.choice([0, 0, 0, 0, 1, 2]))]
+        end = chance.choice(ends)
+        simulation.api.script(connection_id, [200] * before + trouble + [end])
+        posted = bodies(count)
+        if end == 410:
+            expected[connection_id] = Outcome.GONE, posted[:before]
+        elif end == 413:
+            expected[connection_id] = Outcome.TOO_LARGE, posted[:before] + posted[before + 1 :]
+        else:
+            expected[connection_id] = Outcome.DELIVERED, posted
+        everyone.append(delivery(connection_id, frames(count)))
+    outcomes = simulation.outcomes(everyone)
+    assert {each: (outcomes[each], simulation.api.bodies(each)) for each in expected} == expected
