@@ -45,7 +45,7 @@ def new_poster(fake: FakeApi) -> Iterator[MakePoster]:
                 "region": "eu-west-1",
                 "credentials": Frozen,
                 "posts_per_second": 100_000,
-                "post_timeout_s": 0.3,
+                "post_timeout_s": 0.2,
                 "patience_s": 0.3,
             } | settings
             poster = make_poster(**used)

@@ -19,7 +19,7 @@ from realtime.posting.poster import Poster
 from tests.engine.conftest import Frozen, MakePoster, delivery, outcomes, results
 from tests.engine.fake_api import FakeApi, Step, Trouble
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 0.2
 FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]
 BODIES = [frame.body for frame in FRAMES]
 

@@ -133,13 +133,12 @@ class Progress(Generic[D]):
         if self.failures:
             self.failures = 0
             self.unfinished = _NOT_TRIED
-        if self.method != "POST":
-            return self.ended()
-        self.sent += 1
-        delivery = self.delivery
-        if self.sent == len(delivery.frames) and not delivery.close:
-            return self.ended()
-        return AT_ONCE
+        if self.method == "POST":
+            self.sent += 1
+            delivery = self.delivery
+            if self.sent < len(delivery.frames) or delivery.close:
+                return AT_ONCE
+        return Outcome.TOO_LARGE if self._too_large else _DELIVERED
 
     def failed(self, status: int, text: str, *, now: float, wall: float, jitter: float) -> Step:
         """Take any other status; 0 means that there was no answer.
