@@ -20,7 +20,7 @@ DONE: dict[str, Any] = {"batchItemFailures": []}
 
 @pytest.fixture
 def cloud(cloud: Cloud) -> Cloud:
-    """Let jane_smith be connected to feed, calls and presence, where she watches herself."""
+    """Return the cloud with jane_smith connected to feed, calls and presence, where she watches herself."""
     connect = cloud.function("connect")
     for name in ("connect.token-in-query", "connect.token-in-header", "connect.watching"):
         connect(sample(name))
@@ -36,7 +36,7 @@ def posted(cloud: Cloud) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "heard"),
+    ("name", "expected"),
     [
         ("broadcast.personal", {CALLS: ["call_started"]}),
         ("broadcast.wide", {FEED: ["listener_online"]}),
@@ -44,16 +44,11 @@ def posted(cloud: Cloud) -> dict[str, list[str]]:
         ("broadcast.direct-with-close", {FEED: ["error"]}),
     ],
 )
-def test_a_record_goes_to_whom_it_is_for_and_to_nobody_else(
-    cloud: Cloud, name: str, heard: dict[str, list[str]]
+def test_a_record_goes_to_the_subscribers_of_its_audience_and_to_no_other(
+    cloud: Cloud, name: str, expected: dict[str, list[str]]
 ) -> None:
-    assert (
-        cloud.function("broadcast")(
-            sample(name),
-        )
-        == DONE
-    )
-    assert posted(cloud) == heard
+    assert cloud.function("broadcast")(sample(name)) == DONE
+    assert posted(cloud) == expected
 
 
 def test_a_frame_is_posted_exactly_as_it_was_recorded(cloud: Cloud) -> None:
@@ -68,7 +63,7 @@ def test_a_connection_older_than_it_can_be_is_not_posted_to(cloud: Cloud, clock:
     assert posted(cloud) == {}
 
 
-def test_a_connection_that_is_gone_is_forgotten_with_all_that_it_heard(cloud: Cloud) -> None:
+def test_a_connection_that_is_gone_is_forgotten_with_its_subscriptions(cloud: Cloud) -> None:
     cloud.poster = FakePoster({PRESENCE: Outcome.GONE})
     assert cloud.function("broadcast")(sample("broadcast.watched")) == DONE
     assert {row["connection_id"] for row in cloud.rows("Connections")} == {FEED, CALLS}
@@ -81,7 +76,7 @@ def numbers(event: dict[str, Any]) -> list[str]:
     return [record["dynamodb"]["SequenceNumber"] for record in event["Records"]]
 
 
-def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
+def test_records_that_there_was_no_time_for_are_handed_back(cloud: Cloud) -> None:
     cloud.poster = FakePoster(room=1)
     event = sample("broadcast.personal")
     event["Records"] += sample("broadcast.wide")["Records"]
@@ -91,17 +86,17 @@ def test_what_time_did_not_suffice_for_is_handed_back(cloud: Cloud) -> None:
     }  # the first of a shard that has anyone
 
 
-def test_when_time_does_not_suffice_for_one_record_the_batch_is_to_be_halved(cloud: Cloud) -> None:
+def test_without_time_for_a_single_record_the_batch_is_to_be_halved(cloud: Cloud) -> None:
     cloud.poster = FakePoster(room=0)
     with pytest.raises(Unavailable, match="time ran out"):
         cloud.function("broadcast")(sample("broadcast.personal"))
 
 
 def poison(event: dict[str, Any], place: int) -> dict[str, Any]:
-    """Make a record such as no function of ours writes, and return what the dead-letter queue is to say of it."""
-    shown = event["Records"][place]["dynamodb"]
-    del shown["NewImage"]["kind"]
-    return {"keys": shown["Keys"], "sequence_number": shown["SequenceNumber"]}
+    """Make a record unreadable; return the message that the dead-letter queue is to get about it."""
+    change = event["Records"][place]["dynamodb"]
+    del change["NewImage"]["kind"]
+    return {"keys": change["Keys"], "sequence_number": change["SequenceNumber"]}
 
 
 def given_up(cloud: Cloud) -> list[dict[str, Any]]:
@@ -120,14 +115,14 @@ def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(cloud: C
     assert "giving up a record" in logged.text
 
 
-def test_a_batch_of_nothing_that_can_be_read_is_done(cloud: Cloud) -> None:
+def test_a_batch_of_unreadable_records_is_done(cloud: Cloud) -> None:
     event = sample("broadcast.watched")
     expected = poison(event, 0)
     assert cloud.function("broadcast")(event) == DONE
     assert given_up(cloud) == [expected]
 
 
-def test_a_record_is_given_up_once_the_stream_goes_on_behind_it(cloud: Cloud) -> None:
+def test_an_unreadable_record_is_given_up_once_all_before_it_are_done(cloud: Cloud) -> None:
     cloud.poster = FakePoster(room=1)
     event = sample("broadcast.personal")
     event["Records"] += sample("broadcast.wide")["Records"]
@@ -137,7 +132,7 @@ def test_a_record_is_given_up_once_the_stream_goes_on_behind_it(cloud: Cloud) ->
     assert given_up(cloud) == [first]
 
 
-def test_a_missing_right_fails_aloud(cloud: Cloud) -> None:
+def test_a_missing_right_fails_the_invocation(cloud: Cloud) -> None:
     cloud.poster = FakePoster({CALLS: Outcome.FORBIDDEN})
     with pytest.raises(ConfigurationError, match="execute-api:ManageConnections"):
         cloud.function("broadcast")(sample("broadcast.personal"))

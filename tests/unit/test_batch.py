@@ -15,6 +15,10 @@ def frames(*sizes: int, not_after: float | None = None) -> list[Frame]:
     return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after) for size in sizes]
 
 
+def entry(audience: str, event_id: str) -> Entry:
+    return Entry(audience, event_id, "call_started", "{}", expires_at=0)
+
+
 def test_messages_are_packed_into_arrays_of_at_most_one_metered_step() -> None:
     half = MAX_FRAME_BYTES // 2
     packed = pack(frames(half - 2, half - 1, 10))
@@ -58,7 +62,3 @@ def test_an_event_that_appears_twice_is_one_event() -> None:
     batch = Batch([entry("feed/7", "A"), entry("feed/7", "A"), entry("calls/7", "A")])
     assert batch.audiences == {"feed/7": only(0), "calls/7": only(2)}
     assert batch.every == only(0) | only(2)
-
-
-def entry(audience: str, event_id: str) -> Entry:
-    return Entry(audience, event_id, "call_started", "{}", expires_at=0)

@@ -390,10 +390,16 @@ def test_a_stuck_connection_is_forgotten_so_that_its_next_frame_sends_it_away() 
     assert service.registry.forgotten == ["one"]
 
 
-@pytest.mark.parametrize(("age", "is_forgotten"), [(0, False), (599, False), (601, True)])
-def test_a_stuck_connection_of_a_throttled_account_is_tried_again_for_ten_minutes(age: int, is_forgotten: bool) -> None:
+@pytest.mark.parametrize(
+    ("age", "throttled", "is_forgotten"),
+    [(0, True, False), (599, True, False), (600, True, True), (601, True, True), (0, False, True)],
+)
+def test_a_stuck_connection_of_a_throttled_account_is_tried_again_for_ten_minutes(
+    age: int, *, throttled: bool, is_forgotten: bool
+) -> None:
     service = Service({"one": Outcome.STUCK}).audience("calls/123", [subscriber("one"), subscriber("two")])
-    service.poster.throttled.add("one")
+    if throttled:
+        service.poster.throttled.add("one")
     young = replace(entry("calls/123", "A"), event_id=event_id(int((NOW - age) * 1000), "A"))
     report = service.broadcast(entry("calls/789", "before"), young)
     assert report.done == (2 if is_forgotten else 1)
@@ -530,13 +536,6 @@ def test_the_first_problem_of_an_event_is_the_one_reported() -> None:
     outcomes = {"one": Outcome.FORBIDDEN, "two": Outcome.NOT_TRIED}
     service = Service(outcomes).audience("calls/123", [subscriber("one"), subscriber("two")])
     assert isinstance(service.broadcast(entry("calls/123", "A")).problem, ConfigurationError)
-
-
-def test_a_connection_found_gone_while_it_was_being_closed_is_forgotten_like_any_other() -> None:
-    service = Service({"one": Outcome.GONE}, forget_error=Unavailable("writing to Connections"))
-    service.audience("calls/123", [subscriber("one")])
-    service.poster.throttled.add("one")
-    assert service.broadcast(entry("calls/123", "A")).done == 1
 
 
 def poisoned(name: str) -> dict[str, Any]:

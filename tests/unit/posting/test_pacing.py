@@ -1,4 +1,4 @@
-"""The quota and the bound on posts in flight, on a clock that the test turns."""
+"""The quota, the bound on posts in flight, and congestion, at times that the test gives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:
     burst=st.floats(1, 10_000),
     steps=st.lists(st.floats(0, 2, allow_subnormal=False), max_size=50),
 )
-def test_never_more_is_taken_than_the_burst_and_what_dropped_in(rate: float, burst: float, steps: list[float]) -> None:
+def test_no_more_tokens_are_taken_than_the_burst_and_those_that_came_in(
+    rate: float, burst: float, steps: list[float]
+) -> None:
     bucket = TokenBucket(rate, burst)
     now = taken = 0.0
     for step in steps:
@@ -36,7 +38,7 @@ def test_never_more_is_taken_than_the_burst_and_what_dropped_in(rate: float, bur
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 10), (-1, 10), (10, 0.5)])
-def test_a_bucket_that_would_never_give_is_refused(rate: float, burst: float) -> None:
+def test_a_bucket_that_would_never_hold_a_token_is_refused(rate: float, burst: float) -> None:
     with pytest.raises(ValueError, match="rate above 0"):
         TokenBucket(rate, burst)
 
@@ -55,19 +57,19 @@ def test_a_window_that_holds_requests_back_doubles_each_round_up_to_its_limit() 
     assert grow(Window(start=20, limit=100), 4) == [40, 80, 100, 100]
 
 
-def test_after_congestion_it_grows_by_one_a_round() -> None:
+def test_after_congestion_a_window_grows_by_one_a_round() -> None:
     window = Window(start=64, limit=34)
     window.answered(64, throttled=32)
     assert grow(window, 4) == [18, 19, 20, 21]
 
 
-def test_a_window_that_holds_nothing_back_stays() -> None:
+def test_a_window_that_holds_no_request_back_does_not_grow() -> None:
     window = Window(start=20, limit=100)
     window.answered(1000, throttled=0)
     assert window.size == 20
 
 
-def test_a_congested_round_halves_the_window_but_leaves_one() -> None:
+def test_a_congested_round_halves_the_window_down_to_one() -> None:
     window = Window(start=32, limit=100)
     sizes = []
     for _ in range(7):
@@ -92,7 +94,7 @@ def test_a_round_is_judged_only_when_it_is_full() -> None:
     assert window.size == 16
 
 
-def test_429s_are_the_accounts_once_most_first_tries_meet_one() -> None:
+def test_congestion_begins_when_most_first_tries_meet_a_429() -> None:
     congestion = Congestion()
     congestion.answered(1.0, first=9, throttled=9, later=0, accepted=0)
     assert not congestion.is_on  # too few to tell
@@ -120,7 +122,7 @@ def test_congestion_ends_when_four_of_five_tries_are_accepted(answers: tuple[int
     assert congestion.seconds(9.0) == 3.0
 
 
-def test_what_is_known_of_congestion_goes_out_of_date() -> None:
+def test_congestion_is_over_after_five_seconds_without_a_try() -> None:
     congestion = Congestion()
     congestion.answered(1.0, 10, 10, 0, 0)
     congestion.resume(5.0)

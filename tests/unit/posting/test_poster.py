@@ -77,10 +77,12 @@ class TestPosting:
 
     def test_a_caller_that_stops_leaves_nothing_behind(self) -> None:
         simulation = Simulation()
+        simulation.api.script("c0=", [Trouble.HANG])
         some = simulation.poster.deliver(deliveries(1000), until=600)
         next(some)
         with pytest.raises(RuntimeError, match="one iterable at a time"):
             next(simulation.poster.deliver([delivery("other")], until=600))
+        assert simulation.api.in_flight > 0
         some.close()  # type: ignore[attr-defined]
         assert simulation.api.in_flight == 0
         assert simulation.outcomes([delivery("next")]) == {"next": Outcome.DELIVERED}
@@ -240,6 +242,22 @@ class TestPace:
         assert Counter(each.outcome for each in results.values()) == {Outcome.STUCK: 20, Outcome.DELIVERED: 280}
         assert simulation.clock.now_ms < 2_000
         assert all(each.throttled == (connection in simulation.api.scripts) for connection, each in results.items())
+
+    def test_congestion_is_over_when_later_tries_are_accepted(self) -> None:
+        simulation = Simulation(patience_s=0.5)
+        for each in deliveries(30):
+            simulation.api.script(each.connection_id, [429])
+        simulation.api.script("slow", [429] * 1000)
+        assert simulation.outcomes([delivery("slow"), *deliveries(30)])["slow"] is Outcome.THROTTLED
+        assert simulation.clock.now_ms < 1_000
+
+    def test_congestion_is_not_taken_to_last_over_a_pause(self) -> None:
+        simulation = Simulation(patience_s=0.5)
+        simulation.api.default = 429
+        simulation.outcomes(deliveries(30), within_ms=100)
+        simulation.clock.advance(60.0)
+        assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
+        assert simulation.clock.now_ms < 61_000
 
     def test_a_congestion_without_end_is_borne_for_ten_seconds(self) -> None:
         simulation = Simulation(patience_s=0.1)
