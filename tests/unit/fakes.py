@@ -129,6 +129,7 @@ class FakeRegistry(Registry):
     def __init__(self, error: Exception | None = None) -> None:
         self.gone: list[Gone] = []  # those of whom something was known, or nothing
         self.forgotten: list[str] = []
+        self.forgotten_at: list[int] = []  # ms
         self._error = error
 
     def __len__(self) -> int:
@@ -147,6 +148,7 @@ class FakeRegistry(Registry):
         if self._error:
             return {each.connection_id: self._error for each in gone}
         self.gone += gone
+        self.forgotten_at.append(now)
         self.forgotten += [each.connection_id for each in gone]
         return {}
 

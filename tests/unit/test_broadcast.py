@@ -311,6 +311,7 @@ def test_a_connection_that_is_gone_is_forgotten_and_holds_up_nobody() -> None:
     service = Service({"gone": Outcome.GONE}).audience("calls/123", [subscriber("gone"), subscriber("here")])
     report = service.broadcast(entry("calls/123", "A"))
     assert service.registry.forgotten == ["gone"]
+    assert service.registry.forgotten_at == [int(NOW * 1000)]
     assert service.posted()["here"] == ["A"]
     assert report.done == 1
 
@@ -479,6 +480,13 @@ def test_events_after_one_whose_page_cannot_be_read_are_left_to_the_next_try() -
     report = service.broadcast(entry("feed/*/1", "A"), entry("feed/*/0", "B"), entry("feed/*/2", "C"))
     assert service.posted() == {"first page": ["B"], "before": ["A"]}
     assert report.done == 1
+
+
+def test_an_audience_none_of_whose_events_can_be_posted_is_not_read() -> None:
+    service = Service()
+    service.connections.failing["calls/1"] = 0
+    service.broadcast(entry("calls/1", "A"), entry("feed/*/0", "B"))
+    assert service.connections.read == ["calls/1"]
 
 
 def test_a_table_that_does_not_answer_in_time_is_not_waited_for() -> None:

@@ -135,9 +135,12 @@ class SimulatedApi:
 
 
 class Simulation:
-    """A real Poster with a simulated API, clock and jitter; its settings are those of `make_poster`."""
+    """A real Poster with a simulated API, clock and jitter; its settings are those of `make_poster`.
 
-    def __init__(self, *, jitter: float = 1.0, **settings: Any) -> None:
+    `jitter` is the part of each back-off to wait; None leaves it to chance.
+    """
+
+    def __init__(self, *, jitter: float | None = 1.0, **settings: Any) -> None:
         self.clock = Clock()
         self.api = SimulatedApi(self.clock)
         self.opened = 0
@@ -146,9 +149,10 @@ class Simulation:
             "posts_per_second": 100_000,
             "open_pool": self._open,
             "clock": self.clock,
-            "jitter": lambda: jitter,
-        } | settings
-        self.poster: Poster = make_poster("https://api.example", "eu-west-1", **used)
+        }
+        if jitter is not None:
+            used["jitter"] = lambda: jitter
+        self.poster: Poster = make_poster("https://api.example", "eu-west-1", **(used | settings))
 
     def _open(self) -> SimulatedApi:
         self.opened += 1

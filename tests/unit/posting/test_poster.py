@@ -143,6 +143,22 @@ class TestBackOff:
         simulation.outcomes([delivery("bad")])
         assert simulation.api.times_ms("bad") == pytest.approx(times_ms, abs=3.1)  # it waits for a ms at least
 
+    def test_connections_that_fail_together_are_not_tried_again_together(self) -> None:
+        simulation = Simulation(jitter=None)
+        everyone = deliveries(30)
+        for each in everyone:
+            simulation.api.script(each.connection_id, [500])
+        simulation.outcomes(everyone)
+        times_ms = {simulation.api.times_ms(each.connection_id)[1] for each in everyone}
+        assert len(times_ms) > 10
+        assert max(times_ms) - min(times_ms) > 20
+
+    def test_a_connection_may_fail_for_two_and_a_half_seconds(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("bad", [500] * 9)
+        assert simulation.outcomes([delivery("bad")]) == {"bad": Outcome.FAILED}
+        assert simulation.api.times_ms("bad") == [0, 60, 170, 380, 790, 1_600]  # the next would be at 2,610
+
     def test_others_are_served_while_one_waits(self) -> None:
         simulation = Simulation()
         simulation.api.script("bad", [Trouble.HANG])
@@ -190,7 +206,7 @@ class TestPace:
         assert times_ms[10:] == pytest.approx([50 * number for number in range(1, 21)], abs=2)
 
     def test_the_window_grows_to_its_limit_while_it_holds_requests_back(self) -> None:
-        simulation = Simulation(max_in_flight=128)
+        simulation = Simulation()
         simulation.outcomes(deliveries(1000))
         assert Counter(each.at_ms for each in simulation.api.requests)[0.0] == 32
         assert simulation.api.most_at_once == 128

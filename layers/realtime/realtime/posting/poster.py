@@ -115,7 +115,7 @@ class Poster:
         clock, congestion = self._clock, self._congestion
         refusals: dict[tuple[str, str], int] = {}  # consecutive, by endpoint and method
         congestion.resume(clock.monotonic())
-        while queue or pool.in_flight:
+        while queue.drawn is not None or pool.in_flight or queue.ready or queue.waiting:
             now = clock.monotonic()
             if now >= until:
                 yield from _unfinished(queue, pool)
@@ -127,20 +127,20 @@ class Poster:
                 continue
             throttled = repeated = recovered = 0
             for progress, status, text in answers:
-                is_repeated = progress.failures > 0 or progress.closing  # so it says little about other connections
-                repeated += is_repeated
+                is_first = not (progress.failures or progress.closing)  # later tries say less about other connections
                 if 200 <= status < 300:
-                    recovered += is_repeated
+                    if not is_first:
+                        repeated += 1
+                        recovered += 1
                     if refusals:
                         refusals.pop((progress.delivery.endpoint, progress.method), None)
                     step = progress.accepted()
                 else:
-                    throttled += status == 429 and not is_repeated
-                    step = progress.failed(
-                        status, text, now=clock.monotonic(), wall=clock.time(), jitter=self._jitter()
-                    )
-                    if status == 403:
-                        self._note_refusal(progress, refusals)
+                    if is_first:
+                        throttled += status == 429
+                    else:
+                        repeated += 1
+                    step = self._failed(progress, status, text, refusals)
                 if isinstance(step, float):
                     queue.put(progress, step)
                 else:
@@ -169,23 +169,29 @@ class Poster:
             self._quota.tokens -= 1
             room -= 1
 
-    def _note_refusal(self, progress: Progress[D], refusals: dict[tuple[str, str], int]) -> None:
-        endpoint, method = progress.delivery.endpoint, progress.method
-        refusals[endpoint, method] = refusals.get((endpoint, method), 0) + 1
-        path, _ = self._paths(endpoint, "")
-        self.refusal = f"{method} {self._origin}{path}*: {progress.reason}"
+    def _failed(
+        self, progress: Progress[D], status: int, text: str, refusals: dict[tuple[str, str], int]
+    ) -> Outcome | float:
+        clock = self._clock
+        step = progress.failed(status, text, now=clock.monotonic(), wall=clock.time(), jitter=self._jitter())
+        if status == 403:
+            endpoint, method = progress.delivery.endpoint, progress.method
+            refusals[endpoint, method] = refusals.get((endpoint, method), 0) + 1
+            path, _ = self._paths(endpoint, "")
+            self.refusal = f"{method} {self._origin}{path}*: {progress.reason}"
+        return step
 
     def _wait(self, queue: _Queue[D], pool: Pool, until: float) -> None:
         """Wait for answers, the quota, the end of a back-off or the end of the time, whichever is first."""
         now = self._clock.monotonic()
         seconds = min(_TICK_S, until - now)
-        if queue.is_ready:
+        if queue.ready or queue.drawn is not None:
             if self._quota.tokens < 1:
                 seconds = min(seconds, max(_SHORTEST_WAIT_S, self._quota.seconds_to_next()))
             elif pool.in_flight >= self._window.size:
                 self._window.held_back()
-        due_at = queue.due_at()
-        if due_at is not None:
+        if queue.waiting:
+            due_at = queue.waiting[0][0]
             seconds = min(seconds, max(_SHORTEST_WAIT_S, due_at - now))
         if seconds > 0:
             pool.wait(seconds)
@@ -198,47 +204,35 @@ class _Queue(Generic[D]):
         self._deliveries = iter(deliveries)
         self._patience = patience
         self.drawn = next(self._deliveries, None)  # one ahead
-        self._ready: deque[Progress[D]] = deque()
-        self._waiting: list[tuple[float, int, Progress[D]]] = []  # a heap: when to go on, and a number for equal times
+        self.ready: deque[Progress[D]] = deque()  # in no back-off
+        self.waiting: list[tuple[float, int, Progress[D]]] = []  # a heap: when to go on, and a number for equal times
         self._waits = 0
-
-    def __bool__(self) -> bool:
-        return self.drawn is not None or bool(self._ready) or bool(self._waiting)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a delivery can go on that is in no back-off."""
-        return bool(self._ready) or self.drawn is not None
-
-    def due_at(self) -> float | None:
-        """Return when the first back-off ends, if there is one (monotonic)."""
-        return self._waiting[0][0] if self._waiting else None
 
     def put(self, progress: Progress[D], step: float) -> None:
         """Take back a delivery that goes on at a monotonic time."""
         if step == AT_ONCE:
-            self._ready.append(progress)
+            self.ready.append(progress)
         else:
             self._waits += 1
-            heapq.heappush(self._waiting, (step, self._waits, progress))
+            heapq.heappush(self.waiting, (step, self._waits, progress))
 
     def take(self, now: float) -> Progress[D] | None:
         """Return the delivery that goes on next: one already begun, or a new one."""
-        if self._ready:
-            return self._ready.popleft()
-        if self._waiting and self._waiting[0][0] <= now:
-            progress = heapq.heappop(self._waiting)[2]
+        if self.ready:
+            return self.ready.popleft()
+        if self.waiting and self.waiting[0][0] <= now:
+            progress = heapq.heappop(self.waiting)[2]
             progress.resume(now)
             return progress
         drawn = self.drawn
-        if drawn is None or len(self._waiting) >= _MAX_WAITING:
+        if drawn is None or len(self.waiting) >= _MAX_WAITING:
             return None
         self.drawn = next(self._deliveries, None)
         return Progress(drawn, self._patience)
 
     def begun(self) -> list[Progress[D]]:
         """Return all that were taken before."""
-        return [*self._ready, *(progress for _, _, progress in self._waiting)]
+        return [*self.ready, *(progress for _, _, progress in self.waiting)]
 
 
 def _unfinished(queue: _Queue[D], pool: Pool) -> Iterator[Result[D]]:
