@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 
 @cache
-def connect_settings() -> settings.ConnectSettings:
-    """Return the settings of `connect`."""
-    return settings.load(settings.ConnectSettings)
-
-
-@cache
 def outbox(table: str) -> Outbox:
     """Return the outbox."""
     from realtime.tables.outbox import Outbox
@@ -58,21 +52,16 @@ def admission() -> Admission:
     """Return what `connect` works with."""
     from realtime.connect import Admission
 
-    chosen = connect_settings()
+    config = settings.load(settings.ConnectSettings)
     return Admission(
-        _tokens(chosen),
-        registry(chosen.connections_table, chosen.users_table),
-        shards=chosen.audience_shards,
-        lease_seconds=chosen.lease_seconds,
-        max_connections=chosen.max_connections_per_user,
+        _tokens(config),
+        registry(config.connections_table, config.users_table),
+        cache(lambda: _farewells(config.events_table, config.farewells_queue_url)),
+        rejection_mode=config.rejection_mode,
+        shards=config.audience_shards,
+        lease_seconds=config.lease_seconds,
+        max_connections=config.max_connections_per_user,
     )
-
-
-@cache
-def connect_farewells() -> Farewells:
-    """Return how `connect` refuses clients."""
-    chosen = connect_settings()
-    return _farewells(chosen.events_table, chosen.farewells_queue_url)
 
 
 def _farewells(events_table: str, queue_url: str) -> Farewells:
