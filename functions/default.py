@@ -25,9 +25,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
         logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})
-        answer = messages.error(problem, now)
+        answer = messages.encode_error(problem, now)
     except RealtimeError as problem:
         logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
         # What AWS rejects it would reject again.
-        answer = messages.error(Internal(retry_after=None if isinstance(problem, Rejected) else 1), now)
+        answer = messages.encode_error(Internal(retry_after=None if isinstance(problem, Rejected) else 1), now)
     return {"statusCode": 200, "body": answer}

@@ -21,9 +21,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     orders = []
     for record in event["Records"]:
         try:
-            orders.append(farewell.read(record["body"]))
+            orders.append(farewell.read_farewell(record["body"]))
         except ValueError as problem:  # no function of ours wrote it, and nobody can say it
             logger().error("giving up a message", extra={"message_id": record["messageId"], "reason": str(problem)})
-    counts = bootstrap.farewell_sender().say(orders, until)
+    counts = bootstrap.farewell_sender().send(orders, until)
     logger().info("said farewell", extra=counts)
     return {"batchItemFailures": []}

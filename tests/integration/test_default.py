@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.posting.poster import Outcome
 from realtime.tables.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
@@ -384,7 +384,7 @@ def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(d
 
 def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
     missed = [
-        Entry("calls/123", event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
+        Entry("calls/123", make_event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
         for n in range(1, 31)
     ]
     Outbox(cloud.dynamodb, "EventsTable").put_all(missed)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from realtime.announce import Announcer, read
+from realtime.announce import Announcer, read_change
 from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
 from realtime.presence import Rules
 from realtime.tables.outbox import Entry
@@ -35,7 +35,7 @@ def effects() -> Effects:
 
 
 def test_a_record_is_read_as_a_user_before_and_after() -> None:
-    came, went = read(CAME), read(WENT)
+    came, went = read_change(CAME), read_change(WENT)
     assert came.old is None
     assert came.new is not None
     assert (came.new.user_id, came.new.is_online) == ("123", True)

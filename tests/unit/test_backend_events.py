@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime import messages
-from realtime.backend_events import MAX_ASKED, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
+from realtime.backend_events import MAX_ACKNOWLEDGING, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
 from realtime.errors import InvalidEvent
-from realtime.ids import event_id
-from realtime.text import MAX_DEPTH, is_odd
+from realtime.ids import make_event_id
+from realtime.text import MAX_DEPTH, is_unstorable
 from tests.samples import backend_event, names
 
 CALL = {"call_id": 456, "user_id": 123, "listener_id": 789}
-ACQUAINTANCE = {"user_id": 123, "username": "jane_smith", "delivery": {"to": [789]}}
+SOCIAL_EVENT = {"user_id": 123, "username": "jane_smith", "delivery": {"to": [789]}}
 AT = 1_705_314_600_000
 DEEP: list[Any] = []
 for _ in range(MAX_DEPTH + 1):
@@ -81,8 +81,8 @@ def test_a_detail_is_passed_on_with_all_that_it_holds() -> None:
     ],
 )
 def test_an_action_is_filled_in_where_there_is_none(kind: str, action: str) -> None:
-    assert read(kind, ACQUAINTANCE).data["action"] == action
-    assert read(kind, {**ACQUAINTANCE, "action": "waved"}).data["action"] == "waved"
+    assert read(kind, SOCIAL_EVENT).data["action"] == action
+    assert read(kind, {**SOCIAL_EVENT, "action": "waved"}).data["action"] == "waved"
 
 
 def test_a_notification_may_go_to_everyone() -> None:
@@ -102,22 +102,22 @@ def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
         == 15
     )
     assert read("call_ended", CALL).ack_within is None
-    most = {"to": list(range(MAX_ASKED)), "ack_within": 900}
-    assert read("favorite_added", {**ACQUAINTANCE, "delivery": most}).ack_within == 900
+    most = {"to": list(range(MAX_ACKNOWLEDGING)), "ack_within": 900}
+    assert read("favorite_added", {**SOCIAL_EVENT, "delivery": most}).ack_within == 900
 
 
 @pytest.mark.parametrize(
     ("kind", "to"),
     [
         ("system_notification", "everyone"),
-        ("favorite_added", list(range(MAX_ASKED + 1))),
+        ("favorite_added", list(range(MAX_ACKNOWLEDGING + 1))),
         ("status_change", None),
         ("session_revoked", None),
     ],
 )
 def test_only_few_users_who_are_named_can_be_asked_to_acknowledge(kind: str, to: object) -> None:
     with pytest.raises(InvalidEvent, match=r"delivery\.ack_within: only where 1 to 45 users are told"):
-        read(kind, {**ACQUAINTANCE, "is_busy": True, "delivery": {"to": to, "ack_within": 15}})
+        read(kind, {**SOCIAL_EVENT, "is_busy": True, "delivery": {"to": to, "ack_within": 15}})
 
 
 @pytest.mark.parametrize("kind", ["status_change", "session_revoked"])
@@ -133,7 +133,7 @@ MISSING = [
     *((kind, CALL, name) for kind in ("call_started", "call_ended", "call_billing") for name in CALL),
     *(("call_started", {**CALL, "call_type": "audio", "status": "ongoing"}, name) for name in ("call_type", "status")),
     *(
-        (kind, ACQUAINTANCE, name)
+        (kind, SOCIAL_EVENT, name)
         for kind in SCHEMAS
         if kind[:4] in {"favo", "user"}
         for name in ("user_id", "username")
@@ -158,7 +158,7 @@ def test_notifications_must_say_to_whom(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["call_started", "favorite_added", "user_blocked"])
 def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
-    detail = {**CALL, **ACQUAINTANCE, "call_type": "audio", "status": "ongoing", "delivery": {"to": "everyone"}}
+    detail = {**CALL, **SOCIAL_EVENT, "call_type": "audio", "status": "ongoing", "delivery": {"to": "everyone"}}
     assert reason(kind, detail) == f"detail.delivery.to: a {kind} cannot be sent to everyone"
 
 
@@ -195,7 +195,7 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
         ),
         ("call_ended", {**CALL, "delivery": {"expires_in": 86_401}}, "detail.delivery: Expected `int` <= 86400"),
         ("call_started", {**CALL, "call_type": "", "status": "x"}, "detail: Expected `str` of length >= 1"),
-        ("favorite_added", {**ACQUAINTANCE, "action": 1}, "detail: Expected `str | null`, got `int` - at `$.action`"),
+        ("favorite_added", {**SOCIAL_EVENT, "action": 1}, "detail: Expected `str | null`, got `int` - at `$.action`"),
         ("status_change", {"user_id": 1, "is_busy": "yes"}, "detail: Expected `bool`, got `str` - at `$.is_busy`"),
         (
             "call_ended",
@@ -222,9 +222,9 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
             "detail.user_id: must be a whole number, or 1 to 128 characters",
         ),
         ("call_ended", {**CALL, "call_id": "a\x85"}, "detail.call_id: must be a whole number, or 1 to 128 characters"),
-        ("favorite_added", {**ACQUAINTANCE, "username": "a\uffff"}, "detail.username: must be a string of 1 to 256"),
-        ("favorite_added", {**ACQUAINTANCE, "username": "a\nb"}, "detail.username: must be a string of 1 to 256"),
-        ("favorite_added", {**ACQUAINTANCE, "action": "\x00"}, "detail.action: must be a string of 1 to 256"),
+        ("favorite_added", {**SOCIAL_EVENT, "username": "a\uffff"}, "detail.username: must be a string of 1 to 256"),
+        ("favorite_added", {**SOCIAL_EVENT, "username": "a\nb"}, "detail.username: must be a string of 1 to 256"),
+        ("favorite_added", {**SOCIAL_EVENT, "action": "\x00"}, "detail.action: must be a string of 1 to 256"),
         (
             "call_started",
             {**CALL, "call_type": "\x7f", "status": "x"},
@@ -249,7 +249,9 @@ def test_the_largest_event_makes_a_frame_of_32_kb_envelope_and_all() -> None:
                 size -= 1
             else:
                 break
-        frame = messages.encode(event.kind, event.data, event.at, event_id(event.at, event.event_id), ack=True).encode()
+        frame = messages.encode(
+            event.kind, event.data, event.at, make_event_id(event.at, event.event_id), ack=True
+        ).encode()
         assert messages.MAX_FRAME_BYTES - len(note.encode()) < len(frame) <= messages.MAX_FRAME_BYTES
 
 
@@ -271,13 +273,13 @@ def test_free_text_is_passed_on_whatever_it_holds_but_halves_of_characters() -> 
     event = read("system_notification", {"text": FREE_TEXT, FREE_TEXT: 1, "delivery": {"to": "everyone"}})
     frame = messages.encode(event.kind, event.data, event.at)
     assert json.loads(frame)["data"] == {"text": FREE_TEXT, FREE_TEXT: 1}
-    assert not is_odd(frame), "and every store takes the frame"
+    assert not is_unstorable(frame), "and every store takes the frame"
 
 
 @pytest.mark.parametrize("kind", ["\ud800", "call\ufffe", "x\x00"])
 def test_a_reason_can_itself_be_stored(kind: str) -> None:
-    assert not is_odd(reason(kind, {}))
-    assert not is_odd(reason("call_ended", {**CALL, "delivery": {kind: 1}}))
+    assert not is_unstorable(reason(kind, {}))
+    assert not is_unstorable(reason("call_ended", {**CALL, "delivery": {kind: 1}}))
 
 
 @pytest.mark.parametrize("event_id", [None, 7, "", "a\ufffe", "\ud800", "x" * 257])
@@ -328,4 +330,4 @@ def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, det
     else:
         refusal = ""
         messages.encode(event.kind, event.data, event.at).encode()  # nothing stands in the way of sending it
-    assert not is_odd(refusal)
+    assert not is_unstorable(refusal)

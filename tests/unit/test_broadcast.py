@@ -10,7 +10,7 @@ import pytest
 
 from realtime.broadcast import Broadcaster, Report, read, read_all
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.posting.poster import Delivery, Outcome
 from realtime.tables.connections import Subscriber
 from realtime.tables.outbox import Entry, Unreadable
@@ -388,7 +388,7 @@ def test_who_could_not_be_closed_for_throttling_is_tried_again_for_ten_minutes(a
     world = World({"one": Outcome.THROTTLED}).hears("calls/123", [subscriber("one"), subscriber("two")])
     world.management.unclosable.add("one")
     world.management.throttled.add("one")
-    young = replace(record("calls/123", "A"), event_id=event_id(int((NOW - age) * 1000), "A"))
+    young = replace(record("calls/123", "A"), event_id=make_event_id(int((NOW - age) * 1000), "A"))
     report = world.broadcast(record("calls/789", "before"), young)
     assert report.done == (2 if is_forgotten else 1)
     assert (report.problem is None) == is_forgotten

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime.default import parse
+from realtime.default import parse_frame
 from realtime.errors import BadRequest
 
 
@@ -22,7 +22,7 @@ from realtime.errors import BadRequest
 def test_a_frame_has_a_type_and_perhaps_data_and_what_else_it_has_does_not_matter(
     body: str, kind: str, data: dict[str, object]
 ) -> None:
-    assert parse(body) == (kind, data)
+    assert parse_frame(body) == (kind, data)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_frame_has_a_type_and_perhaps_data_and_what_else_it_has_does_not_matte
 )
 def test_what_is_no_frame_is_answered_with_what_a_frame_is(body: str, message: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        parse(body)
+        parse_frame(body)
     assert caught.value.message == message
 
 
@@ -62,7 +62,7 @@ JSON = st.recursive(
 @example('{"type": "\\ud800"}')
 def test_whatever_text_is_sent_it_is_a_frame_or_a_bad_request(body: str) -> None:
     try:
-        kind, data = parse(body)
+        kind, data = parse_frame(body)
     except BadRequest:
         return
     assert isinstance(kind, str)

@@ -11,7 +11,7 @@ import pytest
 import farewell
 from realtime import bootstrap
 from realtime.errors import ConfigurationError, RateLimited
-from realtime.farewell import DELAYS, Farewell, Farewells, FarewellSender, read
+from realtime.farewell import RETRY_DELAYS_S, Farewell, Farewells, FarewellSender, read_farewell
 from realtime.posting.poster import Outcome
 from realtime.tables.connections import Connection
 from tests.logs import LogLines
@@ -32,7 +32,7 @@ class Context:
 def said(outcome: Outcome, *farewells: Farewell) -> tuple[dict[str, int], list[tuple[dict[str, Any], int]]]:
     """Say farewells that all come to this; return the counts, and what goes back to the queue with which delay."""
     management, queue = FakeManagement({each.connection_id: outcome for each in farewells}), FakeQueue()
-    counts = FarewellSender(management, queue).say(farewells, until=0.0)
+    counts = FarewellSender(management, queue).send(farewells, until=0.0)
     return counts, [(body, delay) for body, delay, _ in queue.sent]
 
 
@@ -53,7 +53,7 @@ def test_a_refusal_is_kept_for_whatever_else_the_client_sends_and_queued_to_be_s
         "retry_after": 3,
     }
     assert (order, delay) == (asdict(Farewell("RfGx1dQAIAMCIhA=", "feed", entry.message, is_opening=True)), 0)
-    assert read(json.dumps(order)).frame == entry.message
+    assert read_farewell(json.dumps(order)).frame == entry.message
 
 
 def test_who_is_sent_away_is_known_to_be_open() -> None:
@@ -65,7 +65,7 @@ def test_who_is_sent_away_is_known_to_be_open() -> None:
 
 def test_a_farewell_is_the_frame_and_then_the_end() -> None:
     management = FakeManagement()
-    assert FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
+    assert FarewellSender(management, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
     delivery = management.to("a=")
     assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
     assert delivery.connected_at == 0  # so that the engine does not wait for its handshake
@@ -73,7 +73,7 @@ def test_a_farewell_is_the_frame_and_then_the_end() -> None:
 
 def test_a_connection_that_may_be_opening_is_tried_again_later_and_then_given_up() -> None:
     each = REFUSED
-    for tries, delay in enumerate(DELAYS, start=1):
+    for tries, delay in enumerate(RETRY_DELAYS_S, start=1):
         counts, ((order, after),) = said(Outcome.GONE, each)
         assert (counts, after, order["tries"]) == ({"gone": 1}, delay, tries)
         each = Farewell(**order)
@@ -87,8 +87,8 @@ def test_a_connection_that_was_open_and_is_gone_is_done_with() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN])
 def test_a_connection_that_cannot_be_served_now_is_tried_again_later(outcome: Outcome) -> None:
     _, ((order, delay),) = said(outcome, UNKNOWN)
-    assert (order, delay) == (asdict(replace(UNKNOWN, tries=1)), DELAYS[0])
-    assert said(outcome, replace(UNKNOWN, tries=len(DELAYS)))[1] == []
+    assert (order, delay) == (asdict(replace(UNKNOWN, tries=1)), RETRY_DELAYS_S[0])
+    assert said(outcome, replace(UNKNOWN, tries=len(RETRY_DELAYS_S)))[1] == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.CLOSED])
@@ -123,5 +123,5 @@ def test_a_message_that_is_no_farewell_is_given_up(
 def test_a_missing_right_is_told_once_all_others_were_served() -> None:
     management = FakeManagement({"a=": Outcome.FORBIDDEN})
     with pytest.raises(ConfigurationError):
-        FarewellSender(management, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
+        FarewellSender(management, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0)
     assert "b=" in management

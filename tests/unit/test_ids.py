@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.ids import MAX_ID_LENGTH, MAX_SAFE_INTEGER, event_id, id_as_json, parse_id
+from realtime.ids import MAX_ID_LENGTH, MAX_SAFE_INTEGER, id_as_json, make_event_id, parse_id
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_a_word_that_is_shown_as_a_number_reads_the_same(word: str) -> None:
 
 
 def test_the_same_time_and_source_make_the_same_event_id() -> None:
-    assert event_id(1_705_314_600_000, "a", "b") == event_id(1_705_314_600_000, "a", "b")
+    assert make_event_id(1_705_314_600_000, "a", "b") == make_event_id(1_705_314_600_000, "a", "b")
 
 
 def test_other_sources_make_other_event_ids_wherever_they_are_cut() -> None:
-    made = [event_id(7, *source) for source in (("ab",), ("a", "b"), ("b", "a"), ("", "ab"), ("ab", ""))]
+    made = [make_event_id(7, *source) for source in (("ab",), ("a", "b"), ("b", "a"), ("", "ab"), ("ab", ""))]
     assert len(set(made)) == len(made)
 
 
@@ -109,4 +109,4 @@ def test_event_ids_sort_by_time(earlier: int, later: int, one: str, other: str) 
     if earlier > later:
         earlier, later = later, earlier
     if earlier < later:
-        assert event_id(earlier, one) < event_id(later, other)
+        assert make_event_id(earlier, one) < make_event_id(later, other)

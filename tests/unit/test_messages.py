@@ -71,7 +71,7 @@ def test_letters_of_all_languages_go_as_they_are() -> None:
 
 
 def test_an_error_frame_has_code_and_message_but_never_the_reason() -> None:
-    frame = messages.error(AuthFailed(reason="ExpiredSignatureError"), HALF_PAST_TEN)
+    frame = messages.encode_error(AuthFailed(reason="ExpiredSignatureError"), HALF_PAST_TEN)
     assert json.loads(frame) == {
         "type": "error",
         "data": {"code": "AUTH_FAILED", "message": "Invalid or expired token"},
@@ -80,4 +80,4 @@ def test_an_error_frame_has_code_and_message_but_never_the_reason() -> None:
 
 
 def test_an_error_frame_says_how_long_to_wait_where_waiting_helps() -> None:
-    assert json.loads(messages.error(RateLimited(retry_after=3), 0))["data"]["retry_after"] == 3
+    assert json.loads(messages.encode_error(RateLimited(retry_after=3), 0))["data"]["retry_after"] == 3

@@ -52,14 +52,14 @@ def everyone(endpoint: str, kind: str) -> dict[str, list[str]]:
 def test_who_comes_online_is_announced_to_everyone_and_to_the_backends(old: User | None) -> None:
     follows = consequences(old, ONLINE, RULES)
     assert heard(follows) == everyone("feed", "listener_online") | everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+    assert [told.detail_type for told in follows.bus_events] == ["user_online"]
     assert not follows.may_have_left
 
 
 def test_who_goes_offline_is_announced_likewise() -> None:
     follows = consequences(replace(ONLINE, connection_ids=frozenset()), OFFLINE, RULES)
     assert heard(follows) == everyone("feed", "listener_offline") | everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_offline"]
+    assert [told.detail_type for told in follows.bus_events] == ["user_offline"]
     assert not follows.may_have_left
 
 
@@ -67,7 +67,7 @@ def test_who_goes_offline_is_announced_likewise() -> None:
 def test_busy_and_available_are_told_to_clients_only(is_busy: bool, on_feed: str) -> None:
     follows = consequences(replace(ONLINE, is_busy=not is_busy), replace(ONLINE, is_busy=is_busy), RULES)
     assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "status_change")
-    assert follows.announcements == []
+    assert follows.bus_events == []
 
 
 def test_messages_have_exactly_the_documented_keys() -> None:
@@ -92,7 +92,7 @@ def test_messages_have_exactly_the_documented_keys() -> None:
 def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
     follows = consequences(None, replace(ONLINE, role=role), RULES)
     assert heard(follows) == everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+    assert [told.detail_type for told in follows.bus_events] == ["user_online"]
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def test_who_begins_or_ceases_to_be_a_listener_while_online_is_told_on_the_feed(
     follows = consequences(replace(ONLINE, role=before), replace(ONLINE, role=after, version=9), RULES)
     assert heard(follows) == everyone("feed", kind)
     assert data(follows, kind)["is_online"] == (after == "listener")
-    assert follows.announcements == []
+    assert follows.bus_events == []
 
 
 def test_the_backends_hear_who_it_is_and_which_of_their_changes() -> None:
-    (told,) = consequences(None, ONLINE, RULES).announcements
+    (told,) = consequences(None, ONLINE, RULES).bus_events
     identity = told.detail.pop("id")
     assert told.detail == {
         "user_id": 123,
@@ -118,7 +118,7 @@ def test_the_backends_hear_who_it_is_and_which_of_their_changes() -> None:
         "connections": 1,
     }
     assert told.at == ONLINE.changed_at
-    assert identity == consequences(None, ONLINE, RULES).announcements[0].detail["id"]
+    assert identity == consequences(None, ONLINE, RULES).bus_events[0].detail["id"]
 
 
 def test_the_same_change_has_the_same_consequences_ids_included() -> None:
@@ -154,7 +154,7 @@ def test_who_is_blocked_no_more_hears_how_things_stand_and_nobody_else_does(user
     assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "presence_update")
     assert {(entry.shown_to, entry.hidden_from) for entry in follows.entries} == {(frozenset({"666"}), frozenset())}
     assert {entry.subject for entry in follows.entries} == {None}  # it must not make stale what all hear
-    assert follows.announcements == []
+    assert follows.bus_events == []
 
 
 @pytest.mark.parametrize(

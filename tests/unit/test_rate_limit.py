@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from realtime import rate_limit
-from realtime.rate_limit import Limited, RateLimit
+from realtime.rate_limit import RateLimit, Refusal
 from tests.unit.fakes import Clock
 
 RATE, BURST = 2, 3
@@ -36,12 +36,12 @@ def test_whoever_takes_too_much_is_told_for_how_long_to_wait_and_only_once_as_ne
 ) -> None:
     passed(limit)
     clock.now += 0.2
-    assert limit.take("one") == Limited(1, is_new=False)
+    assert limit.take("one") == Refusal(1, is_first=False)
 
 
 def test_the_first_refusal_is_news(limit: RateLimit) -> None:
     answers = [limit.take("one") for _ in range(BURST + 2)]
-    assert answers == [None, None, None, Limited(1, is_new=True), Limited(1, is_new=False)]
+    assert answers == [None, None, None, Refusal(1, is_first=True), Refusal(1, is_first=False)]
 
 
 def test_waiting_for_as_long_as_told_helps(limit: RateLimit, clock: Clock) -> None:
@@ -53,7 +53,7 @@ def test_waiting_for_as_long_as_told_helps(limit: RateLimit, clock: Clock) -> No
 def test_waiting_for_less_does_not_though_tokens_have_dropped_in(limit: RateLimit, clock: Clock) -> None:
     passed(limit)
     clock.now += 0.9
-    assert limit.take("one") == Limited(1, is_new=False)
+    assert limit.take("one") == Refusal(1, is_first=False)
 
 
 def test_no_more_than_a_burst_is_saved_up(limit: RateLimit, clock: Clock) -> None:
@@ -71,9 +71,9 @@ def test_whoever_keeps_to_the_rate_is_never_refused(limit: RateLimit, clock: Clo
 def test_slow_rates_make_for_long_waits(clock: Clock) -> None:
     limit = RateLimit(0.1, 1, clock)
     limit.take("one")
-    assert limit.take("one") == Limited(10, is_new=True)
+    assert limit.take("one") == Refusal(10, is_first=True)
     clock.now += 3.5
-    assert limit.take("one") == Limited(7, is_new=False)
+    assert limit.take("one") == Refusal(7, is_first=False)
 
 
 def test_one_connection_does_not_spend_the_tokens_of_another(limit: RateLimit) -> None:
@@ -96,7 +96,7 @@ def test_memory_is_bounded_by_forgetting_who_was_silent_for_longest(
 def test_what_was_let_through_can_cost_more_afterwards(limit: RateLimit, clock: Clock) -> None:
     assert limit.take("one") is None
     limit.charge("one", 4)
-    assert limit.take("one") == Limited(2, is_new=True)  # -2 tokens, and one is needed, at two a second
+    assert limit.take("one") == Refusal(2, is_first=True)  # -2 tokens, and one is needed, at two a second
     clock.now += 2
     assert passed(limit) == 2
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.errors import BadRequest
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.replay import MAX_REPLAYED, OVERLAP_MS, OVERLAP_OF_SEVERAL_MS, Replay
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.outbox import Entry, Outbox
@@ -17,7 +17,7 @@ NOW = 1_705_314_600_000
 CALLS = Connection("one=", "calls", "123", NOW, NOW // 1000 + 3600)
 FEED = replace(CALLS, endpoint="feed")
 AWAY = NOW - 60_000  # when the client heard its last message
-LAST = event_id(AWAY, "last")
+LAST = make_event_id(AWAY, "last")
 
 
 class Index(Connections):
@@ -43,7 +43,7 @@ class Past(Outbox):
 
 def recorded(name: str, at: int, audience: str = "calls/123", kind: str = "call_started", **more: Any) -> Entry:
     options: dict[str, Any] = {"expires_at": at // 1000 + 86_400, **more}
-    return Entry(audience, event_id(at, name), kind, f'{{"name":"{name}"}}', **options)
+    return Entry(audience, make_event_id(at, name), kind, f'{{"name":"{name}"}}', **options)
 
 
 def replayed(
@@ -161,7 +161,7 @@ def test_who_takes_batches_gets_arrays_and_the_last_of_a_users_states() -> None:
 def test_a_client_that_was_away_for_longer_than_history_reaches_back_is_told_so(
     endpoint: str, away_seconds: int, *, recovered: bool
 ) -> None:
-    last_id = event_id(NOW - away_seconds * 1000, "last")
+    last_id = make_event_id(NOW - away_seconds * 1000, "last")
     entry = recorded("still there", NOW - 1, f"{endpoint}/123")
     names, resumed = replayed(
         entry, connection=replace(CALLS, endpoint=endpoint), audiences=[f"{endpoint}/123"], last_id=last_id

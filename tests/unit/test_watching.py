@@ -4,7 +4,7 @@ import pytest
 
 from realtime.errors import BadRequest
 from realtime.messages import ENDPOINTS
-from realtime.watching import MAX_WATCHED, check_watchable, parse_users, requested
+from realtime.watching import MAX_WATCHED, check_watchable, parse_user_ids, read_watch_parameter
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -17,19 +17,19 @@ def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
 
 
 def test_users_are_named_by_number_or_word_and_each_counts_once() -> None:
-    assert parse_users([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
+    assert parse_user_ids([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
 
 
 @pytest.mark.parametrize("values", [None, [], {}, "1,2", 7, list(range(MAX_WATCHED + 1))])
 def test_too_few_or_too_many_are_refused(values: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: must be a list of 1 to 100 user ids"):
-        parse_users(values)
+        parse_user_ids(values)
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "", "a/b", "*/0", [1], {}])
 def test_what_is_no_user_is_refused(value: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: each must be a whole number, or 1 to 128 characters"):
-        parse_users([1, value])
+        parse_user_ids([1, value])
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def test_what_is_no_user_is_refused(value: object) -> None:
     ],
 )
 def test_a_url_may_name_the_users(parameters: dict[str, str], users: list[str]) -> None:
-    assert requested(parameters, "feed") == users
+    assert read_watch_parameter(parameters, "feed") == users
 
 
 @pytest.mark.parametrize("watch", [",", " , ", "a/b", ",".join(map(str, range(MAX_WATCHED + 1)))])
 def test_a_url_that_names_none_or_too_many_is_refused(watch: str) -> None:
     with pytest.raises(BadRequest, match="user_ids: "):
-        requested({"watch": watch}, "feed")
+        read_watch_parameter({"watch": watch}, "feed")
 
 
 def test_a_url_of_another_endpoint_must_not_name_any() -> None:
-    assert requested({}, "calls") == []
+    assert read_watch_parameter({}, "calls") == []
     with pytest.raises(BadRequest, match="calls tells no presence"):
-        requested({"watch": "1"}, "calls")
+        read_watch_parameter({"watch": "1"}, "calls")

@@ -24,7 +24,7 @@ class Change:
     new: User | None
 
 
-def read(record: Mapping[str, Any]) -> Change:
+def read_change(record: Mapping[str, Any]) -> Change:
     """Read a record of the Users stream."""
     images = record["dynamodb"]
     old, new = (images.get(name) for name in ("OldImage", "NewImage"))
@@ -32,7 +32,7 @@ def read(record: Mapping[str, Any]) -> Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AnnounceReport:
     """What became of a batch of records."""
 
     messages: int  # made for clients
@@ -60,7 +60,7 @@ class Announcer:
         self._rules = rules
         self._grace_seconds = grace_seconds
 
-    def announce(self, records: Sequence[Mapping[str, Any]]) -> Report:
+    def announce(self, records: Sequence[Mapping[str, Any]]) -> AnnounceReport:
         """Make the consequences of changes true.
 
         Clients first, backends last. When a step fails, all may be tried again: messages are recorded under the same
@@ -82,23 +82,23 @@ class Announcer:
                 step()
         except Exception:  # noqa: BLE001  # it is met again below, by the record that is at fault
             return self._one_by_one(due, given_up, len(records))
-        return Report(messages, len(records), given_up=given_up)
+        return AnnounceReport(messages, len(records), given_up=given_up)
 
-    def _one_by_one(self, due: Iterable[_Due], given_up: dict[int, Exception], count: int) -> Report:
+    def _one_by_one(self, due: Iterable[_Due], given_up: dict[int, Exception], count: int) -> AnnounceReport:
         messages = 0
         for each in due:
             for step in self._steps([each]):  # what clients cannot be told, backends can
                 try:
                     step()
                 except OF_EVERYTHING as problem:
-                    return Report(messages, each.place, problem, given_up)
+                    return AnnounceReport(messages, each.place, problem, given_up)
                 except Exception as error:  # noqa: BLE001  # whatever it is, it is this record's own
                     given_up[each.place] = error
             messages += len(each.follows.entries)
-        return Report(messages, count, given_up=given_up)
+        return AnnounceReport(messages, count, given_up=given_up)
 
     def _due(self, place: int, record: Mapping[str, Any]) -> list[_Due]:
-        change = read(record)
+        change = read_change(record)
         if change.new is None:
             return []  # an operator deleted the user: there is nobody to speak of
         return [_Due(place, change.new, consequences(change.old, change.new, self._rules))]
@@ -116,4 +116,4 @@ class Announcer:
                 self._deadlines.send(order, delay_seconds=self._grace_seconds)
 
     def _tell_backends(self, due: Sequence[_Due]) -> None:
-        self._bus.put_all([told for each in due for told in each.follows.announcements])
+        self._bus.put_all([told for each in due for told in each.follows.bus_events])

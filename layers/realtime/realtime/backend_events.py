@@ -12,22 +12,22 @@ from msgspec import Meta, Struct
 
 from realtime import messages
 from realtime.errors import InvalidEvent
-from realtime.ids import event_id, parse_id, whole
+from realtime.ids import make_event_id, parse_id, to_whole_number
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.text import complaint, dumps, parse_name, shown
+from realtime.text import describe_value, dumps, find_problem, parse_name
 
 MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts and 4 MB at most
-MAX_ASKED = 45  # users who are to acknowledge it: that takes a part for each of them more
+MAX_ACKNOWLEDGING = 45  # users who are to acknowledge it: that takes a part for each of them more
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
 Id = int | str
-Word = Annotated[str, Meta(min_length=1, max_length=256)]  # and `_names` looks into it
+Name = Annotated[str, Meta(min_length=1, max_length=256)]  # and `_names` looks into it
 Seconds = Annotated[int, Meta(gt=0, le=86_400)]
 Recipients = tuple[str, ...] | Literal["everyone"] | None  # None where presence decides who hears it
 
 
-class Delivery(Struct, forbid_unknown_fields=True):
+class DeliveryOptions(Struct, forbid_unknown_fields=True):
     """The reserved key `delivery`, which is taken off before a message is sent."""
 
     to: list[Id] | Literal["everyone"] | None = None
@@ -46,32 +46,32 @@ class Call(Struct):
 class StartedCall(Call):
     """`call_started`."""
 
-    call_type: Word
-    status: Word
+    call_type: Name
+    status: Name
 
 
-class Acquaintance(Struct):
+class SocialEvent(Struct):
     """`favorite_added` and its like: what `user_id` did to those that the event is delivered to."""
 
     user_id: Id
-    username: Word
-    action: Word | None = None  # filled in when absent
+    username: Name
+    action: Name | None = None  # filled in when absent
 
 
-class Status(Struct):
+class StatusChange(Struct):
     """`status_change`: a user sets themself busy or available by hand."""
 
     user_id: Id
     is_busy: bool
 
 
-class Session(Struct):
+class SessionRevoked(Struct):
     """`session_revoked`: all connections of a user end."""
 
     user_id: Id
 
 
-class Announcement(Struct):
+class SystemNotification(Struct):
     """`system_notification`: all that it holds is passed on."""
 
 
@@ -79,13 +79,13 @@ SCHEMAS: dict[str, type[Struct]] = {
     "call_started": StartedCall,
     "call_ended": Call,
     "call_billing": Call,
-    "favorite_added": Acquaintance,
-    "favorite_removed": Acquaintance,
-    "user_blocked": Acquaintance,
-    "user_unblocked": Acquaintance,
-    "system_notification": Announcement,
-    "status_change": Status,
-    "session_revoked": Session,
+    "favorite_added": SocialEvent,
+    "favorite_removed": SocialEvent,
+    "user_blocked": SocialEvent,
+    "user_unblocked": SocialEvent,
+    "system_notification": SystemNotification,
+    "status_change": StatusChange,
+    "session_revoked": SessionRevoked,
 }
 ACTIONS = {
     "favorite_added": "added_you_to_favorites",
@@ -119,19 +119,21 @@ def validate(event_id: object, kind: object, detail: object, at: int) -> Backend
         raise InvalidEvent(f"detail-type: unknown {kind!r}; known are {', '.join(SCHEMAS)}")
     if not isinstance(detail, dict):
         raise InvalidEvent("detail: must be a JSON object")
-    if (problem := complaint(detail, "detail")) is not None:
+    if (problem := find_problem(detail, "detail")) is not None:
         raise InvalidEvent(problem)
     event_id = _name("id", event_id)
-    data = {key: whole(value) if key in ID_FIELDS else value for key, value in detail.items() if key != "delivery"}
+    data = {
+        key: to_whole_number(value) if key in ID_FIELDS else value for key, value in detail.items() if key != "delivery"
+    }
     _convert("detail", data, schema)
-    delivery = _convert("detail.delivery", _with_whole_ids(detail.get("delivery", {})), Delivery)
+    delivery = _convert("detail.delivery", _with_whole_ids(detail.get("delivery", {})), DeliveryOptions)
     if kind in ACTIONS:
         data.setdefault("action", ACTIONS[kind])
     data |= {name: _id(f"detail.{name}", data[name]) for name in ID_FIELDS if name in data}
     _check_names(data, schema)
     to = _recipients(kind, data, delivery.to)
-    if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ASKED):
-        raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ASKED} users are told")
+    if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ACKNOWLEDGING):
+        raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ACKNOWLEDGING} users are told")
     if (size := _size(kind, data)) > MAX_FRAME_BYTES:
         raise InvalidEvent(f"detail: makes a message of {size} bytes; a client can be sent {MAX_FRAME_BYTES}")
     return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at)
@@ -146,7 +148,7 @@ def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
 
 def _size(kind: str, data: dict[str, Any]) -> int:
     """Return how many bytes a client would be sent at most: the whole frame, with the longest envelope."""
-    envelope = messages.encode(kind, {}, 0, event_id(0), ack=True)
+    envelope = messages.encode(kind, {}, 0, make_event_id(0), ack=True)
     return len(envelope) - len("{}") + len(dumps(data).encode())
 
 
@@ -154,21 +156,21 @@ def _with_whole_ids(delivery: object) -> object:
     """Return a `delivery` whose user ids are whole numbers where they are written as `123.0`."""
     if not isinstance(delivery, dict) or not isinstance(delivery.get("to"), list):
         return delivery
-    return {**delivery, "to": [whole(each) for each in delivery["to"]]}
+    return {**delivery, "to": [to_whole_number(each) for each in delivery["to"]]}
 
 
 def _id(name: str, value: object) -> str:
     try:
         return parse_id(value)
     except ValueError as error:
-        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+        raise InvalidEvent(f"{name}: {error}; not {describe_value(value)}") from error
 
 
 def _name(name: str, value: object) -> str:
     try:
         return parse_name(value)
     except ValueError as error:
-        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+        raise InvalidEvent(f"{name}: {error}; not {describe_value(value)}") from error
 
 
 def _check_names(data: dict[str, Any], schema: type[Struct]) -> None:

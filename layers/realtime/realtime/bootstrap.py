@@ -99,7 +99,7 @@ def frame_handler() -> FrameHandler:
     from realtime.snapshots import Snapshots
     from realtime.tables.connections import Connections
     from realtime.tables.users import Users
-    from realtime.watching import Interest
+    from realtime.watching import Watching
 
     chosen = settings.load(settings.DefaultSettings)
     client = clients.client("dynamodb")
@@ -109,7 +109,7 @@ def frame_handler() -> FrameHandler:
         connections,
         events,
         RateLimit(chosen.message_rate, chosen.message_burst, time.time),
-        Interest(connections),
+        Watching(connections),
         Snapshots(connections, Users(client, chosen.users_table), events, feed_role=chosen.feed_role),
         Replay(
             connections,

@@ -23,12 +23,12 @@ from typing import Any, TypeVar
 from realtime.audiences import connection_of, endpoint_of, heard_beside, is_wide
 from realtime.batch import Batch
 from realtime.errors import ConfigurationError, RealtimeError, Unavailable
-from realtime.ids import moment_of
+from realtime.ids import event_time_ms
 from realtime.posting.poster import Delivery, ManagementApi, Outcome
 from realtime.tables.connections import Connections, Subscriber
 from realtime.tables.outbox import Entry, Unreadable, from_image
 from realtime.tables.registry import FORGOTTEN_TOGETHER, Gone, Registry
-from realtime.text import storable
+from realtime.text import make_storable
 
 _THREADS = 8
 # A 429 for a DELETE is the account's: the connection may be well, and to forget it would show its user offline. But no
@@ -49,7 +49,7 @@ def read(record: Mapping[str, Any]) -> Entry:
     try:
         return from_image(shown.get("NewImage"))
     except Unreadable as problem:
-        raise Unreadable(storable(f"a record that cannot be read, {shown.get('Keys')}: {problem}")) from problem
+        raise Unreadable(make_storable(f"a record that cannot be read, {shown.get('Keys')}: {problem}")) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class _ToDo:
     def is_young(self, records: int) -> bool:
         """Return whether the oldest of these records may still be tried again for one connection's sake."""
         try:
-            return self.now - moment_of(self.batch.entries[_first(records)].event_id) / 1000 < YOUNG_SECONDS
+            return self.now - event_time_ms(self.batch.entries[_first(records)].event_id) / 1000 < YOUNG_SECONDS
         except ValueError:  # no id of ours, so no age
             return False
 

@@ -60,7 +60,7 @@ class CachedKeys(Generic[K]):
         self._read_at = self._due = self._not_before = float("-inf")
         self._absent: set[str] = set()
 
-    def known(self, kid: str | None) -> Mapping[str, K]:
+    def get(self, kid: str | None) -> Mapping[str, K]:
         """Return the keys, read anew where they are old or lack this id.
 
         Raises Unavailable where they cannot be had now, or it is not known yet whether there is such an id;

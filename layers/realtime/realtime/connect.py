@@ -107,7 +107,7 @@ class Admission:
         """
         identity = self._tokens.verify(handshake.token)
         identity.check(handshake.endpoint)
-        watched = watching.requested(handshake.parameters, handshake.endpoint)
+        watched = watching.read_watch_parameter(handshake.parameters, handshake.endpoint)
         connection = Connection(
             connection_id=handshake.connection_id,
             endpoint=handshake.endpoint,

@@ -12,14 +12,14 @@ from realtime import messages, snapshots
 from realtime.audiences import direct
 from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
 from realtime.farewell import Farewells
-from realtime.ids import event_id, moment_of
+from realtime.ids import event_time_ms, make_event_id
 from realtime.posting.poster import Delivery, Frame, ManagementApi, Outcome
 from realtime.rate_limit import RateLimit
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
 from realtime.tables.connections import Connection, Connections, Session
 from realtime.tables.outbox import Outbox
-from realtime.watching import Interest, check_watchable, parse_users
+from realtime.watching import Watching, check_watchable, parse_user_ids
 
 if TYPE_CHECKING:
     from realtime.tokens import Tokens
@@ -36,7 +36,7 @@ class Request:
     now: int
 
 
-class _Stranger(NamedTuple):
+class _UnknownConnection(NamedTuple):
     """A connection that is not registered: how old it is, is not known."""
 
     connection_id: str
@@ -52,7 +52,7 @@ class FrameHandler:
         connections: Connections,
         outbox: Outbox,
         rate_limit: RateLimit,
-        interest: Interest,
+        watching: Watching,
         snapshots: Snapshots,
         replay: Replay,
         tokens: Callable[[], Tokens],
@@ -64,7 +64,7 @@ class FrameHandler:
         self._connections = connections
         self._outbox = outbox
         self._rate_limit = rate_limit
-        self._interest = interest
+        self._interest = watching
         self._snapshots = snapshots
         self._replay = replay
         self._tokens = tokens  # made when first used, as the next: few frames bring a token, and most answers are one
@@ -91,7 +91,7 @@ class FrameHandler:
         until = time.monotonic() + _ANSWER_SECONDS
         limited = self._rate_limit.take(connection_id)
         if limited:
-            if limited.is_new:  # other function instances serve this connection too, with buckets of their own
+            if limited.is_first:  # other function instances serve this connection too, with buckets of their own
                 self._connections.limit_until(connection_id, now // 1000 + limited.seconds)
             raise _too_fast(limited.seconds)
         session = self._connections.session(connection_id)
@@ -101,7 +101,7 @@ class FrameHandler:
         if wait > 0:
             raise _too_fast(wait)
         self._keep_alive(session, now)
-        kind, data = parse(body)
+        kind, data = parse_frame(body)
         answer = self._answers.get(kind)
         if answer is None:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._answers))}")
@@ -125,12 +125,12 @@ class FrameHandler:
 
     def _watch(self, request: Request, connection: Connection) -> list[str]:
         check_watchable(connection.endpoint)
-        audiences = self._interest.watch(connection, parse_users(request.data.get("user_ids")))
+        audiences = self._interest.watch(connection, parse_user_ids(request.data.get("user_ids")))
         return self._snapshots.of_audiences(connection, audiences, request.now)
 
     def _unwatch(self, request: Request, connection: Connection) -> list[str]:
         check_watchable(connection.endpoint)
-        self._interest.unwatch(connection, parse_users(request.data.get("user_ids")))
+        self._interest.unwatch(connection, parse_user_ids(request.data.get("user_ids")))
         return snapshots.pages([], request.now)
 
     def _resume(self, request: Request, connection: Connection) -> list[str]:
@@ -141,7 +141,7 @@ class FrameHandler:
         """Note that a user has got a message; a device of theirs speaks for all."""
         identity = request.data.get("id")
         try:
-            moment_of(identity)
+            event_time_ms(identity)
         except ValueError as error:
             raise BadRequest(f"id: {error}") from error
         self._outbox.settle(connection.user_id, str(identity))
@@ -171,15 +171,15 @@ class FrameHandler:
 
         One that was refused, or sent away before, is to hear that and nothing else.
         """
-        for entry in self._outbox.since(direct(connection_id), event_id(0)):
+        for entry in self._outbox.since(direct(connection_id), make_event_id(0)):
             if entry.close:
                 return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now)
-        self._farewells().send_away(_Stranger(connection_id, endpoint, now), "reconnect", message, now)
+        self._farewells().send_away(_UnknownConnection(connection_id, endpoint, now), "reconnect", message, now)
         return message
 
 
-def parse(body: str) -> tuple[str, dict[str, Any]]:
+def parse_frame(body: str) -> tuple[str, dict[str, Any]]:
     """Return a frame's type and data.
 
     Raises BadRequest that says what a frame looks like.

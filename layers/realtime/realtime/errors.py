@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from realtime.text import storable
+from realtime.text import make_storable
 
 
 class RealtimeError(Exception):
@@ -41,10 +41,10 @@ class ClientError(RealtimeError):
 
     def __init__(self, message: str | None = None, *, retry_after: int | None = None, reason: str = "") -> None:
         """Take the words for the client, and a `reason` that is for the log alone."""
-        self.message = storable(message or self.default_message)  # it may repeat what the client sent
+        self.message = make_storable(message or self.default_message)  # it may repeat what the client sent
         super().__init__(self.message)
         self.retry_after = retry_after
-        self.reason = storable(reason)
+        self.reason = make_storable(reason)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason or self.message}"
@@ -103,7 +103,7 @@ class InvalidEvent(RealtimeError):
 
     def __init__(self, reason: str) -> None:
         """Take the reason in words that let the backend's author mend the event."""
-        self.reason = storable(reason)  # it may repeat what the backend sent, and goes into an attribute of SQS
+        self.reason = make_storable(reason)  # it may repeat what the backend sent, and goes into an attribute of SQS
         super().__init__(self.reason)
 
 

@@ -18,7 +18,7 @@ from realtime.refusals import Addressee, last_message
 from realtime.tables.outbox import Outbox
 
 # s before another try: a handshake is done milliseconds after `$connect` has answered, as a rule.
-DELAYS = (1, 5)
+RETRY_DELAYS_S = (1, 5)
 _UNSERVED = frozenset({Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN})
 
 
@@ -33,7 +33,7 @@ class Farewell:
     tries: int = 0
 
 
-def read(body: str) -> Farewell:
+def read_farewell(body: str) -> Farewell:
     """Read a message of the queue.
 
     Raises ValueError where it is none of ours.
@@ -53,7 +53,7 @@ class Farewells:
 
     def refuse(self, connection: Addressee, problem: ClientError, now: int) -> None:
         """Have a connection that is being made told what is wrong, and closed; `now` in ms."""
-        self._send(connection, "error", messages.error(problem, now), now, is_opening=True)
+        self._send(connection, "error", messages.encode_error(problem, now), now, is_opening=True)
 
     def send_away(self, connection: Addressee, kind: str, frame: str, now: int) -> None:
         """Have an open connection told its last frame, and closed; `now` in ms."""
@@ -72,7 +72,7 @@ class FarewellSender:
         self._management = management
         self._queue = queue
 
-    def say(self, farewells: Sequence[Farewell], until: float) -> dict[str, int]:
+    def send(self, farewells: Sequence[Farewell], until: float) -> dict[str, int]:
         """Post farewells and close their connections; return how many came to what; `until` on the monotonic clock.
 
         Never waits for a connection: one that cannot be served now goes back to the queue for a few seconds, and is
@@ -82,9 +82,9 @@ class FarewellSender:
         for farewell, outcome in self._deliver(farewells, until):
             counts[outcome.value] = counts.get(outcome.value, 0) + 1
             is_missing = outcome is Outcome.GONE and farewell.is_opening
-            if (is_missing or outcome in _UNSERVED) and farewell.tries < len(DELAYS):
+            if (is_missing or outcome in _UNSERVED) and farewell.tries < len(RETRY_DELAYS_S):
                 again = replace(farewell, tries=farewell.tries + 1)
-                self._queue.send(asdict(again), delay_seconds=DELAYS[farewell.tries])
+                self._queue.send(asdict(again), delay_seconds=RETRY_DELAYS_S[farewell.tries])
         if Outcome.FORBIDDEN.value in counts:
             raise ConfigurationError(f"the role of farewell may not post: {self._management.refusal}")
         return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from realtime.text import is_odd
+from realtime.text import is_unstorable
 
 MAX_ID_LENGTH = 128
 MAX_SAFE_INTEGER = 2**53 - 1  # past it a JavaScript client would round the number
@@ -21,17 +21,17 @@ def parse_id(value: object) -> str:
 
     Raises ValueError unless it is a whole number, or 1 to 128 characters that every store takes, with no space or `/`.
     """
-    value = whole(value)
+    value = to_whole_number(value)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_BITS:
         value = str(value)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _FORBIDDEN.search(value):
         raise ValueError(_RULE)
-    if is_odd(value):
+    if is_unstorable(value):
         raise ValueError(f"{_RULE}; nor U+FFFE and its like, nor half of a character")
     return value
 
 
-def whole(value: object) -> object:
+def to_whole_number(value: object) -> object:
     """Return a float that is a whole number as an int, and all else as it is."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
         return int(value)
@@ -45,13 +45,13 @@ def id_as_json(value: str) -> int | str:
     return value
 
 
-def event_id(at_ms: int, *source: str) -> str:
+def make_event_id(at_ms: int, *source: str) -> str:
     """Return an id that sorts by time and is the same whenever it is made from the same time and source."""
     digest = hashlib.blake2b("\0".join(source).encode(), digest_size=8).hexdigest()
     return f"{at_ms:012x}{digest}"
 
 
-def moment_of(event_id: object) -> int:
+def event_time_ms(event_id: object) -> int:
     """Return the time of an event's id, in ms since the epoch.
 
     Raises ValueError if it is no event's id.

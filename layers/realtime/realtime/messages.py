@@ -55,7 +55,7 @@ def encode(
     return dumps(message)
 
 
-def error(problem: ClientError, at_ms: int) -> str:
+def encode_error(problem: ClientError, at_ms: int) -> str:
     """Return the `error` frame that tells a client what is wrong and, where waiting helps, how long to wait."""
     data: dict[str, Any] = {"code": problem.code, "message": problem.message}
     if problem.retry_after is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from realtime import messages
 from realtime.audiences import everyone, personal
 from realtime.aws.bus import Announcement
-from realtime.ids import event_id, id_as_json
+from realtime.ids import id_as_json, make_event_id
 from realtime.tables.outbox import Entry
 from realtime.tables.users import User
 
@@ -27,7 +27,7 @@ class Consequences:
     """What follows from one change: messages for clients, events for backends, and a look at who may have left."""
 
     entries: list[Entry] = field(default_factory=list)
-    announcements: list[Announcement] = field(default_factory=list)
+    bus_events: list[Announcement] = field(default_factory=list)
     may_have_left: bool = False
 
 
@@ -37,10 +37,10 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     was_busy = old is not None and old.is_busy
     is_listed = _is_listed(new, rules)
     entries: list[Entry] = []
-    announcements: list[Announcement] = []
+    bus_events: list[Announcement] = []
     if new.is_online != was_online:
         entries += _on_presence("presence_update", new, rules)
-        announcements.append(_told(new))
+        bus_events.append(_told(new))
     if is_listed != _is_listed(old, rules):
         entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules)
     if new.is_busy != was_busy:
@@ -54,7 +54,7 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
             entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules, shown_again)
     had_connections = old is not None and bool(old.connection_ids)
     may_have_left = had_connections and not new.connection_ids and new.is_online
-    return Consequences(entries, announcements, may_have_left)
+    return Consequences(entries, bus_events, may_have_left)
 
 
 def state(user: User) -> dict[str, Any]:
@@ -120,4 +120,4 @@ def _told(user: User) -> Announcement:
 
 
 def _event_id(user: User, kind: str) -> str:
-    return event_id(user.changed_at, kind, user.user_id, str(user.version))
+    return make_event_id(user.changed_at, kind, user.user_id, str(user.version))

@@ -11,11 +11,11 @@ _MAX_BUCKETS = 20_000  # about 5 MB; the least recently used goes first, and had
 
 
 @dataclass(frozen=True, slots=True)
-class Limited:
+class Refusal:
     """A refusal: for how many whole seconds, and whether it is the first of them."""
 
     seconds: int
-    is_new: bool
+    is_first: bool
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class RateLimit:
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, key: str) -> Limited | None:
+    def take(self, key: str) -> Refusal | None:
         """Take a token, or be refused."""
         now = self._clock()
         bucket = self._buckets.get(key)
@@ -48,13 +48,13 @@ class RateLimit:
         else:
             self._buckets.move_to_end(key)
         if now < bucket.limited_until:
-            return Limited(math.ceil(bucket.limited_until - now), is_new=False)
+            return Refusal(math.ceil(bucket.limited_until - now), is_first=False)
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.filled_at) * self._rate)
         bucket.filled_at = now
         if bucket.tokens < 1:
             seconds = math.ceil((1 - bucket.tokens) / self._rate)
             bucket.limited_until = now + seconds
-            return Limited(seconds, is_new=True)
+            return Refusal(seconds, is_first=True)
         bucket.tokens -= 1
         return None
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import ClientError
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.tables.outbox import Entry, Outbox
 
 _HISTORY_SECONDS = 60  # nobody asks for it again
@@ -28,7 +28,7 @@ def last_message(connection: Addressee, kind: str, frame: str, now: int) -> Entr
     """Return the entry of a connection's last frame; `now` in ms since the epoch."""
     return Entry(
         audience=direct(connection.connection_id),
-        event_id=event_id(now, kind, connection.connection_id),
+        event_id=make_event_id(now, kind, connection.connection_id),
         kind=kind,
         message=frame,
         expires_at=now // 1000 + _HISTORY_SECONDS,
@@ -40,7 +40,7 @@ def last_message(connection: Addressee, kind: str, frame: str, now: int) -> Entr
 
 def refuse(outbox: Outbox, connection: Addressee, problem: ClientError, now: int) -> None:
     """Have a registered connection told what is wrong and closed; `now` in ms since the epoch."""
-    close(outbox, connection, "error", messages.error(problem, now), now)
+    close(outbox, connection, "error", messages.encode_error(problem, now), now)
 
 
 def close(outbox: Outbox, connection: Addressee, kind: str, frame: str, now: int) -> None:

@@ -9,7 +9,7 @@ from realtime import messages
 from realtime.aws.retries import LONGEST_CALL_SECONDS
 from realtime.batch import Batch
 from realtime.errors import BadRequest
-from realtime.ids import event_id, moment_of
+from realtime.ids import event_time_ms, make_event_id
 from realtime.tables.connections import Connection, Connections, Subscriber
 from realtime.tables.outbox import Entry, Outbox
 
@@ -43,12 +43,12 @@ class Replay:
         What is recorded from here on is posted, for the connection is visible. Raises BadRequest if it is no id.
         """
         try:
-            last = moment_of(last_id)
+            last = event_time_ms(last_id)
         except ValueError as error:
             raise BadRequest(f"last_id: {error}") from error
         self._connections.await_heard(audiences, connection.connection_id)
         overlap = OVERLAP_MS if len(audiences) == 1 else OVERLAP_OF_SEVERAL_MS
-        missed, is_whole = self._missed(audiences, str(last_id), event_id(max(0, last - overlap)), now)
+        missed, is_whole = self._missed(audiences, str(last_id), make_event_id(max(0, last - overlap)), now)
         batch = Batch(missed)
         due = batch.due(_as_subscriber(connection), batch.every)
         frames = batch.frames(due, packed=connection.batch)

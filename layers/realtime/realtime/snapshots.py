@@ -12,7 +12,7 @@ from typing import Any
 
 from realtime import messages
 from realtime.audiences import is_wide, watched_user
-from realtime.ids import event_id, id_as_json
+from realtime.ids import id_as_json, make_event_id
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.presence import state
 from realtime.tables.connections import Connection, Connections
@@ -68,7 +68,7 @@ class Snapshots:
         """
         found = {user.user_id: user for user in self._users.online()}
         changed: dict[str, None] = {}
-        for entry in self._outbox.since(audience, event_id(now - INDEX_LAG_SECONDS * 1000)):
+        for entry in self._outbox.since(audience, make_event_id(now - INDEX_LAG_SECONDS * 1000)):
             message = json.loads(entry.message)
             user_id = str(message["data"]["user_id"])
             if user_id not in found or found[user_id].version < message["version"]:

@@ -26,7 +26,7 @@ _ODD = re.compile(f"[{_CONTROLS}{_SURROGATES}{_NONCHARACTERS}]")
 _HALF = re.compile(f"[{_SURROGATES}]")
 
 
-def is_odd(text: str) -> bool:
+def is_unstorable(text: str) -> bool:
     """Return whether a text holds what some store downstream refuses."""
     return _ODD.search(text) is not None
 
@@ -36,7 +36,7 @@ def parse_name(value: object) -> str:
 
     Raises ValueError unless it is 1 to 256 characters, none of them odd.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or is_odd(value):
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or is_unstorable(value):
         raise ValueError(
             f"must be a string of 1 to {MAX_NAME_LENGTH} characters, with no control character, noncharacter or half "
             "of a character"
@@ -44,17 +44,17 @@ def parse_name(value: object) -> str:
     return value
 
 
-def storable(text: str, limit: int | None = None) -> str:
+def make_storable(text: str, limit: int | None = None) -> str:
     r"""Return a text with what is odd written as `\x0a`, `\ufffe` or `\U0001fffe`, cut to so many characters."""
     clean = _ODD.sub(lambda odd: _escaped(odd.group()), text)
     return clean if limit is None or len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def shown(value: object) -> str:
+def describe_value(value: object) -> str:
     """Return a value as the reason of a refusal may hold it: short, and nothing odd."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_INTEGER_BITS:
         return f"a number of {value.bit_length()} bits"
-    return storable(repr(value) if isinstance(value, str | int | float | None) else type(value).__name__, 60)
+    return make_storable(repr(value) if isinstance(value, str | int | float | None) else type(value).__name__, 60)
 
 
 def dumps(value: object, *, allow_nan: bool = False) -> str:
@@ -78,7 +78,7 @@ def loads(text: str) -> Any:
         raise ValueError("too many levels of lists and objects") from error
 
 
-def complaint(value: object, path: str) -> str | None:
+def find_problem(value: object, path: str) -> str | None:
     """Say what in a JSON value could not be passed on to a client, beginning with the path to it; None where nothing.
 
     Keys and values count, however deep: no halves of characters, no NaN or Infinity, no number that a client would
@@ -93,7 +93,7 @@ def complaint(value: object, path: str) -> str | None:
         if problem is not None:
             return f"{place}: {problem}"
         if isinstance(each, dict):
-            todo += [(inner, f"{place}.{storable(key, 60)}", depth + 1) for key, inner in each.items()]
+            todo += [(inner, f"{place}.{make_storable(key, 60)}", depth + 1) for key, inner in each.items()]
         elif isinstance(each, list):
             todo += [(inner, f"{place}[{at}]", depth + 1) for at, inner in enumerate(each)]
     return None
@@ -110,7 +110,9 @@ def _problem(value: object) -> str | None:
             return f"a number of {value.bit_length()} bits, which a client would read as Infinity"
         case dict():
             odd = next((key for key in value if _HALF.search(key)), None)
-            return None if odd is None else f"its key {shown(odd)} holds half of a character (a lone surrogate)"
+            return (
+                None if odd is None else f"its key {describe_value(odd)} holds half of a character (a lone surrogate)"
+            )
     return None
 
 

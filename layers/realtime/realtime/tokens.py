@@ -146,14 +146,14 @@ class PublishedKeys:
         """Take the URL; `fetch` returns what is published there, parsed."""
         # Nothing is cached in there: what to do with old keys, and with a server that does not answer, is decided here.
         self._fetch = fetch or jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_SECONDS).fetch_data
-        self._kept = CachedKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
+        self._cached = CachedKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
 
     def get_signing_key(self, kid: str) -> jwt.PyJWK:
         """Return the key of this id.
 
         Raises PyJWKClientError where there is none, Unavailable where that cannot be known now.
         """
-        found = self._kept.known(kid).get(kid)
+        found = self._cached.get(kid).get(kid)
         if found is None:
             raise jwt.PyJWKClientError("no key of this id is published")
         return found

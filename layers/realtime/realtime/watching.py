@@ -1,4 +1,4 @@
-"""Interest: a client that names the users it shows hears of them alone, so that presence costs what is looked at."""
+"""Watching: a client that names the users it shows hears of them alone, so that presence costs what is looked at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_WATCHED = 100  # users a connection
 WATCHABLE = frozenset({"feed", "presence"})
 
 
-def parse_users(values: object) -> list[str]:
+def parse_user_ids(values: object) -> list[str]:
     """Return the ids of the users that a client names.
 
     Raises BadRequest that says what is wrong with them.
@@ -33,7 +33,7 @@ def check_watchable(endpoint: str) -> None:
         raise BadRequest(f"{endpoint} tells no presence; connect to {' or '.join(sorted(WATCHABLE))}")
 
 
-class Interest:
+class Watching:
     """Changes what a connection hears of."""
 
     def __init__(self, connections: Connections) -> None:
@@ -66,10 +66,10 @@ class Interest:
         )
 
 
-def requested(parameters: Mapping[str, Any], endpoint: str) -> list[str]:
+def read_watch_parameter(parameters: Mapping[str, Any], endpoint: str) -> list[str]:
     """Return the users named by `?watch=`; none where it is not given."""
     text = parameters.get("watch")
     if not text:
         return []
     check_watchable(endpoint)
-    return parse_users([each.strip(" ") for each in text.split(",") if each.strip(" ")])
+    return parse_user_ids([each.strip(" ") for each in text.split(",") if each.strip(" ")])
