@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realtime.backend_events import SCHEMAS
+from realtime.backend_events import EVENT_TYPES
 from realtime.text import is_unstorable
 from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.samples import KEY_ID, SECRET, backend_event, names, queued, sample
@@ -113,7 +113,7 @@ NUMBERS = iter(range(10**9))  # each event has an id of its own
 
 @EXAMPLES
 @given(
-    kind=st.sampled_from(sorted(SCHEMAS)),
+    kind=st.sampled_from(sorted(EVENT_TYPES)),
     detail=fields(
         "call_id", "user_id", "listener_id", "call_type", "status", "username", "action", "is_busy", "delivery", "more"
     ),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime import messages
-from realtime.backend_events import MAX_ACKNOWLEDGING, MAX_RECIPIENTS, SCHEMAS, BackendEvent, validate
+from realtime.backend_events import EVENT_TYPES, MAX_ACKNOWLEDGING, MAX_RECIPIENTS, BackendEvent, validate
 from realtime.errors import InvalidEvent
 from realtime.ids import make_event_id
 from realtime.text import MAX_DEPTH, is_unstorable
@@ -34,21 +34,21 @@ def reason(kind: Any, detail: object) -> str:
 
 
 def test_there_is_a_sample_of_every_type() -> None:
-    assert {name.removeprefix("ingest.") for name in names("ingest")} - {"breaks-schema"} == set(SCHEMAS)
+    assert {name.removeprefix("ingest.") for name in names("ingest")} - {"breaks-schema"} == set(EVENT_TYPES)
 
 
-@pytest.mark.parametrize("kind", SCHEMAS)
+@pytest.mark.parametrize("kind", EVENT_TYPES)
 def test_the_sample_of_each_type_is_good(kind: str) -> None:
     detail = backend_event(kind)["detail"]
     event = read(kind, detail)
-    assert (event.event_id, event.kind, event.at) == ("event-1", kind, AT)
+    assert (event.event_id, event.kind, event.at_ms) == ("event-1", kind, AT)
     assert "delivery" not in event.data
 
 
 def test_what_clients_can_be_told_by_backends_has_a_schema() -> None:
     """Presence comes from connections, and status_change by way of the Users table."""
     told = messages.TYPES["calls"] | messages.TYPES["notifications"]
-    assert set(SCHEMAS) == told | {"status_change", "session_revoked"}
+    assert set(EVENT_TYPES) == told | {"status_change", "session_revoked"}
 
 
 def test_calls_go_to_both_participants_unless_said_otherwise() -> None:
@@ -90,20 +90,20 @@ def test_a_notification_may_go_to_everyone() -> None:
 
 
 def test_how_long_a_message_is_worth_hearing_is_kept() -> None:
-    assert read("call_ended", {**CALL, "delivery": {"expires_in": 60}}).expires_in == 60
-    assert read("call_ended", CALL).expires_in is None
+    assert read("call_ended", {**CALL, "delivery": {"expires_in": 60}}).expires_in_s == 60
+    assert read("call_ended", CALL).expires_in_s is None
 
 
 def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
     assert (
         read(
             "call_started", {**CALL, "call_type": "audio", "status": "ongoing", "delivery": {"ack_within": 15}}
-        ).ack_within
+        ).ack_within_s
         == 15
     )
-    assert read("call_ended", CALL).ack_within is None
+    assert read("call_ended", CALL).ack_within_s is None
     most = {"to": list(range(MAX_ACKNOWLEDGING)), "ack_within": 900}
-    assert read("favorite_added", {**SOCIAL_EVENT, "delivery": most}).ack_within == 900
+    assert read("favorite_added", {**SOCIAL_EVENT, "delivery": most}).ack_within_s == 900
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
     ],
 )
 def test_only_few_users_who_are_named_can_be_asked_to_acknowledge(kind: str, to: object) -> None:
-    with pytest.raises(InvalidEvent, match=r"delivery\.ack_within: only where 1 to 45 users are told"):
+    with pytest.raises(InvalidEvent, match=r"delivery\.ack_within: allowed only with 1 to 45 recipients"):
         read(kind, {**SOCIAL_EVENT, "is_busy": True, "delivery": {"to": to, "ack_within": 15}})
 
 
@@ -125,7 +125,7 @@ def test_what_presence_tells_has_no_recipients(kind: str) -> None:
     detail = {"user_id": 123, "is_busy": True}
     assert read(kind, detail).to is None
     assert reason(kind, {**detail, "delivery": {"to": [1]}}) == (
-        f"detail.delivery.to: who hears of a {kind} follows from the user; leave it out"
+        f"detail.delivery.to: leave it out; the user decides who receives a {kind}"
     )
 
 
@@ -134,7 +134,7 @@ MISSING = [
     *(("call_started", {**CALL, "call_type": "audio", "status": "ongoing"}, name) for name in ("call_type", "status")),
     *(
         (kind, SOCIAL_EVENT, name)
-        for kind in SCHEMAS
+        for kind in EVENT_TYPES
         if kind[:4] in {"favo", "user"}
         for name in ("user_id", "username")
     ),
@@ -150,10 +150,10 @@ def test_each_required_key_is_missed_by_name(kind: str, detail: dict[str, Any], 
     assert reason(kind, detail) == f"detail: Object missing required field `{name}`"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SCHEMAS if kind in messages.TYPES["notifications"]])
+@pytest.mark.parametrize("kind", [kind for kind in EVENT_TYPES if kind in messages.TYPES["notifications"]])
 def test_notifications_must_say_to_whom(kind: str) -> None:
     detail = {"user_id": 123, "username": "jane_smith"}
-    assert reason(kind, detail) == "detail.delivery.to: is required; name the users to tell"
+    assert reason(kind, detail) == "detail.delivery.to: is required; list the recipients"
 
 
 @pytest.mark.parametrize("kind", ["call_started", "favorite_added", "user_blocked"])
@@ -165,7 +165,7 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "detail", "told"),
     [
-        ("call_paused", CALL, "detail-type: unknown 'call_paused'; known are call_started, call_ended,"),
+        ("call_paused", CALL, "detail-type: unknown 'call_paused'; known types are call_started, call_ended,"),
         ("call_ended", [], "detail: must be a JSON object"),
         ("call_ended", "text", "detail: must be a JSON object"),
         ("call_ended", {**CALL, "call_id": None}, "detail: Expected `int | str`, got `null` - at `$.call_id`"),
@@ -181,12 +181,12 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
         (
             "call_ended",
             {**CALL, "delivery": {"to": []}},
-            "detail.delivery.to: must name 1 to 90 users, or be 'everyone'",
+            "detail.delivery.to: must list 1 to 90 users, or be 'everyone'",
         ),
         (
             "call_ended",
             {**CALL, "delivery": {"to": list(range(MAX_RECIPIENTS + 1))}},
-            "detail.delivery.to: must name 1 to 90 users, or be 'everyone'",
+            "detail.delivery.to: must list 1 to 90 users, or be 'everyone'",
         ),
         (
             "call_ended",
@@ -200,20 +200,20 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
         (
             "call_ended",
             {**CALL, "note": "x" * 32_768},
-            "detail: makes a message of 32946 bytes; a client can be sent 32768",
+            "detail: the message would have 32946 bytes; the limit is 32768",
         ),
         (
             "call_ended",
             {**CALL, "note": "ж" * 16_384},
-            "detail: makes a message of 32946 bytes; a client can be sent 32768",
+            "detail: the message would have 32946 bytes; the limit is 32768",
         ),
         ("call_ended", {**CALL, "note": "\ud800"}, "detail.note: holds half of a character (a lone surrogate)"),
         ("call_ended", {**CALL, "a": {"b": [0, {"c": "x\udfff"}]}}, "detail.a.b[1].c: holds half of a character"),
         ("call_ended", {**CALL, "a": [{"\udc00": 1}]}, r"detail.a[0]: its key '\udc00' holds half of a character"),
         ("call_ended", {**CALL, "user_id": "\ud800"}, "detail.user_id: holds half of a character"),
         ("call_ended", {**CALL, "delivery": {"to": ["\ud800"]}}, "detail.delivery.to[0]: holds half of a character"),
-        ("call_ended", {**CALL, "note": float("nan")}, "detail.note: nan is no JSON"),
-        ("call_ended", {**CALL, "note": [float("-inf")]}, "detail.note[0]: -inf is no JSON"),
+        ("call_ended", {**CALL, "note": float("nan")}, "detail.note: nan is not JSON"),
+        ("call_ended", {**CALL, "note": [float("-inf")]}, "detail.note[0]: -inf is not JSON"),
         ("call_ended", {**CALL, "fee": 10**5000}, "detail.fee: a number of 16610 bits"),
         ("call_ended", {**CALL, "deep": DEEP}, "detail.deep[0][0]"),
         (
@@ -250,7 +250,7 @@ def test_the_largest_event_makes_a_frame_of_32_kb_envelope_and_all() -> None:
             else:
                 break
         frame = messages.encode(
-            event.kind, event.data, event.at, make_event_id(event.at, event.event_id), ack=True
+            event.kind, event.data, event.at_ms, make_event_id(event.at_ms, event.event_id), ack=True
         ).encode()
         assert messages.MAX_FRAME_BYTES - len(note.encode()) < len(frame) <= messages.MAX_FRAME_BYTES
 
@@ -271,7 +271,7 @@ FREE_TEXT = "line\n\ttabbed \x00 \x85 \ufffe \U0001fffe Жанна 👋"
 
 def test_free_text_is_passed_on_whatever_it_holds_but_halves_of_characters() -> None:
     event = read("system_notification", {"text": FREE_TEXT, FREE_TEXT: 1, "delivery": {"to": "everyone"}})
-    frame = messages.encode(event.kind, event.data, event.at)
+    frame = messages.encode(event.kind, event.data, event.at_ms)
     assert json.loads(frame)["data"] == {"text": FREE_TEXT, FREE_TEXT: 1}
     assert not is_unstorable(frame), "and every store takes the frame"
 
@@ -321,7 +321,7 @@ DETAIL = st.dictionaries(
 )
 
 
-@given(st.sampled_from(sorted(SCHEMAS)) | TEXT, DETAIL | JSON)
+@given(st.sampled_from(sorted(EVENT_TYPES)) | TEXT, DETAIL | JSON)
 def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, detail: object) -> None:
     try:
         event = read(kind, detail)
@@ -329,5 +329,5 @@ def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, det
         refusal = problem.reason
     else:
         refusal = ""
-        messages.encode(event.kind, event.data, event.at).encode()  # nothing stands in the way of sending it
+        messages.encode(event.kind, event.data, event.at_ms).encode()  # nothing stands in the way of sending it
     assert not is_unstorable(refusal)

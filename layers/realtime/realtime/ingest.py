@@ -114,21 +114,21 @@ class Ingestion:
         Raises InvalidEvent if its own time is ahead of now, or if by that time it came too late to be heard: then its
         effects hold all the same, and who is to acknowledge it is looked after.
         """
-        if event.at > now + AHEAD_MS:
-            ahead = (event.at - now) // 1000
+        if event.at_ms > now + AHEAD_MS:
+            ahead = (event.at_ms - now) // 1000
             raise InvalidEvent(f"time: {ahead} s ahead of now; is the sender's clock right, and the zone of its time?")
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
-        asked = event.to if event.ack_within and isinstance(event.to, tuple) else ()
+        asked = event.to if event.ack_within_s and isinstance(event.to, tuple) else ()
         awaited = [self._outbox.awaiting(user_id, entries[0].event_id, entries[0].expires_at) for user_id in asked]
         effects = self._effects(event, now)
         try:
             recorded = self._outbox.put_once(event.event_id, now // 1000, entries, [*effects, *awaited])
         except ConditionsFailed:  # the call has ended before: its start is told, but makes nobody busy
             recorded = self._outbox.put_once(event.event_id, now // 1000, entries, awaited)
-        if asked and event.ack_within:
+        if asked and event.ack_within_s:
             # A duplicate, too, is looked after: nobody may have been told to when the event was recorded.
             identity = entries[0].event_id if recorded else self._outbox.recorded_as(event.event_id)
-            self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within)
+            self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within_s)
         self._check_in_time(event, entries, now, recorded=recorded)
         return Ingested(len(entries), duplicate=not recorded)
 
@@ -166,7 +166,7 @@ class Ingestion:
         )
         identity = make_event_id(now, event.event_id)
         data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
-        message = messages.encode(event.kind, data, event.at, identity, ack=event.ack_within is not None)
+        message = messages.encode(event.kind, data, event.at_ms, identity, ack=event.ack_within_s is not None)
         return [
             Entry(
                 audience=audience,
@@ -174,7 +174,7 @@ class Ingestion:
                 kind=event.kind,
                 message=message,
                 expires_at=now // 1000 + self._history_seconds,
-                not_after=event.at // 1000 + event.expires_in if event.expires_in else None,
+                not_after=event.at_ms // 1000 + event.expires_in_s if event.expires_in_s else None,
             )
             for audience in audiences
         ]
@@ -183,7 +183,7 @@ class Ingestion:
         """Return what tells a user's present connections that they are over, and closes them."""
         user = self._users.get(event.data["user_id"])
         sessions = self._connections.sessions(user.connection_ids) if user else []
-        message = messages.encode_error(AuthFailed("Session revoked"), event.at)
+        message = messages.encode_error(AuthFailed("Session revoked"), event.at_ms)
         return [
             Entry(
                 audience=direct(connection.connection_id),
