@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from realtime.errors import Unavailable
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.presence import Rules, consequences
-from realtime.snapshots import Snapshots, pages
+from realtime.snapshots import Snapshots, encode_pages
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.users import User, Users
@@ -243,13 +243,13 @@ def test_a_snapshot_that_would_miss_events_is_not_made(monkeypatch: pytest.Monke
 
 
 def test_nobody_is_a_snapshot_too() -> None:
-    assert [json.loads(frame)["data"] for frame in pages([], NOW)] == [{"users": [], "complete": True}]
+    assert [json.loads(frame)["data"] for frame in encode_pages([], NOW)] == [{"users": [], "complete": True}]
 
 
 @given(st.lists(st.text(max_size=3000), max_size=60))
 def test_pages_show_everyone_once_in_frames_that_pass(words: list[str]) -> None:
     users = [{"user_id": n, "username": word} for n, word in enumerate(words)]
-    frames = pages(users, NOW)
+    frames = encode_pages(users, NOW)
     assert all(len(frame.encode()) <= MAX_FRAME_BYTES for frame in frames)
     read = [json.loads(frame)["data"] for frame in frames]
     assert [user for page in read for user in page["users"]] == users

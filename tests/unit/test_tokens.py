@@ -219,7 +219,7 @@ NAME = "must be a string of 1 to 256 characters, with no control character, nonc
         ({"exp": [IN_AN_HOUR]}, "DecodeError"),
         ({"exp": float("inf")}, "DecodeError"),
         ({"nbf": IN_AN_HOUR}, "ImmatureSignatureError"),
-        ({"scope": ["feed"]}, "scope is no string"),
+        ({"scope": ["feed"]}, "scope is not a string"),
         ({"username": 7}, f"username {NAME}"),
         ({"username": "x" * 257}, f"username {NAME}"),
         ({"role": {}}, f"role {NAME}"),

@@ -106,7 +106,7 @@ class Admission:
         Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit; nothing has been stored then.
         """
         identity = self._tokens.verify(handshake.token)
-        identity.check(handshake.endpoint)
+        identity.check_endpoint(handshake.endpoint)
         watched = watching.read_watch_parameter(handshake.parameters, handshake.endpoint)
         connection = Connection(
             connection_id=handshake.connection_id,
