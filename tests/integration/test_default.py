@@ -10,6 +10,7 @@ import pytest
 
 from realtime.ids import make_event_id
 from realtime.posting.poster import Outcome
+from realtime.tables.connections import Connections
 from realtime.tables.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
@@ -130,7 +131,17 @@ def test_every_function_instance_knows_of_a_flood(cloud: Cloud, clock: Clock) ->
     assert answer(another, sample("default.ping"))["type"] == "pong"
 
 
-def test_a_flood_costs_one_write(cloud: Cloud, clock: Clock) -> None:
+def test_a_flood_is_written_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=1)
+    written: list[tuple[str, int]] = []
+    monkeypatch.setattr(Connections, "limit_until", lambda _, *written_now: written.append(written_now))
+    for _ in range(4):
+        answer(default, sample("default.ping"))
+    assert written == [(FEED, STORY_BEGINS + 1)]
+
+
+def test_a_flood_costs_no_read(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     default = cloud.function("default", MessageRate=1, MessageBurst=1)
     answer(default, sample("default.ping"))
@@ -140,7 +151,7 @@ def test_a_flood_costs_one_write(cloud: Cloud, clock: Clock) -> None:
         TableName="ConnectionsTable",
         Key={"connection_id": {"S": FEED}, "audience": {"S": f"connection/{FEED}"}},
     )
-    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"  # nor a read
+    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
     assert session(cloud) == {}
 
 

@@ -95,6 +95,17 @@ def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
     assert [told.detail_type for told in follows.bus_events] == ["user_online"]
 
 
+def test_a_busy_user_who_is_no_listener_is_not_announced_on_feed() -> None:
+    user = replace(ONLINE, role="client")
+    assert heard(consequences(user, replace(user, is_busy=True), RULES)) == everyone("presence", "status_change")
+
+
+def test_a_user_who_is_no_listener_and_unblocks_somebody_is_not_announced_on_feed() -> None:
+    user = replace(ONLINE, role="client")
+    follows = consequences(user, replace(user, hidden_from=frozenset()), RULES)
+    assert heard(follows) == everyone("presence", "presence_update")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "kind"), [(None, "listener", "listener_online"), ("listener", "client", "listener_offline")]
 )

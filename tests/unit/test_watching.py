@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import pytest
 
 from realtime.errors import BadRequest
 from realtime.messages import ENDPOINTS
-from realtime.watching import MAX_WATCHED, check_watchable, parse_user_ids, read_watch_parameter
+from realtime.tables.connections import Connection, Connections
+from realtime.watching import MAX_WATCHED, Watching, check_watchable, parse_user_ids, read_watch_parameter
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -56,3 +59,48 @@ def test_a_url_of_another_endpoint_must_not_name_any() -> None:
     assert read_watch_parameter({}, "calls") == []
     with pytest.raises(BadRequest, match="calls tells no presence"):
         read_watch_parameter({"watch": "1"}, "calls")
+
+
+PRESENCE = Connection("one=", "presence", "5", 1_705_314_600_000, 1_705_318_200)
+
+
+class FakeConnections(Connections):
+    """The subscriptions of one connection, and the journal of their changes."""
+
+    def __init__(self, *audiences: str) -> None:
+        self.audiences = list(audiences)
+        self.journal: list[str] = []
+
+    def find(self, connection_id: str) -> tuple[str | None, list[str]]:
+        return "5", [f"connection/{connection_id}", *self.audiences]
+
+    def hear(self, connection: Connection, audiences: Collection[str]) -> None:
+        self.journal += [f"add {audience}" for audience in audiences]
+
+    def delete(self, heard: Iterable[tuple[str, str]]) -> None:
+        self.journal += [f"remove {audience}" for connection_id, audience in heard if connection_id == "one="]
+
+
+def test_the_audiences_of_watched_users_are_added_before_everyone_is_removed() -> None:
+    connections = FakeConnections("presence/*/3")
+    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    assert connections.journal == ["add presence/7", "add presence/8", "remove presence/*/3"]
+
+
+def test_a_user_who_is_watched_already_is_not_added_again() -> None:
+    connections = FakeConnections("presence/7")
+    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    assert connections.journal == ["add presence/8"]
+
+
+def test_a_connection_watches_a_hundred_users_and_no_more() -> None:
+    watched = [str(number) for number in range(MAX_WATCHED - 1)]
+    connections = FakeConnections(*(f"presence/{user_id}" for user_id in watched))
+    Watching(connections).watch(PRESENCE, ["last", *watched])
+    assert connections.journal == ["add presence/last"]
+    with pytest.raises(BadRequest, match="a connection watches 100 users at most, and this one 99"):
+        Watching(connections).watch(PRESENCE, ["last", "one too many"])
+
+
+def test_only_the_audiences_of_the_connections_endpoint_count_as_subscriptions() -> None:
+    assert Watching(FakeConnections("presence/7", "feed/8")).subscriptions(PRESENCE) == ["presence/7"]
