@@ -52,7 +52,7 @@ def fields(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     token=st.none() | TEXT,
     mode=st.sampled_from(["frame", "handshake"]),
 )
-def test_connect_answers(
+def test_connect_answers_any_handshake(
     cloud: Cloud, claims: dict[str, Any], query: dict[str, str], token: str | None, mode: str
 ) -> None:
     payload = {"sub": "123", "exp": STORY_BEGINS + 3600, **claims}
@@ -80,7 +80,7 @@ FRAMES = st.one_of(
 
 @EXAMPLES
 @given(body=FRAMES, name=st.sampled_from(["connect.token-in-query", "connect.watching"]))
-def test_default_answers_with_a_frame_that_is_no_fault_of_ours(cloud: Cloud, body: str, name: str) -> None:
+def test_default_answers_any_frame_without_an_internal_error(cloud: Cloud, body: str, name: str) -> None:
     cloud.function("connect")(sample(name))
     event = sample("default.ping")
     event["requestContext"] |= {
@@ -121,7 +121,7 @@ NUMBERS = iter(range(10**9))  # each event has an id of its own
     whole=st.booleans(),
     envelope=fields("id", "time", "detail-type", "detail", "source") | st.just({}),
 )
-def test_ingest_tells_or_rejects(
+def test_ingest_records_or_rejects_any_event(
     cloud: Cloud, kind: str, detail: dict[str, Any], delivery: dict[str, Any] | None, whole: bool, envelope: Any
 ) -> None:
     event = backend_event(kind)
@@ -134,7 +134,7 @@ def test_ingest_tells_or_rejects(
 
 @EXAMPLES
 @given(body=RAW.filter(bool) | JSON.map(json.dumps))
-def test_ingest_rejects_what_is_no_event(cloud: Cloud, body: str) -> None:
+def test_ingest_rejects_any_text_that_is_no_event(cloud: Cloud, body: str) -> None:
     told_or_rejected(cloud, body)
 
 

@@ -33,35 +33,35 @@ def reason(kind: Any, detail: object) -> str:
     return caught.value.reason
 
 
-def test_there_is_a_sample_of_every_type() -> None:
+def test_every_type_has_a_sample() -> None:
     assert {name.removeprefix("ingest.") for name in names("ingest")} - {"breaks-schema"} == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize("kind", EVENT_TYPES)
-def test_the_sample_of_each_type_is_good(kind: str) -> None:
+def test_the_sample_of_each_type_is_valid(kind: str) -> None:
     detail = backend_event(kind)["detail"]
     event = read(kind, detail)
     assert (event.event_id, event.kind, event.at_ms) == ("event-1", kind, AT)
     assert "delivery" not in event.data
 
 
-def test_what_clients_can_be_told_by_backends_has_a_schema() -> None:
+def test_every_type_that_backends_send_to_clients_has_a_schema() -> None:
     """Presence comes from connections, and status_change by way of the Users table."""
     told = messages.TYPES["calls"] | messages.TYPES["notifications"]
     assert set(EVENT_TYPES) == told | {"status_change", "session_revoked"}
 
 
-def test_calls_go_to_both_participants_unless_said_otherwise() -> None:
+def test_a_call_goes_to_both_participants_unless_recipients_are_given() -> None:
     assert read("call_ended", CALL).to == ("123", "789")
     assert read("call_ended", {**CALL, "delivery": {"to": [5, "6", 5]}}).to == ("5", "6")
     assert read("call_ended", {**CALL, "delivery": {"expires_in": 5}}).to == ("123", "789")
 
 
-def test_whoever_calls_themself_is_told_once() -> None:
+def test_a_user_who_calls_themself_is_one_recipient() -> None:
     assert read("call_ended", {**CALL, "listener_id": "123"}).to == ("123",)
 
 
-def test_a_detail_is_passed_on_with_all_that_it_holds() -> None:
+def test_keys_that_the_schema_does_not_name_are_passed_on() -> None:
     more = {"fee": {"amount": 4.5, "tags": ["a", None, True]}}
     assert read("call_billing", {**CALL, **more}).data == {
         "call_id": "456",
@@ -80,7 +80,7 @@ def test_a_detail_is_passed_on_with_all_that_it_holds() -> None:
         ("user_unblocked", "unblocked_you"),
     ],
 )
-def test_an_action_is_filled_in_where_there_is_none(kind: str, action: str) -> None:
+def test_a_missing_action_is_filled_in(kind: str, action: str) -> None:
     assert read(kind, SOCIAL_EVENT).data["action"] == action
     assert read(kind, {**SOCIAL_EVENT, "action": "waved"}).data["action"] == "waved"
 
@@ -89,12 +89,12 @@ def test_a_notification_may_go_to_everyone() -> None:
     assert read("system_notification", {"delivery": {"to": "everyone"}}).to == "everyone"
 
 
-def test_how_long_a_message_is_worth_hearing_is_kept() -> None:
+def test_expires_in_is_read() -> None:
     assert read("call_ended", {**CALL, "delivery": {"expires_in": 60}}).expires_in_s == 60
     assert read("call_ended", CALL).expires_in_s is None
 
 
-def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
+def test_ack_within_is_read() -> None:
     assert (
         read(
             "call_started", {**CALL, "call_type": "audio", "status": "ongoing", "delivery": {"ack_within": 15}}
@@ -115,13 +115,13 @@ def test_how_soon_a_message_is_to_be_acknowledged_is_kept() -> None:
         ("session_revoked", None),
     ],
 )
-def test_only_few_users_who_are_named_can_be_asked_to_acknowledge(kind: str, to: object) -> None:
+def test_ack_within_needs_1_to_45_listed_recipients(kind: str, to: object) -> None:
     with pytest.raises(InvalidEvent, match=r"delivery\.ack_within: allowed only with 1 to 45 recipients"):
         read(kind, {**SOCIAL_EVENT, "is_busy": True, "delivery": {"to": to, "ack_within": 15}})
 
 
 @pytest.mark.parametrize("kind", ["status_change", "session_revoked"])
-def test_what_presence_tells_has_no_recipients(kind: str) -> None:
+def test_events_about_presence_take_no_recipients(kind: str) -> None:
     detail = {"user_id": 123, "is_busy": True}
     assert read(kind, detail).to is None
     assert reason(kind, {**detail, "delivery": {"to": [1]}}) == (
@@ -144,20 +144,20 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("kind", "detail", "name"), MISSING)
-def test_each_required_key_is_missed_by_name(kind: str, detail: dict[str, Any], name: str) -> None:
+def test_a_missing_key_is_named_in_the_reason(kind: str, detail: dict[str, Any], name: str) -> None:
     detail = {"call_type": "audio", "status": "ongoing", **detail}
     del detail[name]
     assert reason(kind, detail) == f"detail: Object missing required field `{name}`"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EVENT_TYPES if kind in messages.TYPES["notifications"]])
-def test_notifications_must_say_to_whom(kind: str) -> None:
+def test_a_notification_needs_recipients(kind: str) -> None:
     detail = {"user_id": 123, "username": "jane_smith"}
     assert reason(kind, detail) == "detail.delivery.to: is required; list the recipients"
 
 
 @pytest.mark.parametrize("kind", ["call_started", "favorite_added", "user_blocked"])
-def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
+def test_only_a_system_notification_may_go_to_everyone(kind: str) -> None:
     detail = {**CALL, **SOCIAL_EVENT, "call_type": "audio", "status": "ongoing", "delivery": {"to": "everyone"}}
     assert reason(kind, detail) == f"detail.delivery.to: a {kind} cannot be sent to everyone"
 
@@ -234,11 +234,11 @@ def test_only_a_system_notification_goes_to_everyone(kind: str) -> None:
         (["call_ended"], CALL, "detail-type: unknown ['call_ended']"),
     ],
 )
-def test_a_reason_lets_the_backends_author_mend_the_event(kind: object, detail: object, told: str) -> None:
+def test_the_reason_tells_the_backends_author_what_is_wrong(kind: object, detail: object, told: str) -> None:
     assert reason(kind, detail).startswith(told)
 
 
-def test_the_largest_event_makes_a_frame_of_32_kb_envelope_and_all() -> None:
+def test_the_largest_event_makes_a_frame_of_32_kb_with_its_envelope() -> None:
     detail = {**CALL, "delivery": {"ack_within": 15}, "note": ""}
     for note in ("x", "ж"):
         size = messages.MAX_FRAME_BYTES // len(note.encode())
@@ -256,12 +256,12 @@ def test_the_largest_event_makes_a_frame_of_32_kb_envelope_and_all() -> None:
 
 
 @pytest.mark.parametrize("name", ["call_id", "user_id", "listener_id"])
-def test_a_whole_number_is_one_however_it_is_written(name: str) -> None:
+def test_a_whole_number_may_be_written_with_a_decimal_point(name: str) -> None:
     assert read("call_ended", {**CALL, name: 123.0}).data[name] == "123"
     assert read("call_ended", {**CALL, "delivery": {"to": [5.0, 6]}}).to == ("5", "6")
 
 
-def test_a_value_that_is_no_id_is_named() -> None:
+def test_the_reason_quotes_an_invalid_id() -> None:
     assert reason("call_ended", {**CALL, "user_id": "a/b"}).endswith("; not 'a/b'")
     assert reason("call_ended", {**CALL, "user_id": "x" * 200}).endswith("x…")
 
@@ -269,7 +269,7 @@ def test_a_value_that_is_no_id_is_named() -> None:
 FREE_TEXT = "line\n\ttabbed \x00 \x85 \ufffe \U0001fffe Жанна 👋"
 
 
-def test_free_text_is_passed_on_whatever_it_holds_but_halves_of_characters() -> None:
+def test_free_text_is_passed_on_unchanged() -> None:
     event = read("system_notification", {"text": FREE_TEXT, FREE_TEXT: 1, "delivery": {"to": "everyone"}})
     frame = messages.encode(event.kind, event.data, event.at_ms)
     assert json.loads(frame)["data"] == {"text": FREE_TEXT, FREE_TEXT: 1}
@@ -277,13 +277,13 @@ def test_free_text_is_passed_on_whatever_it_holds_but_halves_of_characters() -> 
 
 
 @pytest.mark.parametrize("kind", ["\ud800", "call\ufffe", "x\x00"])
-def test_a_reason_can_itself_be_stored(kind: str) -> None:
+def test_a_reason_has_only_storable_characters(kind: str) -> None:
     assert not is_unstorable(reason(kind, {}))
     assert not is_unstorable(reason("call_ended", {**CALL, "delivery": {kind: 1}}))
 
 
 @pytest.mark.parametrize("event_id", [None, 7, "", "a\ufffe", "\ud800", "x" * 257])
-def test_an_event_needs_an_id_that_can_be_stored(event_id: object) -> None:
+def test_an_event_needs_a_storable_id(event_id: object) -> None:
     with pytest.raises(InvalidEvent, match=r"^id: must be a string of 1 to 256 characters"):
         validate(event_id, "call_ended", CALL, AT)
 
@@ -292,7 +292,7 @@ def test_numbers_of_any_size_are_passed_on() -> None:
     assert read("call_ended", {**CALL, "nanoseconds": 2**70}).data["nanoseconds"] == 2**70
 
 
-def test_as_many_users_as_one_transaction_holds_can_be_told() -> None:
+def test_an_event_can_have_as_many_recipients_as_a_transaction_holds() -> None:
     assert len(read("call_ended", {**CALL, "delivery": {"to": list(range(MAX_RECIPIENTS))}}).to or ()) == MAX_RECIPIENTS
 
 
@@ -322,7 +322,7 @@ DETAIL = st.dictionaries(
 
 
 @given(st.sampled_from(sorted(EVENT_TYPES)) | TEXT, DETAIL | JSON)
-def test_whatever_a_backend_sends_it_is_refused_or_can_be_sent_on(kind: str, detail: object) -> None:
+def test_any_event_is_refused_or_can_be_sent_on(kind: str, detail: object) -> None:
     try:
         event = read(kind, detail)
     except InvalidEvent as problem:

@@ -184,7 +184,7 @@ def test_who_wants_some_types_hears_those_alone() -> None:
     assert world.heard() == {"picky": ["A", "C"]}
 
 
-def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
+def test_a_blocked_user_gets_no_message_of_the_blocker() -> None:
     world = World().hears("feed/*/0", [subscriber("blocked", "666"), subscriber("other", "5")])
     world.broadcast(record("feed/*/0", "A", hidden_from=frozenset({"666", "667"})), record("feed/*/0", "B"))
     assert world.heard() == {"blocked": ["B"], "other": ["A", "B"]}

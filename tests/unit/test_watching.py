@@ -11,7 +11,7 @@ from realtime.watching import MAX_WATCHED, Watching, check_watchable, parse_user
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
+def test_users_can_be_watched_on_endpoints_with_presence_only(endpoint: str) -> None:
     if endpoint in {"feed", "presence"}:
         check_watchable(endpoint)
         return
@@ -19,18 +19,18 @@ def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
         check_watchable(endpoint)
 
 
-def test_users_are_named_by_number_or_word_and_each_counts_once() -> None:
+def test_user_ids_are_numbers_or_words_and_each_counts_once() -> None:
     assert parse_user_ids([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
 
 
 @pytest.mark.parametrize("values", [None, [], {}, "1,2", 7, list(range(MAX_WATCHED + 1))])
-def test_too_few_or_too_many_are_refused(values: object) -> None:
+def test_no_users_or_too_many_are_refused(values: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: must be a list of 1 to 100 user ids"):
         parse_user_ids(values)
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "", "a/b", "*/0", [1], {}])
-def test_what_is_no_user_is_refused(value: object) -> None:
+def test_an_invalid_user_id_is_refused(value: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: each must be a whole number, or 1 to 128 characters"):
         parse_user_ids([1, value])
 
@@ -45,17 +45,17 @@ def test_what_is_no_user_is_refused(value: object) -> None:
         ({"other": "1"}, []),
     ],
 )
-def test_a_url_may_name_the_users(parameters: dict[str, str], users: list[str]) -> None:
+def test_the_watch_parameter_names_users(parameters: dict[str, str], users: list[str]) -> None:
     assert read_watch_parameter(parameters, "feed") == users
 
 
 @pytest.mark.parametrize("watch", [",", " , ", "a/b", ",".join(map(str, range(MAX_WATCHED + 1)))])
-def test_a_url_that_names_none_or_too_many_is_refused(watch: str) -> None:
+def test_a_watch_parameter_with_no_users_or_too_many_is_refused(watch: str) -> None:
     with pytest.raises(BadRequest, match="user_ids: "):
         read_watch_parameter({"watch": watch}, "feed")
 
 
-def test_a_url_of_another_endpoint_must_not_name_any() -> None:
+def test_a_watch_parameter_on_an_endpoint_without_presence_is_refused() -> None:
     assert read_watch_parameter({}, "calls") == []
     with pytest.raises(BadRequest, match="calls tells no presence"):
         read_watch_parameter({"watch": "1"}, "calls")
