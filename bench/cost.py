@@ -272,7 +272,7 @@ def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
 
 def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     """Run every scenario, and return what each took."""
-    from realtime.ids import event_id
+    from realtime.ids import make_event_id
     from tests.samples import backend_event
 
     town = Town(cloud, clock)
@@ -289,7 +289,7 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     take("renewal", town.takes("default", frame(first, "feed", "ping"), heard=2))
     take("call", town.takes("ingest", backend_event("call_started"), heard=2))
     take("call_end", town.takes("ingest", backend_event("call_ended"), heard=2))
-    away = event_id(int(clock.now * 1000) - 60_000)
+    away = make_event_id(int(clock.now * 1000) - 60_000)
     take("resume", town.takes("default", frame(second, "calls", "resume", last_id=away), heard=4))
     notification = backend_event("favorite_added")
     notification["detail"]["delivery"] = {"to": [123]}

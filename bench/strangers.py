@@ -142,7 +142,7 @@ def simulate(strangers: str) -> list[float]:
         def farewell() -> None:
             while not over.is_set():
                 if batch := queue.receive():
-                    speaker.say(batch, time.monotonic() + 8)
+                    speaker.send(batch, time.monotonic() + 8)
                 else:
                     over.wait(0.01)
 

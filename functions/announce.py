@@ -1,4 +1,4 @@
-"""Users stream: tell clients and backends what changed about a user."""
+"""Users stream: announce changes of users to clients and backends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ snapstart.prepare(bootstrap.announcer, logger)
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Announce a batch of changes; the stream goes on from the first record that is not done.
 
-    Raises what is wrong if not even the first is done: Lambda then halves the batch. Repeated, all has the same effect.
+    Raises the problem if not even the first record is done; Lambda then halves the batch. A repeated batch has the same
+    effect.
     """
     records = event["Records"]
     report = bootstrap.announcer().announce(records)

@@ -1,4 +1,4 @@
-"""Farewells queue: tell connections that may not stay why, and close them."""
+"""Farewells queue: tell connections that may not stay the reason, and close them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from realtime.aws import retries
 from realtime.invocation import Deadline
 from realtime.log import logger
 
-MARGIN_SECONDS = 2.0  # what stays of the function's time once posting ends: to send back what was not served
+MARGIN_SECONDS = 2.0  # of the function's time, kept to queue again the farewells that were not served
 
 snapstart.prepare(bootstrap.farewell_sender, logger)
 
 
 @retries.in_time
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Say a batch of farewells; those that are to be tried again go back to the queue by themselves."""
+    """Send a batch of farewells; a farewell to be tried again is queued as a new message."""
     deadline = Deadline.of(context, answering_s=MARGIN_SECONDS)
-    orders = []
+    farewells = []
     for record in event["Records"]:
         try:
-            orders.append(farewell.read(record["body"]))
-        except ValueError as problem:  # no function of ours wrote it, and nobody can say it
+            farewells.append(farewell.read_farewell(record["body"]))
+        except ValueError as problem:  # none of our functions wrote it
             logger().error("giving up a message", extra={"message_id": record["messageId"], "reason": str(problem)})
-    counts = bootstrap.farewell_sender().say(orders, deadline.post_until)
-    logger().info("said farewell", extra=counts)
+    counts = bootstrap.farewell_sender().send(farewells, deadline.post_until)
+    logger().info("sent farewells", extra=counts)
     return {"batchItemFailures": []}

@@ -26,7 +26,7 @@ from operate.redrive import Names, Redrive
 from realtime import audiences, backlog, bootstrap, log, replay
 from realtime.aws import clients
 from realtime.errors import RealtimeError
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.messages import TYPES, encode
 from realtime.posting import progress
 from realtime.posting.api import make_poster
@@ -268,7 +268,7 @@ class World:
         """Record an event for audiences, as `ingest` and `announce` do."""
         number = next(self._numbers)
         now = int(self.stream.now * 1000) + number  # each later than the last
-        name = event_id(now, str(self.seed), str(number))
+        name = make_event_id(now, str(self.seed), str(number))
         message = encode(kind, {"n": number, "text": "x" * self.chance.choice((10, 10, 100, 9000))}, now, name)
         expires_at = int(self.stream.now) + 86_400
         self.outbox.put_all(Entry(audience, name, kind, message, expires_at, **more) for audience in audience_names)
@@ -314,7 +314,9 @@ class World:
             [audiences.personal(endpoint, user), self.chance.choice(audiences.everyone(endpoint, SHARDS))]
         )
         number = next(self._numbers)
-        good = Entry(audience, event_id(number, "poison"), "call_started", '{"poison":true}', int(time.time()) + 86_400)
+        good = Entry(
+            audience, make_event_id(number, "poison"), "call_started", '{"poison":true}', int(time.time()) + 86_400
+        )
         image = good.as_item()
         match self.chance.randrange(5):
             case 0:

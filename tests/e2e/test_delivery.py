@@ -45,7 +45,7 @@ async def test_a_call_reaches_its_two_participants_and_nobody_else(stack: Stack)
         await hears_nothing_but(notified, "favorite_added")
 
 
-async def test_a_notification_reaches_its_addressee_alone(stack: Stack) -> None:
+async def test_a_notification_reaches_its_recipient_only(stack: Stack) -> None:
     addressee, sender, stranger = stack.new_user(), stack.new_user(), stack.new_user()
     async with (
         stack.connect("notifications", addressee) as addressed,

@@ -91,7 +91,7 @@ async def test_a_connection_that_nobody_knows_is_sent_back(stack: Stack) -> None
         assert await client.closed() == 1000
 
 
-async def test_sync_tells_who_is_online(stack: Stack) -> None:
+async def test_sync_is_answered_with_the_users_online(stack: Stack) -> None:
     listener = stack.new_user()
     async with (
         stack.connect("calls", listener, role="listener", username="jane"),

@@ -31,7 +31,7 @@ async def test_a_token_is_good_for_the_endpoints_of_its_scope_alone(stack: Stack
         assert stack.is_connected(user)
 
 
-async def test_the_connection_over_the_limit_is_refused_and_the_others_live(stack: Stack) -> None:
+async def test_a_connection_over_the_limit_is_refused_and_the_others_stay(stack: Stack) -> None:
     user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
     async with AsyncExitStack() as contexts:
         clients = [await contexts.enter_async_context(stack.connect("calls", user)) for _ in range(limit)]

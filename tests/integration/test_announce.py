@@ -33,7 +33,7 @@ def everyone(endpoint: str) -> set[str]:
         ("announce.became-busy", "listener_busy", "status_change", []),
     ],
 )
-def test_a_change_is_told_to_all_who_may_see_it_and_to_the_backends(
+def test_a_change_is_announced_to_all_its_audiences_and_to_backends(
     cloud: Cloud, name: str, on_feed: str, on_presence: str, told: list[str]
 ) -> None:
     assert cloud.function("announce")(sample(name)) == DONE
@@ -61,7 +61,7 @@ def test_a_listeners_message_has_exactly_the_documented_keys(cloud: Cloud) -> No
         }
 
 
-def test_the_samples_of_presence_are_what_announcing_writes(cloud: Cloud) -> None:
+def test_the_samples_of_presence_are_what_announce_writes(cloud: Cloud) -> None:
     event = sample("announce.came-online")
     event["Records"][0]["dynamodb"]["NewImage"]["hidden_from"] = {"SS": ["666"]}
     cloud.function("announce")(event)
@@ -75,7 +75,7 @@ def test_the_samples_of_presence_are_what_announcing_writes(cloud: Cloud) -> Non
             assert written[shown["audience"]["S"]] == shown
 
 
-def test_the_backends_hear_of_it_as_an_event_of_ours(cloud: Cloud) -> None:
+def test_backends_get_an_event_with_our_source(cloud: Cloud) -> None:
     cloud.function("announce")(sample("announce.came-online"))
     (event,) = cloud.told()
     assert event["source"] == "realtime"
@@ -89,7 +89,7 @@ def test_the_backends_hear_of_it_as_an_event_of_ours(cloud: Cloud) -> None:
     }
 
 
-def test_the_last_connection_that_ends_is_looked_at_again_at_the_end_of_the_grace_period(cloud: Cloud) -> None:
+def test_the_end_of_the_last_connection_orders_a_check_after_the_grace_period(cloud: Cloud) -> None:
     assert cloud.function("announce", GracePeriodSeconds=10)(sample("announce.last-connection-left")) == DONE
     attributes = cloud.sqs.get_queue_attributes(
         QueueUrl=cloud.stack.physical["DeadlinesQueue"], AttributeNames=["ApproximateNumberOfMessagesDelayed"]
@@ -99,13 +99,13 @@ def test_the_last_connection_that_ends_is_looked_at_again_at_the_end_of_the_grac
     assert cloud.told() == []
 
 
-def test_the_sample_of_a_check_is_what_announcing_orders(cloud: Cloud) -> None:
+def test_the_sample_of_a_check_is_what_announce_orders(cloud: Cloud) -> None:
     cloud.function("announce", GracePeriodSeconds=0)(sample("announce.last-connection-left"))
     (message,) = cloud.messages("Deadlines")
     assert message["Body"] == sample("deadlines.offline")["Records"][0]["body"]
 
 
-def test_a_batch_that_comes_again_changes_nothing(cloud: Cloud) -> None:
+def test_a_repeated_batch_changes_nothing(cloud: Cloud) -> None:
     announce = cloud.function("announce")
     announce(sample("announce.came-online"))
     before = cloud.rows("Events")
@@ -117,7 +117,7 @@ def test_a_batch_that_comes_again_changes_nothing(cloud: Cloud) -> None:
     assert len(set(ids)) == 1
 
 
-def test_many_changes_at_once_are_all_told(cloud: Cloud) -> None:
+def test_many_changes_at_once_are_all_announced(cloud: Cloud) -> None:
     event = sample("announce.came-online")
     (record,) = event["Records"]
     event["Records"] = []
@@ -129,7 +129,7 @@ def test_many_changes_at_once_are_all_told(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("name", names("announce"))
-def test_a_failure_has_the_whole_batch_tried_again(cloud: Cloud, name: str) -> None:
+def test_a_failure_raises_so_that_the_batch_is_tried_again(cloud: Cloud, name: str) -> None:
     if name == "announce.last-connection-left":
         cloud.sqs.delete_queue(QueueUrl=cloud.stack.physical["DeadlinesQueue"])
     else:

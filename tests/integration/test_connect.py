@@ -1,4 +1,4 @@
-"""connect, from API Gateway's event to the rows."""
+"""connect, from API Gateway's event to the stored items."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tests.samples import SECRET, names, sample
 from tests.unit.fakes import Clock
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
-LET_IN = {"statusCode": 200, "headers": {}}
+ACCEPTED = {"statusCode": 200, "headers": {}}
 
 
-def heard(cloud: Cloud, connection_id: str) -> set[str]:
-    """Return the audiences that a connection hears, its own session aside."""
+def audiences_of(cloud: Cloud, connection_id: str) -> set[str]:
+    """Return the audiences that a connection subscribes to, without its own session."""
     found = {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
     return found - {f"connection/{connection_id}"}
 
 
-def last_words(cloud: Cloud) -> list[dict[str, Any]]:
-    """Return what refused connections are told."""
+def farewells(cloud: Cloud) -> list[dict[str, Any]]:
+    """Return the entries that tell refused connections the reason."""
     return [
         {**row, "message": json.loads(row["message"])} for row in cloud.rows("Events") if row["audience"][:5] == "conne"
     ]
 
 
-def test_a_good_token_lets_a_client_in(cloud: Cloud) -> None:
-    assert cloud.function("connect")(sample("connect.token-in-query")) == LET_IN
+def test_a_client_with_a_good_token_is_registered(cloud: Cloud) -> None:
+    assert cloud.function("connect")(sample("connect.token-in-query")) == ACCEPTED
     session = cloud.row("Connections", connection_id=FEED, audience=f"connection/{FEED}")
     assert session == {
         "connection_id": FEED,
@@ -42,7 +42,7 @@ def test_a_good_token_lets_a_client_in(cloud: Cloud) -> None:
         "lease_until": STORY_BEGINS + 900,
         "expires_at": STORY_BEGINS + 3 * 3600,
     }
-    (wide,) = heard(cloud, FEED)
+    (wide,) = audiences_of(cloud, FEED)
     assert wide.startswith("feed/*/")
 
 
@@ -65,35 +65,35 @@ def test_a_connection_sets_its_user_online(cloud: Cloud, clock: Clock) -> None:
 def test_the_sample_of_coming_online_is_what_connecting_writes(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     (record,) = cloud.stream("Users")
-    shown = sample("announce.came-online")["Records"][0]
-    assert record["eventName"] == shown["eventName"]
-    assert record["dynamodb"]["NewImage"] == shown["dynamodb"]["NewImage"]
+    expected = sample("announce.came-online")["Records"][0]
+    assert record["eventName"] == expected["eventName"]
+    assert record["dynamodb"]["NewImage"] == expected["dynamodb"]["NewImage"]
 
 
-def test_a_token_as_subprotocol_is_answered_with_its_name_alone(cloud: Cloud) -> None:
+def test_a_token_in_the_subprotocols_is_answered_with_bearer(cloud: Cloud) -> None:
     answer = cloud.function("connect")(sample("connect.token-in-subprotocol"))
     assert answer == {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "bearer"}}
 
 
-def test_what_a_client_wants_to_hear_and_how_is_kept_with_each_audience(cloud: Cloud) -> None:
+def test_types_and_batch_are_stored_with_each_audience(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-subprotocol"))
-    wide, personal = sorted(heard(cloud, NOTIFICATIONS))
+    wide, personal = sorted(audiences_of(cloud, NOTIFICATIONS))
     assert (wide[:16], personal) == ("notifications/*/", "notifications/123")
     for row in cloud.rows("Connections"):
         assert (row["types"], row["batch"]) == ({"favorite_added", "system_notification"}, True)
 
 
-def test_a_token_in_a_header_is_as_good(cloud: Cloud) -> None:
-    assert cloud.function("connect")(sample("connect.token-in-header")) == LET_IN
-    assert heard(cloud, CALLS) == {"calls/123"}
+def test_a_token_in_the_authorization_header_is_accepted(cloud: Cloud) -> None:
+    assert cloud.function("connect")(sample("connect.token-in-header")) == ACCEPTED
+    assert audiences_of(cloud, CALLS) == {"calls/123"}
 
 
-def test_who_watches_users_hears_of_them_alone(cloud: Cloud) -> None:
+def test_a_client_that_watches_users_subscribes_to_them_alone(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.watching"))
-    assert heard(cloud, "RfGx9eWboAMCLrQ=") == {"presence/123", "presence/789"}
+    assert audiences_of(cloud, "RfGx9eWboAMCLrQ=") == {"presence/123", "presence/789"}
 
 
-def test_devices_and_endpoints_of_a_user_are_one_presence(cloud: Cloud) -> None:
+def test_all_connections_of_a_user_make_one_presence(cloud: Cloud) -> None:
     connect = cloud.function("connect")
     for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
         connect(sample(name))
@@ -109,21 +109,23 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("name", "code", "message", "_status"), REFUSALS)
-def test_a_refused_client_is_let_in_told_why_and_closed(
+def test_a_refused_client_gets_the_reason_in_a_last_frame(
     cloud: Cloud, name: str, code: str, message: str, _status: int
 ) -> None:
     event = sample(name)
-    assert cloud.function("connect")(event) == LET_IN
+    assert cloud.function("connect")(event) == ACCEPTED
     context = event["requestContext"]
-    (told,) = last_words(cloud)
-    assert told["audience"] == f"connection/{context['connectionId']}"
-    assert (told["endpoint"], told["close"]) == (context["stage"], True)
-    assert told["message"]["type"] == "error"
-    assert told["message"]["data"] == {"code": code, "message": message}
+    (entry,) = farewells(cloud)
+    assert entry["audience"] == f"connection/{context['connectionId']}"
+    assert (entry["endpoint"], entry["close"]) == (context["stage"], True)
+    assert entry["message"]["type"] == "error"
+    assert entry["message"]["data"] == {"code": code, "message": message}
 
 
 @pytest.mark.parametrize(("name", "_code", "_message", "status"), REFUSALS)
-def test_or_refused_by_its_handshake(cloud: Cloud, name: str, _code: str, _message: str, status: int) -> None:
+def test_a_refused_client_gets_a_status_in_handshake_mode(
+    cloud: Cloud, name: str, _code: str, _message: str, status: int
+) -> None:
     connect = cloud.function("connect", RejectionMode="handshake")
     assert connect(sample(name)) == {"statusCode": status, "headers": {}}
     assert cloud.rows("Events") == []
@@ -136,18 +138,18 @@ def test_a_refused_client_is_never_registered(cloud: Cloud, name: str, mode: str
     assert cloud.rows("Connections") == cloud.rows("Users") == []
 
 
-def test_the_connection_over_the_limit_is_refused_and_the_others_live(cloud: Cloud) -> None:
+def test_a_connection_over_the_limit_is_refused_and_the_others_stay(cloud: Cloud) -> None:
     connect = cloud.function("connect", MaxConnectionsPerUser=2)
     for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
         assert connect(sample(name))["statusCode"] == 200
-    (told,) = last_words(cloud)
-    assert told["message"]["data"] == {"code": "CONNECTION_LIMIT", "message": "Maximum connections reached"}
-    assert told["audience"] == f"connection/{CALLS}"
+    (entry,) = farewells(cloud)
+    assert entry["message"]["data"] == {"code": "CONNECTION_LIMIT", "message": "Maximum connections reached"}
+    assert entry["audience"] == f"connection/{CALLS}"
     assert cloud.user()["connection_ids"] == {FEED, NOTIFICATIONS}
-    assert heard(cloud, CALLS) == set()
+    assert audiences_of(cloud, CALLS) == set()
 
 
-def test_the_limit_in_a_handshake_is_429(cloud: Cloud) -> None:
+def test_a_connection_over_the_limit_gets_429_in_handshake_mode(cloud: Cloud) -> None:
     connect = cloud.function("connect", MaxConnectionsPerUser=1, RejectionMode="handshake")
     connect(sample("connect.token-in-query"))
     assert connect(sample("connect.token-in-header"))["statusCode"] == 429
@@ -161,19 +163,17 @@ def test_the_limit_in_a_handshake_is_429(cloud: Cloud) -> None:
         ({"watch": "a b"}, "user_ids: each must be a whole number, or 1 to 128 characters"),
     ],
 )
-def test_a_parameter_that_cannot_be_meant_is_refused_with_the_reason(
-    cloud: Cloud, query: dict[str, str], message: str
-) -> None:
+def test_an_invalid_parameter_is_refused_with_the_reason(cloud: Cloud, query: dict[str, str], message: str) -> None:
     event = sample("connect.token-in-query")
     event["queryStringParameters"] |= query
     cloud.function("connect")(event)
-    (told,) = last_words(cloud)
-    assert told["message"]["data"]["code"] == "BAD_REQUEST"
-    assert told["message"]["data"]["message"].startswith(message)
+    (entry,) = farewells(cloud)
+    assert entry["message"]["data"]["code"] == "BAD_REQUEST"
+    assert entry["message"]["data"]["message"].startswith(message)
     assert cloud.rows("Users") == []
 
 
-def test_one_bare_secret_is_as_good_as_several(cloud: Cloud) -> None:
+def test_a_single_bare_secret_verifies_tokens(cloud: Cloud) -> None:
     operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=SECRET, Type="SecureString", Overwrite=True)
     assert cloud.function("connect", RejectionMode="handshake")(sample("connect.token-in-query"))["statusCode"] == 200
 
@@ -185,7 +185,7 @@ def test_secrets_may_be_kept_in_secrets_manager(cloud: Cloud) -> None:
     assert connect(sample("connect.token-in-query"))["statusCode"] == 200
 
 
-def test_a_missing_secret_is_our_fault_and_named_in_the_log(cloud: Cloud, logged: LogLines) -> None:
+def test_a_missing_secret_is_answered_500_and_named_in_the_log(cloud: Cloud, logged: LogLines) -> None:
     operator("ssm").delete_parameter(Name=TOKEN_KEYS)
     assert cloud.function("connect")(sample("connect.token-in-query")) == {"statusCode": 500, "headers": {}}
     (line,) = logged.lines
@@ -195,7 +195,7 @@ def test_a_missing_secret_is_our_fault_and_named_in_the_log(cloud: Cloud, logged
 
 
 @pytest.mark.parametrize("name", names("connect"))
-def test_no_token_is_ever_logged(cloud: Cloud, logged: LogLines, capfd: pytest.CaptureFixture[str], name: str) -> None:
+def test_connect_logs_no_token(cloud: Cloud, logged: LogLines, capfd: pytest.CaptureFixture[str], name: str) -> None:
     cloud.function("connect")(sample(name))
     output = logged.text + "".join(capfd.readouterr())
     tokens = {sample("connect.token-in-query")["queryStringParameters"]["token"]}

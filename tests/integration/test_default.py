@@ -8,8 +8,9 @@ from typing import Any
 import jwt
 import pytest
 
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.posting.delivery import Outcome
+from realtime.tables.connections import Connections
 from realtime.tables.outbox import Entry, Outbox
 from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
@@ -20,7 +21,7 @@ FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw
 
 
 def answer(function: Function, event: dict[str, Any]) -> dict[str, Any]:
-    """Return the frame that a client is answered with."""
+    """Return the frame that answers a client's."""
     result = function(event)
     assert result["statusCode"] == 200
     frame: dict[str, Any] = json.loads(result["body"])
@@ -28,7 +29,7 @@ def answer(function: Function, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def frame(body: object, name: str = "default.ping") -> dict[str, Any]:
-    """Return the event of a frame; text as it is, all else as JSON."""
+    """Return the event of a frame; text as it is, anything else as JSON."""
     return {**sample(name), "body": body if isinstance(body, str) else json.dumps(body)}
 
 
@@ -58,7 +59,7 @@ def test_a_ping_writes_nothing_while_the_lease_is_young(default: Function, cloud
 
 
 @pytest.mark.parametrize("name", ["default.ping", "default.garbage"])
-def test_whatever_a_client_sends_renews_its_lease_past_half_of_it(
+def test_any_frame_renews_a_lease_past_half_of_its_time(
     default: Function, cloud: Cloud, clock: Clock, name: str
 ) -> None:
     clock.now += 451
@@ -77,7 +78,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("body", "message"), BAD)
-def test_garbage_is_answered_with_what_is_wrong_and_the_connection_lives(
+def test_an_invalid_frame_is_answered_with_the_reason_and_the_connection_stays(
     default: Function, cloud: Cloud, body: object, message: str
 ) -> None:
     told = answer(default, frame(body))
@@ -86,20 +87,20 @@ def test_garbage_is_answered_with_what_is_wrong_and_the_connection_lives(
     assert cloud.rows("Events") == []
 
 
-def test_an_unknown_type_is_answered_with_the_known_ones(default: Function) -> None:
+def test_an_unknown_type_is_answered_with_the_known_types(default: Function) -> None:
     told = answer(default, sample("default.unknown-type"))
     assert told["data"]["code"] == "BAD_REQUEST"
     assert "ping" in told["data"]["message"]
     assert "subscribe" not in told["data"]["message"]
 
 
-def test_a_message_without_a_body_is_garbage(default: Function) -> None:
+def test_a_message_without_a_body_is_invalid(default: Function) -> None:
     event = sample("default.ping")
     del event["body"]
     assert answer(default, event)["data"]["code"] == "BAD_REQUEST"
 
 
-def test_a_flood_is_told_to_wait_and_heard_again_afterwards(cloud: Cloud, clock: Clock) -> None:
+def test_a_client_that_sends_too_fast_must_wait_and_is_then_served_again(cloud: Cloud, clock: Clock) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     default = cloud.function("default", MessageRate=1, MessageBurst=3)
     types = [answer(default, sample("default.ping"))["type"] for _ in range(5)]
@@ -114,7 +115,7 @@ def test_a_flood_is_told_to_wait_and_heard_again_afterwards(cloud: Cloud, clock:
     assert answer(default, sample("default.ping"))["type"] == "pong"
 
 
-def test_every_function_instance_knows_of_a_flood(cloud: Cloud, clock: Clock) -> None:
+def test_a_flood_is_refused_by_every_function_instance(cloud: Cloud, clock: Clock) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     slow = {"MessageRate": 1, "MessageBurst": 1}
     flooded = cloud.function("default", **slow)
@@ -130,7 +131,17 @@ def test_every_function_instance_knows_of_a_flood(cloud: Cloud, clock: Clock) ->
     assert answer(another, sample("default.ping"))["type"] == "pong"
 
 
-def test_a_flood_costs_one_write(cloud: Cloud, clock: Clock) -> None:
+def test_a_flood_is_written_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=1)
+    written: list[tuple[str, int]] = []
+    monkeypatch.setattr(Connections, "limit_until", lambda _, *written_now: written.append(written_now))
+    for _ in range(4):
+        answer(default, sample("default.ping"))
+    assert written == [(FEED, STORY_BEGINS + 1)]
+
+
+def test_a_flood_costs_no_read(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     default = cloud.function("default", MessageRate=1, MessageBurst=1)
     answer(default, sample("default.ping"))
@@ -140,7 +151,7 @@ def test_a_flood_costs_one_write(cloud: Cloud, clock: Clock) -> None:
         TableName="ConnectionsTable",
         Key={"connection_id": {"S": FEED}, "audience": {"S": f"connection/{FEED}"}},
     )
-    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"  # nor a read
+    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
     assert session(cloud) == {}
 
 
@@ -152,13 +163,13 @@ def test_a_connection_that_is_not_registered_is_sent_away(cloud: Cloud) -> None:
     assert json.loads(entry["message"]) == told
 
 
-def test_however_often_it_is_sent_away_it_costs_one_write(cloud: Cloud) -> None:
+def test_sending_a_connection_away_again_costs_no_write(cloud: Cloud) -> None:
     default = cloud.function("default")
     assert answer(default, sample("default.ping")) == answer(default, sample("default.garbage"))
     assert len(cloud.rows("Events")) == 1
 
 
-def test_a_refused_client_hears_why_and_nothing_else_though_it_sends_something_first(cloud: Cloud) -> None:
+def test_a_refused_client_that_sends_a_frame_gets_the_reason_alone(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-expired"))
     before = cloud.rows("Events")
     told = answer(cloud.function("default"), sample("default.ping"))
@@ -166,7 +177,9 @@ def test_a_refused_client_hears_why_and_nothing_else_though_it_sends_something_f
     assert cloud.rows("Events") == before
 
 
-def test_a_table_that_cannot_be_read_is_our_fault_and_passes(cloud: Cloud, default: Function, logged: LogLines) -> None:
+def test_an_unreadable_table_is_answered_with_internal_and_retry_after(
+    cloud: Cloud, default: Function, logged: LogLines
+) -> None:
     cloud.dynamodb.delete_table(TableName="ConnectionsTable")
     told = answer(default, sample("default.ping"))
     assert told["data"] == {
@@ -177,7 +190,7 @@ def test_a_table_that_cannot_be_read_is_our_fault_and_passes(cloud: Cloud, defau
     assert "reading a connection: ResourceNotFoundException" in logged.lines[-1]["reason"]
 
 
-def test_no_message_of_a_client_is_logged(default: Function, logged: LogLines) -> None:
+def test_default_logs_no_message_of_a_client(default: Function, logged: LogLines) -> None:
     for body in ({"type": "ping", "data": {"secret": "hunter2"}}, {"type": "hunter2"}, "hunter2"):
         answer(default, frame(body))
     assert logged.lines
@@ -187,7 +200,7 @@ def test_no_message_of_a_client_is_logged(default: Function, logged: LogLines) -
 # ---- sync, watch and unwatch ----------------------------------------------------------------------------------------
 
 
-def test_sync_tells_who_is_online(default: Function, cloud: Cloud) -> None:
+def test_sync_is_answered_with_the_users_online(default: Function, cloud: Cloud) -> None:
     told = answer(default, sample("default.sync"))
     assert told["type"] == "snapshot"
     assert told["data"]["complete"] is True
@@ -203,7 +216,7 @@ def test_sync_tells_who_is_online(default: Function, cloud: Cloud) -> None:
     ]
 
 
-def test_sync_is_not_for_endpoints_that_tell_no_presence(cloud: Cloud) -> None:
+def test_sync_is_refused_on_endpoints_without_presence(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-header"))
     event = sample("default.sync")
     event["requestContext"] |= {"connectionId": "RfGx7cN9IAMCKtw=", "stage": "calls"}
@@ -223,13 +236,13 @@ def audiences(cloud: Cloud) -> set[str]:
     return {row["audience"] for row in cloud.rows("Connections")} - {f"connection/{PRESENCE}"}
 
 
-def test_watch_adds_users_and_tells_how_they_are(watching: Function, cloud: Cloud) -> None:
+def test_watch_adds_users_and_answers_with_their_state(watching: Function, cloud: Cloud) -> None:
     told = answer(watching, sample("default.watch"))
     assert audiences(cloud) == {"presence/7", "presence/123", "presence/789"}
     assert [(user["user_id"], user["is_online"]) for user in told["data"]["users"]] == [(123, True), (789, False)]
 
 
-def test_watch_instead_of_everyone(cloud: Cloud) -> None:
+def test_watch_replaces_the_subscription_to_everyone(cloud: Cloud) -> None:
     event = sample("connect.watching")
     del event["queryStringParameters"]["watch"]
     cloud.function("connect")(event)
@@ -238,7 +251,7 @@ def test_watch_instead_of_everyone(cloud: Cloud) -> None:
     assert audiences(cloud) == {"presence/123", "presence/789"}
 
 
-def test_unwatch_takes_users_away(watching: Function, cloud: Cloud) -> None:
+def test_unwatch_removes_users(watching: Function, cloud: Cloud) -> None:
     answer(watching, sample("default.watch"))
     told = answer(watching, sample("default.unwatch"))
     assert audiences(cloud) == {"presence/7", "presence/123"}
@@ -259,7 +272,7 @@ def test_unwatch_takes_users_away(watching: Function, cloud: Cloud) -> None:
         (list(range(1000, 1100)), "user_ids: a connection watches 100 users at most, and this one 1"),
     ],
 )
-def test_whom_to_watch_must_be_named_and_not_be_too_many(
+def test_watch_refuses_invalid_or_too_many_users(
     watching: Function, cloud: Cloud, user_ids: object, message: str
 ) -> None:
     told = answer(watching, frame({"type": "watch", "data": {"user_ids": user_ids}}, "default.watch"))
@@ -268,7 +281,7 @@ def test_whom_to_watch_must_be_named_and_not_be_too_many(
 
 
 def crowd(cloud: Cloud, people: int) -> None:
-    """Let so many users be online."""
+    """Store this number of users online."""
     for n in range(people):
         cloud.dynamodb.put_item(
             TableName="UsersTable",
@@ -284,7 +297,7 @@ def crowd(cloud: Cloud, people: int) -> None:
         )
 
 
-def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default: Function, cloud: Cloud) -> None:
+def test_all_frames_of_a_snapshot_but_the_last_are_posted(default: Function, cloud: Cloud) -> None:
     crowd(cloud, 150)
     last = answer(default, sample("default.sync"))
     posted = cloud.poster.to(FEED).frames
@@ -295,13 +308,13 @@ def test_a_snapshot_that_fills_several_frames_is_posted_but_for_its_last(default
     assert len(users) == len(set(users)) == 151
 
 
-def test_a_snapshot_that_cannot_be_posted_is_our_fault(default: Function, cloud: Cloud) -> None:
+def test_a_snapshot_that_cannot_be_posted_is_answered_with_internal(default: Function, cloud: Cloud) -> None:
     crowd(cloud, 150)
     cloud.poster = FakePoster({FEED: Outcome.THROTTLED})
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
 
 
-def test_a_client_that_was_away_is_told_what_it_missed_in_order(cloud: Cloud) -> None:
+def test_resume_replays_missed_messages_in_order(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     for kind in ("call_started", "call_billing"):
         ingest(backend_event(kind))
@@ -313,7 +326,7 @@ def test_a_client_that_was_away_is_told_what_it_missed_in_order(cloud: Cloud) ->
     assert [json.loads(each.body)["type"] for each in delivery.frames] == ["call_started", "call_billing"]
 
 
-def test_who_resumes_after_what_is_no_message_is_told_so(default: Function) -> None:
+def test_resume_with_an_invalid_id_is_refused(default: Function) -> None:
     told = answer(default, frame({"type": "resume", "data": {"last_id": "yesterday"}}))
     assert told["data"] == {
         "code": "BAD_REQUEST",
@@ -331,7 +344,7 @@ def authenticate(token: object) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("jwt_clock")
-def test_a_newer_token_of_the_same_user_lets_the_connection_live_longer(default: Function, cloud: Cloud) -> None:
+def test_a_newer_token_of_the_same_user_keeps_the_connection_open_longer(default: Function, cloud: Cloud) -> None:
     told = answer(default, authenticate(token()))
     assert (told["type"], told["data"]) == ("authenticated", {"expires_at": "2024-01-15T12:30:00.000Z"})
     assert session(cloud)["token_expires_at"] == STORY_BEGINS + 7200
@@ -350,7 +363,7 @@ def test_a_newer_token_of_the_same_user_lets_the_connection_live_longer(default:
         (7, "BAD_REQUEST", "token: must be a string"),
     ],
 )
-def test_a_token_that_is_no_good_changes_nothing_and_the_connection_lives(
+def test_an_invalid_token_changes_nothing_and_the_connection_stays(
     default: Function, cloud: Cloud, bad: object, code: str, message: str
 ) -> None:
     before = cloud.rows("Connections")
@@ -360,14 +373,14 @@ def test_a_token_that_is_no_good_changes_nothing_and_the_connection_lives(
 
 
 @pytest.mark.usefixtures("jwt_clock")
-def test_no_token_is_logged(default: Function, logged: LogLines) -> None:
+def test_default_logs_no_token(default: Function, logged: LogLines) -> None:
     for each in (token(), token(sub="789"), token() + "x"):
         answer(default, authenticate(each))
         assert each.rpartition(".")[2] not in logged.text
     assert logged.lines
 
 
-def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(default: Function, cloud: Cloud) -> None:
+def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(default: Function, cloud: Cloud) -> None:
     told = Entry(
         audience=f"connection/{FEED}",
         event_id="0" * 28,
@@ -384,7 +397,7 @@ def test_who_was_told_to_move_and_is_forgotten_since_is_sent_away_all_the_same(d
 
 def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
     missed = [
-        Entry("calls/123", event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
+        Entry("calls/123", make_event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
         for n in range(1, 31)
     ]
     Outbox(cloud.dynamodb, "EventsTable").put_all(missed)

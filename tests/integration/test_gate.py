@@ -41,9 +41,7 @@ def signed(**claims: Any) -> str:
 @pytest.mark.usefixtures("jwt_clock")
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
 @pytest.mark.parametrize("claim", ["sub", "username", "role"])
-def test_a_token_that_holds_what_a_store_refuses_is_refused_itself(
-    cloud: Cloud, logged: LogLines, claim: str, odd: str
-) -> None:
+def test_a_token_with_unstorable_characters_is_refused(cloud: Cloud, logged: LogLines, claim: str, odd: str) -> None:
     connect = cloud.function("connect", RejectionMode="handshake")
     assert connect(arriving(token=signed(**{claim: odd})))["statusCode"] == 401
     assert cloud.rows("Users") == cloud.rows("Connections") == []
@@ -53,7 +51,7 @@ def test_a_token_that_holds_what_a_store_refuses_is_refused_itself(
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
 @pytest.mark.parametrize("parameter", ["watch", "types", "batch"])
-def test_so_is_a_query(cloud: Cloud, parameter: str, odd: str) -> None:
+def test_a_query_with_unstorable_characters_is_refused(cloud: Cloud, parameter: str, odd: str) -> None:
     connect = cloud.function("connect", RejectionMode="handshake")
     assert connect(arriving(**{parameter: f"1,{odd}"}))["statusCode"] == 400
     assert cloud.function("connect", RejectionMode="frame")(arriving(**{parameter: f"1,{odd}"}))["statusCode"] == 200
@@ -75,7 +73,9 @@ def test_so_is_a_query(cloud: Cloud, parameter: str, odd: str) -> None:
     ],
     ids=lambda frame: frame["type"],
 )
-def test_a_frame_is_answered_and_the_connection_lives(cloud: Cloud, frame: dict[str, Any], odd: str) -> None:
+def test_a_frame_with_unstorable_characters_is_answered_and_the_connection_stays(
+    cloud: Cloud, frame: dict[str, Any], odd: str
+) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     before = cloud.rows("Connections")
     default = cloud.function("default")
@@ -89,7 +89,7 @@ def test_a_frame_is_answered_and_the_connection_lives(cloud: Cloud, frame: dict[
 @pytest.mark.parametrize(
     "body", ["[" * 2000, '{"a":' * 2000, "9" * 5000, '{"type":"watch","data":{"user_ids":[' + "9" * 5000 + "]}}", "NaN"]
 )
-def test_a_frame_that_no_parser_takes_is_answered(cloud: Cloud, body: str) -> None:
+def test_a_frame_that_no_parser_accepts_is_answered(cloud: Cloud, body: str) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     answer = cloud.function("default")({**sample("default.ping"), "body": body})
     assert json.loads(answer["body"])["data"]["code"] == "BAD_REQUEST"
@@ -106,7 +106,7 @@ EVENTS = {
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
 @pytest.mark.parametrize("change", EVENTS.values(), ids=EVENTS)
-def test_a_backends_event_is_in_its_queue_with_a_reason_that_can_be_stored(
+def test_a_rejected_event_is_in_its_queue_with_a_storable_reason(
     cloud: Cloud, odd: str, change: dict[str, Any]
 ) -> None:
     event = backend_event("call_started")
@@ -119,7 +119,7 @@ def test_a_backends_event_is_in_its_queue_with_a_reason_that_can_be_stored(
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
-def test_free_text_is_told_whatever_it_holds_but_half_of_a_character(cloud: Cloud, odd: str) -> None:
+def test_free_text_reaches_clients_unless_it_has_half_a_character(cloud: Cloud, odd: str) -> None:
     event = backend_event("system_notification")
     event["detail"] = {"text": odd, "more": [{odd: "\n\t"}], "delivery": {"to": [789], "ack_within": 10}}
     assert cloud.function("ingest")(event) == DONE
@@ -141,7 +141,7 @@ def test_free_text_is_told_whatever_it_holds_but_half_of_a_character(cloud: Clou
 @pytest.mark.parametrize(
     "body", ["[" * 2000, '{"detail":' * 2000, "9" * 5000, "not JSON", "[]", "{}", "\ufffe\x00", "7"]
 )
-def test_a_message_that_is_no_event_is_in_its_queue(cloud: Cloud, body: str) -> None:
+def test_a_message_that_is_no_event_is_in_the_queue_of_rejected_events(cloud: Cloud, body: str) -> None:
     assert cloud.function("ingest")(queued(body)) == DONE
     (message,) = cloud.messages("RejectedEvents")
     assert message["MessageAttributes"]["reason"]["StringValue"]
@@ -167,7 +167,7 @@ def at(seconds: float) -> str:
         (at(5 * 3600), "time: 17999 s ahead of now"),
     ],
 )
-def test_a_time_that_cannot_be_is_rejected(cloud: Cloud, time: object, reason: str) -> None:
+def test_an_impossible_time_is_rejected(cloud: Cloud, time: object, reason: str) -> None:
     event = {**backend_event("system_notification"), "time": time}
     assert cloud.function("ingest")(event) == DONE
     (message,) = cloud.messages("RejectedEvents")
@@ -176,14 +176,14 @@ def test_a_time_that_cannot_be_is_rejected(cloud: Cloud, time: object, reason: s
 
 
 @pytest.mark.parametrize("seconds", [-86_400, -3600, 0, AHEAD_MS / 1000 - 1])
-def test_a_time_that_can_be_is_taken(cloud: Cloud, seconds: float) -> None:
+def test_a_possible_time_is_accepted(cloud: Cloud, seconds: float) -> None:
     event = {**backend_event("call_ended"), "time": at(seconds)}
     cloud.function("ingest")(event)
     assert cloud.messages("RejectedEvents") == []
     assert len([row for row in cloud.rows("Events") if "message" in row]) == 2
 
 
-def test_who_was_told_too_late_to_hear_it_is_not_told_in_silence(cloud: Cloud) -> None:
+def test_an_event_that_came_too_late_is_rejected_with_the_reason(cloud: Cloud) -> None:
     """As when the sender's clock is in another zone, five hours behind."""
     event = {**backend_event("call_started"), "time": at(-5 * 3600)}
     event["detail"]["delivery"] = {"expires_in": 60}
@@ -232,7 +232,7 @@ def of(name: str, user_id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["announce.came-online", "announce.last-connection-left", "announce.became-busy"])
 @pytest.mark.parametrize("odd", ["\ud800", "\ufffe", "\uffff", "\x00"], ids=ascii)
-def test_others_presence_goes_on_beside_a_user_whom_a_store_refuses(
+def test_a_user_whom_a_store_refuses_does_not_hold_up_others(
     cloud: Cloud, logged: LogLines, name: str, odd: str
 ) -> None:
     """S2: one of these, in the table since before the gate, stopped everybody's presence."""
@@ -256,7 +256,7 @@ def test_others_presence_goes_on_beside_a_user_whom_a_store_refuses(
         assert given_up == []
 
 
-def test_the_stream_of_users_goes_on_with_the_first_record_that_is_not_done(
+def test_the_users_stream_goes_on_from_the_first_record_that_is_not_done(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announcer = bootstrap.announcer
@@ -289,7 +289,7 @@ def _break(*_: Any, **__: Any) -> None:
     raise Broken("hunter2")
 
 
-def test_default_answers_what_nobody_foresaw_with_internal(
+def test_default_answers_an_unforeseen_error_with_internal(
     cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default = cloud.function("default")
@@ -301,7 +301,7 @@ def test_default_answers_what_nobody_foresaw_with_internal(
     assert "hunter2" not in logged.text + answer["body"]
 
 
-def test_disconnect_fails_aloud_and_says_no_more_than_what_and_where(
+def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_only(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disconnect = cloud.function("disconnect")
@@ -310,7 +310,7 @@ def test_disconnect_fails_aloud_and_says_no_more_than_what_and_where(
         disconnect(sample("disconnect"))
 
 
-def test_of_checks_only_the_one_that_nobody_foresaw_comes_again(
+def test_only_the_check_with_an_unforeseen_error_comes_again(
     cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = cloud.function("deadlines")
@@ -329,7 +329,7 @@ def test_of_checks_only_the_one_that_nobody_foresaw_comes_again(
     assert "hunter2" not in logged.text
 
 
-def test_what_nobody_foresaw_of_a_record_of_events_holds_up_its_shard_for_a_minute_and_no_longer(
+def test_an_unforeseen_error_of_broadcast_holds_up_its_shard_for_a_minute_at_most(
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broadcast = cloud.function("broadcast")

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.aws import retries
 from realtime.aws.queues import Queue
-from realtime.backend_events import MAX_RECIPIENTS, SCHEMAS, BackendEvent
+from realtime.backend_events import EVENT_TYPES, MAX_RECIPIENTS, BackendEvent
 from realtime.ingest import Ingestion
 from realtime.tables.users import Users
 from tests.integration.conftest import STORY_BEGINS, Cloud
@@ -32,7 +32,7 @@ def recorded(cloud: Cloud) -> dict[str, dict[str, Any]]:
 
 
 def test_there_is_an_event_of_every_type() -> None:
-    assert {backend_event(kind)["detail-type"] for kind in GOOD} == set(SCHEMAS)
+    assert {backend_event(kind)["detail-type"] for kind in GOOD} == set(EVENT_TYPES)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def broken(**changes: object) -> dict[str, Any]:
     ("event", "reason"),
     [
         (backend_event("breaks-schema"), "detail: Object missing required field `listener_id`"),
-        (broken(detail_type="call_paused"), "detail-type: unknown 'call_paused'; known are "),
+        (broken(detail_type="call_paused"), "detail-type: unknown 'call_paused'; known types are "),
         (broken(detail=["call"]), "detail: must be a JSON object"),
-        (broken(detail={**CALL, "note": "x" * 32_768}), "detail: makes a message of "),
+        (broken(detail={**CALL, "note": "x" * 32_768}), "detail: the message would have "),
         (broken(time="yesterday"), "time: must be RFC 3339"),
     ],
 )

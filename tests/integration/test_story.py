@@ -63,7 +63,7 @@ def types(heard: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
     return {connection_id: [message["type"] for message in messages] for connection_id, messages in heard.items()}
 
 
-def test_a_listener_is_heard_to_come_and_to_go_once_though_with_two_devices(town: Town, clock: Clock) -> None:
+def test_a_listener_with_two_devices_comes_and_goes_once(town: Town, clock: Clock) -> None:
     heard = town.run("connect", sample("connect.token-in-query"))
     assert types(heard) == {FEED: ["listener_online"]}
     assert town.run("connect", sample("connect.token-in-header")) == {}
@@ -104,7 +104,7 @@ def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None
     assert types(heard) == {CALLS: ["call_ended"], FEED: ["listener_available"]}
 
 
-def test_a_notification_reaches_its_addressee_alone(town: Town) -> None:
+def test_a_notification_reaches_its_recipient_only(town: Town) -> None:
     event = sample("connect.token-in-subprotocol")
     event["queryStringParameters"] = {}
     town.run("connect", event)
@@ -115,7 +115,7 @@ def test_a_notification_reaches_its_addressee_alone(town: Town) -> None:
     assert types(town.run("ingest", backend_event("system_notification"))) == {NOTIFICATIONS: ["system_notification"]}
 
 
-def test_whom_a_listener_blocked_no_more_hears_of_them(town: Town) -> None:
+def test_a_blocked_user_hears_nothing_more_of_the_listener(town: Town) -> None:
     watcher = sample("connect.token-in-query")
     watcher["requestContext"]["connectionId"] = "watcher"
     watcher["queryStringParameters"]["token"] = OTHER
@@ -129,7 +129,7 @@ def test_whom_a_listener_blocked_no_more_hears_of_them(town: Town) -> None:
     assert set(town.run("ingest", available)) == {FEED, "watcher"}
 
 
-def test_a_revoked_user_is_told_and_closed_and_goes(town: Town) -> None:
+def test_a_revoked_user_is_told_closed_and_set_offline(town: Town) -> None:
     town.run("connect", sample("connect.token-in-query"))
     heard = town.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}

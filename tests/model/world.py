@@ -18,7 +18,7 @@ from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
 from realtime.aws import clients
 from realtime.backlog import YOUNG_SECONDS
-from realtime.ids import moment_of
+from realtime.ids import event_time_ms
 from realtime.messages import rfc3339
 from realtime.posting.api import make_poster
 from realtime.posting.poster import Poster
@@ -389,7 +389,7 @@ class World:
         self._deliver("broadcast", self.event_records, records, trouble, again=again)
 
     def _age(self, record: dict[str, Any]) -> float:
-        return self.clock.now - moment_of(record["dynamodb"]["NewImage"]["event_id"]["S"]) / 1000
+        return self.clock.now - event_time_ms(record["dynamodb"]["NewImage"]["event_id"]["S"]) / 1000
 
     def _deliver(
         self,

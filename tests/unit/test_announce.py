@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from realtime.announce import Announcer, read
+from realtime.announce import Announcer, read_change
 from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
 from realtime.presence import Rules
 from realtime.tables.outbox import Entry
@@ -17,8 +17,8 @@ CAME, LEFT, WENT, BUSY = (
 )
 
 
-class Effects:
-    """An announcer, and what it does in which order."""
+class AnnouncerFixture:
+    """An announcer on fakes, which journal the order of their calls."""
 
     def __init__(self, *, grace_seconds: int = 10) -> None:
         self.journal: list[str] = []
@@ -29,13 +29,13 @@ class Effects:
         self.announcer = Announcer(self.outbox, self.bus, self.queue, rules, grace_seconds=grace_seconds)
 
 
-@pytest.fixture
-def effects() -> Effects:
-    return Effects()
+@pytest.fixture(name="fixture")
+def _fixture() -> AnnouncerFixture:
+    return AnnouncerFixture()
 
 
-def test_a_record_is_read_as_a_user_before_and_after() -> None:
-    came, went = read(CAME), read(WENT)
+def test_a_record_is_read_as_the_user_before_and_after_the_change() -> None:
+    came, went = read_change(CAME), read_change(WENT)
     assert came.old is None
     assert came.new is not None
     assert (came.new.user_id, came.new.is_online) == ("123", True)
@@ -44,65 +44,65 @@ def test_a_record_is_read_as_a_user_before_and_after() -> None:
     assert (went.old.is_online, went.old.left_at) == (True, 1_705_314_690_000)
 
 
-def test_clients_are_told_first_and_backends_last(effects: Effects) -> None:
-    effects.announcer.announce([CAME, LEFT])
-    assert effects.journal == ["outbox", "queue", "bus"]
+def test_clients_come_first_and_backends_last(fixture: AnnouncerFixture) -> None:
+    fixture.announcer.announce([CAME, LEFT])
+    assert fixture.journal == ["outbox", "queue", "bus"]
 
 
-def test_a_change_that_everyone_sees_is_recorded_and_told(effects: Effects) -> None:
-    report = effects.announcer.announce([CAME])
+def test_a_visible_change_is_recorded_for_clients_and_sent_to_backends(fixture: AnnouncerFixture) -> None:
+    report = fixture.announcer.announce([CAME])
     assert (report.messages, report.done, report.problem, report.given_up) == (4, 1, None, {})
-    assert len(effects.outbox) == 4
-    assert "feed/*/0" in effects.outbox
-    assert "presence/123" in effects.outbox
-    assert [told.detail_type for told in effects.bus.told] == ["user_online"]
-    assert len(effects.queue) == 0
+    assert len(fixture.outbox) == 4
+    assert "feed/*/0" in fixture.outbox
+    assert "presence/123" in fixture.outbox
+    assert [event.detail_type for event in fixture.bus.told] == ["user_online"]
+    assert len(fixture.queue) == 0
 
 
-def test_who_may_have_left_is_looked_at_again_after_the_grace_period(effects: Effects) -> None:
-    assert effects.announcer.announce([LEFT]).messages == 0
-    assert effects.queue.sent == [({"check": "offline", "user_id": "123", "left_at": 1_705_314_690_000}, 10, {})]
-    assert (len(effects.outbox), len(effects.bus)) == (0, 0)
+def test_a_user_who_may_have_left_is_checked_after_the_grace_period(fixture: AnnouncerFixture) -> None:
+    assert fixture.announcer.announce([LEFT]).messages == 0
+    assert fixture.queue.sent == [({"check": "offline", "user_id": "123", "left_at": 1_705_314_690_000}, 10, {})]
+    assert (len(fixture.outbox), len(fixture.bus)) == (0, 0)
 
 
-def test_without_a_grace_period_the_look_comes_at_once() -> None:
-    effects = Effects(grace_seconds=0)
-    effects.announcer.announce([LEFT])
-    assert [delay for _, delay, _ in effects.queue.sent] == [0]
+def test_without_a_grace_period_the_check_comes_at_once() -> None:
+    fixture = AnnouncerFixture(grace_seconds=0)
+    fixture.announcer.announce([LEFT])
+    assert [delay for _, delay, _ in fixture.queue.sent] == [0]
 
 
-def test_changes_are_announced_in_their_order(effects: Effects) -> None:
-    effects.announcer.announce([CAME, BUSY, LEFT, WENT])
-    on_feed = [entry.kind for entry in effects.outbox if entry.audience == "feed/*/0"]
+def test_changes_are_announced_in_their_order(fixture: AnnouncerFixture) -> None:
+    fixture.announcer.announce([CAME, BUSY, LEFT, WENT])
+    on_feed = [entry.kind for entry in fixture.outbox if entry.audience == "feed/*/0"]
     assert on_feed == ["listener_online", "listener_busy", "listener_offline"]
-    assert [told.detail_type for told in effects.bus.told] == ["user_online", "user_offline"]
+    assert [event.detail_type for event in fixture.bus.told] == ["user_online", "user_offline"]
 
 
-def test_a_user_whom_an_operator_deleted_is_not_spoken_of(effects: Effects) -> None:
+def test_a_deleted_user_is_not_announced(fixture: AnnouncerFixture) -> None:
     record = sample("announce.came-online")["Records"][0]
     record["dynamodb"]["OldImage"] = record["dynamodb"].pop("NewImage")
-    assert effects.announcer.announce([record]).messages == 0
-    assert (len(effects.outbox), len(effects.bus), len(effects.queue)) == (0, 0, 0)
+    assert fixture.announcer.announce([record]).messages == 0
+    assert (len(fixture.outbox), len(fixture.bus), len(fixture.queue)) == (0, 0, 0)
 
 
-def test_what_is_tried_again_has_the_same_ids(effects: Effects) -> None:
-    effects.announcer.announce([CAME])
-    effects.announcer.announce([CAME])
-    half = len(effects.outbox) // 2
-    assert effects.outbox.entries[:half] == effects.outbox.entries[half:]
-    assert effects.bus.told[0] == effects.bus.told[1]
+def test_a_batch_that_is_tried_again_has_the_same_ids(fixture: AnnouncerFixture) -> None:
+    fixture.announcer.announce([CAME])
+    fixture.announcer.announce([CAME])
+    half = len(fixture.outbox) // 2
+    assert fixture.outbox.entries[:half] == fixture.outbox.entries[half:]
+    assert fixture.bus.told[0] == fixture.bus.told[1]
 
 
-def of(user_id: str, record: dict[str, Any] = CAME) -> dict[str, Any]:
-    """Return a record like another, of this user."""
-    shown = record["dynamodb"]
+def record_of(user_id: str, record: dict[str, Any] = CAME) -> dict[str, Any]:
+    """Return a copy of a record for another user."""
+    change = record["dynamodb"]
     own = {"user_id": {"S": user_id}}
-    images = {name: {**shown[name], **own} for name in ("OldImage", "NewImage") if name in shown}
-    return {**record, "dynamodb": {**shown, "Keys": own, **images}}
+    images = {name: {**change[name], **own} for name in ("OldImage", "NewImage") if name in change}
+    return {**record, "dynamodb": {**change, "Keys": own, **images}}
 
 
-class Failing(FakeOutbox):
-    """An outbox that some users' messages do not get into."""
+class FailingOutbox(FakeOutbox):
+    """An outbox that raises an error for messages about these users."""
 
     def __init__(self, error: Exception, *user_ids: str) -> None:
         super().__init__()
@@ -116,68 +116,77 @@ class Failing(FakeOutbox):
         super().put_all(entries)
 
 
-def hindered(effects: Effects, error: Exception, *user_ids: str) -> Effects:
-    effects.outbox = effects.announcer._outbox = Failing(error, *user_ids)
-    return effects
+def with_failing_outbox(fixture: AnnouncerFixture, error: Exception, *user_ids: str) -> AnnouncerFixture:
+    fixture.outbox = fixture.announcer._outbox = FailingOutbox(error, *user_ids)
+    return fixture
 
 
-def told(effects: Effects) -> tuple[set[str], list[str]]:
-    """Return the users whom clients, and whom backends were told of."""
-    entries: list[Entry] = effects.outbox.entries
+def announced(fixture: AnnouncerFixture) -> tuple[set[str], list[str]]:
+    """Return the users announced to clients, and those announced to backends."""
+    entries: list[Entry] = fixture.outbox.entries
     personal = {entry.audience.partition("/")[2] for entry in entries if "*" not in entry.audience}
-    return personal, [str(each.detail["user_id"]) for each in effects.bus.told]
+    return personal, [str(each.detail["user_id"]) for each in fixture.bus.told]
 
 
 UNAVAILABLE = Unavailable("writing to Events: 1 items stayed unprocessed")
 
 
-def test_backends_are_not_told_what_clients_could_not_be(effects: Effects) -> None:
-    report = hindered(effects, UNAVAILABLE, "123").announcer.announce([CAME, LEFT])
+def test_backends_get_nothing_while_clients_cannot_be_told(fixture: AnnouncerFixture) -> None:
+    report = with_failing_outbox(fixture, UNAVAILABLE, "123").announcer.announce([CAME, LEFT])
     assert (report.done, report.problem, report.given_up) == (0, UNAVAILABLE, {})
-    assert effects.journal == []
+    assert fixture.journal == []
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, ConfigurationError("writing to Events: AccessDeniedException")])
-def test_the_stream_goes_on_with_the_first_record_that_could_not_be_told_now(
-    effects: Effects, error: RealtimeError
+def test_the_stream_goes_on_from_the_first_record_that_failed_for_now(
+    fixture: AnnouncerFixture, error: RealtimeError
 ) -> None:
-    report = hindered(effects, error, "2").announcer.announce([of("1"), of("2"), of("3")])
+    report = with_failing_outbox(fixture, error, "2").announcer.announce(
+        [record_of("1"), record_of("2"), record_of("3")]
+    )
     assert (report.messages, report.done, report.problem, report.given_up) == (4, 1, error, {})
-    assert told(effects) == ({"1"}, ["1"])
+    assert announced(fixture) == ({"1"}, ["1"])
 
 
 @pytest.mark.parametrize("error", [Rejected("writing to Events: ValidationException"), OverflowError("year 60000")])
-def test_a_record_that_no_try_will_mend_is_given_up_and_the_others_are_told(effects: Effects, error: Exception) -> None:
-    report = hindered(effects, error, "2").announcer.announce([of("1"), of("2"), of("3")])
+def test_a_record_that_would_fail_every_time_is_given_up_and_the_others_are_announced(
+    fixture: AnnouncerFixture, error: Exception
+) -> None:
+    report = with_failing_outbox(fixture, error, "2").announcer.announce(
+        [record_of("1"), record_of("2"), record_of("3")]
+    )
     assert (report.done, report.problem, report.given_up) == (3, None, {1: error})
-    assert told(effects) == ({"1", "3"}, ["1", "2", "3"])  # what clients cannot be told, backends can
+    assert announced(fixture) == (
+        {"1", "3"},
+        ["1", "2", "3"],
+    )  # backends get the event even if clients cannot get the message
 
 
-POISON = {
+UNREADABLE = {
     "no images at all": {},
     "a user without an id": {"NewImage": {"is_online": {"BOOL": True}}},
     "half of a character": {"NewImage": {**CAME["dynamodb"]["NewImage"], "user_id": {"S": "\ud800"}}},
     "a time beyond all calendars": {"NewImage": {**CAME["dynamodb"]["NewImage"], "changed_at": {"N": str(10**17)}}},
-    "a number that is none": {"NewImage": {**CAME["dynamodb"]["NewImage"], "version": {"N": "x"}}},
-    "an image that is none": {"NewImage": "x"},
+    "an invalid number": {"NewImage": {**CAME["dynamodb"]["NewImage"], "version": {"N": "x"}}},
+    "an invalid image": {"NewImage": "x"},
 }
 
 
-@pytest.mark.parametrize("shown", POISON.values(), ids=POISON)
-def test_a_record_that_cannot_be_read_or_thought_through_holds_up_no_other(
-    effects: Effects, shown: dict[str, Any]
-) -> None:
-    report = effects.announcer.announce([of("1"), {"dynamodb": shown} if shown else {}, of("3")])
+@pytest.mark.parametrize("change", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_record_does_not_hold_up_the_others(fixture: AnnouncerFixture, change: dict[str, Any]) -> None:
+    report = fixture.announcer.announce([record_of("1"), {"dynamodb": change} if change else {}, record_of("3")])
     assert (report.done, report.problem, list(report.given_up)) == (3, None, [1])
-    assert told(effects) == ({"1", "3"}, ["1", "3"])
-    assert effects.journal == ["outbox", "bus"], "it was clear before anything was written"
+    assert announced(fixture) == ({"1", "3"}, ["1", "3"])
+    assert fixture.journal == ["outbox", "bus"], "the record was given up before anything was written"
 
 
 @pytest.mark.parametrize("odd", ["\ufffe", "\uffff", "\x00", "\x85", "\U0010ffff"])
-def test_a_user_from_before_the_gate_is_told_of_like_any_other(effects: Effects, odd: str) -> None:
+def test_a_stored_user_with_unstorable_characters_is_announced_like_any_other(
+    fixture: AnnouncerFixture, odd: str
+) -> None:
     name = {"username": {"S": f"a{odd}"}}
-    came, left = of(f"a{odd}"), of(f"a{odd}", LEFT)
+    came, left = record_of(f"a{odd}"), record_of(f"a{odd}", LEFT)
     came["dynamodb"]["NewImage"] |= name
-    assert effects.announcer.announce([came, left]).given_up == {}
-    assert len(effects.queue) == 1
-    assert all(odd not in entry.message for entry in effects.outbox)
+    assert fixture.announcer.announce([came, left]).given_up == {}
+    assert len(fixture.queue) == 1
+    assert all(odd not in entry.message for entry in fixture.outbox)

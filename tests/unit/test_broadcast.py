@@ -10,7 +10,7 @@ import pytest
 
 from realtime.broadcast import PASSING_SECONDS, Broadcaster, Reading, Report, read_record
 from realtime.errors import ConfigurationError, Rejected, Unavailable, Unforeseen
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.invocation import Deadline
 from realtime.posting.delivery import Delivery, Outcome
 from realtime.tables.connections import Subscriber
@@ -401,7 +401,7 @@ def test_a_stuck_connection_of_a_throttled_account_is_tried_again_for_ten_minute
     service = Service({"one": Outcome.STUCK}).audience("calls/123", [subscriber("one"), subscriber("two")])
     if throttled:
         service.poster.throttled.add("one")
-    young = replace(entry("calls/123", "A"), event_id=event_id(int((NOW - age) * 1000), "A"))
+    young = replace(entry("calls/123", "A"), event_id=make_event_id(int((NOW - age) * 1000), "A"))
     report = service.broadcast(entry("calls/789", "before"), young)
     assert report.done == (2 if is_forgotten else 1)
     assert (report.problem is None) == is_forgotten

@@ -13,7 +13,7 @@ def request(query: dict[str, str] | None = None, headers: dict[str, str] | None 
     if query is not None:
         event["queryStringParameters"] = query
     event["headers"] |= headers or {}
-    return connect.read(event)
+    return connect.read_handshake(event)
 
 
 def token_in(event: dict[str, Any]) -> str:
@@ -21,9 +21,9 @@ def token_in(event: dict[str, Any]) -> str:
     return token
 
 
-def test_a_handshake_says_who_connects_to_what_and_when() -> None:
+def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
     event = sample("connect.token-in-query")
-    assert connect.read(event) == connect.Handshake(
+    assert connect.read_handshake(event) == connect.Handshake(
         connection_id="RfGx1dQAIAMCIhA=",
         endpoint="feed",
         connected_at=1_705_314_600_000,
@@ -33,32 +33,32 @@ def test_a_handshake_says_who_connects_to_what_and_when() -> None:
     )
 
 
-def test_the_token_may_come_as_a_subprotocol_which_alone_is_answered() -> None:
-    read = connect.read(sample("connect.token-in-subprotocol"))
-    assert read.token == token_in(sample("connect.token-in-query"))
-    assert read.subprotocol == "bearer"
+def test_a_token_in_the_subprotocols_is_found_and_bearer_is_answered() -> None:
+    handshake = connect.read_handshake(sample("connect.token-in-subprotocol"))
+    assert handshake.token == token_in(sample("connect.token-in-query"))
+    assert handshake.subprotocol == "bearer"
 
 
-def test_the_token_may_come_in_a_header_that_a_custom_domain_lowers() -> None:
-    read = connect.read(sample("connect.token-in-header"))
-    assert read.token == token_in(sample("connect.token-in-query"))
-    assert read.subprotocol is None
+def test_a_token_in_the_authorization_header_is_found_in_lower_case_too() -> None:
+    handshake = connect.read_handshake(sample("connect.token-in-header"))
+    assert handshake.token == token_in(sample("connect.token-in-query"))
+    assert handshake.subprotocol is None
 
 
-def test_without_headers_and_query_there_is_no_token() -> None:
+def test_a_handshake_without_headers_and_query_has_no_token() -> None:
     event = sample("connect.token-missing")
     del event["headers"], event["multiValueHeaders"]
-    read = connect.read(event)
-    assert (read.token, read.subprotocol, read.parameters) == (None, None, {})
+    handshake = connect.read_handshake(event)
+    assert (handshake.token, handshake.subprotocol, handshake.parameters) == (None, None, {})
 
 
 @pytest.mark.parametrize("name", ["headers", "queryStringParameters"])
-def test_what_api_gateway_sends_as_null_is_read_as_absent(name: str) -> None:
-    assert connect.read({**sample("connect.token-missing"), name: None}).token is None
+def test_null_headers_and_query_are_read_as_absent(name: str) -> None:
+    assert connect.read_handshake({**sample("connect.token-missing"), name: None}).token is None
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "sec-websocket-protocol", "SEC-WEBSOCKET-PROTOCOL"])
-def test_header_names_come_in_any_case(name: str) -> None:
+def test_header_names_are_read_in_any_case(name: str) -> None:
     assert request(headers={name: "bearer, a.b.c"}).token == "a.b.c"
 
 
@@ -78,8 +78,8 @@ def test_header_names_come_in_any_case(name: str) -> None:
     ],
 )
 def test_a_subprotocol_is_a_token_only_beside_bearer(offered: str, token: str | None, answered: str | None) -> None:
-    read = request(headers={"Sec-WebSocket-Protocol": offered})
-    assert (read.token, read.subprotocol) == (token, answered)
+    handshake = request(headers={"Sec-WebSocket-Protocol": offered})
+    assert (handshake.token, handshake.subprotocol) == (token, answered)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_authorization_header_is_a_token_only_if_it_says_bearer(header: str, 
     assert request(headers={"Authorization": header}).token == token
 
 
-def test_of_several_tokens_the_query_counts_then_the_subprotocol() -> None:
+def test_the_query_comes_before_the_subprotocol_and_that_before_the_header() -> None:
     others = {"Sec-WebSocket-Protocol": "bearer, protocol", "Authorization": "Bearer header"}
     assert request({"token": "query"}, others).token == "query"
     assert request({"token": ""}, others).token == "protocol"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from realtime.default import parse
+from realtime.default import parse_frame
 from realtime.errors import BadRequest
 
 
@@ -19,10 +19,10 @@ from realtime.errors import BadRequest
         ('{"type": ""}', "", {}),
     ],
 )
-def test_a_frame_has_a_type_and_perhaps_data_and_what_else_it_has_does_not_matter(
+def test_a_frame_has_a_type_and_optional_data_and_its_other_keys_are_ignored(
     body: str, kind: str, data: dict[str, object]
 ) -> None:
-    assert parse(body) == (kind, data)
+    assert parse_frame(body) == (kind, data)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_a_frame_has_a_type_and_perhaps_data_and_what_else_it_has_does_not_matte
     ],
     ids=range(14),
 )
-def test_what_is_no_frame_is_answered_with_what_a_frame_is(body: str, message: str) -> None:
+def test_an_invalid_frame_is_answered_with_what_a_frame_looks_like(body: str, message: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        parse(body)
+        parse_frame(body)
     assert caught.value.message == message
 
 
@@ -60,9 +60,9 @@ JSON = st.recursive(
 
 @given(st.text(st.characters(exclude_categories=())) | JSON.map(json.dumps))
 @example('{"type": "\\ud800"}')
-def test_whatever_text_is_sent_it_is_a_frame_or_a_bad_request(body: str) -> None:
+def test_any_text_is_a_frame_or_a_bad_request(body: str) -> None:
     try:
-        kind, data = parse(body)
+        kind, data = parse_frame(body)
     except BadRequest:
         return
     assert isinstance(kind, str)

@@ -16,7 +16,7 @@ from realtime import errors
         (errors.Internal, "INTERNAL", 500, "Something went wrong on our side; try again"),
     ],
 )
-def test_what_clients_hear_has_a_stable_code_and_documented_words(
+def test_every_client_error_has_a_stable_code_and_its_documented_message(
     error: type[errors.ClientError], code: str, status: int, message: str
 ) -> None:
     assert (error.code, error.status, error().message) == (code, status, message)
@@ -39,6 +39,6 @@ def test_the_map_in_the_module_names_every_error() -> None:
     assert [kind.__name__ for kind in kinds if kind.__name__ not in errors.__doc__] == []
 
 
-def test_every_error_of_ours_has_one_root() -> None:
+def test_all_errors_have_one_base_class() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert all(issubclass(kind, errors.RealtimeError) for kind in kinds)

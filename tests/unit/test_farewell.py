@@ -1,4 +1,4 @@
-"""Farewells: whoever may not stay is told why and closed, and nobody waits for them."""
+"""Farewells: connections that may not stay are told the reason and closed, and no event waits for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import farewell
 from realtime import bootstrap
 from realtime.errors import ConfigurationError, RateLimited
-from realtime.farewell import DELAYS, Farewell, Farewells, FarewellSender, read
+from realtime.farewell import RETRY_DELAYS_S, Farewell, Farewells, FarewellSender, read_farewell
 from realtime.posting.delivery import Outcome
 from realtime.tables.connections import Connection
 from tests.logs import LogLines
@@ -29,14 +29,14 @@ class Context:
         return 10_000
 
 
-def said(outcome: Outcome, *farewells: Farewell) -> tuple[dict[str, int], list[tuple[dict[str, Any], int]]]:
-    """Say farewells that all come to this; return the counts, and what goes back to the queue with which delay."""
+def send(outcome: Outcome, *farewells: Farewell) -> tuple[dict[str, int], list[tuple[dict[str, Any], int]]]:
+    """Send farewells that all have this outcome; return the counts, and the queued retries with their delays."""
     poster, queue = FakePoster({each.connection_id: outcome for each in farewells}), FakeQueue()
-    counts = FarewellSender(poster, queue).say(farewells, until=0.0)
+    counts = FarewellSender(poster, queue).send(farewells, until=0.0)
     return counts, [(body, delay) for body, delay, _ in queue.sent]
 
 
-def test_a_refusal_is_kept_for_whatever_else_the_client_sends_and_queued_to_be_said() -> None:
+def test_a_refusal_is_recorded_for_default_and_queued_for_farewell() -> None:
     outbox, queue = FakeOutbox(), FakeQueue()
     Farewells(outbox, queue).refuse(CONNECTION, RateLimited(retry_after=3), NOW)
     (entry,) = outbox
@@ -53,19 +53,19 @@ def test_a_refusal_is_kept_for_whatever_else_the_client_sends_and_queued_to_be_s
         "retry_after": 3,
     }
     assert (order, delay) == (asdict(Farewell("RfGx1dQAIAMCIhA=", "feed", entry.message, is_opening=True)), 0)
-    assert read(json.dumps(order)).frame == entry.message
+    assert read_farewell(json.dumps(order)).frame == entry.message
 
 
-def test_who_is_sent_away_is_known_to_be_open() -> None:
+def test_a_connection_that_is_sent_away_is_known_to_be_open() -> None:
     queue = FakeQueue()
     Farewells(FakeOutbox(), queue).send_away(CONNECTION, "reconnect", "the frame", NOW)
     ((order, _, _),) = queue.sent
     assert order["is_opening"] is False
 
 
-def test_a_farewell_is_the_frame_and_then_the_end() -> None:
+def test_a_farewell_posts_the_frame_and_closes_the_connection() -> None:
     poster = FakePoster()
-    assert FarewellSender(poster, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
+    assert FarewellSender(poster, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
     delivery = poster.to("a=")
     assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
     assert delivery.connected_at == 0  # so that the engine does not wait for its handshake
@@ -73,35 +73,35 @@ def test_a_farewell_is_the_frame_and_then_the_end() -> None:
 
 def test_a_connection_that_may_be_opening_is_tried_again_later_and_then_given_up() -> None:
     each = REFUSED
-    for tries, delay in enumerate(DELAYS, start=1):
-        counts, ((order, after),) = said(Outcome.GONE, each)
+    for tries, delay in enumerate(RETRY_DELAYS_S, start=1):
+        counts, ((order, after),) = send(Outcome.GONE, each)
         assert (counts, after, order["tries"]) == ({"gone": 1}, delay, tries)
         each = Farewell(**order)
-    assert said(Outcome.GONE, each) == ({"gone": 1}, [])
+    assert send(Outcome.GONE, each) == ({"gone": 1}, [])
 
 
-def test_a_connection_that_was_open_and_is_gone_is_done_with() -> None:
-    assert said(Outcome.GONE, UNKNOWN) == ({"gone": 1}, [])
+def test_an_open_connection_that_is_gone_is_not_tried_again() -> None:
+    assert send(Outcome.GONE, UNKNOWN) == ({"gone": 1}, [])
 
 
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN])
 def test_a_connection_that_cannot_be_served_now_is_tried_again_later(outcome: Outcome) -> None:
-    _, ((order, delay),) = said(outcome, UNKNOWN)
-    assert (order, delay) == (asdict(replace(UNKNOWN, tries=1)), DELAYS[0])
-    assert said(outcome, replace(UNKNOWN, tries=len(DELAYS)))[1] == []
+    _, ((order, delay),) = send(outcome, UNKNOWN)
+    assert (order, delay) == (asdict(replace(UNKNOWN, tries=1)), RETRY_DELAYS_S[0])
+    assert send(outcome, replace(UNKNOWN, tries=len(RETRY_DELAYS_S)))[1] == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.CLOSED])
-def test_what_is_said_is_done_with(outcome: Outcome) -> None:
-    assert said(outcome, REFUSED)[1] == []
+def test_a_farewell_with_a_final_outcome_is_not_tried_again(outcome: Outcome) -> None:
+    assert send(outcome, REFUSED)[1] == []
 
 
-def test_a_missing_right_is_told_with_its_name() -> None:
+def test_a_missing_right_is_raised_with_its_name() -> None:
     with pytest.raises(ConfigurationError, match="the role of farewell may not post: POST"):
-        said(Outcome.FORBIDDEN, REFUSED)
+        send(Outcome.FORBIDDEN, REFUSED)
 
 
-def test_the_function_says_what_its_queue_brings(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
+def test_the_function_sends_the_farewells_of_its_queue(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
     poster = FakePoster()
     monkeypatch.setattr(bootstrap, "farewell_sender", lambda: FarewellSender(poster, FakeQueue()))
     assert farewell.handler(sample("farewell.refused"), Context()) == {"batchItemFailures": []}
@@ -120,8 +120,8 @@ def test_a_message_that_is_no_farewell_is_given_up(
     assert (logged.lines[0]["level"], logged.lines[0]["message"]) == ("ERROR", "giving up a message")
 
 
-def test_a_missing_right_is_told_once_all_others_were_served() -> None:
+def test_a_missing_right_is_raised_after_the_others_were_served() -> None:
     poster = FakePoster({"a=": Outcome.FORBIDDEN})
     with pytest.raises(ConfigurationError):
-        FarewellSender(poster, FakeQueue()).say([REFUSED, UNKNOWN], until=0.0)
+        FarewellSender(poster, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0)
     assert "b=" in poster

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.ids import MAX_ID_LENGTH, MAX_SAFE_INTEGER, event_id, id_as_json, parse_id
+from realtime.ids import MAX_ID_LENGTH, MAX_SAFE_INTEGER, id_as_json, make_event_id, parse_id
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_numbers_and_words_are_ids(given: object, read: str) -> None:
     ],
     ids=lambda value: ascii(value)[:20] if not isinstance(value, int) or value < 10**20 else "a long number",
 )
-def test_everything_else_is_not(value: object) -> None:
+def test_other_values_are_no_ids(value: object) -> None:
     with pytest.raises(ValueError, match="must be a whole number, or 1 to 128 characters"):
         parse_id(value)
 
@@ -85,22 +85,22 @@ def test_only_canonical_numbers_are_json_numbers(stored: str, shown: int | str) 
 
 
 @given(st.integers(0, MAX_SAFE_INTEGER))
-def test_a_number_is_shown_as_it_was_given(number: int) -> None:
+def test_a_number_stays_the_same_number(number: int) -> None:
     assert id_as_json(parse_id(number)) == number
 
 
 @given(st.text())
-def test_a_word_that_is_shown_as_a_number_reads_the_same(word: str) -> None:
+def test_a_word_that_becomes_a_number_is_written_the_same(word: str) -> None:
     shown = id_as_json(word)
     assert shown == word or json.dumps(shown) == word
 
 
 def test_the_same_time_and_source_make_the_same_event_id() -> None:
-    assert event_id(1_705_314_600_000, "a", "b") == event_id(1_705_314_600_000, "a", "b")
+    assert make_event_id(1_705_314_600_000, "a", "b") == make_event_id(1_705_314_600_000, "a", "b")
 
 
-def test_other_sources_make_other_event_ids_wherever_they_are_cut() -> None:
-    made = [event_id(7, *source) for source in (("ab",), ("a", "b"), ("b", "a"), ("", "ab"), ("ab", ""))]
+def test_other_sources_make_other_event_ids_wherever_they_are_split() -> None:
+    made = [make_event_id(7, *source) for source in (("ab",), ("a", "b"), ("b", "a"), ("", "ab"), ("ab", ""))]
     assert len(set(made)) == len(made)
 
 
@@ -109,4 +109,4 @@ def test_event_ids_sort_by_time(earlier: int, later: int, one: str, other: str) 
     if earlier > later:
         earlier, later = later, earlier
     if earlier < later:
-        assert event_id(earlier, one) < event_id(later, other)
+        assert make_event_id(earlier, one) < make_event_id(later, other)

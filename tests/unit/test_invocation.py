@@ -58,7 +58,7 @@ class Recorder:
         self.given.append(deadline)
         return Report(outcomes=Counter(), done=len(records))
 
-    def say(self, farewells: list[Any], until: float) -> dict[str, int]:
+    def send(self, farewells: list[Any], until: float) -> dict[str, int]:
         self.given.append(until)
         return {}
 

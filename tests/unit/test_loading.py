@@ -21,7 +21,7 @@ USED = {
 
 
 @pytest.mark.parametrize("function", FIRST)
-def test_a_function_loads_what_it_uses_and_no_more(function: str) -> None:
+def test_a_function_loads_only_what_it_uses(function: str) -> None:
     code = f"{code_of(function)}; import sys; print(*sys.modules)"
     path = ":".join(str(ROOT / folder) for folder in ("functions", "layers/realtime"))
     ended = subprocess.run(
@@ -35,5 +35,5 @@ def test_a_function_loads_what_it_uses_and_no_more(function: str) -> None:
     assert DEAR & set(ended.stdout.split()) == USED.get(function, set())
 
 
-def test_every_function_is_looked_at() -> None:
+def test_every_function_is_measured() -> None:
     assert set(FIRST) == {path.stem for path in (ROOT / "functions").glob("*.py")}

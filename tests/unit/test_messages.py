@@ -13,7 +13,7 @@ from realtime.errors import AuthFailed, RateLimited
 HALF_PAST_TEN = 1_705_314_600_000  # 2024-01-15T10:30:00Z
 
 
-def test_the_documented_types_are_heard_on_their_documented_endpoints() -> None:
+def test_each_endpoint_has_its_documented_types() -> None:
     assert {
         "feed": {"listener_online", "listener_offline", "listener_busy", "listener_available"},
         "presence": {"presence_update", "status_change"},
@@ -28,7 +28,7 @@ def test_the_documented_types_are_heard_on_their_documented_endpoints() -> None:
     } == messages.TYPES
 
 
-def test_no_type_is_heard_on_two_endpoints() -> None:
+def test_each_type_belongs_to_one_endpoint() -> None:
     assert len(messages.ENDPOINT_OF) == sum(len(kinds) for kinds in messages.TYPES.values())
 
 
@@ -56,7 +56,7 @@ def test_a_frame_is_the_documented_envelope() -> None:
     assert frame == '{"type":"pong","data":{},"timestamp":"2024-01-15T10:30:00.000Z"}'
 
 
-def test_a_frame_that_can_be_resumed_has_its_id_besides() -> None:
+def test_a_frame_from_which_clients_can_resume_has_an_id() -> None:
     frame = json.loads(messages.encode("call_ended", {"call_id": 1}, HALF_PAST_TEN, "0001"))
     assert frame == {
         "type": "call_ended",
@@ -66,12 +66,12 @@ def test_a_frame_that_can_be_resumed_has_its_id_besides() -> None:
     }
 
 
-def test_letters_of_all_languages_go_as_they_are() -> None:
+def test_letters_of_all_languages_are_not_escaped() -> None:
     assert "Жанна 🙂" in messages.encode("pong", {"username": "Жанна 🙂"}, HALF_PAST_TEN)
 
 
 def test_an_error_frame_has_code_and_message_but_never_the_reason() -> None:
-    frame = messages.error(AuthFailed(reason="ExpiredSignatureError"), HALF_PAST_TEN)
+    frame = messages.encode_error(AuthFailed(reason="ExpiredSignatureError"), HALF_PAST_TEN)
     assert json.loads(frame) == {
         "type": "error",
         "data": {"code": "AUTH_FAILED", "message": "Invalid or expired token"},
@@ -79,5 +79,5 @@ def test_an_error_frame_has_code_and_message_but_never_the_reason() -> None:
     }
 
 
-def test_an_error_frame_says_how_long_to_wait_where_waiting_helps() -> None:
-    assert json.loads(messages.error(RateLimited(retry_after=3), 0))["data"]["retry_after"] == 3
+def test_an_error_frame_says_how_long_to_wait_if_waiting_helps() -> None:
+    assert json.loads(messages.encode_error(RateLimited(retry_after=3), 0))["data"]["retry_after"] == 3

@@ -27,8 +27,8 @@ OFFLINE = User(
 ONLINE = replace(OFFLINE, is_online=True, connection_ids=frozenset({"one"}), version=8, changed_at=AT + 1)
 
 
-def heard(follows: Consequences) -> dict[str, list[str]]:
-    """Return the types that each audience hears."""
+def kinds(follows: Consequences) -> dict[str, list[str]]:
+    """Return the types of message that each audience gets."""
     found: dict[str, list[str]] = {}
     for entry in follows.entries:
         found.setdefault(entry.audience, []).append(entry.kind)
@@ -49,25 +49,25 @@ def everyone(endpoint: str, kind: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("old", [None, OFFLINE], ids=["the first time", "again"])
-def test_who_comes_online_is_announced_to_everyone_and_to_the_backends(old: User | None) -> None:
+def test_a_user_who_comes_online_is_announced_to_everyone_and_to_backends(old: User | None) -> None:
     follows = consequences(old, ONLINE, RULES)
-    assert heard(follows) == everyone("feed", "listener_online") | everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+    assert kinds(follows) == everyone("feed", "listener_online") | everyone("presence", "presence_update")
+    assert [event.detail_type for event in follows.bus_events] == ["user_online"]
     assert not follows.may_have_left
 
 
-def test_who_goes_offline_is_announced_likewise() -> None:
+def test_a_user_who_goes_offline_is_announced_to_everyone_and_to_backends() -> None:
     follows = consequences(replace(ONLINE, connection_ids=frozenset()), OFFLINE, RULES)
-    assert heard(follows) == everyone("feed", "listener_offline") | everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_offline"]
+    assert kinds(follows) == everyone("feed", "listener_offline") | everyone("presence", "presence_update")
+    assert [event.detail_type for event in follows.bus_events] == ["user_offline"]
     assert not follows.may_have_left
 
 
 @pytest.mark.parametrize(("is_busy", "on_feed"), [(True, "listener_busy"), (False, "listener_available")])
-def test_busy_and_available_are_told_to_clients_only(is_busy: bool, on_feed: str) -> None:
+def test_busy_and_available_go_to_clients_only(is_busy: bool, on_feed: str) -> None:
     follows = consequences(replace(ONLINE, is_busy=not is_busy), replace(ONLINE, is_busy=is_busy), RULES)
-    assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "status_change")
-    assert follows.announcements == []
+    assert kinds(follows) == everyone("feed", on_feed) | everyone("presence", "status_change")
+    assert follows.bus_events == []
 
 
 def test_messages_have_exactly_the_documented_keys() -> None:
@@ -91,41 +91,52 @@ def test_messages_have_exactly_the_documented_keys() -> None:
 @pytest.mark.parametrize("role", ["client", None])
 def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
     follows = consequences(None, replace(ONLINE, role=role), RULES)
-    assert heard(follows) == everyone("presence", "presence_update")
-    assert [told.detail_type for told in follows.announcements] == ["user_online"]
+    assert kinds(follows) == everyone("presence", "presence_update")
+    assert [event.detail_type for event in follows.bus_events] == ["user_online"]
+
+
+def test_a_busy_user_who_is_no_listener_is_not_announced_on_feed() -> None:
+    user = replace(ONLINE, role="client")
+    assert kinds(consequences(user, replace(user, is_busy=True), RULES)) == everyone("presence", "status_change")
+
+
+def test_a_user_who_is_no_listener_and_unblocks_somebody_is_not_announced_on_feed() -> None:
+    user = replace(ONLINE, role="client")
+    follows = consequences(user, replace(user, hidden_from=frozenset()), RULES)
+    assert kinds(follows) == everyone("presence", "presence_update")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "kind"), [(None, "listener", "listener_online"), ("listener", "client", "listener_offline")]
 )
-def test_who_begins_or_ceases_to_be_a_listener_while_online_is_told_on_the_feed(
+def test_an_online_user_who_becomes_or_stops_being_a_listener_is_announced_on_feed(
     before: str | None, after: str, kind: str
 ) -> None:
     follows = consequences(replace(ONLINE, role=before), replace(ONLINE, role=after, version=9), RULES)
-    assert heard(follows) == everyone("feed", kind)
+    assert kinds(follows) == everyone("feed", kind)
     assert data(follows, kind)["is_online"] == (after == "listener")
-    assert follows.announcements == []
+    assert follows.bus_events == []
 
 
-def test_the_backends_hear_who_it_is_and_which_of_their_changes() -> None:
-    (told,) = consequences(None, ONLINE, RULES).announcements
-    identity = told.detail.pop("id")
-    assert told.detail == {
+def test_a_bus_event_names_the_user_and_the_change() -> None:
+    (event,) = consequences(None, ONLINE, RULES).bus_events
+    event_id = event.detail.pop("id")
+    assert event.detail == {
         "user_id": 123,
         "username": "jane_smith",
         "version": 8,
         "last_seen": "2024-01-15T10:30:00.000Z",
         "connections": 1,
     }
-    assert told.at == ONLINE.changed_at
-    assert identity == consequences(None, ONLINE, RULES).announcements[0].detail["id"]
+    assert event.at == ONLINE.changed_at
+    assert event_id == consequences(None, ONLINE, RULES).bus_events[0].detail["id"]
 
 
 def test_the_same_change_has_the_same_consequences_ids_included() -> None:
     assert consequences(OFFLINE, ONLINE, RULES) == consequences(OFFLINE, ONLINE, RULES)
 
 
-def test_ids_are_the_same_for_all_audiences_of_a_message_and_differ_between_messages_and_changes() -> None:
+def test_a_message_has_one_id_for_all_audiences_and_another_for_each_change() -> None:
     ids: dict[str, set[str]] = {}
     for version in (8, 9):
         for entry in consequences(OFFLINE, replace(ONLINE, version=version), RULES).entries:
@@ -136,7 +147,7 @@ def test_ids_are_the_same_for_all_audiences_of_a_message_and_differ_between_mess
         assert json.loads(entry.message)["id"] == entry.event_id
 
 
-def test_messages_tell_the_users_version_and_the_time_of_the_change() -> None:
+def test_messages_carry_the_users_version_and_the_time_of_the_change() -> None:
     for entry in consequences(OFFLINE, ONLINE, RULES).entries:
         frame = json.loads(entry.message)
         assert frame["version"] == ONLINE.version
@@ -144,17 +155,19 @@ def test_messages_tell_the_users_version_and_the_time_of_the_change() -> None:
         assert entry.expires_at == AT // 1000 + RULES.history_seconds
 
 
-def test_whom_a_user_has_blocked_hears_nothing_of_them() -> None:
+def test_messages_are_hidden_from_users_whom_the_user_has_blocked() -> None:
     assert {entry.hidden_from for entry in consequences(OFFLINE, ONLINE, RULES).entries} == {frozenset({"666"})}
 
 
 @pytest.mark.parametrize(("user", "on_feed"), [(ONLINE, "listener_online"), (OFFLINE, "listener_offline")])
-def test_who_is_blocked_no_more_hears_how_things_stand_and_nobody_else_does(user: User, on_feed: str) -> None:
+def test_an_unblocked_user_alone_gets_the_current_state(user: User, on_feed: str) -> None:
     follows = consequences(user, replace(user, hidden_from=frozenset(), version=9), RULES)
-    assert heard(follows) == everyone("feed", on_feed) | everyone("presence", "presence_update")
+    assert kinds(follows) == everyone("feed", on_feed) | everyone("presence", "presence_update")
     assert {(entry.shown_to, entry.hidden_from) for entry in follows.entries} == {(frozenset({"666"}), frozenset())}
-    assert {entry.subject for entry in follows.entries} == {None}  # it must not make stale what all hear
-    assert follows.announcements == []
+    assert {entry.subject for entry in follows.entries} == {
+        None
+    }  # it must not replace a message that all subscribers get
+    assert follows.bus_events == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +180,7 @@ def test_who_is_blocked_no_more_hears_how_things_stand_and_nobody_else_does(user
     ],
     ids=["another device", "seen", "another name", "blocked"],
 )
-def test_what_others_do_not_see_is_not_told(new: User) -> None:
+def test_an_invisible_change_is_not_announced(new: User) -> None:
     assert consequences(ONLINE, new, RULES) == Consequences()
 
 
@@ -181,27 +194,27 @@ def test_what_others_do_not_see_is_not_told(new: User) -> None:
         (frozenset(), frozenset(), False),
     ],
 )
-def test_only_the_end_of_the_last_connection_is_looked_at_again(
+def test_only_the_end_of_the_last_connection_orders_an_offline_check(
     old: frozenset[str], new: frozenset[str], may_have_left: bool
 ) -> None:
     follows = consequences(replace(ONLINE, connection_ids=old), replace(ONLINE, connection_ids=new), RULES)
     assert follows == Consequences(may_have_left=may_have_left)
 
 
-def test_who_is_offline_already_is_not_looked_at_again() -> None:
+def test_a_user_who_is_offline_already_is_not_checked_again() -> None:
     gone = replace(OFFLINE, version=9)
     assert not consequences(replace(OFFLINE, connection_ids=frozenset({"one"})), gone, RULES).may_have_left
 
 
-def test_both_at_once_are_both_told() -> None:
+def test_coming_online_and_becoming_busy_at_once_makes_both_messages() -> None:
     follows = consequences(None, replace(ONLINE, is_busy=True), RULES)
-    assert heard(follows)["feed/*/0"] == ["listener_online", "listener_busy"]
-    assert heard(follows)["presence/*/0"] == ["presence_update", "status_change"]
+    assert kinds(follows)["feed/*/0"] == ["listener_online", "listener_busy"]
+    assert kinds(follows)["presence/*/0"] == ["presence_update", "status_change"]
 
 
-def test_who_was_never_seen_was_last_seen_at_no_time() -> None:
+def test_a_user_who_was_never_seen_has_no_last_seen() -> None:
     assert state(replace(OFFLINE, last_seen=0))["last_seen"] is None
 
 
-def test_ids_that_are_no_numbers_are_told_as_words() -> None:
+def test_ids_that_are_not_numbers_are_strings() -> None:
     assert state(replace(OFFLINE, user_id="a1b2"))["user_id"] == "a1b2"

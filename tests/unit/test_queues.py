@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.text import storable
+from realtime.text import make_storable
 from tests.support.fake_sqs import FakeSqs
 from tests.unit.fakes import aws_error
 
@@ -61,7 +61,7 @@ def test_a_message_is_taken_whatever_it_holds(odd: str) -> None:
     text, attributes = sent({odd: [odd]}, reason=odd)
     assert text.isascii()
     assert json.loads(text) == {odd: [odd]}
-    assert attributes["reason"] == storable(odd)
+    assert attributes["reason"] == make_storable(odd)
 
 
 @given(st.dictionaries(TEXT, TEXT | st.floats()), TEXT)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from realtime import rate_limit
-from realtime.rate_limit import Limited, RateLimit
+from realtime.rate_limit import RateLimit, Refusal
 from tests.unit.fakes import Clock
 
 RATE, BURST = 2, 3
@@ -31,49 +31,47 @@ def test_a_burst_may_be_taken_at_once(limit: RateLimit) -> None:
     assert passed(limit) == BURST
 
 
-def test_whoever_takes_too_much_is_told_for_how_long_to_wait_and_only_once_as_news(
-    limit: RateLimit, clock: Clock
-) -> None:
+def test_a_repeated_refusal_says_how_long_to_wait(limit: RateLimit, clock: Clock) -> None:
     passed(limit)
     clock.now += 0.2
-    assert limit.take("one") == Limited(1, is_new=False)
+    assert limit.take("one") == Refusal(1, is_first=False)
 
 
-def test_the_first_refusal_is_news(limit: RateLimit) -> None:
+def test_only_the_first_refusal_is_marked_as_first(limit: RateLimit) -> None:
     answers = [limit.take("one") for _ in range(BURST + 2)]
-    assert answers == [None, None, None, Limited(1, is_new=True), Limited(1, is_new=False)]
+    assert answers == [None, None, None, Refusal(1, is_first=True), Refusal(1, is_first=False)]
 
 
-def test_waiting_for_as_long_as_told_helps(limit: RateLimit, clock: Clock) -> None:
+def test_tokens_are_back_after_the_whole_wait(limit: RateLimit, clock: Clock) -> None:
     passed(limit)
     clock.now += 1
     assert passed(limit) == RATE
 
 
-def test_waiting_for_less_does_not_though_tokens_have_dropped_in(limit: RateLimit, clock: Clock) -> None:
+def test_a_shorter_wait_is_refused_though_tokens_have_come_back(limit: RateLimit, clock: Clock) -> None:
     passed(limit)
     clock.now += 0.9
-    assert limit.take("one") == Limited(1, is_new=False)
+    assert limit.take("one") == Refusal(1, is_first=False)
 
 
-def test_no_more_than_a_burst_is_saved_up(limit: RateLimit, clock: Clock) -> None:
+def test_a_bucket_holds_no_more_than_a_burst(limit: RateLimit, clock: Clock) -> None:
     limit.take("one")
     clock.now += 3600
     assert passed(limit) == BURST
 
 
-def test_whoever_keeps_to_the_rate_is_never_refused(limit: RateLimit, clock: Clock) -> None:
+def test_a_connection_within_the_rate_is_never_refused(limit: RateLimit, clock: Clock) -> None:
     for _ in range(100):
         assert limit.take("one") is None
         clock.now += 1 / RATE
 
 
-def test_slow_rates_make_for_long_waits(clock: Clock) -> None:
+def test_a_slow_rate_makes_a_long_wait(clock: Clock) -> None:
     limit = RateLimit(0.1, 1, clock)
     limit.take("one")
-    assert limit.take("one") == Limited(10, is_new=True)
+    assert limit.take("one") == Refusal(10, is_first=True)
     clock.now += 3.5
-    assert limit.take("one") == Limited(7, is_new=False)
+    assert limit.take("one") == Refusal(7, is_first=False)
 
 
 def test_one_connection_does_not_spend_the_tokens_of_another(limit: RateLimit) -> None:
@@ -81,9 +79,7 @@ def test_one_connection_does_not_spend_the_tokens_of_another(limit: RateLimit) -
     assert passed(limit, "other") == BURST
 
 
-def test_memory_is_bounded_by_forgetting_who_was_silent_for_longest(
-    limit: RateLimit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bucket_that_was_silent_longest_is_dropped_first(limit: RateLimit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MAX_BUCKETS", 2)
     passed(limit, "active")
     passed(limit, "silent")
@@ -93,15 +89,15 @@ def test_memory_is_bounded_by_forgetting_who_was_silent_for_longest(
     assert passed(limit, "silent") == BURST
 
 
-def test_what_was_let_through_can_cost_more_afterwards(limit: RateLimit, clock: Clock) -> None:
+def test_an_accepted_frame_can_be_charged_more_afterwards(limit: RateLimit, clock: Clock) -> None:
     assert limit.take("one") is None
     limit.charge("one", 4)
-    assert limit.take("one") == Limited(2, is_new=True)  # -2 tokens, and one is needed, at two a second
+    assert limit.take("one") == Refusal(2, is_first=True)  # -2 tokens, and one is needed, at two a second
     clock.now += 2
     assert passed(limit) == 2
 
 
-def test_a_charge_to_one_is_none_to_another(limit: RateLimit) -> None:
+def test_a_charge_affects_one_connection_only(limit: RateLimit) -> None:
     limit.charge("one", 100)  # of whom nothing is known
     limit.take("two")
     limit.charge("two", 100)

@@ -11,7 +11,7 @@ NOW = 1_705_314_600_500
 CONNECTION = Connection("RfGx1dQAIAMCIhA=", "feed", "123", NOW - 60_000, NOW // 1000 + 3600)
 
 
-def test_a_refused_connection_alone_hears_why_and_is_closed() -> None:
+def test_a_refusal_goes_to_one_connection_and_closes_it() -> None:
     outbox = FakeOutbox()
     refuse(outbox, CONNECTION, RateLimited(retry_after=3), NOW)
     (entry,) = outbox
@@ -25,7 +25,7 @@ def test_a_refused_connection_alone_hears_why_and_is_closed() -> None:
     }
 
 
-def test_a_last_frame_is_not_kept_for_longer_than_it_takes_to_send_it() -> None:
+def test_a_last_frame_is_kept_for_minutes_only() -> None:
     outbox = FakeOutbox()
     close(outbox, CONNECTION, "reconnect", "the frame", NOW)
     (entry,) = outbox

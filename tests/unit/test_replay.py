@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.errors import BadRequest
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.replay import MAX_REPLAYED, OVERLAP_MS, OVERLAP_OF_SEVERAL_MS, Replay
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.outbox import Entry, Outbox
@@ -17,11 +17,11 @@ NOW = 1_705_314_600_000
 CALLS = Connection("one=", "calls", "123", NOW, NOW // 1000 + 3600)
 FEED = replace(CALLS, endpoint="feed")
 AWAY = NOW - 60_000  # when the client heard its last message
-LAST = event_id(AWAY, "last")
+LAST = make_event_id(AWAY, "last")
 
 
-class Index(Connections):
-    """The index of audiences, which notes what it was waited for."""
+class VisibleIndex(Connections):
+    """An index of audiences that shows every connection at once."""
 
     def __init__(self) -> None:
         self.awaited: list[str] = []
@@ -30,8 +30,8 @@ class Index(Connections):
         self.awaited += audiences
 
 
-class Past(Outbox):
-    """What was recorded, in the order of its recording."""
+class RecordedOutbox(Outbox):
+    """An outbox with these entries, in the order in which they were recorded."""
 
     def __init__(self, *entries: Entry) -> None:
         self._entries = entries
@@ -43,14 +43,14 @@ class Past(Outbox):
 
 def recorded(name: str, at: int, audience: str = "calls/123", kind: str = "call_started", **more: Any) -> Entry:
     options: dict[str, Any] = {"expires_at": at // 1000 + 86_400, **more}
-    return Entry(audience, event_id(at, name), kind, f'{{"name":"{name}"}}', **options)
+    return Entry(audience, make_event_id(at, name), kind, f'{{"name":"{name}"}}', **options)
 
 
 def replayed(
     *entries: Entry, connection: Connection = CALLS, audiences: Collection[str] = ("calls/123",), last_id: object = LAST
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return what the frames before `resumed` hold, and what that says."""
-    replay = Replay(Index(), Past(*entries), history_seconds=86_400, presence_history_seconds=3600)
+    """Return the names in the frames before `resumed`, and the data of `resumed`."""
+    replay = Replay(VisibleIndex(), RecordedOutbox(*entries), history_seconds=86_400, presence_history_seconds=3600)
     *frames, resumed = map(json.loads, replay.since(connection, list(audiences), last_id, NOW))
     assert resumed.pop("timestamp")
     assert resumed["type"] == "resumed"
@@ -58,17 +58,17 @@ def replayed(
     return names, resumed["data"]
 
 
-def test_what_was_missed_comes_in_order_and_then_what_became_of_it() -> None:
+def test_missed_messages_come_in_order_and_then_resumed() -> None:
     entries = [recorded("late", AWAY + 2), recorded("early", AWAY + 1)]
     assert replayed(*entries) == (["early", "late"], {"recovered": True, "replayed": 2})
 
 
-def test_who_missed_nothing_is_told_so() -> None:
+def test_a_client_that_missed_nothing_gets_resumed_alone() -> None:
     assert replayed() == ([], {"recovered": True, "replayed": 0})
 
 
-def test_what_the_client_names_is_not_replayed_but_what_was_recorded_at_about_that_time_is() -> None:
-    """Two writers may write in another order than their ids have: what is a little older may not have been heard."""
+def test_messages_from_shortly_before_the_last_id_are_replayed_too() -> None:
+    """Two writers may write in another order than that of their ids, so the client may have missed an older message."""
     entries = [
         recorded("long before", AWAY - OVERLAP_MS - 1),
         recorded("a little before", AWAY - 100),
@@ -79,15 +79,15 @@ def test_what_the_client_names_is_not_replayed_but_what_was_recorded_at_about_th
     assert replayed(*entries)[0] == ["a little before", "after"]
 
 
-def test_who_hears_several_audiences_may_have_heard_one_of_them_long_before_another() -> None:
+def test_the_overlap_is_longer_for_a_connection_with_several_audiences() -> None:
     connection = replace(CALLS, endpoint="notifications")
     entries = [
         recorded("long before", AWAY - OVERLAP_OF_SEVERAL_MS - 1, "notifications/*/2"),
         recorded("behind", AWAY - OVERLAP_OF_SEVERAL_MS + 1, "notifications/*/2"),
         recorded("last", AWAY, "notifications/123"),
     ]
-    heard = ("notifications/123", "notifications/*/2")
-    assert replayed(*entries, connection=connection, audiences=heard)[0] == ["behind"]
+    audiences = ("notifications/123", "notifications/*/2")
+    assert replayed(*entries, connection=connection, audiences=audiences)[0] == ["behind"]
 
 
 def test_all_audiences_of_a_connection_are_replayed_as_one() -> None:
@@ -98,8 +98,8 @@ def test_all_audiences_of_a_connection_are_replayed_as_one() -> None:
         recorded("mine again", AWAY + 3, "notifications/123"),
         recorded("another's", AWAY + 4, "notifications/789"),
     ]
-    heard = ("notifications/123", "notifications/*/2")
-    assert replayed(*entries, connection=connection, audiences=heard)[0] == ["mine", "everyone's", "mine again"]
+    audiences = ("notifications/123", "notifications/*/2")
+    assert replayed(*entries, connection=connection, audiences=audiences)[0] == ["mine", "everyone's", "mine again"]
 
 
 def test_an_event_of_two_audiences_is_replayed_once() -> None:
@@ -110,22 +110,22 @@ def test_an_event_of_two_audiences_is_replayed_once() -> None:
     )
 
 
-def test_what_a_connection_may_not_or_will_not_hear_is_not_replayed() -> None:
-    choosy = replace(FEED, types=frozenset({"listener_online"}))
+def test_messages_that_the_connection_would_not_have_got_are_not_replayed() -> None:
+    connection = replace(FEED, types=frozenset({"listener_online"}))
     entries = [
         recorded("hidden", AWAY + 1, "feed/*/0", "listener_online", hidden_from=frozenset({"123"})),
         recorded("reserved", AWAY + 2, "feed/*/0", "listener_online", shown_to=frozenset({"789"})),
         recorded("unwanted", AWAY + 3, "feed/*/0", "listener_busy"),
         recorded("wanted", AWAY + 4, "feed/*/0", "listener_online"),
     ]
-    assert replayed(*entries, connection=choosy, audiences=["feed/*/0"]) == (
+    assert replayed(*entries, connection=connection, audiences=["feed/*/0"]) == (
         ["wanted"],
         {"recovered": True, "replayed": 1},
     )
 
 
-def test_what_is_not_worth_hearing_any_more_is_not_replayed() -> None:
-    """DynamoDB deletes what has expired as much as two days late."""
+def test_expired_messages_are_not_replayed() -> None:
+    """DynamoDB deletes expired items up to two days late."""
     entries = [
         recorded("too late", AWAY + 1, not_after=NOW // 1000 - 1),
         recorded("expired", AWAY + 2, expires_at=NOW // 1000),
@@ -134,7 +134,7 @@ def test_what_is_not_worth_hearing_any_more_is_not_replayed() -> None:
     assert replayed(*entries)[0] == ["just in time"]
 
 
-def test_who_takes_batches_gets_arrays_and_the_last_of_a_users_states() -> None:
+def test_a_client_that_takes_batches_gets_arrays_with_the_last_state_of_each_user() -> None:
     batched = replace(CALLS, endpoint="presence", batch=True)
     entries = [
         recorded("was online", AWAY + 1, "presence/*/0", "presence_update", subject="7"),
@@ -158,10 +158,10 @@ def test_who_takes_batches_gets_arrays_and_the_last_of_a_users_states() -> None:
         ("presence", 3601, False),
     ],
 )
-def test_a_client_that_was_away_for_longer_than_history_reaches_back_is_told_so(
+def test_a_client_that_was_away_longer_than_history_is_told_so(
     endpoint: str, away_seconds: int, *, recovered: bool
 ) -> None:
-    last_id = event_id(NOW - away_seconds * 1000, "last")
+    last_id = make_event_id(NOW - away_seconds * 1000, "last")
     entry = recorded("still there", NOW - 1, f"{endpoint}/123")
     names, resumed = replayed(
         entry, connection=replace(CALLS, endpoint=endpoint), audiences=[f"{endpoint}/123"], last_id=last_id
@@ -170,7 +170,7 @@ def test_a_client_that_was_away_for_longer_than_history_reaches_back_is_told_so(
     assert resumed == {"recovered": recovered, "replayed": 1}
 
 
-def test_of_more_than_can_be_replayed_the_newest_are_and_the_client_is_told() -> None:
+def test_the_newest_messages_are_replayed_if_there_are_too_many() -> None:
     entries = [recorded(str(n), AWAY + 1 + n) for n in range(MAX_REPLAYED + 1)]
     names, resumed = replayed(*entries)
     assert names == [str(n) for n in range(1, MAX_REPLAYED + 1)]
@@ -179,22 +179,24 @@ def test_of_more_than_can_be_replayed_the_newest_are_and_the_client_is_told() ->
 
 
 @pytest.mark.parametrize("last_id", [None, "", 5, "x" * 28, "018d0cabc5d06bba19c395fdaeb", LAST.upper() + "0", [LAST]])
-def test_what_is_no_id_is_refused_with_a_word_on_what_would_be(last_id: object) -> None:
+def test_an_invalid_last_id_is_refused(last_id: object) -> None:
     with pytest.raises(BadRequest, match="last_id: must be the id of a message that you have heard"):
         replayed(last_id=last_id)
 
 
-def test_history_is_read_when_the_connection_is_visible_so_that_nothing_falls_between() -> None:
+def test_history_is_read_after_the_index_shows_the_connection() -> None:
     order: list[str] = []
 
-    class Noted(Index):
+    class JournalingIndex(VisibleIndex):
         def await_heard(self, audiences: Collection[str], connection_id: str) -> None:
             order.append(f"await {connection_id} on {list(audiences)}")
 
-    class Read(Past):
+    class JournalingOutbox(RecordedOutbox):
         def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
             order.append(f"read {audience}")
             return []
 
-    Replay(Noted(), Read(), history_seconds=60, presence_history_seconds=60).since(CALLS, ["calls/123"], LAST, NOW)
+    Replay(JournalingIndex(), JournalingOutbox(), history_seconds=60, presence_history_seconds=60).since(
+        CALLS, ["calls/123"], LAST, NOW
+    )
     assert order == ["await one= on ['calls/123']", "read calls/123"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from realtime.errors import Unavailable
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.presence import Rules, consequences
-from realtime.snapshots import Snapshots, pages
+from realtime.snapshots import Snapshots, encode_pages
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.users import User, Users
@@ -39,8 +39,8 @@ JOHN = replace(JANE, user_id="789", username="john_doe")
 RULES = Rules(shards=1, feed_role="listener", history_seconds=3600)
 
 
-class Index(Connections):
-    """The index of audiences, which shows a connection after it was asked so often."""
+class LaggingIndex(Connections):
+    """An index of audiences that shows a connection only after `lag` queries."""
 
     def __init__(self, lag: int = 0) -> None:
         self.lag = lag
@@ -50,11 +50,11 @@ class Index(Connections):
         return self.lag < 0
 
 
-class People(Users):
-    """The Users table, and the index of who is online, which may lag behind it."""
+class FakeUsers(Users):
+    """The Users table, and the index of users online, which may lag behind it."""
 
-    def __init__(self, *known: User, online: Collection[User] = ()) -> None:
-        self._known = {user.user_id: user for user in known}
+    def __init__(self, *stored: User, online: Collection[User] = ()) -> None:
+        self._known = {user.user_id: user for user in stored}
         self._online_now = online
 
     def get_many(self, user_ids: Collection[str]) -> list[User]:
@@ -65,8 +65,8 @@ class People(Users):
         return iter(self._online_now)
 
 
-class Recent(Outbox):
-    """The latest of the outbox."""
+class RecentOutbox(Outbox):
+    """An outbox with these recent entries."""
 
     def __init__(self, *entries: Entry) -> None:
         self._entries = entries
@@ -76,7 +76,7 @@ class Recent(Outbox):
 
 
 def changes(*users: User, before: User | None = None) -> list[Entry]:
-    """Return what the outbox holds of users who changed."""
+    """Return the entries of users who changed."""
     return [entry for user in users for entry in consequences(before, user, RULES).entries]
 
 
@@ -84,13 +84,15 @@ def snapshot(
     connection: Connection,
     audiences: list[str],
     *,
-    known: Collection[User] = (),
+    stored: Collection[User] = (),
     online: Collection[User] = (),
     recent: Collection[Entry] = (),
 ) -> list[dict[str, Any]]:
     """Return the users that a snapshot in one frame shows."""
-    made = Snapshots(Index(), People(*known, online=online), Recent(*recent), feed_role="listener")
-    (frame,) = made.of_audiences(connection, audiences, NOW)
+    snapshots = Snapshots(
+        LaggingIndex(), FakeUsers(*stored, online=online), RecentOutbox(*recent), feed_role="listener"
+    )
+    (frame,) = snapshots.of_audiences(connection, audiences, NOW)
     message = json.loads(frame)
     assert (message["type"], message["data"]["complete"]) == ("snapshot", True)
     users: list[dict[str, Any]] = message["data"]["users"]
@@ -101,8 +103,8 @@ def names(users: list[dict[str, Any]]) -> dict[object, object]:
     return {user["user_id"]: user["username"] for user in users}
 
 
-def test_a_watched_user_is_shown_with_all_that_clients_know_of_them() -> None:
-    assert snapshot(FEED, ["feed/123"], known=[JANE]) == [
+def test_a_watched_user_is_shown_with_every_documented_key() -> None:
+    assert snapshot(FEED, ["feed/123"], stored=[JANE]) == [
         {
             "user_id": 123,
             "username": "jane_smith",
@@ -114,28 +116,28 @@ def test_a_watched_user_is_shown_with_all_that_clients_know_of_them() -> None:
     ]
 
 
-def test_a_watched_user_of_whom_nothing_is_known_is_shown_offline() -> None:
+def test_an_unknown_watched_user_is_shown_offline() -> None:
     assert snapshot(FEED, ["feed/404"]) == [
         {"user_id": 404, "username": None, "is_online": False, "is_busy": False, "last_seen": None, "version": 0}
     ]
 
 
 def test_watched_users_are_shown_in_the_order_in_which_they_were_named() -> None:
-    assert list(names(snapshot(FEED, ["feed/789", "feed/404", "feed/123"], known=[JANE, JOHN]))) == [789, 404, 123]
+    assert list(names(snapshot(FEED, ["feed/789", "feed/404", "feed/123"], stored=[JANE, JOHN]))) == [789, 404, 123]
 
 
-def test_who_has_blocked_the_client_is_not_shown() -> None:
+def test_a_user_who_has_blocked_the_client_is_not_shown() -> None:
     hidden = replace(JANE, hidden_from=frozenset({"5"}))
-    assert names(snapshot(FEED, ["feed/123", "feed/789"], known=[hidden, JOHN])) == {789: "john_doe"}
+    assert names(snapshot(FEED, ["feed/123", "feed/789"], stored=[hidden, JOHN])) == {789: "john_doe"}
     assert names(snapshot(FEED, ["feed/*/0"], online=[hidden, JOHN])) == {789: "john_doe"}
 
 
-def test_who_has_blocked_the_client_is_not_shown_as_unknown_either() -> None:
+def test_a_user_who_has_blocked_the_client_is_not_shown_as_unknown_either() -> None:
     hidden = replace(JANE, role="client", hidden_from=frozenset({"5"}))
-    assert snapshot(FEED, ["feed/123"], known=[hidden]) == []
+    assert snapshot(FEED, ["feed/123"], stored=[hidden]) == []
 
 
-def test_who_watches_nobody_is_shown_nobody() -> None:
+def test_a_client_that_watches_nobody_gets_an_empty_snapshot() -> None:
     assert snapshot(FEED, []) == []
 
 
@@ -150,106 +152,108 @@ def test_only_listeners_are_on_the_feed(connection: Connection, shown: set[int])
     assert set(names(users)) == shown
 
 
-def test_who_came_online_before_the_index_knew_is_shown() -> None:
+def test_a_user_who_came_online_after_the_index_is_shown() -> None:
     recent = changes(JANE)
-    assert names(snapshot(FEED, ["feed/*/0"], known=[JANE], recent=recent)) == {123: "jane_smith"}
-    assert set(names(snapshot(PRESENCE, ["presence/*/0"], known=[JANE], recent=recent))) == {123}
+    assert names(snapshot(FEED, ["feed/*/0"], stored=[JANE], recent=recent)) == {123: "jane_smith"}
+    assert set(names(snapshot(PRESENCE, ["presence/*/0"], stored=[JANE], recent=recent))) == {123}
 
 
-@pytest.mark.parametrize("online", [[JANE], []], ids=["before the index knew", "as the index knows"])
-def test_who_has_just_gone_is_shown_offline_so_that_no_late_message_brings_them_back(online: list[User]) -> None:
+@pytest.mark.parametrize("online", [[JANE], []], ids=["the index lags", "the index is current"])
+def test_a_user_who_has_just_left_is_shown_offline_with_a_version(online: list[User]) -> None:
     gone = replace(JANE, is_online=False, version=4)
-    (user,) = snapshot(FEED, ["feed/*/0"], known=[gone], online=online, recent=changes(gone, before=JANE))
+    (user,) = snapshot(FEED, ["feed/*/0"], stored=[gone], online=online, recent=changes(gone, before=JANE))
     assert (user["is_online"], user["version"]) == (False, 4)
 
 
-def test_who_became_busy_before_the_index_knew_is_shown_busy() -> None:
+def test_a_user_who_became_busy_after_the_index_is_shown_busy() -> None:
     busy = replace(JANE, is_busy=True, version=4)
     recent = changes(busy, before=JANE)
-    (user,) = snapshot(PRESENCE, ["presence/*/0"], known=[busy], online=[JANE], recent=recent)
+    (user,) = snapshot(PRESENCE, ["presence/*/0"], stored=[busy], online=[JANE], recent=recent)
     assert (user["is_busy"], user["version"], user["username"]) == (True, 4, "jane_smith")
 
 
-def test_what_the_index_knows_better_holds() -> None:
+def test_a_later_version_in_the_index_wins_over_the_outbox() -> None:
     older = replace(JANE, is_online=False, version=2)
     (user,) = snapshot(FEED, ["feed/*/0"], online=[JANE], recent=changes(older, before=JANE))
     assert (user["is_online"], user["version"]) == (True, 3)
 
 
-def test_of_several_recent_changes_the_last_holds() -> None:
+def test_the_last_of_several_recent_changes_wins() -> None:
     gone = replace(JANE, is_online=False, version=4, changed_at=NOW - 500)
     back = replace(JANE, version=5, changed_at=NOW - 100)
     recent = [*changes(gone, before=JANE), *changes(back, before=gone)]
-    (user,) = snapshot(FEED, ["feed/*/0"], known=[back], online=[JANE], recent=recent)
+    (user,) = snapshot(FEED, ["feed/*/0"], stored=[back], online=[JANE], recent=recent)
     assert user["version"] == 5
 
 
-def test_who_changed_before_the_index_knew_is_read_a_hundred_at_a_time() -> None:
+def test_users_who_changed_after_the_index_are_read_a_hundred_at_a_time() -> None:
     crowd = [replace(JANE, user_id=str(number)) for number in range(250)]
-    assert len(names(snapshot(PRESENCE, ["presence/*/0"], known=crowd, recent=changes(*crowd)))) == 250
+    assert len(names(snapshot(PRESENCE, ["presence/*/0"], stored=crowd, recent=changes(*crowd)))) == 250
 
 
-def test_who_has_just_blocked_the_client_is_not_shown() -> None:
+def test_a_user_who_has_just_blocked_the_client_is_not_shown() -> None:
     hidden = replace(JANE, is_busy=True, version=4, hidden_from=frozenset({"5"}))
     recent = changes(hidden, before=JANE)
-    assert snapshot(FEED, ["feed/*/0"], known=[hidden], online=[JANE], recent=recent) == []
+    assert snapshot(FEED, ["feed/*/0"], stored=[hidden], online=[JANE], recent=recent) == []
 
 
-def test_who_blocked_the_client_after_a_change_is_not_shown() -> None:
+def test_a_user_who_blocked_the_client_after_a_change_is_not_shown() -> None:
     hidden = replace(JANE, version=4, hidden_from=frozenset({"5"}))
     assert snapshot(FEED, ["feed/*/0"], online=[hidden], recent=changes(JANE)) == []
 
 
-def test_who_unblocked_the_client_after_a_change_is_shown() -> None:
+def test_a_user_who_unblocked_the_client_after_a_change_is_shown() -> None:
     hidden = replace(JANE, hidden_from=frozenset({"5"}))
     shown = replace(JANE, version=4)
     assert names(snapshot(FEED, ["feed/*/0"], online=[shown], recent=changes(hidden))) == {123: "jane_smith"}
 
 
-def test_a_watched_user_who_is_no_listener_is_not_on_the_feed() -> None:
+def test_a_watched_user_who_is_no_listener_is_shown_offline_on_feed() -> None:
     client = replace(JANE, role="client")
-    (on_feed,) = snapshot(FEED, ["feed/123"], known=[client])
-    (on_presence,) = snapshot(PRESENCE, ["presence/123"], known=[client])
+    (on_feed,) = snapshot(FEED, ["feed/123"], stored=[client])
+    (on_presence,) = snapshot(PRESENCE, ["presence/123"], stored=[client])
     assert (on_feed["is_online"], on_presence["is_online"]) == (False, True)
 
 
-def test_changes_of_long_ago_are_not_read_for_the_index_knows_them() -> None:
+def test_only_changes_within_the_lag_of_the_index_are_read() -> None:
     read: list[str] = []
 
-    class Asked(Recent):
+    class JournalingOutbox(RecentOutbox):
         def since(self, audience: str, event_id: str) -> Iterator[Entry]:
             read.append(event_id)
             return iter(())
 
-    Snapshots(Index(), People(), Asked(), feed_role="listener").of_audiences(FEED, ["feed/*/0"], NOW)
+    Snapshots(LaggingIndex(), FakeUsers(), JournalingOutbox(), feed_role="listener").of_audiences(
+        FEED, ["feed/*/0"], NOW
+    )
     (since,) = read
     assert int(since[:12], 16) == NOW - 60_000
 
 
-def test_a_snapshot_waits_until_events_reach_the_connection(sleeps: Sleeps) -> None:
-    index = Index(lag=3)
-    Snapshots(index, People(), Recent(), feed_role="listener").of_audiences(FEED, ["feed/7"], NOW)
+def test_a_snapshot_waits_until_the_index_shows_the_connection(sleeps: Sleeps) -> None:
+    index = LaggingIndex(lag=3)
+    Snapshots(index, FakeUsers(), RecentOutbox(), feed_role="listener").of_audiences(FEED, ["feed/7"], NOW)
     assert sleeps.seconds == [0.01, 0.02, 0.04]
 
 
-def test_a_snapshot_that_would_miss_events_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_fails_if_the_index_does_not_show_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
-    made = Snapshots(Index(lag=1000), People(), Recent(), feed_role="listener")
+    snapshots = Snapshots(LaggingIndex(lag=1000), FakeUsers(), RecentOutbox(), feed_role="listener")
     with pytest.raises(Unavailable, match="the index of audiences lags behind"):
-        made.of_audiences(FEED, ["feed/7"], NOW)
+        snapshots.of_audiences(FEED, ["feed/7"], NOW)
     assert clock.now < 1000 + 8  # the function has ten seconds
 
 
-def test_nobody_is_a_snapshot_too() -> None:
-    assert [json.loads(frame)["data"] for frame in pages([], NOW)] == [{"users": [], "complete": True}]
+def test_a_snapshot_of_nobody_is_one_frame() -> None:
+    assert [json.loads(frame)["data"] for frame in encode_pages([], NOW)] == [{"users": [], "complete": True}]
 
 
 @given(st.lists(st.text(max_size=3000), max_size=60))
-def test_pages_show_everyone_once_in_frames_that_pass(words: list[str]) -> None:
+def test_pages_show_each_user_once_in_frames_within_the_limit(words: list[str]) -> None:
     users = [{"user_id": n, "username": word} for n, word in enumerate(words)]
-    frames = pages(users, NOW)
+    frames = encode_pages(users, NOW)
     assert all(len(frame.encode()) <= MAX_FRAME_BYTES for frame in frames)
     read = [json.loads(frame)["data"] for frame in frames]
     assert [user for page in read for user in page["users"]] == users

@@ -34,13 +34,13 @@ def make() -> None:
     raise AssertionError("importing a function does no work")
 
 
-def test_what_is_needed_is_made_before_the_snapshot(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparation_runs_before_the_snapshot(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     snapstart.prepare(make)
     assert hooks.before == [make]
 
 
-def test_those_restored_from_one_snapshot_have_jitter_of_their_own(
+def test_instances_restored_from_one_snapshot_draw_different_jitter(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
@@ -56,7 +56,7 @@ def test_those_restored_from_one_snapshot_have_jitter_of_their_own(
 
 
 @pytest.mark.parametrize("kind", ["on-demand", "provisioned-concurrency"])
-def test_without_snapshots_what_is_needed_is_made_while_lambda_starts(
+def test_without_snapshots_preparation_runs_while_lambda_starts(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
@@ -67,7 +67,7 @@ def test_without_snapshots_what_is_needed_is_made_while_lambda_starts(
     assert not hooks.after
 
 
-def test_what_cannot_be_made_at_the_start_is_told_and_left_to_the_first_invocation(
+def test_a_failed_preparation_is_logged_and_left_to_the_first_invocation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")

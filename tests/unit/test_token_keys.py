@@ -73,11 +73,11 @@ def test_a_key_id_names_one_secret(keys: SharedKeys) -> None:
     assert keys.candidates("new") == [SECOND]
 
 
-def test_without_a_key_id_any_secret_may_fit(keys: SharedKeys) -> None:
+def test_without_a_key_id_every_secret_is_a_candidate(keys: SharedKeys) -> None:
     assert keys.candidates(None) == [FIRST, SECOND]
 
 
-def test_an_unknown_key_id_names_none(keys: SharedKeys) -> None:
+def test_an_unknown_key_id_names_no_secret(keys: SharedKeys) -> None:
     assert keys.candidates("newer") == []
 
 
@@ -90,7 +90,7 @@ def test_a_secrets_arn_is_read_from_secrets_manager(store: Store, clock: Clock) 
     assert SharedKeys(store, SECRET_ARN, clock).candidates("new") == [SECOND]
 
 
-def test_secrets_are_read_once_and_again_when_they_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_secrets_are_read_once_and_again_after_they_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     clock.now += REFRESH_SECONDS - 1
     keys.candidates("new")
@@ -101,7 +101,7 @@ def test_secrets_are_read_once_and_again_when_they_are_old(keys: SharedKeys, sto
     assert len(store) == 2
 
 
-def test_a_new_key_id_is_looked_for_before_the_secrets_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_a_new_key_id_causes_a_read_before_the_secrets_are_old(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     store.value = json.dumps({"new": SECOND, "newer": THIRD})
     clock.now += MIN_REFRESH_SECONDS
@@ -124,14 +124,14 @@ def test_instances_that_read_together_do_not_read_again_together(store: Store, c
     assert max(read[1:]) < 20
 
 
-def test_a_new_key_id_is_looked_for_at_once(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_a_new_key_id_causes_a_read_at_once(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     clock.now += 10
     store.value = json.dumps({"newer": THIRD})
     assert keys.candidates("newer") == [THIRD]
 
 
-def test_made_up_key_ids_cannot_have_the_secrets_read_at_will(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_made_up_key_ids_cannot_cause_reads_at_will(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     clock.now += 10
     for n in range(100):
@@ -141,15 +141,13 @@ def test_made_up_key_ids_cannot_have_the_secrets_read_at_will(keys: SharedKeys, 
     assert len(store) == 2
 
 
-def test_a_key_id_that_nobody_can_look_for_yet_is_to_be_tried_again(
-    keys: SharedKeys, store: Store, clock: Clock
-) -> None:
+def test_a_client_with_an_unknown_secret_id_is_told_to_try_again(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     clock.now += 10
     assert keys.candidates("made up") == []
     clock.now += 10
     store.value = json.dumps({"newer": THIRD})
-    with pytest.raises(Unavailable, match="an unknown key id; keys are read again in 20 s"):
+    with pytest.raises(Unavailable, match="unknown key id; the keys can be read again in 20 s"):
         keys.candidates("newer")
     assert keys.candidates("made up") == [], "it was looked for"
     assert keys.candidates("new") == [SECOND]
@@ -157,7 +155,7 @@ def test_a_key_id_that_nobody_can_look_for_yet_is_to_be_tried_again(
     assert keys.candidates("newer") == [THIRD]
 
 
-def test_while_no_secret_is_known_the_store_is_asked_again_within_the_time_of_a_handshake(
+def test_the_first_read_is_tried_again_within_the_time_of_a_handshake(
     keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sleep(seconds: float) -> None:
@@ -172,7 +170,7 @@ def test_while_no_secret_is_known_the_store_is_asked_again_within_the_time_of_a_
     assert 2 < clock.now - began < 4
 
 
-def test_a_store_that_does_not_answer_is_asked_for_a_bounded_time(
+def test_the_first_read_gives_up_after_a_bounded_time(
     keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sleep(seconds: float) -> None:
@@ -188,7 +186,7 @@ def test_a_store_that_does_not_answer_is_asked_for_a_bounded_time(
     assert keys.candidates("new") == [SECOND], "the next client has it asked again"
 
 
-def test_secrets_that_are_known_serve_on_while_the_store_does_not_answer(
+def test_cached_secrets_stay_in_use_while_the_store_does_not_answer(
     keys: SharedKeys, store: Store, clock: Clock, sleeps: Sleeps
 ) -> None:
     keys.candidates("new")
@@ -205,13 +203,13 @@ def test_secrets_that_are_known_serve_on_while_the_store_does_not_answer(
     assert keys.candidates("new") == [THIRD]
 
 
-def test_secrets_serve_on_for_an_hour_and_no_longer(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_cached_secrets_stay_in_use_for_an_hour_and_no_longer(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     store.broken = aws_error("ThrottlingException")
     clock.now += SERVE_ON_SECONDS
     assert keys.candidates("new") == [SECOND]
     clock.now += MIN_REFRESH_SECONDS
-    with pytest.raises(Unavailable, match="too long for the keys to be trusted"):
+    with pytest.raises(Unavailable, match="are no longer trusted"):
         keys.candidates("new")
     store.broken = None
     clock.now += MIN_REFRESH_SECONDS
@@ -219,7 +217,7 @@ def test_secrets_serve_on_for_an_hour_and_no_longer(keys: SharedKeys, store: Sto
 
 
 @pytest.mark.parametrize("mistake", ["short", aws_error("AccessDeniedException")], ids=["value", "right"])
-def test_an_operators_mistake_turns_nobody_away_at_once_and_is_logged(
+def test_an_operators_mistake_is_logged_and_cached_secrets_stay_in_use(
     keys: SharedKeys, store: Store, clock: Clock, logged: LogLines, mistake: Any
 ) -> None:
     keys.candidates("new")
@@ -230,12 +228,15 @@ def test_an_operators_mistake_turns_nobody_away_at_once_and_is_logged(
     clock.now += REFRESH_SECONDS + REFRESH_SPREAD_SECONDS
     assert keys.candidates("new") == [SECOND]
     (line,) = logged.lines
-    assert (line["level"], line["message"]) == ("ERROR", "known token keys serve on")
+    assert (line["level"], line["message"]) == (
+        "ERROR",
+        "token keys could not be read again; the cached ones stay in use",
+    )
     assert PARAMETER in line["reason"]
 
 
 @pytest.mark.parametrize("code", ["ParameterNotFound", "AccessDeniedException", "ResourceNotFoundException"])
-def test_a_missing_parameter_or_right_is_the_operators_to_mend(keys: SharedKeys, store: Store, code: str) -> None:
+def test_a_missing_parameter_or_right_is_a_configuration_error(keys: SharedKeys, store: Store, code: str) -> None:
     store.broken = aws_error(code)
     with pytest.raises(ConfigurationError, match=f"reading the token keys {PARAMETER}: {code}"):
         keys.candidates("new")
@@ -260,18 +261,18 @@ def test_a_missing_parameter_or_right_is_the_operators_to_mend(keys: SharedKeys,
         "{hunter2}",
     ],
 )
-def test_a_bad_value_is_named_by_where_it_is_and_never_by_what_it_is(value: str) -> None:
+def test_an_invalid_value_is_named_by_its_place_and_never_quoted(value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(value, PARAMETER)
     assert PARAMETER in str(caught.value)
     assert "hunter2" not in "".join(map(str, (caught.value, caught.value.__cause__, caught.value.__context__)))
 
 
-def test_a_good_value_is_read() -> None:
+def test_a_valid_value_is_read() -> None:
     assert parse(json.dumps({"new": FIRST}), PARAMETER) == {"new": FIRST}
 
 
-def test_a_secret_that_can_be_guessed_is_refused_with_what_to_do() -> None:
+def test_a_secret_that_can_be_guessed_is_refused_with_advice() -> None:
     good = "x" * 32
     assert parse(good, PARAMETER) == {"": good}
     with pytest.raises(ConfigurationError, match=r"the secret is shorter than 32 bytes .*`openssl rand -base64 48"):
@@ -305,7 +306,7 @@ def storm(reference: str, read: Callable[[FakeStores, VirtualTime], None]) -> tu
 
 
 @pytest.mark.parametrize("reference", [PARAMETER, SECRET_ARN])
-def test_a_storm_of_fresh_instances_is_let_in_by_either_store(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_either_store_serves_a_storm_of_new_instances(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(stores: FakeStores, time_: VirtualTime) -> None:
         monkeypatch.setattr(time, "sleep", time_.sleep)
         assert SharedKeys(stores, reference, time_).candidates("new") == [FIRST]
@@ -317,7 +318,7 @@ def test_a_storm_of_fresh_instances_is_let_in_by_either_store(reference: str, mo
         assert longest == 0
 
 
-def test_it_was_not_when_botocore_alone_tried_again() -> None:
+def test_with_botocores_retries_alone_a_storm_of_new_instances_fails() -> None:
     """Its standard mode as it was set before: four attempts, up to 1, 2 and 4 s apart."""
 
     def read(stores: FakeStores, time_: VirtualTime) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from realtime.cached_keys import MIN_REFRESH_SECONDS, SERVE_ON_SECONDS
 from realtime.errors import AuthFailed, Unavailable
-from realtime.text import is_odd
+from realtime.text import is_unstorable
 from realtime.tokens import LEEWAY_SECONDS, Identity, PublishedKeys, Tokens
 from tests.unit.fakes import Clock
 
@@ -88,18 +88,18 @@ def refused(reason: str) -> Iterator[None]:
     assert caught.value.status == 401
 
 
-def test_a_good_token_says_who_it_is_about(tokens: Tokens) -> None:
+def test_a_valid_token_proves_an_identity(tokens: Tokens) -> None:
     token = signed(username="jane_smith", role="listener", scope="feed calls")
     assert tokens.verify(token) == Identity("123", IN_AN_HOUR, frozenset({"feed", "calls"}), "jane_smith", "listener")
 
 
-def test_without_a_scope_all_endpoints_are_open(tokens: Tokens) -> None:
+def test_a_token_without_a_scope_opens_all_endpoints(tokens: Tokens) -> None:
     assert tokens.verify(signed()) == Identity(
         "123", IN_AN_HOUR, frozenset({"feed", "presence", "calls", "notifications"}), None, None
     )
 
 
-def test_an_empty_scope_opens_none(tokens: Tokens) -> None:
+def test_an_empty_scope_opens_no_endpoint(tokens: Tokens) -> None:
     assert tokens.verify(signed(scope="")).endpoints == frozenset()
 
 
@@ -109,16 +109,16 @@ def test_user_ids_are_numbers_or_words(tokens: Tokens, sub: object, user_id: str
 
 
 @pytest.mark.parametrize(("kid", "key"), [("new", NEW), ("old", OLD)])
-def test_while_keys_rotate_both_are_good_under_their_own_id(tokens: Tokens, kid: str, key: str) -> None:
+def test_during_a_rotation_both_keys_are_valid_under_their_own_ids(tokens: Tokens, kid: str, key: str) -> None:
     assert tokens.verify(signed(key, kid=kid)).user_id == "123"
 
 
 @pytest.mark.parametrize("key", [NEW, OLD])
-def test_a_token_that_names_no_key_may_be_signed_with_any(tokens: Tokens, key: str) -> None:
+def test_a_token_without_a_key_id_may_be_signed_with_any_secret(tokens: Tokens, key: str) -> None:
     assert tokens.verify(signed(key, kid=None)).user_id == "123"
 
 
-def test_a_key_is_no_good_under_the_id_of_another(tokens: Tokens) -> None:
+def test_a_key_is_refused_under_the_id_of_another(tokens: Tokens) -> None:
     with refused("InvalidSignatureError"):
         tokens.verify(signed(OLD, kid="new"))
 
@@ -150,7 +150,7 @@ def test_a_published_key_must_be_named_and_of_the_same_algorithm(
 
 
 @pytest.mark.parametrize("kid", ["rsa", "new", None])
-def test_a_public_key_is_no_shared_secret(tokens: Tokens, kid: str | None) -> None:
+def test_a_public_key_is_not_accepted_as_a_shared_secret(tokens: Tokens, kid: str | None) -> None:
     """RFC 8725 2.1: who knows the public key signs HS256 with it and hopes that it is taken for the secret."""
     header = {"alg": "HS256", "typ": "JWT", **({"kid": kid} if kid else {})}
     unsigned = forged(header, {"sub": "123", "exp": IN_AN_HOUR}).rstrip(".")
@@ -171,7 +171,7 @@ def test_unsigned_tokens_and_unknown_algorithms_are_refused(tokens: Tokens, alg:
         tokens.verify(token)
 
 
-def test_a_family_of_algorithms_is_refused_where_its_keys_are_not_configured() -> None:
+def test_a_family_of_algorithms_is_refused_if_its_keys_are_not_configured() -> None:
     with refused("no key for its alg and kid"):
         Tokens(None, Published()).verify(signed())
     with refused("no key for its alg and kid"):
@@ -193,12 +193,12 @@ def test_clocks_may_differ_a_little(tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("exp", [1_705_314_600_000, 10**11, 10**30, 4e12])
-def test_an_expiry_in_milliseconds_is_refused_with_what_it_looks_like(tokens: Tokens, exp: float) -> None:
+def test_an_expiry_in_milliseconds_is_refused_with_that_reason(tokens: Tokens, exp: float) -> None:
     with refused("exp is more than a hundred years ahead: is it in milliseconds? it must be in seconds"):
         tokens.verify(signed(exp=exp))
 
 
-def test_whoever_wants_a_token_that_lasts_for_decades_may_have_it(tokens: Tokens) -> None:
+def test_a_token_may_be_valid_for_decades(tokens: Tokens) -> None:
     exp = IN_AN_HOUR + 50 * 366 * 86_400
     assert tokens.verify(signed(exp=exp)).expires_at == exp
 
@@ -219,7 +219,7 @@ NAME = "must be a string of 1 to 256 characters, with no control character, nonc
         ({"exp": [IN_AN_HOUR]}, "DecodeError"),
         ({"exp": float("inf")}, "DecodeError"),
         ({"nbf": IN_AN_HOUR}, "ImmatureSignatureError"),
-        ({"scope": ["feed"]}, "scope is no string"),
+        ({"scope": ["feed"]}, "scope is not a string"),
         ({"username": 7}, f"username {NAME}"),
         ({"username": "x" * 257}, f"username {NAME}"),
         ({"role": {}}, f"role {NAME}"),
@@ -228,24 +228,24 @@ NAME = "must be a string of 1 to 256 characters, with no control character, nonc
         ({"role": "\ud800"}, f"role {NAME}"),
     ],
 )
-def test_claims_of_the_wrong_kind_are_refused(tokens: Tokens, claims: dict[str, Any], reason: str) -> None:
+def test_claims_of_the_wrong_type_are_refused(tokens: Tokens, claims: dict[str, Any], reason: str) -> None:
     with refused(reason):
         tokens.verify(signed(**claims))
 
 
 @pytest.mark.parametrize("sub", ["", "a/b", "a b", True, 1.5, [], {}, "x" * 129, 10**200, "a\x85"])
-def test_a_subject_that_is_no_user_id_is_refused(tokens: Tokens, sub: object) -> None:
+def test_an_invalid_user_id_as_subject_is_refused(tokens: Tokens, sub: object) -> None:
     with refused("sub must be a whole number, or 1 to 128 characters with no '/', space or control character"):
         tokens.verify(signed(sub=sub))
 
 
 @pytest.mark.parametrize("sub", ["\ud800", "a\udfff", "\ufffe", "a\uffff", "\ufdd0", "\U0010ffff"], ids=ascii)
-def test_a_subject_that_some_store_refuses_is_refused_at_the_door(tokens: Tokens, sub: str) -> None:
+def test_a_subject_with_unstorable_characters_is_refused(tokens: Tokens, sub: str) -> None:
     with pytest.raises(AuthFailed, match=r"sub must be .* nor half of a character"):
         tokens.verify(signed(sub=sub))
 
 
-def test_issuer_and_audience_are_checked_where_configured() -> None:
+def test_issuer_and_audience_are_checked_if_configured() -> None:
     tokens = Tokens(Shared(new=NEW), None, issuer="https://id.example.com", audience="realtime")
     assert tokens.verify(signed(iss="https://id.example.com", aud="realtime")).user_id == "123"
     assert tokens.verify(signed(iss="https://id.example.com", aud=["other", "realtime"])).user_id == "123"
@@ -259,12 +259,12 @@ def test_issuer_and_audience_are_checked_where_configured() -> None:
             tokens.verify(signed(**claims))
 
 
-def test_issuer_and_audience_do_not_matter_where_none_is_configured(tokens: Tokens) -> None:
+def test_issuer_and_audience_are_ignored_if_not_configured(tokens: Tokens) -> None:
     assert tokens.verify(signed(iss="anyone", aud="anything")).user_id == "123"
 
 
 @pytest.mark.parametrize("token", [None, ""])
-def test_no_token_is_refused(tokens: Tokens, token: str | None) -> None:
+def test_a_missing_token_is_refused(tokens: Tokens, token: str | None) -> None:
     with refused("no token"):
         tokens.verify(token)
 
@@ -280,7 +280,7 @@ def test_a_tampered_token_is_refused(tokens: Tokens) -> None:
         tokens.verify(f"{header}.{payload}.")
 
 
-def test_the_depth_of_a_header_is_no_way_to_break_the_service(tokens: Tokens) -> None:
+def test_a_deeply_nested_header_is_refused(tokens: Tokens) -> None:
     deep = base64.urlsafe_b64encode(b"[" * 3000).decode()
     with refused("DecodeError"):
         tokens.verify(f"{deep}.e30.")
@@ -288,7 +288,7 @@ def test_the_depth_of_a_header_is_no_way_to_break_the_service(tokens: Tokens) ->
 
 @given(st.text(st.characters(exclude_categories=())))  # lone surrogates too
 @example("\ud800")
-def test_whatever_text_is_sent_is_refused_and_nothing_worse(tokens: Tokens, text: str) -> None:
+def test_any_text_as_token_is_refused_without_another_error(tokens: Tokens, text: str) -> None:
     with pytest.raises(AuthFailed):
         tokens.verify(text)
 
@@ -306,7 +306,7 @@ HEADER = st.dictionaries(
 
 
 @given(HEADER | JSON, JSON, st.text("Aa0-_=", max_size=8))
-def test_whatever_is_in_an_unsigned_token_it_is_refused_and_nothing_worse(
+def test_any_unsigned_token_is_refused_without_another_error(
     tokens: Tokens, header: object, payload: object, signature: str
 ) -> None:
     with pytest.raises(AuthFailed):
@@ -319,9 +319,7 @@ CLAIMS = st.dictionaries(
 
 
 @given(CLAIMS)
-def test_whatever_the_claims_of_a_signed_token_they_are_taken_or_refused(
-    tokens: Tokens, claims: dict[str, Any]
-) -> None:
+def test_any_claims_of_a_signed_token_are_accepted_or_refused(tokens: Tokens, claims: dict[str, Any]) -> None:
     """Whoever holds the secret cannot break the service either."""
     payload = {"sub": "123", "exp": IN_AN_HOUR, **claims}
     if isinstance(payload.get("iss"), str) or "iss" not in payload:
@@ -332,11 +330,11 @@ def test_whatever_the_claims_of_a_signed_token_they_are_taken_or_refused(
         identity = tokens.verify(token)
     except AuthFailed:
         return
-    assert not any(is_odd(each) for each in (identity.user_id, identity.username or "", identity.role or ""))
+    assert not any(is_unstorable(each) for each in (identity.user_id, identity.username or "", identity.role or ""))
     assert identity.expires_at > time.time() - LEEWAY_SECONDS - 1
 
 
-def test_no_refusal_repeats_any_of_the_token(tokens: Tokens) -> None:
+def test_a_refusal_quotes_no_part_of_the_token(tokens: Tokens) -> None:
     token = signed(OLD, username="jane_smith", kid="new")
     with pytest.raises(AuthFailed) as caught:
         tokens.verify(token)
@@ -378,7 +376,7 @@ AWAY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
-def test_while_no_key_can_be_had_clients_are_to_try_again_and_do_not_wait(away: Any) -> None:
+def test_clients_are_told_at_once_to_try_again_while_no_key_can_be_read(away: Any) -> None:
     clock, jwks = Clock(), Jwks("rsa")
     good, jwks.answer = jwks.answer, away
     tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
@@ -392,7 +390,7 @@ def test_while_no_key_can_be_had_clients_are_to_try_again_and_do_not_wait(away: 
 
 
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
-def test_published_keys_that_are_known_serve_on_for_an_hour(away: Any) -> None:
+def test_cached_published_keys_stay_valid_for_an_hour(away: Any) -> None:
     clock, jwks = Clock(), Jwks("rsa")
     tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
     assert tokens.verify(BY_RSA).user_id == "123"
@@ -406,7 +404,7 @@ def test_published_keys_that_are_known_serve_on_for_an_hour(away: Any) -> None:
         tokens.verify(BY_RSA)
 
 
-def test_a_published_key_that_was_rotated_a_moment_ago_is_good() -> None:
+def test_a_new_published_key_is_valid_at_once() -> None:
     clock, jwks = Clock(), Jwks("rsa")
     tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
     tokens.verify(BY_RSA)
@@ -417,7 +415,7 @@ def test_a_published_key_that_was_rotated_a_moment_ago_is_good() -> None:
         tokens.verify(BY_RSA)
 
 
-def test_a_published_key_that_nobody_can_look_for_yet_is_to_be_tried_again() -> None:
+def test_a_client_with_an_unknown_key_id_is_told_to_try_again() -> None:
     clock, jwks = Clock(), Jwks("rsa")
     tokens = Tokens(None, PublishedKeys(URL, jwks, clock))
     tokens.verify(BY_RSA)
@@ -432,7 +430,7 @@ def test_a_published_key_that_nobody_can_look_for_yet_is_to_be_tried_again() -> 
     assert tokens.verify(BY_EC).user_id == "123"
 
 
-def test_one_fetch_is_enough_for_many_who_wait() -> None:
+def test_many_waiting_threads_share_one_fetch() -> None:
     everybody_waits, jwks = threading.Event(), Jwks("rsa")
 
     def fetch() -> Any:
@@ -448,6 +446,6 @@ def test_one_fetch_is_enough_for_many_who_wait() -> None:
 
 
 @pytest.mark.parametrize("kid", ["a\ufffe", "\ud800", "x" * 257])
-def test_a_key_id_is_held_to_what_can_be_written(tokens: Tokens, kid: str) -> None:
+def test_a_key_id_with_unstorable_characters_is_refused(tokens: Tokens, kid: str) -> None:
     with refused(f"kid {NAME}"):
         tokens.verify(signed(kid=kid))

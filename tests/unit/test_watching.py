@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import pytest
 
 from realtime.errors import BadRequest
 from realtime.messages import ENDPOINTS
-from realtime.watching import MAX_WATCHED, check_watchable, parse_users, requested
+from realtime.tables.connections import Connection, Connections
+from realtime.watching import MAX_WATCHED, Watching, check_watchable, parse_user_ids, read_watch_parameter
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
+def test_users_can_be_watched_on_endpoints_with_presence_only(endpoint: str) -> None:
     if endpoint in {"feed", "presence"}:
         check_watchable(endpoint)
         return
@@ -16,20 +19,20 @@ def test_only_where_presence_is_told_can_it_be_watched(endpoint: str) -> None:
         check_watchable(endpoint)
 
 
-def test_users_are_named_by_number_or_word_and_each_counts_once() -> None:
-    assert parse_users([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
+def test_user_ids_are_numbers_or_words_and_each_counts_once() -> None:
+    assert parse_user_ids([1, "1", "a", 2, "a"]) == ["1", "a", "2"]
 
 
 @pytest.mark.parametrize("values", [None, [], {}, "1,2", 7, list(range(MAX_WATCHED + 1))])
-def test_too_few_or_too_many_are_refused(values: object) -> None:
+def test_no_users_or_too_many_are_refused(values: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: must be a list of 1 to 100 user ids"):
-        parse_users(values)
+        parse_user_ids(values)
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, "", "a/b", "*/0", [1], {}])
-def test_what_is_no_user_is_refused(value: object) -> None:
+def test_an_invalid_user_id_is_refused(value: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: each must be a whole number, or 1 to 128 characters"):
-        parse_users([1, value])
+        parse_user_ids([1, value])
 
 
 @pytest.mark.parametrize(
@@ -42,17 +45,62 @@ def test_what_is_no_user_is_refused(value: object) -> None:
         ({"other": "1"}, []),
     ],
 )
-def test_a_url_may_name_the_users(parameters: dict[str, str], users: list[str]) -> None:
-    assert requested(parameters, "feed") == users
+def test_the_watch_parameter_names_users(parameters: dict[str, str], users: list[str]) -> None:
+    assert read_watch_parameter(parameters, "feed") == users
 
 
 @pytest.mark.parametrize("watch", [",", " , ", "a/b", ",".join(map(str, range(MAX_WATCHED + 1)))])
-def test_a_url_that_names_none_or_too_many_is_refused(watch: str) -> None:
+def test_a_watch_parameter_with_no_users_or_too_many_is_refused(watch: str) -> None:
     with pytest.raises(BadRequest, match="user_ids: "):
-        requested({"watch": watch}, "feed")
+        read_watch_parameter({"watch": watch}, "feed")
 
 
-def test_a_url_of_another_endpoint_must_not_name_any() -> None:
-    assert requested({}, "calls") == []
+def test_a_watch_parameter_on_an_endpoint_without_presence_is_refused() -> None:
+    assert read_watch_parameter({}, "calls") == []
     with pytest.raises(BadRequest, match="calls tells no presence"):
-        requested({"watch": "1"}, "calls")
+        read_watch_parameter({"watch": "1"}, "calls")
+
+
+PRESENCE = Connection("one=", "presence", "5", 1_705_314_600_000, 1_705_318_200)
+
+
+class FakeConnections(Connections):
+    """The subscriptions of one connection, and the journal of their changes."""
+
+    def __init__(self, *audiences: str) -> None:
+        self.audiences = list(audiences)
+        self.journal: list[str] = []
+
+    def find(self, connection_id: str) -> tuple[str | None, list[str]]:
+        return "5", [f"connection/{connection_id}", *self.audiences]
+
+    def hear(self, connection: Connection, audiences: Collection[str]) -> None:
+        self.journal += [f"add {audience}" for audience in audiences]
+
+    def delete(self, heard: Iterable[tuple[str, str]]) -> None:
+        self.journal += [f"remove {audience}" for connection_id, audience in heard if connection_id == "one="]
+
+
+def test_the_audiences_of_watched_users_are_added_before_everyone_is_removed() -> None:
+    connections = FakeConnections("presence/*/3")
+    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    assert connections.journal == ["add presence/7", "add presence/8", "remove presence/*/3"]
+
+
+def test_a_user_who_is_watched_already_is_not_added_again() -> None:
+    connections = FakeConnections("presence/7")
+    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    assert connections.journal == ["add presence/8"]
+
+
+def test_a_connection_watches_a_hundred_users_and_no_more() -> None:
+    watched = [str(number) for number in range(MAX_WATCHED - 1)]
+    connections = FakeConnections(*(f"presence/{user_id}" for user_id in watched))
+    Watching(connections).watch(PRESENCE, ["last", *watched])
+    assert connections.journal == ["add presence/last"]
+    with pytest.raises(BadRequest, match="a connection watches 100 users at most, and this one 99"):
+        Watching(connections).watch(PRESENCE, ["last", "one too many"])
+
+
+def test_only_the_audiences_of_the_connections_endpoint_count_as_subscriptions() -> None:
+    assert Watching(FakeConnections("presence/7", "feed/8")).subscriptions(PRESENCE) == ["presence/7"]

@@ -1,13 +1,21 @@
-"""What the real-time service means: one module a concept, read in the order in which an event travels.
+"""The real-time service, one concept a module. A Lambda function and its module here have the same name.
 
-Inward, from a client:   handshake → tokens → registry → connections, users;  farewells → refusals, management
-                         frames → rate_limit, interest, snapshots, replay → connections, outbox
-Inward, from a backend:  backend_events → ingestion → calls, outbox
-Between the two:         announcing → presence (a user's change becomes messages) → outbox;  deadlines, sweeping
-Outward, to a client:    fanout → batches (who is due what), management → signing, pacing, wire
+Read them in the order in which an event travels:
 
-Words they share:        audiences, messages, text (the gate for what may be told and stored), ids, errors, settings
-Adapters, which alone speak to AWS and translate its errors: connections, users, calls, outbox, transactions, queues,
-                         bus, token_keys, management; aws, retries, dynamodb, kept_keys and poison are what they share
-`bootstrap` wires them, lazily, one function a Lambda function.
+A client connects         connect → tokens, tables/registry;  a refused client: farewell
+A client sends a frame    default → rate_limit, watching, snapshots, replay → tables/connections, tables/outbox
+A backend sends an event  backend_events (the schemas) → ingest → tables/calls, tables/outbox
+A user's state changes    announce → presence (which messages follow) → tables/outbox
+Later checks              deadlines (at a set time), sweep (every minute)
+An event goes out         broadcast → batch (which events a connection gets) → posting
+
+Shared by them            audiences, messages, ids, text (which characters may be stored), refusals, errors, settings,
+                          log, dead_letters, cached_keys, snapstart
+
+tables/                   the DynamoDB tables: connections, users, calls, outbox, and the transactions over them
+aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
+posting/                  the client of API Gateway's management API, which posts frames to connections
+
+Only these three folders speak to AWS, and they translate its errors. `bootstrap` makes what each Lambda function works
+with, when the function first needs it.
 """

@@ -1,4 +1,4 @@
-"""From the Users stream: what changed is recorded for clients, told to the backends, and looked at again in time."""
+"""Announce changes of users: record messages for clients, order offline checks, and send events to the backends."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from realtime.tables.users import User, from_image
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A user's state before and after a write; None where there was none."""
+    """A user's state before and after a write; None if the user did not exist."""
 
     old: User | None
     new: User | None
 
 
-def read(record: Mapping[str, Any]) -> Change:
-    """Read a record of the Users stream."""
+def read_change(record: Mapping[str, Any]) -> Change:
+    """Read the change from a record of the Users stream."""
     images = record["dynamodb"]
     old, new = (images.get(name) for name in ("OldImage", "NewImage"))
     return Change(from_image(old) if old else None, from_image(new) if new else None)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a batch of records."""
+class AnnounceReport:
+    """The outcome of a batch of records."""
 
-    messages: int  # made for clients
-    done: int  # records, from the first on: with the next one the stream is to go on
-    problem: RealtimeError | None = None  # why that one is not done, if there is one
-    given_up: Mapping[int, Exception] = field(default_factory=dict)  # records that no try will mend, by their places
+    messages: int  # how many were recorded for clients
+    done: int  # how many records, from the first, are done; the stream must go on from the next one
+    problem: RealtimeError | None = None  # why that next record is not done
+    given_up: Mapping[int, Exception] = field(default_factory=dict)  # records that would fail every time, by index
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
-    """What follows from one record."""
+class _Work:
+    """What must be done for one record."""
 
-    place: int
+    index: int
     user: User
     follows: Consequences
 
 
 class Announcer:
-    """Draws the consequences of changes."""
+    """Announce changes of users."""
 
     def __init__(self, outbox: Outbox, bus: Bus, deadlines: Queue, rules: Rules, *, grace_seconds: int) -> None:
         self._outbox = outbox
@@ -60,60 +60,65 @@ class Announcer:
         self._rules = rules
         self._grace_seconds = grace_seconds
 
-    def announce(self, records: Sequence[Mapping[str, Any]]) -> Report:
-        """Make the consequences of changes true.
+    def announce(self, records: Sequence[Mapping[str, Any]]) -> AnnounceReport:
+        """Announce a batch of changes: to clients first, to backends last.
 
-        Clients first, backends last. When a step fails, all may be tried again: messages are recorded under the same
-        ids, a second look at a leaver finds nothing to do, and only a backend may hear an event twice, with one id.
+        After a failed step everything may be tried again: messages are recorded under the same ids, a second offline
+        check finds nothing to do, and only backends may receive an event twice, with the same id.
 
-        The batch goes through as one. Where that fails, its records go through one by one, so that the one at fault is
-        known: if it fails for its own sake it is given up and the others are told; if not, the stream goes on with it.
+        The batch is announced as a whole. If that fails, its records are announced one by one to find the one at fault.
+        A record that would fail every time is given up and the others are announced; after any other failure the stream
+        must go on from that record.
         """
         given_up: dict[int, Exception] = {}
-        due: list[_Due] = []
-        for place, record in enumerate(records):
+        batch: list[_Work] = []
+        for index, record in enumerate(records):
             try:
-                due += self._due(place, record)
-            except Exception as error:  # noqa: BLE001  # nothing outside the record was asked: it is the record's own
-                given_up[place] = error
-        messages = sum(len(each.follows.entries) for each in due)
+                batch += self._work(index, record)
+            except Exception as error:  # noqa: BLE001  # no other system took part, so the record itself is at fault
+                given_up[index] = error
+        messages = sum(len(each.follows.entries) for each in batch)
         try:
-            for step in self._steps(due):
+            for step in self._steps(batch):
                 step()
-        except Exception:  # noqa: BLE001  # it is met again below, by the record that is at fault
-            return self._one_by_one(due, given_up, len(records))
-        return Report(messages, len(records), given_up=given_up)
+        except Exception:  # noqa: BLE001  # it comes again below, from the record that is at fault
+            return self._one_by_one(batch, given_up, len(records))
+        return AnnounceReport(messages, len(records), given_up=given_up)
 
-    def _one_by_one(self, due: Iterable[_Due], given_up: dict[int, Exception], count: int) -> Report:
+    def _one_by_one(self, batch: Iterable[_Work], given_up: dict[int, Exception], count: int) -> AnnounceReport:
         messages = 0
-        for each in due:
-            for step in self._steps([each]):  # what clients cannot be told, backends can
+        for each in batch:
+            for step in self._steps([each]):  # backends get the event even if clients cannot get the message
                 try:
                     step()
                 except OF_EVERYTHING as problem:
-                    return Report(messages, each.place, problem, given_up)
-                except Exception as error:  # noqa: BLE001  # whatever it is, it is this record's own
-                    given_up[each.place] = error
+                    return AnnounceReport(messages, each.index, problem, given_up)
+                except Exception as error:  # noqa: BLE001  # any other error is the fault of this record
+                    given_up[each.index] = error
             messages += len(each.follows.entries)
-        return Report(messages, count, given_up=given_up)
+        return AnnounceReport(messages, count, given_up=given_up)
 
-    def _due(self, place: int, record: Mapping[str, Any]) -> list[_Due]:
-        change = read(record)
+    def _work(self, index: int, record: Mapping[str, Any]) -> list[_Work]:
+        change = read_change(record)
         if change.new is None:
-            return []  # an operator deleted the user: there is nobody to speak of
-        return [_Due(place, change.new, consequences(change.old, change.new, self._rules))]
+            return []  # an operator deleted the user, so there is nothing to announce
+        return [_Work(index, change.new, consequences(change.old, change.new, self._rules))]
 
-    def _steps(self, due: Sequence[_Due]) -> list[Callable[[], None]]:
-        return [lambda: self._tell_clients(due), lambda: self._look_again(due), lambda: self._tell_backends(due)]
+    def _steps(self, batch: Sequence[_Work]) -> list[Callable[[], None]]:
+        return [
+            lambda: self._record_messages(batch),
+            lambda: self._order_offline_checks(batch),
+            lambda: self._send_bus_events(batch),
+        ]
 
-    def _tell_clients(self, due: Sequence[_Due]) -> None:
-        self._outbox.put_all([entry for each in due for entry in each.follows.entries])
+    def _record_messages(self, batch: Sequence[_Work]) -> None:
+        self._outbox.put_all([entry for each in batch for entry in each.follows.entries])
 
-    def _look_again(self, due: Sequence[_Due]) -> None:
-        for each in due:
+    def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
+        for each in batch:
             if each.follows.may_have_left:
                 order = stayed_away(each.user.user_id, each.user.left_at)
                 self._deadlines.send(order, delay_seconds=self._grace_seconds)
 
-    def _tell_backends(self, due: Sequence[_Due]) -> None:
-        self._bus.put_all([told for each in due for told in each.follows.announcements])
+    def _send_bus_events(self, batch: Sequence[_Work]) -> None:
+        self._bus.put_all([event for each in batch for event in each.follows.bus_events])

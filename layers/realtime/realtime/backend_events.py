@@ -1,42 +1,43 @@
-"""What backends may say: the schema of each event on the bus.
+"""The events that backends may send: the schema of each event on the bus.
 
-`detail-type` is the message's type and `detail` its data; what a schema does not name is passed on as it is.
+`detail-type` is the type of the message and `detail` its data. Keys that a schema does not name are passed on as
+they are.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from realtime import messages
 from realtime.errors import InvalidEvent
-from realtime.ids import event_id, parse_id, whole
+from realtime.ids import make_event_id, parse_id, to_whole_number
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.text import complaint, dumps, parse_name, shown
+from realtime.text import describe_value, dumps, find_problem, parse_name
 
-MAX_RECIPIENTS = 90  # an event is recorded in one transaction, of 100 parts and 4 MB at most
-MAX_ASKED = 45  # users who are to acknowledge it: that takes a part for each of them more
+MAX_RECIPIENTS = 90  # an event is recorded in one transaction, which has at most 100 parts and 4 MB
+MAX_ACKNOWLEDGING = 45  # users who must acknowledge it: each takes one more part of the transaction
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
 Id = int | str
-Word = Annotated[str, Meta(min_length=1, max_length=256)]  # and `_names` looks into it
+Name = Annotated[str, Meta(min_length=1, max_length=256)]  # `_check_names` checks its characters
 Seconds = Annotated[int, Meta(gt=0, le=86_400)]
-Recipients = tuple[str, ...] | Literal["everyone"] | None  # None where presence decides who hears it
+Recipients = tuple[str, ...] | Literal["everyone"] | None  # None: presence decides who receives it
 
 
-class Delivery(Struct, forbid_unknown_fields=True):
-    """The reserved key `delivery`, which is taken off before a message is sent."""
+class DeliveryOptions(Struct, forbid_unknown_fields=True):
+    """The reserved key `delivery`, which is removed before a message is sent."""
 
     to: list[Id] | Literal["everyone"] | None = None
     expires_in: Seconds | None = None
-    ack_within: Annotated[int, Meta(gt=0, le=900)] | None = None  # SQS holds a message back for so long at most
+    ack_within: Annotated[int, Meta(gt=0, le=900)] | None = None  # SQS delays a message by at most 900 s
 
 
 class Call(Struct):
-    """`call_ended` and `call_billing`: what else they hold is passed on."""
+    """`call_ended` and `call_billing`: their other keys are passed on."""
 
     call_id: Id
     user_id: Id
@@ -46,95 +47,100 @@ class Call(Struct):
 class StartedCall(Call):
     """`call_started`."""
 
-    call_type: Word
-    status: Word
+    call_type: Name
+    status: Name
 
 
-class Acquaintance(Struct):
-    """`favorite_added` and its like: what `user_id` did to those that the event is delivered to."""
+class SocialEvent(Struct):
+    """`favorite_added`, `user_blocked` and their opposites: what `user_id` did to the recipients."""
 
     user_id: Id
-    username: Word
-    action: Word | None = None  # filled in when absent
+    username: Name
+    action: Name | None = None  # filled in if absent
 
 
-class Status(Struct):
-    """`status_change`: a user sets themself busy or available by hand."""
+class StatusChange(Struct):
+    """`status_change`: a user sets their own status to busy or available."""
 
     user_id: Id
     is_busy: bool
 
 
-class Session(Struct):
-    """`session_revoked`: all connections of a user end."""
+class SessionRevoked(Struct):
+    """`session_revoked`: all connections of a user are closed."""
 
     user_id: Id
 
 
-class Announcement(Struct):
-    """`system_notification`: all that it holds is passed on."""
+class SystemNotification(Struct):
+    """`system_notification`: all its keys are passed on."""
 
 
-SCHEMAS: dict[str, type[Struct]] = {
-    "call_started": StartedCall,
-    "call_ended": Call,
-    "call_billing": Call,
-    "favorite_added": Acquaintance,
-    "favorite_removed": Acquaintance,
-    "user_blocked": Acquaintance,
-    "user_unblocked": Acquaintance,
-    "system_notification": Announcement,
-    "status_change": Status,
-    "session_revoked": Session,
+class EventType(NamedTuple):
+    """The rules for one type of event."""
+
+    schema: type[Struct]
+    # Who receives it without `delivery.to`: both participants, or those that presence decides. None: `to` is required.
+    default: Literal["participants", "presence"] | None = None
+    action: str | None = None  # filled in if the event has none
+    may_go_to_everyone: bool = False
+
+
+EVENT_TYPES = {
+    "call_started": EventType(StartedCall, "participants"),
+    "call_ended": EventType(Call, "participants"),
+    "call_billing": EventType(Call, "participants"),
+    "favorite_added": EventType(SocialEvent, action="added_you_to_favorites"),
+    "favorite_removed": EventType(SocialEvent, action="removed_you_from_favorites"),
+    "user_blocked": EventType(SocialEvent, action="blocked_you"),
+    "user_unblocked": EventType(SocialEvent, action="unblocked_you"),
+    "system_notification": EventType(SystemNotification, may_go_to_everyone=True),
+    "status_change": EventType(StatusChange, "presence"),
+    "session_revoked": EventType(SessionRevoked, "presence"),
 }
-ACTIONS = {
-    "favorite_added": "added_you_to_favorites",
-    "favorite_removed": "removed_you_from_favorites",
-    "user_blocked": "blocked_you",
-    "user_unblocked": "unblocked_you",
-}
-_TOLD_BY_PRESENCE = frozenset({"status_change", "session_revoked"})
 ID_FIELDS = ("call_id", "user_id", "listener_id")
-NAMES = frozenset({"username", "call_type", "status", "action"})  # where a schema has them; else they are free text
+NAMES = frozenset({"username", "call_type", "status", "action"})  # free text if the event's schema does not have them
 
 
 class BackendEvent(Struct, frozen=True):
-    """A backend's event, found good: `data` is what clients hear, `at` the event's own time in ms."""
+    """A valid event of a backend: `data` is what clients receive, `at_ms` the time that the backend gave it."""
 
     event_id: str
     kind: str
     data: dict[str, Any]
     to: Recipients
-    expires_in: int | None
-    ack_within: int | None
-    at: int
+    expires_in_s: int | None
+    ack_within_s: int | None
+    at_ms: int
 
 
-def validate(event_id: object, kind: object, detail: object, at: int) -> BackendEvent:
-    """Hold an event against its schema.
+def validate(event_id: object, kind: object, detail: object, at_ms: int) -> BackendEvent:
+    """Check an event against its schema.
 
-    Raises InvalidEvent that says which key is wrong, and how.
+    Raises InvalidEvent, whose message says which key is wrong, and how.
     """
-    if not isinstance(kind, str) or (schema := SCHEMAS.get(kind)) is None:
-        raise InvalidEvent(f"detail-type: unknown {kind!r}; known are {', '.join(SCHEMAS)}")
+    if not isinstance(kind, str) or (rules := EVENT_TYPES.get(kind)) is None:
+        raise InvalidEvent(f"detail-type: unknown {kind!r}; known types are {', '.join(EVENT_TYPES)}")
     if not isinstance(detail, dict):
         raise InvalidEvent("detail: must be a JSON object")
-    if (problem := complaint(detail, "detail")) is not None:
+    if (problem := find_problem(detail, "detail")) is not None:
         raise InvalidEvent(problem)
     event_id = _name("id", event_id)
-    data = {key: whole(value) if key in ID_FIELDS else value for key, value in detail.items() if key != "delivery"}
-    _convert("detail", data, schema)
-    delivery = _convert("detail.delivery", _with_whole_ids(detail.get("delivery", {})), Delivery)
-    if kind in ACTIONS:
-        data.setdefault("action", ACTIONS[kind])
+    data = {
+        key: to_whole_number(value) if key in ID_FIELDS else value for key, value in detail.items() if key != "delivery"
+    }
+    _convert("detail", data, rules.schema)
+    delivery = _convert("detail.delivery", _with_whole_ids(detail.get("delivery", {})), DeliveryOptions)
+    if rules.action is not None:
+        data.setdefault("action", rules.action)
     data |= {name: _id(f"detail.{name}", data[name]) for name in ID_FIELDS if name in data}
-    _check_names(data, schema)
-    to = _recipients(kind, data, delivery.to)
-    if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ASKED):
-        raise InvalidEvent(f"detail.delivery.ack_within: only where 1 to {MAX_ASKED} users are told")
+    _check_names(data, rules.schema)
+    to = _recipients(kind, data, delivery.to, rules)
+    if delivery.ack_within is not None and (not isinstance(to, tuple) or len(to) > MAX_ACKNOWLEDGING):
+        raise InvalidEvent(f"detail.delivery.ack_within: allowed only with 1 to {MAX_ACKNOWLEDGING} recipients")
     if (size := _size(kind, data)) > MAX_FRAME_BYTES:
-        raise InvalidEvent(f"detail: makes a message of {size} bytes; a client can be sent {MAX_FRAME_BYTES}")
-    return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at)
+        raise InvalidEvent(f"detail: the message would have {size} bytes; the limit is {MAX_FRAME_BYTES}")
+    return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at_ms)
 
 
 def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
@@ -145,30 +151,30 @@ def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:
 
 
 def _size(kind: str, data: dict[str, Any]) -> int:
-    """Return how many bytes a client would be sent at most: the whole frame, with the longest envelope."""
-    envelope = messages.encode(kind, {}, 0, event_id(0), ack=True)
+    """Return the largest size of the frame that a client would be sent (bytes), with the longest envelope."""
+    envelope = messages.encode(kind, {}, 0, make_event_id(0), ack=True)
     return len(envelope) - len("{}") + len(dumps(data).encode())
 
 
 def _with_whole_ids(delivery: object) -> object:
-    """Return a `delivery` whose user ids are whole numbers where they are written as `123.0`."""
+    """Return a `delivery` whose user ids are integers, even if they were written as `123.0`."""
     if not isinstance(delivery, dict) or not isinstance(delivery.get("to"), list):
         return delivery
-    return {**delivery, "to": [whole(each) for each in delivery["to"]]}
+    return {**delivery, "to": [to_whole_number(each) for each in delivery["to"]]}
 
 
 def _id(name: str, value: object) -> str:
     try:
         return parse_id(value)
     except ValueError as error:
-        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+        raise InvalidEvent(f"{name}: {error}; not {describe_value(value)}") from error
 
 
 def _name(name: str, value: object) -> str:
     try:
         return parse_name(value)
     except ValueError as error:
-        raise InvalidEvent(f"{name}: {error}; not {shown(value)}") from error
+        raise InvalidEvent(f"{name}: {error}; not {describe_value(value)}") from error
 
 
 def _check_names(data: dict[str, Any], schema: type[Struct]) -> None:
@@ -177,17 +183,19 @@ def _check_names(data: dict[str, Any], schema: type[Struct]) -> None:
             _name(f"detail.{name}", data[name])
 
 
-def _recipients(kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None) -> Recipients:
-    if to is not None and kind in _TOLD_BY_PRESENCE:
-        raise InvalidEvent(f"detail.delivery.to: who hears of a {kind} follows from the user; leave it out")
+def _recipients(
+    kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None, rules: EventType
+) -> Recipients:
+    if to is not None and rules.default == "presence":
+        raise InvalidEvent(f"detail.delivery.to: leave it out; the user decides who receives a {kind}")
     if isinstance(to, list):
         if not 0 < len(to) <= MAX_RECIPIENTS:
-            raise InvalidEvent(f"detail.delivery.to: must name 1 to {MAX_RECIPIENTS} users, or be 'everyone'")
+            raise InvalidEvent(f"detail.delivery.to: must list 1 to {MAX_RECIPIENTS} users, or be 'everyone'")
         return tuple(dict.fromkeys(_id("detail.delivery.to", each) for each in to))
-    if to == "everyone" and kind != "system_notification":
+    if to == "everyone" and not rules.may_go_to_everyone:
         raise InvalidEvent(f"detail.delivery.to: a {kind} cannot be sent to everyone")
-    if to is None and kind.startswith("call_"):
+    if to is None and rules.default == "participants":
         return tuple(dict.fromkeys((data["user_id"], data["listener_id"])))
-    if to is None and (kind in ACTIONS or kind == "system_notification"):
-        raise InvalidEvent("detail.delivery.to: is required; name the users to tell")
+    if to is None and rules.default is None:
+        raise InvalidEvent("detail.delivery.to: is required; list the recipients")
     return to

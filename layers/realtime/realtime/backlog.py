@@ -9,7 +9,7 @@ from typing import Final
 from realtime.audiences import connection_of, is_wide
 from realtime.batch import NO_EVENTS, Batch, EventSet, before, first
 from realtime.errors import RealtimeError
-from realtime.ids import moment_of
+from realtime.ids import event_time_ms
 from realtime.posting.delivery import Delivery
 from realtime.tables.connections import Subscriber
 from realtime.tables.outbox import Entry
@@ -74,7 +74,7 @@ class Backlog:
     def is_young(self, events: EventSet) -> bool:
         """Return whether the first of these events may still be tried again for the sake of one connection."""
         try:
-            return self.now_s - moment_of(self.batch.entries[first(events)].event_id) / 1000 < YOUNG_SECONDS
+            return self.now_s - event_time_ms(self.batch.entries[first(events)].event_id) / 1000 < YOUNG_SECONDS
         except ValueError:  # not an id of ours, so that its age is not known
             return False
 

@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 
 
 @cache
-def connect_settings() -> settings.ConnectSettings:
-    """Return the settings of `connect`."""
-    return settings.load(settings.ConnectSettings)
-
-
-@cache
 def outbox(table: str) -> Outbox:
     """Return the outbox."""
     from realtime.tables.outbox import Outbox
@@ -58,21 +52,16 @@ def admission() -> Admission:
     """Return what `connect` works with."""
     from realtime.connect import Admission
 
-    chosen = connect_settings()
+    config = settings.load(settings.ConnectSettings)
     return Admission(
-        _tokens(chosen),
-        registry(chosen.connections_table, chosen.users_table),
-        shards=chosen.audience_shards,
-        lease_seconds=chosen.lease_seconds,
-        max_connections=chosen.max_connections_per_user,
+        _tokens(config),
+        registry(config.connections_table, config.users_table),
+        cache(lambda: _farewells(config.events_table, config.farewells_queue_url)),
+        rejection_mode=config.rejection_mode,
+        shards=config.audience_shards,
+        lease_seconds=config.lease_seconds,
+        max_connections=config.max_connections_per_user,
     )
-
-
-@cache
-def connect_farewells() -> Farewells:
-    """Return how `connect` refuses clients."""
-    chosen = connect_settings()
-    return _farewells(chosen.events_table, chosen.farewells_queue_url)
 
 
 def _farewells(events_table: str, queue_url: str) -> Farewells:
@@ -110,7 +99,7 @@ def frame_handler() -> FrameHandler:
     from realtime.snapshots import Snapshots
     from realtime.tables.connections import Connections
     from realtime.tables.users import Users
-    from realtime.watching import Interest
+    from realtime.watching import Watching
 
     chosen = settings.load(settings.DefaultSettings)
     client = clients.client("dynamodb")
@@ -120,7 +109,7 @@ def frame_handler() -> FrameHandler:
         connections,
         events,
         RateLimit(chosen.message_rate, chosen.message_burst, time.time),
-        Interest(connections),
+        Watching(connections),
         Snapshots(connections, Users(client, chosen.users_table), events, feed_role=chosen.feed_role),
         Replay(
             connections,

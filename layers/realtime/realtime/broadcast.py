@@ -31,7 +31,7 @@ from realtime.posting.poster import Poster
 from realtime.tables.connections import Connections, Subscriber
 from realtime.tables.outbox import Entry, Unreadable, from_image
 from realtime.tables.registry import Registry
-from realtime.text import storable
+from realtime.text import make_storable
 
 # An error that nobody foresaw may pass. If a record still meets it alone this long after it was written, the record is
 # taken to be the reason. s
@@ -51,7 +51,7 @@ def read_record(record: Mapping[str, Any]) -> Entry:
     try:
         return from_image(change.get("NewImage"))
     except Unreadable as problem:
-        raise Unreadable(storable(f"a record that cannot be read, {change.get('Keys')}: {problem}")) from problem
+        raise Unreadable(make_storable(f"a record that cannot be read, {change.get('Keys')}: {problem}")) from problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
-"""Keys by id that are kept elsewhere and read again now and then: shared secrets in a store, public keys at a URL.
+"""Cache keys, by their ids, that are stored elsewhere: shared secrets in a store, public keys at a URL.
 
-A storm of clients must not become a storm on the store, nor an outage of it one of ours. So:
+Many clients at once must not overload that store, and its outage must not become ours. Therefore:
 
-known keys        are read again after 240 to 360 s, each instance at a time of its own, with a single attempt; when it
-                  fails they serve on, for an hour since they were last read at most, and another attempt waits
-no keys yet       are asked for again and again, at times that no two instances share, as long as a handshake can wait
-an unknown id     has the keys read at once, but once in 30 s alone: others could make ids up to have them read at will.
-                  Until then nobody knows if the id is good, so its client is to try again
+cached keys       are read again after 240 to 360 s, in each instance at a different time, with a single attempt. If it
+                  fails they stay in use, at most for an hour since they were last read; the next attempt comes later
+no keys yet       are requested repeatedly, with random pauses that differ between instances, as long as a handshake can
+                  wait
+an unknown id     causes a read at once, but only once in 30 s, because anybody can make up ids to cause reads. In the
+                  meantime nobody knows whether the id is good, so its client is told to try again
 
 docs/decisions/0022-token-keys-in-a-storm.md
 """
@@ -22,20 +23,20 @@ from typing import Generic, TypeVar
 from realtime.errors import ConfigurationError, RealtimeError, Unavailable
 from realtime.log import logger
 
-REFRESH_SECONDS = 240  # keys are read again after so long at the earliest,
-REFRESH_SPREAD_SECONDS = 120  # and after so much more at the latest: a rotated or revoked key is known by then
-SERVE_ON_SECONDS = 3600  # so long after they were last read, keys are good for nothing any more
-MIN_REFRESH_SECONDS = 30  # an unknown id has keys read sooner, but not more often; so does a failed attempt
-_JUST_READ_SECONDS = 2  # an id that is not among keys as young as that is made up
-_ABSENT_AT_MOST = 100  # ids that are remembered as made up
-_PAUSES = (0.1, 0.25, 0.5, 1.0)  # s; at most so long between attempts, the last one for ever
+REFRESH_SECONDS = 240  # keys are read again at the earliest after this time,
+REFRESH_SPREAD_SECONDS = 120  # and at the latest this much later: then a rotated or revoked key is noticed
+SERVE_ON_SECONDS = 3600  # keys are no longer trusted this long after they were last read
+MIN_REFRESH_SECONDS = 30  # the shortest time between two reads because of an unknown id or a failed attempt
+_JUST_READ_SECONDS = 2  # an id that is missing in keys of this age does not exist
+_MAX_UNKNOWN_IDS = 100  # how many such ids are remembered
+_PAUSES = (0.1, 0.25, 0.5, 1.0)  # s; the longest pause after each attempt, the last one after all later attempts
 _ATTEMPTS = 40
 
 K = TypeVar("K")
 
 
 class CachedKeys(Generic[K]):
-    """Keys by id, of one place; `""` is the id of a key that is good for every id."""
+    """The keys of one place, by id; the id `""` stands for a key that fits every id."""
 
     def __init__(
         self,
@@ -46,51 +47,52 @@ class CachedKeys(Generic[K]):
         patience: float,
         cool_down: float,
     ) -> None:
-        """Take the place's name for messages, and how to read the keys: it raises Unavailable or ConfigurationError.
+        """Take the place's name for messages, and a function that reads the keys or raises Unavailable.
 
-        While no keys are known, attempts go on for `patience` s; when they have failed, none is made for `cool_down` s.
+        It may also raise ConfigurationError. The first read is attempted for `patience` s; after it has failed, no
+        attempt is made for up to `cool_down` s.
         """
         self._place = place
         self._read = read
         self._clock = clock
         self._patience = patience
         self._cool_down = cool_down
-        self._lock = threading.Lock()  # one that reads is enough, for all who wait
+        self._lock = threading.Lock()  # one thread reads for all that wait
         self._keys: Mapping[str, K] = {}
-        self._read_at = self._due = self._not_before = float("-inf")
-        self._absent: set[str] = set()
+        self._read_at = self._refresh_due = self._not_before = float("-inf")
+        self._unknown_ids: set[str] = set()
 
-    def known(self, kid: str | None) -> Mapping[str, K]:
-        """Return the keys, read anew where they are old or lack this id.
+    def get(self, kid: str | None) -> Mapping[str, K]:
+        """Return the keys; read them again if they are old or have no key with this id.
 
-        Raises Unavailable where they cannot be had now, or it is not known yet whether there is such an id;
-        ConfigurationError where an operator must do something first.
+        Raises Unavailable if they cannot be read now, or if it is not yet known whether the id exists, and
+        ConfigurationError if an operator must do something first.
         """
         with self._lock:
             if not self._keys:
                 self._read_first()
-            elif self._clock() >= self._due:
-                self._read_again()
+            elif self._clock() >= self._refresh_due:
+                self._refresh()
             if kid is not None and kid not in self._keys and "" not in self._keys:
-                self._look_for(kid)
+                self._look_for_unknown(kid)
             age = self._clock() - self._read_at
             if age > SERVE_ON_SECONDS:
-                raise Unavailable(f"{self._place}: not read for {age:.0f} s, too long for the keys to be trusted")
+                raise Unavailable(f"{self._place}: the keys were last read {age:.0f} s ago and are no longer trusted")
             return self._keys
 
-    def _take(self) -> None:
+    def _read_now(self) -> None:
         self._keys = self._read()
         self._read_at = self._clock()
-        self._due = self._read_at + REFRESH_SECONDS + random.uniform(0, REFRESH_SPREAD_SECONDS)
-        self._absent.clear()
+        self._refresh_due = self._read_at + REFRESH_SECONDS + random.uniform(0, REFRESH_SPREAD_SECONDS)
+        self._unknown_ids.clear()
 
     def _read_first(self) -> None:
         began = self._clock()
         if began < self._not_before:
-            raise Unavailable(f"{self._place}: could not be read a moment ago")
+            raise Unavailable(f"{self._place}: the last attempt to read the keys failed a moment ago")
         for attempt in range(_ATTEMPTS):
             try:
-                return self._take()
+                return self._read_now()
             except Unavailable:
                 pause = random.uniform(0, _PAUSES[min(attempt, len(_PAUSES) - 1)])
                 if attempt == _ATTEMPTS - 1 or self._clock() + pause - began >= self._patience:
@@ -99,25 +101,28 @@ class CachedKeys(Generic[K]):
                 time.sleep(pause)
         raise AssertionError("unreachable")  # the last attempt returns or raises
 
-    def _read_again(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self._take()
+            self._read_now()
         except RealtimeError as problem:
-            self._due = self._clock() + random.uniform(0.5, 1) * MIN_REFRESH_SECONDS
+            self._refresh_due = self._clock() + random.uniform(0.5, 1) * MIN_REFRESH_SECONDS
             age = round(self._clock() - self._read_at)
             log = logger().error if isinstance(problem, ConfigurationError) else logger().warning
-            log("known token keys serve on", extra={"reason": str(problem), "age": age})
+            log(
+                "token keys could not be read again; the cached ones stay in use",
+                extra={"reason": str(problem), "age": age},
+            )
 
-    def _look_for(self, kid: str) -> None:
+    def _look_for_unknown(self, kid: str) -> None:
         now = self._clock()
         if now - self._read_at > _JUST_READ_SECONDS:
             if now < self._not_before:
-                if kid in self._absent:
+                if kid in self._unknown_ids:
                     return
                 raise Unavailable(
-                    f"{self._place}: an unknown key id; keys are read again in {self._not_before - now:.0f} s"
+                    f"{self._place}: unknown key id; the keys can be read again in {self._not_before - now:.0f} s"
                 )
             self._not_before = now + MIN_REFRESH_SECONDS
-            self._take()
-        if kid not in self._keys and len(self._absent) < _ABSENT_AT_MOST:
-            self._absent.add(kid)
+            self._read_now()
+        if kid not in self._keys and len(self._unknown_ids) < _MAX_UNKNOWN_IDS:
+            self._unknown_ids.add(kid)

@@ -1,20 +1,25 @@
-"""What a client asks for when it connects, and whether it may."""
+"""Read a client's handshake, decide whether the client may connect, and register its connection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime import watching
 from realtime.audiences import heard_by
-from realtime.errors import BadRequest
+from realtime.errors import BadRequest, ClientError, reason_of
+from realtime.log import logger
 from realtime.messages import TYPES
 from realtime.tables.connections import Connection
 from realtime.tables.registry import Registry
 from realtime.tokens import Tokens
 
+if TYPE_CHECKING:
+    from realtime.farewell import Farewells
+
 SUBPROTOCOL = "bearer"
+ACCEPTED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,23 @@ class Handshake:
     endpoint: str
     connected_at: int
     token: str | None
-    subprotocol: str | None  # the one to answer with; a browser gives up if it offered some and is answered none
+    subprotocol: str | None  # the one to answer with: a browser that offered some gives up if the answer names none
     parameters: Mapping[str, str]
 
 
-def read(event: Mapping[str, Any]) -> Handshake:
-    """Read API Gateway's CONNECT event; header names come in any case, for a custom domain lowers them."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a handshake: its HTTP status, and the subprotocol that the client may use."""
+
+    status: int
+    subprotocol: str | None
+
+
+def read_handshake(event: Mapping[str, Any]) -> Handshake:
+    """Read API Gateway's CONNECT event.
+
+    Header names are compared without regard to case, because a custom domain sends them in lower case.
+    """
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     parameters = event.get("queryStringParameters") or {}
@@ -46,25 +62,52 @@ def read(event: Mapping[str, Any]) -> Handshake:
 
 
 class Admission:
-    """Lets clients in: authenticates them, checks what they may, registers their connections."""
+    """Answer handshakes: authenticate clients, check their rights and register their connections."""
 
     def __init__(
-        self, tokens: Tokens, registry: Registry, *, shards: int, lease_seconds: int, max_connections: int
+        self,
+        tokens: Tokens,
+        registry: Registry,
+        farewells: Callable[[], Farewells],
+        *,
+        rejection_mode: str,
+        shards: int,
+        lease_seconds: int,
+        max_connections: int,
     ) -> None:
+        """Take what it works with; `farewells` is called for the first refusal, because most clients are accepted."""
         self._tokens = tokens
         self._registry = registry
+        self._farewells = farewells
+        self._rejection_mode = rejection_mode
         self._shards = shards
         self._lease_seconds = lease_seconds
         self._max_connections = max_connections
 
-    def admit(self, handshake: Handshake, now: int) -> Connection:
-        """Register a client's connection; `now` in ms since the epoch.
+    def answer(self, handshake: Handshake, now_ms: int) -> Answer:
+        """Answer a handshake, and log the outcome.
 
-        Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit, having stored nothing.
+        With rejection_mode "handshake" a refused client gets the refusal's own status. Otherwise its handshake
+        succeeds, and a farewell then tells the client the reason and closes the connection.
+
+        Raises every error that is not a ClientError.
+        """
+        try:
+            connection = self.admit(handshake, now_ms)
+        except ClientError as refusal:
+            logger().warning("refused", extra=describe(handshake, code=refusal.code, reason=refusal.reason))
+            return Answer(self._refuse(handshake, refusal, now_ms), handshake.subprotocol)
+        logger().info("connected", extra=describe(handshake, user_id=connection.user_id))
+        return Answer(ACCEPTED, handshake.subprotocol)
+
+    def admit(self, handshake: Handshake, now_ms: int) -> Connection:
+        """Register a client's connection.
+
+        Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit; nothing has been stored then.
         """
         identity = self._tokens.verify(handshake.token)
-        identity.check(handshake.endpoint)
-        watched = watching.requested(handshake.parameters, handshake.endpoint)
+        identity.check_endpoint(handshake.endpoint)
+        watched = watching.read_watch_parameter(handshake.parameters, handshake.endpoint)
         connection = Connection(
             connection_id=handshake.connection_id,
             endpoint=handshake.endpoint,
@@ -79,15 +122,31 @@ class Admission:
             heard_by(connection.endpoint, connection.user_id, connection.connection_id, self._shards, watched),
             username=identity.username,
             role=identity.role,
-            now=now,
-            lease_until=now // 1000 + self._lease_seconds,
+            now=now_ms,
+            lease_until=now_ms // 1000 + self._lease_seconds,
             limit=self._max_connections,
         )
         return connection
 
+    def _refuse(self, handshake: Handshake, refusal: ClientError, now_ms: int) -> int:
+        """Refuse a client; return the handshake's status."""
+        if self._rejection_mode == "handshake":
+            return refusal.status
+        try:
+            self._farewells().refuse(handshake, refusal, now_ms)
+        except Exception as problem:  # noqa: BLE001  # no frame can tell the client the reason, so the status must
+            logger().error("cannot send the reason in a frame", extra=describe(handshake, reason=reason_of(problem)))
+            return refusal.status
+        return ACCEPTED
+
+
+def describe(handshake: Handshake, **more: str) -> dict[str, str]:
+    """Return what may be logged of a handshake, which never includes its token."""
+    return {"connection_id": handshake.connection_id, "endpoint": handshake.endpoint, **more}
+
 
 def _offered_token(offered: list[str]) -> str | None:
-    """Return the subprotocol that follows `bearer`: browsers can set no header, and a URL ends up in logs."""
+    """Return the token that a client offers beside `bearer`: browsers cannot set headers, and URLs end up in logs."""
     if SUBPROTOCOL not in offered:
         return None
     return next((each for each in offered if each != SUBPROTOCOL), None)

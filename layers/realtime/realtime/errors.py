@@ -1,20 +1,20 @@
-"""Everything that can go wrong, as a tree.
+"""All errors of this service, as a tree.
 
 RealtimeError
-├── ClientError            what a client did or may not do: it hears an `error` frame
+├── ClientError            the client's fault or a refusal: the client gets an `error` frame
 │   ├── AuthFailed             AUTH_FAILED        401
 │   ├── PermissionDenied       PERMISSION_DENIED  403
 │   ├── ConnectionLimit        CONNECTION_LIMIT   429
 │   ├── RateLimited            RATE_LIMITED       429
 │   ├── BadRequest             BAD_REQUEST        400
 │   └── Internal               INTERNAL           500
-├── InvalidEvent           what a backend sent: the event goes to a dead-letter queue with the reason
-├── ConfigurationError     what an operator must mend: the message names the setting
-├── Unavailable            what AWS did not do this time: the caller's trigger tries again
-├── Rejected               what AWS will never do, as an item is too large: nobody tries again
-├── Unforeseen             a fault of ours, named by its kind and place: each handler's last resort
-├── ConditionsFailed       (transactions) a transaction was not made, for a condition of it does not hold
-└── Unreadable             (outbox) an item that no function of ours writes: it goes to a dead-letter queue
+├── InvalidEvent           a backend's event is wrong: it goes to a dead-letter queue with the reason
+├── ConfigurationError     an operator must correct something: the message names the setting
+├── Unavailable            AWS failed this time: the function's trigger tries again
+├── Rejected               AWS will never do it, for example because an item is too large: nobody tries again
+├── Unforeseen             a fault in our code, logged as its type and place: each handler's last resort
+├── ConditionsFailed       (transactions) a transaction was not made, because one of its conditions does not hold
+└── Unreadable             (outbox) an item that none of our functions wrote: it goes to a dead-letter queue
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from realtime.text import storable
+from realtime.text import make_storable
 
 
 class RealtimeError(Exception):
-    """The root of this service's own errors."""
+    """The base class of this service's own errors."""
 
 
 class ClientError(RealtimeError):
-    """A refusal that the client hears, with a stable `code`; `retry_after` (seconds) is set where waiting helps."""
+    """A refusal that the client gets, with a stable `code`; `retry_after` (s) is set if waiting helps."""
 
     code: ClassVar[str]
     status: ClassVar[int]  # of the handshake, with RejectionMode=handshake
     default_message: ClassVar[str]
 
     def __init__(self, message: str | None = None, *, retry_after: int | None = None, reason: str = "") -> None:
-        """Take the words for the client, and a `reason` that is for the log alone."""
-        self.message = storable(message or self.default_message)  # it may repeat what the client sent
+        """Take the message for the client, and a `reason` for the log only."""
+        self.message = make_storable(message or self.default_message)  # it may repeat what the client sent
         super().__init__(self.message)
         self.retry_after = retry_after
-        self.reason = storable(reason)
+        self.reason = make_storable(reason)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason or self.message}"
 
 
 class AuthFailed(ClientError):
-    """The token is absent, malformed, wrongly signed or expired; the client is not told which."""
+    """The token is missing, malformed, wrongly signed or expired; the client does not learn which."""
 
     code = "AUTH_FAILED"
     status = 401
@@ -59,7 +59,7 @@ class AuthFailed(ClientError):
 
 
 class PermissionDenied(ClientError):
-    """The token is good, but not for this endpoint."""
+    """The token is valid, but not for this endpoint."""
 
     code = "PERMISSION_DENIED"
     status = 403
@@ -67,7 +67,7 @@ class PermissionDenied(ClientError):
 
 
 class ConnectionLimit(ClientError):
-    """The user has as many connections as one user may have."""
+    """The user has the maximum number of connections already."""
 
     code = "CONNECTION_LIMIT"
     status = 429
@@ -75,7 +75,7 @@ class ConnectionLimit(ClientError):
 
 
 class RateLimited(ClientError):
-    """The client sends faster than it may."""
+    """The client sends too fast."""
 
     code = "RATE_LIMITED"
     status = 429
@@ -83,7 +83,7 @@ class RateLimited(ClientError):
 
 
 class BadRequest(ClientError):
-    """The client sent what the service cannot read; the message says what it should be."""
+    """The service cannot read what the client sent; the message says what is expected."""
 
     code = "BAD_REQUEST"
     status = 400
@@ -97,13 +97,18 @@ class Internal(ClientError):
     status = 500
     default_message = "Something went wrong on our side; try again"
 
+    @classmethod
+    def because_of(cls, problem: RealtimeError) -> Internal:
+        """Return what a client is told of a failure: try again in a second, unless AWS would reject it every time."""
+        return cls(retry_after=None if isinstance(problem, Rejected) else 1)
+
 
 class InvalidEvent(RealtimeError):
     """A backend's event breaks its schema."""
 
     def __init__(self, reason: str) -> None:
-        """Take the reason in words that let the backend's author mend the event."""
-        self.reason = storable(reason)  # it may repeat what the backend sent, and goes into an attribute of SQS
+        """Take a reason that lets the backend's author correct the event."""
+        self.reason = make_storable(reason)  # it may repeat what the backend sent, and goes into an attribute of SQS
         super().__init__(self.reason)
 
 
@@ -112,34 +117,34 @@ class ConfigurationError(RealtimeError):
 
 
 class Unavailable(RealtimeError):
-    """An AWS service refused or failed for now."""
+    """An AWS service refused a call or failed; a later try may succeed."""
 
 
 class Rejected(RealtimeError):
-    """An AWS service will never do what it was asked for: an item is too large, or a text is none that it takes."""
+    """An AWS service will never do it: an item is too large, or it does not accept a character."""
 
 
 class Unforeseen(RealtimeError):
-    """An exception that nobody foresaw; the message names its kind and place, and nothing of what was worked on."""
+    """An unforeseen exception; the message names its type and place, and no data."""
 
     def __init__(self, problem: BaseException) -> None:
-        """Take the exception; its own words may hold part of an event or a token, and are left out."""
+        """Take the exception; its own text may quote an event or a token, so it is left out."""
         super().__init__(reason_of(problem))
 
 
 @contextmanager
 def last_resort() -> Iterator[None]:
-    """Let what nobody foresaw leave as Unforeseen: a handler then does with it what it does with our own errors."""
+    """Convert unforeseen exceptions to Unforeseen, so that a handler treats them like our own errors."""
     try:
         yield
     except RealtimeError:
         raise
-    except Exception as problem:  # noqa: BLE001  # it is raised again, under a name that may be logged
+    except Exception as problem:  # noqa: BLE001  # it is raised again as an error that may be logged
         raise Unforeseen(problem) from None
 
 
 def reason_of(problem: BaseException) -> str:
-    """Return what is logged of a problem: our own errors' words; of any other its kind and place, never its text."""
+    """Return what may be logged of a problem: the text of our own errors; of others only the type and the place."""
     if isinstance(problem, RealtimeError):
         return str(problem)
     place = traceback.extract_tb(problem.__traceback__)[-1:] if problem.__traceback__ else ()

@@ -1,7 +1,7 @@
-"""Farewells: a connection that may not stay is told why, and closed.
+"""Farewells: tell a connection that may not stay the reason, and close it.
 
-They have a queue and a function of their own, so that nobody else waits for strangers: one that leaves at once cannot
-be told from one whose handshake is not done yet, for a post to either is a 410.
+Farewells have their own queue and function, so that no event waits for them. They have to wait: a post to a connection
+that has left and a post to one whose handshake is not complete yet both get a 410.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from realtime.posting.poster import Poster
 from realtime.refusals import Addressee, last_message
 from realtime.tables.outbox import Outbox
 
-# s before another try: a handshake is done milliseconds after `$connect` has answered, as a rule.
-DELAYS = (1, 5)
+# How long to wait before another try. A handshake is usually complete milliseconds after `$connect` has answered.
+RETRY_DELAYS_S = (1, 5)
 _UNSERVED = frozenset({Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Farewell:
-    """A connection's last frame; `tries` have been made before."""
+    """A connection's last frame; `tries` counts the attempts so far."""
 
     connection_id: str
     endpoint: str
     frame: str
-    is_opening: bool  # its handshake may not be done: a 410 does not mean that it is gone
+    is_opening: bool  # its handshake may not be complete, so a 410 does not mean that it is gone
     tries: int = 0
 
 
-def read(body: str) -> Farewell:
+def read_farewell(body: str) -> Farewell:
     """Read a message of the queue.
 
-    Raises ValueError where it is none of ours.
+    Raises ValueError if it is not a farewell.
     """
     try:
         return Farewell(**json.loads(body))
@@ -46,46 +46,47 @@ def read(body: str) -> Farewell:
 
 
 class Farewells:
-    """Has connections told that they may not stay."""
+    """Order farewells: record each for `default`, and queue it for `farewell`."""
 
     def __init__(self, outbox: Outbox, queue: Queue) -> None:
         self._outbox = outbox
         self._queue = queue
 
-    def refuse(self, connection: Addressee, problem: ClientError, now: int) -> None:
-        """Have a connection that is being made told what is wrong, and closed; `now` in ms."""
-        self._send(connection, "error", messages.error(problem, now), now, is_opening=True)
+    def refuse(self, connection: Addressee, problem: ClientError, now_ms: int) -> None:
+        """Refuse a connection whose handshake is not complete yet, with an `error` frame."""
+        self._send(connection, "error", messages.encode_error(problem, now_ms), now_ms, is_opening=True)
 
-    def send_away(self, connection: Addressee, kind: str, frame: str, now: int) -> None:
-        """Have an open connection told its last frame, and closed; `now` in ms."""
-        self._send(connection, kind, frame, now, is_opening=False)
+    def send_away(self, connection: Addressee, kind: str, frame: str, now_ms: int) -> None:
+        """Send an open connection a last frame, and close it."""
+        self._send(connection, kind, frame, now_ms, is_opening=False)
 
-    def _send(self, connection: Addressee, kind: str, frame: str, now: int, *, is_opening: bool) -> None:
-        # Recorded as well, for `default`: whatever else the client sends meanwhile is answered by the same.
-        self._outbox.put(replace(last_message(connection, kind, frame, now), is_streamed=False))
+    def _send(self, connection: Addressee, kind: str, frame: str, now_ms: int, *, is_opening: bool) -> None:
+        # It is recorded too, so that `default` answers with it whatever the client sends in the meantime.
+        self._outbox.put(replace(last_message(connection, kind, frame, now_ms), is_streamed=False))
         self._queue.send(asdict(Farewell(connection.connection_id, connection.endpoint, frame, is_opening)))
 
 
 class FarewellSender:
-    """Says farewells."""
+    """Send farewells."""
 
     def __init__(self, poster: Poster, queue: Queue) -> None:
         self._poster = poster
         self._queue = queue
 
-    def say(self, farewells: Sequence[Farewell], until: float) -> dict[str, int]:
-        """Post farewells and close their connections; return how many came to what; `until` on the monotonic clock.
+    def send(self, farewells: Sequence[Farewell], until: float) -> dict[str, int]:
+        """Post farewells and close their connections; return how many had each outcome.
 
-        Never waits for a connection: one that cannot be served now goes back to the queue for a few seconds, and is
-        given up after the last of them. Raises ConfigurationError where we may not post.
+        `until` is on the monotonic clock. No farewell waits for its connection here: one that cannot be served now goes
+        back to the queue for a few seconds, and is given up after its last try. Raises ConfigurationError if this
+        function's role may not post.
         """
         counts: dict[str, int] = {}
         for farewell, outcome in self._deliver(farewells, until):
             counts[outcome.value] = counts.get(outcome.value, 0) + 1
             is_missing = outcome is Outcome.GONE and farewell.is_opening
-            if (is_missing or outcome in _UNSERVED) and farewell.tries < len(DELAYS):
-                again = replace(farewell, tries=farewell.tries + 1)
-                self._queue.send(asdict(again), delay_seconds=DELAYS[farewell.tries])
+            if (is_missing or outcome in _UNSERVED) and farewell.tries < len(RETRY_DELAYS_S):
+                retry = replace(farewell, tries=farewell.tries + 1)
+                self._queue.send(asdict(retry), delay_seconds=RETRY_DELAYS_S[farewell.tries])
         if Outcome.FORBIDDEN.value in counts:
             raise ConfigurationError(f"the role of farewell may not post: {self._poster.refusal}")
         return counts
@@ -93,7 +94,7 @@ class FarewellSender:
     def _deliver(self, farewells: Sequence[Farewell], until: float) -> Iterator[tuple[Farewell, Outcome]]:
         deliveries: dict[Delivery, Farewell] = {}
         for each in farewells:
-            # Said to be old, so that the engine believes a 410 at once: here it is the queue that waits.
+            # It counts as old, so that the engine believes a 410 at once: here the queue does the waiting.
             frames = (Frame(each.frame.encode()),)
             deliveries[Delivery(each.endpoint, each.connection_id, frames, connected_at=0, close=True)] = each
         for result in self._poster.deliver(deliveries, until=until):

@@ -1,60 +1,60 @@
-"""Ids of users and calls, of events, and how they look in JSON."""
+"""Ids of users, calls and events, and how they are written in JSON."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-from realtime.text import is_odd
+from realtime.text import is_unstorable
 
 MAX_ID_LENGTH = 128
-MAX_SAFE_INTEGER = 2**53 - 1  # past it a JavaScript client would round the number
+MAX_SAFE_INTEGER = 2**53 - 1  # a JavaScript client would round a larger number
 _CANONICAL_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _EVENT_ID = re.compile(r"[0-9a-f]{28}")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f/]")  # an id is a part of an audience's name, and `/` parts it
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f/]")  # an id is part of an audience's name, whose parts `/` separates
 _RULE = f"must be a whole number, or 1 to {MAX_ID_LENGTH} characters with no '/', space or control character"
-_MAX_BITS = 420  # what 126 digits can take: to write out a longer number only to refuse it would cost
+_MAX_BITS = 420  # of a number with 126 digits; a longer one is refused before it is converted to text, which is slow
 
 
 def parse_id(value: object) -> str:
-    """Return a user's or call's id as text; `123.0`, as some languages write whole numbers, is 123.
+    """Return the id of a user or a call as text; `123.0`, as some languages write whole numbers, is 123.
 
-    Raises ValueError unless it is a whole number, or 1 to 128 characters that every store takes, with no space or `/`.
+    Raises ValueError unless it is a whole number, or 1 to 128 characters that every store accepts, no space or `/`.
     """
-    value = whole(value)
+    value = to_whole_number(value)
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _MAX_BITS:
         value = str(value)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _FORBIDDEN.search(value):
         raise ValueError(_RULE)
-    if is_odd(value):
+    if is_unstorable(value):
         raise ValueError(f"{_RULE}; nor U+FFFE and its like, nor half of a character")
     return value
 
 
-def whole(value: object) -> object:
-    """Return a float that is a whole number as an int, and all else as it is."""
+def to_whole_number(value: object) -> object:
+    """Convert a float that is a whole number to an int; return anything else unchanged."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
         return int(value)
     return value
 
 
 def id_as_json(value: str) -> int | str:
-    """Return the id as clients see it: canonical whole numbers as numbers, all else as strings."""
+    """Return an id as clients see it: a canonical whole number as a number, any other id as a string."""
     if _CANONICAL_NUMBER.fullmatch(value) and int(value) <= MAX_SAFE_INTEGER:
         return int(value)
     return value
 
 
-def event_id(at_ms: int, *source: str) -> str:
-    """Return an id that sorts by time and is the same whenever it is made from the same time and source."""
+def make_event_id(at_ms: int, *source: str) -> str:
+    """Make an id that sorts by time; the same time and source always make the same id."""
     digest = hashlib.blake2b("\0".join(source).encode(), digest_size=8).hexdigest()
     return f"{at_ms:012x}{digest}"
 
 
-def moment_of(event_id: object) -> int:
-    """Return the time of an event's id, in ms since the epoch.
+def event_time_ms(event_id: object) -> int:
+    """Return the time in an event's id (ms since the epoch).
 
-    Raises ValueError if it is no event's id.
+    Raises ValueError if it is not the id of an event.
     """
     if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
         raise ValueError("must be the id of a message that you have heard")

@@ -13,13 +13,13 @@ from realtime.aws.queues import Queue
 from realtime.backend_events import ID_FIELDS, BackendEvent, validate
 from realtime.deadlines import acknowledged
 from realtime.errors import AuthFailed, InvalidEvent
-from realtime.ids import event_id, id_as_json, moment_of
+from realtime.ids import event_time_ms, id_as_json, make_event_id
 from realtime.tables.calls import Calls
 from realtime.tables.connections import Connections
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.transactions import ConditionsFailed
 from realtime.tables.users import Users
-from realtime.text import loads, shown, storable
+from realtime.text import describe_value, loads, make_storable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -35,7 +35,7 @@ def parse(body: str) -> Mapping[str, Any]:
     try:
         event = loads(body)
     except ValueError as error:
-        raise InvalidEvent(f"not JSON: {shown(str(error))}") from error
+        raise InvalidEvent(f"not JSON: {describe_value(str(error))}") from error
     if not isinstance(event, dict):
         raise InvalidEvent("not a JSON object")
     missing = [key for key in ("id", "detail-type", "detail", "time") if key not in event]
@@ -46,7 +46,10 @@ def parse(body: str) -> Mapping[str, Any]:
 
 def described(event: Mapping[str, Any]) -> dict[str, str]:
     """Return what is logged of an event: what it is, and never what it says."""
-    return {"event_id": storable(str(event["id"]), 100), "detail_type": storable(str(event["detail-type"]), 100)}
+    return {
+        "event_id": make_storable(str(event["id"]), 100),
+        "detail_type": make_storable(str(event["detail-type"]), 100),
+    }
 
 
 def read(event: Mapping[str, Any]) -> BackendEvent:
@@ -68,10 +71,10 @@ def _moment(text: object) -> int:
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise InvalidEvent(f"time: must be RFC 3339, such as 2024-01-15T10:30:00Z; not {shown(text)}")
+        raise InvalidEvent(f"time: must be RFC 3339, such as 2024-01-15T10:30:00Z; not {describe_value(text)}")
     at = (moment - _EPOCH) // _MILLISECOND
     if at < _EARLIEST_MS:
-        raise InvalidEvent(f"time: {shown(text)} is before 2000; is the sender's clock right?")
+        raise InvalidEvent(f"time: {describe_value(text)} is before 2000; is the sender's clock right?")
     return at
 
 
@@ -111,21 +114,21 @@ class Ingestion:
         Raises InvalidEvent if its own time is ahead of now, or if by that time it came too late to be heard: then its
         effects hold all the same, and who is to acknowledge it is looked after.
         """
-        if event.at > now + AHEAD_MS:
-            ahead = (event.at - now) // 1000
+        if event.at_ms > now + AHEAD_MS:
+            ahead = (event.at_ms - now) // 1000
             raise InvalidEvent(f"time: {ahead} s ahead of now; is the sender's clock right, and the zone of its time?")
         entries = self._ends_of_sessions(event, now) if event.kind == "session_revoked" else self._entries(event, now)
-        asked = event.to if event.ack_within and isinstance(event.to, tuple) else ()
+        asked = event.to if event.ack_within_s and isinstance(event.to, tuple) else ()
         awaited = [self._outbox.awaiting(user_id, entries[0].event_id, entries[0].expires_at) for user_id in asked]
         effects = self._effects(event, now)
         try:
             recorded = self._outbox.put_once(event.event_id, now // 1000, entries, [*effects, *awaited])
         except ConditionsFailed:  # the call has ended before: its start is told, but makes nobody busy
             recorded = self._outbox.put_once(event.event_id, now // 1000, entries, awaited)
-        if asked and event.ack_within:
+        if asked and event.ack_within_s:
             # A duplicate, too, is looked after: nobody may have been told to when the event was recorded.
             identity = entries[0].event_id if recorded else self._outbox.recorded_as(event.event_id)
-            self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within)
+            self._order_checks(messages.ENDPOINT_OF[event.kind], asked, identity, event.ack_within_s)
         self._check_in_time(event, entries, now, recorded=recorded)
         return Ingested(len(entries), duplicate=not recorded)
 
@@ -133,7 +136,7 @@ class Ingestion:
         """Raise InvalidEvent if an event was recorded when it was not worth hearing any more: nobody has been told."""
         if not entries or entries[0].not_after is None:
             return
-        recorded_at = now if recorded else moment_of(self._outbox.recorded_as(event.event_id))
+        recorded_at = now if recorded else event_time_ms(self._outbox.recorded_as(event.event_id))
         late = recorded_at // 1000 - entries[0].not_after
         if late > 0:
             raise InvalidEvent(
@@ -161,9 +164,9 @@ class Ingestion:
             if event.to == "everyone"
             else [personal(endpoint, user_id) for user_id in event.to]
         )
-        identity = event_id(now, event.event_id)
+        identity = make_event_id(now, event.event_id)
         data = {name: id_as_json(value) if name in ID_FIELDS else value for name, value in event.data.items()}
-        message = messages.encode(event.kind, data, event.at, identity, ack=event.ack_within is not None)
+        message = messages.encode(event.kind, data, event.at_ms, identity, ack=event.ack_within_s is not None)
         return [
             Entry(
                 audience=audience,
@@ -171,7 +174,7 @@ class Ingestion:
                 kind=event.kind,
                 message=message,
                 expires_at=now // 1000 + self._history_seconds,
-                not_after=event.at // 1000 + event.expires_in if event.expires_in else None,
+                not_after=event.at_ms // 1000 + event.expires_in_s if event.expires_in_s else None,
             )
             for audience in audiences
         ]
@@ -180,11 +183,11 @@ class Ingestion:
         """Return what tells a user's present connections that they are over, and closes them."""
         user = self._users.get(event.data["user_id"])
         sessions = self._connections.sessions(user.connection_ids) if user else []
-        message = messages.error(AuthFailed("Session revoked"), event.at)
+        message = messages.encode_error(AuthFailed("Session revoked"), event.at_ms)
         return [
             Entry(
                 audience=direct(connection.connection_id),
-                event_id=event_id(now, event.event_id),
+                event_id=make_event_id(now, event.event_id),
                 kind="error",
                 message=message,
                 expires_at=now // 1000 + self._history_seconds,

@@ -1,4 +1,4 @@
-"""Messages: their types, and the envelope `{"type", "data", "timestamp"}`, with `id` where it can be resumed."""
+"""Messages: their types, and the envelope `{"type", "data", "timestamp"}`, with an `id` if clients can resume there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from realtime.errors import ClientError
 from realtime.text import dumps
 
-# API Gateway's limit on a frame, which is said to hold for posts as well: a larger one would close its connection with
-# 1009. It is metered in steps of as much. docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-
-# service-websocket-limits-table.html
+# API Gateway's limit on a frame. It is documented for posts too: a larger frame would close its connection with 1009.
+# API Gateway also bills frames in steps of this size.
+# docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
 MAX_FRAME_BYTES = 32 * 1024
 
-# What clients hear on each endpoint; answers to their own frames, `error` and `reconnect` aside.
+# The types of each endpoint, without answers to clients' own frames, `error` and `reconnect`.
 TYPES = {
     "feed": frozenset({"listener_online", "listener_offline", "listener_busy", "listener_available"}),
     "presence": frozenset({"presence_update", "status_change"}),
@@ -43,7 +43,7 @@ def encode(
 ) -> str:
     """Return the exact frame of a message.
 
-    `version` is of the user whose presence it tells; `ack` asks for an acknowledgement.
+    `version` is the version of the user whose presence it shows; `ack` asks for an acknowledgement.
     """
     message: dict[str, Any] = {"type": kind, "data": data, "timestamp": rfc3339(at_ms)}
     if event_id is not None:
@@ -55,8 +55,8 @@ def encode(
     return dumps(message)
 
 
-def error(problem: ClientError, at_ms: int) -> str:
-    """Return the `error` frame that tells a client what is wrong and, where waiting helps, how long to wait."""
+def encode_error(problem: ClientError, at_ms: int) -> str:
+    """Return the `error` frame that tells a client what is wrong and, if waiting helps, how long to wait."""
     data: dict[str, Any] = {"code": problem.code, "message": problem.message}
     if problem.retry_after is not None:
         data["retry_after"] = problem.retry_after

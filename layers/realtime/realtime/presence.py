@@ -1,4 +1,4 @@
-"""Presence: what a change of a user's state means to those who watch, and to the backends."""
+"""Presence: what clients and backends must learn when a user's state changes."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from typing import Any
 from realtime import messages
 from realtime.audiences import everyone, personal
 from realtime.aws.bus import Announcement
-from realtime.ids import event_id, id_as_json
+from realtime.ids import id_as_json, make_event_id
 from realtime.tables.outbox import Entry
 from realtime.tables.users import User
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a deployment may choose; times in s."""
+    """Settings of a deployment for presence."""
 
     shards: int
-    feed_role: str  # only users of this role are announced on feed
+    feed_role: str  # feed announces only users of this role
     history_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What follows from one change: messages for clients, events for backends, and a look at who may have left."""
+    """What follows from one change: entries for clients, events for backends, and whether the user may have left."""
 
     entries: list[Entry] = field(default_factory=list)
-    announcements: list[Announcement] = field(default_factory=list)
+    bus_events: list[Announcement] = field(default_factory=list)
     may_have_left: bool = False
 
 
 def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
-    """Compare a user's state before and after a change; the same change has the same consequences, ids included."""
+    """Compare a user's state before and after a change; the same change always has the same consequences and ids."""
     was_online = old is not None and old.is_online
     was_busy = old is not None and old.is_busy
     is_listed = _is_listed(new, rules)
     entries: list[Entry] = []
-    announcements: list[Announcement] = []
+    bus_events: list[Announcement] = []
     if new.is_online != was_online:
         entries += _on_presence("presence_update", new, rules)
-        announcements.append(_told(new))
+        bus_events.append(_bus_event(new))
     if is_listed != _is_listed(old, rules):
         entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules)
     if new.is_busy != was_busy:
         entries += _on_presence("status_change", new, rules)
         if new.role == rules.feed_role:
             entries += _on_feed("listener_busy" if new.is_busy else "listener_available", new, rules)
-    shown_again = old.hidden_from - new.hidden_from if old is not None else frozenset()
-    if shown_again:  # what they missed while the user hid from them
-        entries += _on_presence("presence_update", new, rules, shown_again)
+    unblocked = old.hidden_from - new.hidden_from if old is not None else frozenset()
+    if unblocked:  # tell them the state that they could not see while they were blocked
+        entries += _on_presence("presence_update", new, rules, unblocked)
         if new.role == rules.feed_role:
-            entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules, shown_again)
+            entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules, unblocked)
     had_connections = old is not None and bool(old.connection_ids)
     may_have_left = had_connections and not new.connection_ids and new.is_online
-    return Consequences(entries, announcements, may_have_left)
+    return Consequences(entries, bus_events, may_have_left)
 
 
 def state(user: User) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def state(user: User) -> dict[str, Any]:
 
 
 def _is_listed(user: User | None, rules: Rules) -> bool:
-    """Return whether the feed shows a user as online: a new token may make a listener of who is online already."""
+    """Return whether feed shows a user as online; a new token may change the role of a user who is online already."""
     return user is not None and user.is_online and user.role == rules.feed_role
 
 
@@ -96,14 +96,14 @@ def _entries(
             expires_at=user.changed_at // 1000 + rules.history_seconds,
             hidden_from=user.hidden_from,
             shown_to=shown_to,
-            # What only some hear must not make stale what all hear.
+            # A message to only some subscribers must not replace one that all of them get.
             subject=user.user_id if endpoint == "presence" and not shown_to else None,
         )
         for audience in (*everyone(endpoint, rules.shards), personal(endpoint, user.user_id))
     ]
 
 
-def _told(user: User) -> Announcement:
+def _bus_event(user: User) -> Announcement:
     kind = "user_online" if user.is_online else "user_offline"
     return Announcement(
         detail_type=kind,
@@ -120,4 +120,4 @@ def _told(user: User) -> Announcement:
 
 
 def _event_id(user: User, kind: str) -> str:
-    return event_id(user.changed_at, kind, user.user_id, str(user.version))
+    return make_event_id(user.changed_at, kind, user.user_id, str(user.version))

@@ -1,4 +1,4 @@
-"""The last message of a connection that is to be closed, and how one that everybody knows is told it."""
+"""Close a registered connection with a last message that tells the client the reason."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import ClientError
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.tables.outbox import Entry, Outbox
 
-_HISTORY_SECONDS = 60  # nobody asks for it again
+_HISTORY_SECONDS = 60  # nobody asks for a last message again
 
 
 class Addressee(Protocol):
-    """The connection to be told, such as a Connection or a Handshake; `connected_at` in ms since the epoch."""
+    """The connection that gets the message: a Connection, a Handshake; `connected_at` in ms since the epoch."""
 
     @property
     def connection_id(self) -> str: ...
@@ -24,25 +24,25 @@ class Addressee(Protocol):
     def connected_at(self) -> int: ...
 
 
-def last_message(connection: Addressee, kind: str, frame: str, now: int) -> Entry:
-    """Return the entry of a connection's last frame; `now` in ms since the epoch."""
+def last_message(connection: Addressee, kind: str, frame: str, now_ms: int) -> Entry:
+    """Return the entry of a connection's last frame, which also closes the connection."""
     return Entry(
         audience=direct(connection.connection_id),
-        event_id=event_id(now, kind, connection.connection_id),
+        event_id=make_event_id(now_ms, kind, connection.connection_id),
         kind=kind,
         message=frame,
-        expires_at=now // 1000 + _HISTORY_SECONDS,
+        expires_at=now_ms // 1000 + _HISTORY_SECONDS,
         endpoint=connection.endpoint,
         connected_at=connection.connected_at,
         close=True,
     )
 
 
-def refuse(outbox: Outbox, connection: Addressee, problem: ClientError, now: int) -> None:
-    """Have a registered connection told what is wrong and closed; `now` in ms since the epoch."""
-    close(outbox, connection, "error", messages.error(problem, now), now)
+def refuse(outbox: Outbox, connection: Addressee, problem: ClientError, now_ms: int) -> None:
+    """Record an `error` frame that closes a registered connection."""
+    close(outbox, connection, "error", messages.encode_error(problem, now_ms), now_ms)
 
 
-def close(outbox: Outbox, connection: Addressee, kind: str, frame: str, now: int) -> None:
-    """Have a registered connection sent a last frame and closed; `now` in ms since the epoch."""
-    outbox.put(last_message(connection, kind, frame, now))
+def close(outbox: Outbox, connection: Addressee, kind: str, frame: str, now_ms: int) -> None:
+    """Record a last frame that closes a registered connection; `broadcast` posts it and closes."""
+    outbox.put(last_message(connection, kind, frame, now_ms))

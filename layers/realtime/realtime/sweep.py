@@ -17,7 +17,7 @@ from typing import Any
 from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import AuthFailed, ConfigurationError, RealtimeError, Unavailable
-from realtime.ids import event_id
+from realtime.ids import make_event_id
 from realtime.posting.delivery import Delivery, Outcome
 from realtime.posting.poster import Poster
 from realtime.refusals import close, refuse
@@ -147,7 +147,7 @@ class Sweeper:
         self._outbox.put(
             Entry(
                 audience=direct(connection.connection_id),
-                event_id=event_id(at, "reconnect", connection.connection_id),
+                event_id=make_event_id(at, "reconnect", connection.connection_id),
                 kind="reconnect",
                 message=messages.encode("reconnect", {"within_seconds": MOVE_WITHIN_SECONDS}, at),
                 expires_at=at // 1000 + SESSION_SECONDS,

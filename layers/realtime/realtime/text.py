@@ -1,9 +1,9 @@
-"""The one gate for text: what every store downstream takes, and how what it would not take is written all the same.
+"""The one gate for text: which characters every store accepts, and how the others are escaped.
 
-odd         half of a character (a lone surrogate: no UTF-8), a noncharacter (U+FFFE and its like: SQS refuses them),
-            or a control character (SQS and XML refuse most of them)
-name        an id, a username, a role, a word such as `call_type`: holds nothing odd
-free text   all else that a backend passes on to clients: may hold anything but halves of characters
+unstorable  a lone surrogate (half of a character, which UTF-8 cannot encode), a noncharacter (such as U+FFFE, which SQS
+            refuses) or a control character (SQS and XML refuse most of them)
+name        an id, a username, a role, a word such as `call_type`: has no unstorable character
+free text   everything else that a backend passes on to clients: may have any character but a lone surrogate
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import re
 from typing import Any
 
 MAX_NAME_LENGTH = 256
-MAX_DEPTH = 100  # levels of lists and objects in each other: whoever reads the message on must be able to
-MAX_INTEGER_BITS = 1023  # past them a JavaScript client reads Infinity
+MAX_DEPTH = 100  # nested lists and objects; every later reader of the message must be able to parse it
+MAX_INTEGER_BITS = 1023  # a JavaScript client reads a longer number as Infinity
 
 _CONTROLS = "\x00-\x1f\x7f-\x9f"
 _SURROGATES = "\ud800-\udfff"
 _NONCHARACTERS = "\ufdd0-\ufdef\ufffe\uffff" + "".join(
     chr(plane << 16 | last) for plane in range(1, 17) for last in (0xFFFE, 0xFFFF)
 )
-_ODD = re.compile(f"[{_CONTROLS}{_SURROGATES}{_NONCHARACTERS}]")
-_HALF = re.compile(f"[{_SURROGATES}]")
+_UNSTORABLE = re.compile(f"[{_CONTROLS}{_SURROGATES}{_NONCHARACTERS}]")
+_LONE_SURROGATE = re.compile(f"[{_SURROGATES}]")
 
 
-def is_odd(text: str) -> bool:
-    """Return whether a text holds what some store downstream refuses."""
-    return _ODD.search(text) is not None
+def is_unstorable(text: str) -> bool:
+    """Return whether a text has a character that some store refuses."""
+    return _UNSTORABLE.search(text) is not None
 
 
 def parse_name(value: object) -> str:
-    """Return a name as it is.
+    """Return a name unchanged.
 
-    Raises ValueError unless it is 1 to 256 characters, none of them odd.
+    Raises ValueError unless it has 1 to 256 characters, none of them unstorable.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or is_odd(value):
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_LENGTH or is_unstorable(value):
         raise ValueError(
             f"must be a string of 1 to {MAX_NAME_LENGTH} characters, with no control character, noncharacter or half "
             "of a character"
@@ -44,33 +44,33 @@ def parse_name(value: object) -> str:
     return value
 
 
-def storable(text: str, limit: int | None = None) -> str:
-    r"""Return a text with what is odd written as `\x0a`, `\ufffe` or `\U0001fffe`, cut to so many characters."""
-    clean = _ODD.sub(lambda odd: _escaped(odd.group()), text)
+def make_storable(text: str, limit: int | None = None) -> str:
+    r"""Escape unstorable characters as `\x0a`, `\ufffe` or `\U0001fffe`, and cut the text to `limit` characters."""
+    clean = _UNSTORABLE.sub(lambda match: _escape(match.group()), text)
     return clean if limit is None or len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def shown(value: object) -> str:
-    """Return a value as the reason of a refusal may hold it: short, and nothing odd."""
+def describe_value(value: object) -> str:
+    """Describe a value in the reason of a refusal: short, and without unstorable characters."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > MAX_INTEGER_BITS:
         return f"a number of {value.bit_length()} bits"
-    return storable(repr(value) if isinstance(value, str | int | float | None) else type(value).__name__, 60)
+    return make_storable(repr(value) if isinstance(value, str | int | float | None) else type(value).__name__, 60)
 
 
 def dumps(value: object, *, allow_nan: bool = False) -> str:
-    r"""Return compact JSON that every store takes: what is odd in its strings stands there as `\ufffe`.
+    r"""Return compact JSON that every store accepts: unstorable characters of strings are escaped, as `\ufffe` is.
 
-    Whoever parses it reads the same strings. Raises ValueError where JSON has no word for the value (NaN, unless it is
-    allowed), and RecursionError where it is too deep.
+    Parsing it gives the same strings. Raises ValueError if JSON cannot express a value (NaN, unless it is allowed), and
+    RecursionError if the value is nested too deeply.
     """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=allow_nan)
-    return _ODD.sub(lambda odd: json.dumps(odd.group())[1:-1], text)
+    return _UNSTORABLE.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 def loads(text: str) -> Any:
-    """Parse JSON from elsewhere.
+    """Parse JSON from outside the service.
 
-    Raises ValueError for whatever is none, is too deep to be read, or holds a number of more digits than Python reads.
+    Raises ValueError if it is not JSON, is nested too deeply, or has a number with more digits than Python reads.
     """
     try:
         return json.loads(text)
@@ -78,11 +78,11 @@ def loads(text: str) -> Any:
         raise ValueError("too many levels of lists and objects") from error
 
 
-def complaint(value: object, path: str) -> str | None:
-    """Say what in a JSON value could not be passed on to a client, beginning with the path to it; None where nothing.
+def find_problem(value: object, path: str) -> str | None:
+    """Return what in a JSON value cannot be passed on to a client, beginning with its path, or None.
 
-    Keys and values count, however deep: no halves of characters, no NaN or Infinity, no number that a client would
-    read as Infinity, no more than 100 levels.
+    Keys and values are checked at every level: no lone surrogate, no NaN or Infinity, no number that a client would
+    read as Infinity, and at most 100 levels.
     """
     todo: list[tuple[object, str, int]] = [(value, path, 0)]
     while todo:
@@ -93,28 +93,29 @@ def complaint(value: object, path: str) -> str | None:
         if problem is not None:
             return f"{place}: {problem}"
         if isinstance(each, dict):
-            todo += [(inner, f"{place}.{storable(key, 60)}", depth + 1) for key, inner in each.items()]
+            todo += [(inner, f"{place}.{make_storable(key, 60)}", depth + 1) for key, inner in each.items()]
         elif isinstance(each, list):
             todo += [(inner, f"{place}[{at}]", depth + 1) for at, inner in enumerate(each)]
     return None
 
 
 def _problem(value: object) -> str | None:
-    """Say what of a value, without what it holds in turn, could not be passed on."""
+    """Return what is wrong with a value itself, not with the values in it."""
     match value:
-        case str() if _HALF.search(value):
-            return "holds half of a character (a lone surrogate), which no UTF-8 has"
+        case str() if _LONE_SURROGATE.search(value):
+            return "holds half of a character (a lone surrogate), which UTF-8 cannot encode"
         case float() if not math.isfinite(value):
-            return f"{value} is no JSON"
+            return f"{value} is not JSON"
         case int() if value.bit_length() > MAX_INTEGER_BITS:
             return f"a number of {value.bit_length()} bits, which a client would read as Infinity"
         case dict():
-            odd = next((key for key in value if _HALF.search(key)), None)
-            return None if odd is None else f"its key {shown(odd)} holds half of a character (a lone surrogate)"
+            bad_key = next((key for key in value if _LONE_SURROGATE.search(key)), None)
+            if bad_key is not None:
+                return f"its key {describe_value(bad_key)} holds half of a character (a lone surrogate)"
     return None
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if ord(character) <= 0x7F:
         return f"\\x{ord(character):02x}"
     return character.encode("ascii", "backslashreplace").decode()

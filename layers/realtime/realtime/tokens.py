@@ -1,4 +1,4 @@
-"""Who a client is: the JWT that it connects with."""
+"""Verify the JWT with which a client connects."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from realtime.ids import parse_id
 from realtime.messages import ENDPOINTS
 from realtime.text import parse_name
 
-# Clocks of the token's maker and of Lambda may differ by so many seconds.
+# How far the clocks of the token's issuer and of Lambda may differ.
 LEEWAY_SECONDS = 10
-MAX_LIFE_SECONDS = 100 * 366 * 86_400  # what is to last longer counts in milliseconds, as a rule
+MAX_LIFE_SECONDS = 100 * 366 * 86_400  # an `exp` beyond that is probably in milliseconds
 _FETCH_SECONDS = 1.5  # the timeout of each step of fetching the JWKS; a handshake waits for it
-_COOL_DOWN_SECONDS = 5  # so long nobody waits for a JWKS that could not be fetched while no key is known
+_COOL_DOWN_SECONDS = 5  # after a failed first fetch of the JWKS, handshakes are refused at once for this time
 _SHARED = frozenset({"HS256"})
 _PUBLISHED = frozenset({"RS256", "ES256"})
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a good token says; `expires_at` in s since the epoch."""
+    """The claims of a valid token; `expires_at` in s since the epoch."""
 
     user_id: str
     expires_at: int
@@ -34,28 +34,28 @@ class Identity:
     username: str | None = None
     role: str | None = None
 
-    def check(self, endpoint: str) -> None:
-        """Raise PermissionDenied unless the token is for this endpoint."""
+    def check_endpoint(self, endpoint: str) -> None:
+        """Raise PermissionDenied unless the token's scope includes this endpoint."""
         if endpoint not in self.endpoints:
             raise PermissionDenied(reason=f"user {self.user_id} has no scope {endpoint}")
 
 
 class SharedKeySource(Protocol):
-    """Where the HS256 secrets come from."""
+    """The source of the HS256 secrets."""
 
     def candidates(self, kid: str | None) -> list[str]:
         """Return the secrets that may have signed a token with this key id."""
 
 
 class PublishedKeySource(Protocol):
-    """Where the RS256 and ES256 public keys come from."""
+    """The source of the RS256 and ES256 public keys."""
 
     def get_signing_key(self, kid: str) -> Any:
-        """Return the key of this id."""
+        """Return the key with this id."""
 
 
 class Tokens:
-    """Verifies tokens; each family of algorithms is accepted only if its keys are configured, and only with them."""
+    """Verify tokens; a family of algorithms is accepted only if its keys are configured, and only with those keys."""
 
     def __init__(
         self,
@@ -71,10 +71,9 @@ class Tokens:
         self._audience = audience
 
     def verify(self, token: str | None) -> Identity:
-        """Return who the token is about.
+        """Return the identity that the token proves.
 
-        Raises AuthFailed, whose `reason` says why without any part of the token, or Unavailable where the keys
-        cannot be had.
+        Raises AuthFailed, whose `reason` quotes no part of the token, or Unavailable if the keys cannot be read.
         """
         if not token:
             raise AuthFailed(reason="no token")
@@ -124,13 +123,13 @@ class Tokens:
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
-            algorithms=[algorithm],  # already known to be one of the key's own family
+            algorithms=[algorithm],  # `_keys` has checked that it belongs to the key's family
             issuer=self._issuer or None,
             audience=self._audience or None,
             leeway=LEEWAY_SECONDS,
             options={
                 "require": ["exp", "sub", *(["iss"] if self._issuer else []), *(["aud"] if self._audience else [])],
-                "verify_sub": False,  # PyJWT wants a string; marketplaces' ids are numbers, and parse_id takes both
+                "verify_sub": False,  # PyJWT requires a string; ids may be numbers, and parse_id accepts both
                 "verify_aud": bool(self._audience),
             },
         )
@@ -138,22 +137,22 @@ class Tokens:
 
 
 class PublishedKeys:
-    """The public keys of a JWKS URL, by their ids."""
+    """The public keys that a JWKS URL publishes."""
 
     def __init__(
         self, url: str, fetch: Callable[[], Any] | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Take the URL; `fetch` returns what is published there, parsed."""
-        # Nothing is cached in there: what to do with old keys, and with a server that does not answer, is decided here.
+        """Take the URL; `fetch` returns the parsed JSON that is published there."""
+        # PyJWT caches nothing: CachedKeys decides about old keys and about a server that does not answer.
         self._fetch = fetch or jwt.PyJWKClient(url, cache_jwk_set=False, timeout=_FETCH_SECONDS).fetch_data
-        self._kept = CachedKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
+        self._cached = CachedKeys(f"the JWKS {url}", self._read, clock, patience=0, cool_down=_COOL_DOWN_SECONDS)
 
     def get_signing_key(self, kid: str) -> jwt.PyJWK:
-        """Return the key of this id.
+        """Return the key with this id.
 
-        Raises PyJWKClientError where there is none, Unavailable where that cannot be known now.
+        Raises PyJWKClientError if there is none, and Unavailable if that cannot be known now.
         """
-        found = self._kept.known(kid).get(kid)
+        found = self._cached.get(kid).get(kid)
         if found is None:
             raise jwt.PyJWKClientError("no key of this id is published")
         return found
@@ -161,7 +160,7 @@ class PublishedKeys:
     def _read(self) -> dict[str, jwt.PyJWK]:
         try:
             published = jwt.PyJWKSet.from_dict(self._fetch())
-        except Exception as error:  # whatever is published there, or not: keys that are known are as good as before
+        except Exception as error:  # whatever the server answers, the cached keys stay valid
             raise Unavailable(f"fetching the JWKS: {type(error).__name__}") from error
         keys = {each.key_id: each for each in published if each.key_id and each.public_key_use in {"sig", None}}
         if not keys:
@@ -173,7 +172,7 @@ def _endpoints(scope: object) -> frozenset[str]:
     if scope is None:
         return frozenset(ENDPOINTS)
     if not isinstance(scope, str):
-        raise AuthFailed(reason="scope is no string")
+        raise AuthFailed(reason="scope is not a string")
     return frozenset(scope.split())
 
 

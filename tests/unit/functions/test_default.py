@@ -16,25 +16,26 @@ from tests.samples import sample
 NOW = 1_705_314_600.25
 
 
-class Clerk(FrameHandler):
-    """Answers with these words, or fails."""
+class FakeFrameHandler(FrameHandler):
+    """Gives the same answer to every frame, or raises the same error."""
 
     def __init__(self, answer: str | Exception) -> None:
         self._answer = answer
-        self.asked: list[tuple[str, str, str, int]] = []
+        self.calls: list[tuple[str, str, str, int]] = []
 
-    def answer(self, body: str, connection_id: str, endpoint: str, now: int) -> str:
-        self.asked.append((body, connection_id, endpoint, now))
+    def answer(self, body: str, connection_id: str, endpoint: str, now_ms: int) -> str:
+        self.calls.append((body, connection_id, endpoint, now_ms))
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
 
 
-def clerk(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> Clerk:
-    found = Clerk(answer)
-    monkeypatch.setattr(bootstrap, "frame_handler", lambda: found)
+def install(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> FakeFrameHandler:
+    """Let the function work with a fake frame handler at a fixed time."""
+    frame_handler = FakeFrameHandler(answer)
+    monkeypatch.setattr(bootstrap, "frame_handler", lambda: frame_handler)
     monkeypatch.setattr(time, "time", lambda: NOW)
-    return found
+    return frame_handler
 
 
 def body(answer: dict[str, Any]) -> dict[str, Any]:
@@ -43,24 +44,24 @@ def body(answer: dict[str, Any]) -> dict[str, Any]:
     return frame
 
 
-def test_a_frame_is_asked_about_and_its_answer_returned_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = clerk(monkeypatch, "the answer").asked
+def test_the_answer_of_the_frame_handler_is_returned_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = install(monkeypatch, "the answer").calls
     event = sample("default.ping")
     assert default.handler(event, None) == {"statusCode": 200, "body": "the answer"}
-    assert asked == [(event["body"], "RfGx1dQAIAMCIhA=", "feed", 1_705_314_600_250)]
+    assert calls == [(event["body"], "RfGx1dQAIAMCIhA=", "feed", 1_705_314_600_250)]
 
 
 @pytest.mark.parametrize("absent", [{}, {"body": None}, {"body": ""}])
-def test_no_body_is_an_empty_one(monkeypatch: pytest.MonkeyPatch, absent: dict[str, Any]) -> None:
-    asked = clerk(monkeypatch, "the answer").asked
+def test_a_missing_body_is_read_as_empty(monkeypatch: pytest.MonkeyPatch, absent: dict[str, Any]) -> None:
+    calls = install(monkeypatch, "the answer").calls
     event = sample("default.ping")
     del event["body"]
     default.handler(event | absent, None)
-    assert asked[0][0] == ""
+    assert calls[0][0] == ""
 
 
-def test_a_refusal_is_answered_and_the_connection_lives(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
-    clerk(monkeypatch, RateLimited(retry_after=2))
+def test_a_refusal_is_answered_with_an_error_frame(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
+    install(monkeypatch, RateLimited(retry_after=2))
     assert body(default.handler(sample("default.ping"), None))["data"] == {
         "code": "RATE_LIMITED",
         "message": "Too many requests",
@@ -70,25 +71,25 @@ def test_a_refusal_is_answered_and_the_connection_lives(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("error", [Unavailable("DynamoDB is away"), ConfigurationError("no table")])
-def test_what_is_our_fault_is_said_to_be_and_not_why(
+def test_a_failure_of_the_service_is_answered_without_its_reason(
     monkeypatch: pytest.MonkeyPatch, logged: LogLines, error: RealtimeError
 ) -> None:
-    clerk(monkeypatch, error)
-    told = body(default.handler(sample("default.ping"), None))["data"]
-    assert (told["code"], told["retry_after"]) == ("INTERNAL", 1)
-    assert str(error) not in told["message"]
+    install(monkeypatch, error)
+    data = body(default.handler(sample("default.ping"), None))["data"]
+    assert (data["code"], data["retry_after"]) == ("INTERNAL", 1)
+    assert str(error) not in data["message"]
     assert [(line["level"], line["reason"]) for line in logged.lines] == [("ERROR", str(error))]
 
 
-def test_who_sent_what_no_table_takes_is_not_told_to_send_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    clerk(monkeypatch, Rejected("writing to Connections: ValidationException"))
-    told = body(default.handler(sample("default.ping"), None))["data"]
-    assert told["code"] == "INTERNAL"
-    assert "retry_after" not in told
+def test_a_client_is_not_told_to_repeat_a_frame_that_aws_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Rejected("writing to Connections: ValidationException"))
+    data = body(default.handler(sample("default.ping"), None))["data"]
+    assert data["code"] == "INTERNAL"
+    assert "retry_after" not in data
 
 
-def test_what_clients_send_is_not_logged(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
-    clerk(monkeypatch, BadRequest("type: unknown"))
+def test_frames_of_clients_are_not_logged(monkeypatch: pytest.MonkeyPatch, logged: LogLines) -> None:
+    install(monkeypatch, BadRequest("type: unknown"))
     default.handler({**sample("default.ping"), "body": "hunter2"}, None)
     assert logged.lines
     assert "hunter2" not in logged.text

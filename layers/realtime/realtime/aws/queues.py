@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from realtime.aws.clients import aws_errors
-from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, storable
+from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, make_storable
 
 _ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter where the message were too large else
 _SAFE_BYTES = 262_144  # every queue takes so many, attributes included
@@ -69,7 +69,7 @@ def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, 
     for limit in (_SAFE_BYTES, _MAX_BYTES):
         for text in texts:
             for length in _ATTRIBUTE_LENGTHS:
-                given = {name: storable(value, length) for name, value in attributes.items() if value}
+                given = {name: make_storable(value, length) for name, value in attributes.items() if value}
                 if _size(text, given) <= limit:
                     return text, given
     if _size(texts[-1], {}) <= _MAX_BYTES:

@@ -9,7 +9,7 @@ from typing import Any
 from realtime.aws.clients import aws_errors
 from realtime.cached_keys import CachedKeys
 from realtime.errors import ConfigurationError
-from realtime.text import loads, shown
+from realtime.text import describe_value, loads
 
 MIN_SECRET_BYTES = 32  # RFC 7518 3.2: of an HS256 key
 # Parameter Store answers 40 requests a second: a storm of 300 fresh instances is through in 7 s. A handshake may take
@@ -29,13 +29,13 @@ class SharedKeys:
     ) -> None:
         self._client = client
         self._reference = reference
-        self._kept = CachedKeys(
+        self._cached = CachedKeys(
             f"the token keys {reference}", self._read, clock, patience=PATIENCE_SECONDS, cool_down=0
         )
 
     def candidates(self, kid: str | None) -> list[str]:
         """Return the secrets that may have signed a token with this `kid`: all of them where it has none."""
-        keys = self._kept.known(kid)
+        keys = self._cached.get(kid)
         if kid is None or "" in keys:
             return list(keys.values())
         return [keys[kid]] if kid in keys else []
@@ -67,7 +67,7 @@ def parse(text: str, reference: str) -> Mapping[str, str]:
         raise ConfigurationError(f"the token keys {reference} must be a JSON object of key id to secret, or one secret")
     for kid, secret in keys.items():
         if len(secret.encode(errors="surrogatepass")) < MIN_SECRET_BYTES:
-            which = f"the secret of key id {shown(kid)}" if kid else "the secret"
+            which = f"the secret of key id {describe_value(kid)}" if kid else "the secret"
             raise ConfigurationError(
                 f"the token keys {reference}: {which} is shorter than {MIN_SECRET_BYTES} bytes and could be guessed; "
                 "make one with `openssl rand -base64 48`, and sign tokens with it"
