@@ -26,7 +26,7 @@ def everyone(endpoint: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "on_feed", "on_presence", "told"),
+    ("name", "on_feed", "on_presence", "bus_events"),
     [
         ("announce.came-online", "listener_online", "presence_update", ["user_online"]),
         ("announce.went-offline", "listener_offline", "presence_update", ["user_offline"]),
@@ -34,13 +34,13 @@ def everyone(endpoint: str) -> set[str]:
     ],
 )
 def test_a_change_is_announced_to_all_its_audiences_and_to_backends(
-    cloud: Cloud, name: str, on_feed: str, on_presence: str, told: list[str]
+    cloud: Cloud, name: str, on_feed: str, on_presence: str, bus_events: list[str]
 ) -> None:
     assert cloud.function("announce")(sample(name)) == DONE
     assert set(recorded(cloud, on_feed)) == everyone("feed")
     assert set(recorded(cloud, on_presence)) == everyone("presence")
     assert len(cloud.rows("Events")) == 10
-    assert [event["detail-type"] for event in cloud.told()] == told
+    assert [event["detail-type"] for event in cloud.told()] == bus_events
 
 
 def test_a_listeners_message_has_exactly_the_documented_keys(cloud: Cloud) -> None:
@@ -71,8 +71,8 @@ def test_the_samples_of_presence_are_what_announce_writes(cloud: Cloud) -> None:
     }
     for name in ("broadcast.wide", "broadcast.watched"):
         for record in sample(name)["Records"]:
-            shown = record["dynamodb"]["NewImage"]
-            assert written[shown["audience"]["S"]] == shown
+            image = record["dynamodb"]["NewImage"]
+            assert written[image["audience"]["S"]] == image
 
 
 def test_backends_get_an_event_with_our_source(cloud: Cloud) -> None:

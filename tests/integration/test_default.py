@@ -81,17 +81,17 @@ BAD = [
 def test_an_invalid_frame_is_answered_with_the_reason_and_the_connection_stays(
     default: Function, cloud: Cloud, body: object, message: str
 ) -> None:
-    told = answer(default, frame(body))
-    assert (told["type"], told["data"]) == ("error", {"code": "BAD_REQUEST", "message": message})
+    reply = answer(default, frame(body))
+    assert (reply["type"], reply["data"]) == ("error", {"code": "BAD_REQUEST", "message": message})
     assert answer(default, sample("default.ping"))["type"] == "pong"
     assert cloud.rows("Events") == []
 
 
 def test_an_unknown_type_is_answered_with_the_known_types(default: Function) -> None:
-    told = answer(default, sample("default.unknown-type"))
-    assert told["data"]["code"] == "BAD_REQUEST"
-    assert "ping" in told["data"]["message"]
-    assert "subscribe" not in told["data"]["message"]
+    reply = answer(default, sample("default.unknown-type"))
+    assert reply["data"]["code"] == "BAD_REQUEST"
+    assert "ping" in reply["data"]["message"]
+    assert "subscribe" not in reply["data"]["message"]
 
 
 def test_a_message_without_a_body_is_invalid(default: Function) -> None:
@@ -105,13 +105,13 @@ def test_a_client_that_sends_too_fast_must_wait_and_is_then_served_again(cloud: 
     default = cloud.function("default", MessageRate=1, MessageBurst=3)
     types = [answer(default, sample("default.ping"))["type"] for _ in range(5)]
     assert types == ["pong", "pong", "pong", "error", "error"]
-    told = answer(default, sample("default.ping"))["data"]
-    assert told == {
+    reply = answer(default, sample("default.ping"))["data"]
+    assert reply == {
         "code": "RATE_LIMITED",
         "message": "Too many messages; wait before you send more",
         "retry_after": 1,
     }
-    clock.now += told["retry_after"]
+    clock.now += reply["retry_after"]
     assert answer(default, sample("default.ping"))["type"] == "pong"
 
 
@@ -156,11 +156,11 @@ def test_a_flood_costs_no_read(cloud: Cloud) -> None:
 
 
 def test_a_connection_that_is_not_registered_is_sent_away(cloud: Cloud) -> None:
-    told = answer(cloud.function("default"), sample("default.ping"))
-    assert (told["type"], told["data"]) == ("reconnect", {"within_seconds": 0})
+    reply = answer(cloud.function("default"), sample("default.ping"))
+    assert (reply["type"], reply["data"]) == ("reconnect", {"within_seconds": 0})
     (entry,) = cloud.rows("Events")
     assert (entry["audience"], entry["endpoint"], entry["close"]) == (f"connection/{FEED}", "feed", True)
-    assert json.loads(entry["message"]) == told
+    assert json.loads(entry["message"]) == reply
 
 
 def test_sending_a_connection_away_again_costs_no_write(cloud: Cloud) -> None:
@@ -172,8 +172,8 @@ def test_sending_a_connection_away_again_costs_no_write(cloud: Cloud) -> None:
 def test_a_refused_client_that_sends_a_frame_gets_the_reason_alone(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-expired"))
     before = cloud.rows("Events")
-    told = answer(cloud.function("default"), sample("default.ping"))
-    assert (told["type"], told["data"]["code"]) == ("error", "AUTH_FAILED")
+    reply = answer(cloud.function("default"), sample("default.ping"))
+    assert (reply["type"], reply["data"]["code"]) == ("error", "AUTH_FAILED")
     assert cloud.rows("Events") == before
 
 
@@ -181,8 +181,8 @@ def test_an_unreadable_table_is_answered_with_internal_and_retry_after(
     cloud: Cloud, default: Function, logged: LogLines
 ) -> None:
     cloud.dynamodb.delete_table(TableName="ConnectionsTable")
-    told = answer(default, sample("default.ping"))
-    assert told["data"] == {
+    reply = answer(default, sample("default.ping"))
+    assert reply["data"] == {
         "code": "INTERNAL",
         "message": "Something went wrong on our side; try again",
         "retry_after": 1,
@@ -201,10 +201,10 @@ def test_default_logs_no_message_of_a_client(default: Function, logged: LogLines
 
 
 def test_sync_is_answered_with_the_users_online(default: Function, cloud: Cloud) -> None:
-    told = answer(default, sample("default.sync"))
-    assert told["type"] == "snapshot"
-    assert told["data"]["complete"] is True
-    assert told["data"]["users"] == [
+    reply = answer(default, sample("default.sync"))
+    assert reply["type"] == "snapshot"
+    assert reply["data"]["complete"] is True
+    assert reply["data"]["users"] == [
         {
             "username": "jane_smith",
             "user_id": 123,
@@ -220,8 +220,8 @@ def test_sync_is_refused_on_endpoints_without_presence(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-header"))
     event = sample("default.sync")
     event["requestContext"] |= {"connectionId": "RfGx7cN9IAMCKtw=", "stage": "calls"}
-    told = answer(cloud.function("default"), event)["data"]
-    assert told == {"code": "BAD_REQUEST", "message": "calls tells no presence; connect to feed or presence"}
+    reply = answer(cloud.function("default"), event)["data"]
+    assert reply == {"code": "BAD_REQUEST", "message": "calls tells no presence; connect to feed or presence"}
 
 
 @pytest.fixture
@@ -237,9 +237,9 @@ def audiences(cloud: Cloud) -> set[str]:
 
 
 def test_watch_adds_users_and_answers_with_their_state(watching: Function, cloud: Cloud) -> None:
-    told = answer(watching, sample("default.watch"))
+    reply = answer(watching, sample("default.watch"))
     assert audiences(cloud) == {"presence/7", "presence/123", "presence/789"}
-    assert [(user["user_id"], user["is_online"]) for user in told["data"]["users"]] == [(123, True), (789, False)]
+    assert [(user["user_id"], user["is_online"]) for user in reply["data"]["users"]] == [(123, True), (789, False)]
 
 
 def test_watch_replaces_the_subscription_to_everyone(cloud: Cloud) -> None:
@@ -253,9 +253,9 @@ def test_watch_replaces_the_subscription_to_everyone(cloud: Cloud) -> None:
 
 def test_unwatch_removes_users(watching: Function, cloud: Cloud) -> None:
     answer(watching, sample("default.watch"))
-    told = answer(watching, sample("default.unwatch"))
+    reply = answer(watching, sample("default.unwatch"))
     assert audiences(cloud) == {"presence/7", "presence/123"}
-    assert told["data"] == {"users": [], "complete": True}
+    assert reply["data"] == {"users": [], "complete": True}
 
 
 @pytest.mark.parametrize(
@@ -275,14 +275,14 @@ def test_unwatch_removes_users(watching: Function, cloud: Cloud) -> None:
 def test_watch_refuses_invalid_or_too_many_users(
     watching: Function, cloud: Cloud, user_ids: object, message: str
 ) -> None:
-    told = answer(watching, frame({"type": "watch", "data": {"user_ids": user_ids}}, "default.watch"))
-    assert told["data"] == {"code": "BAD_REQUEST", "message": message}
+    reply = answer(watching, frame({"type": "watch", "data": {"user_ids": user_ids}}, "default.watch"))
+    assert reply["data"] == {"code": "BAD_REQUEST", "message": message}
     assert audiences(cloud) == {"presence/7"}
 
 
-def crowd(cloud: Cloud, people: int) -> None:
+def store_users_online(cloud: Cloud, count: int) -> None:
     """Store this number of users online."""
-    for n in range(people):
+    for n in range(count):
         cloud.dynamodb.put_item(
             TableName="UsersTable",
             Item={
@@ -298,7 +298,7 @@ def crowd(cloud: Cloud, people: int) -> None:
 
 
 def test_all_frames_of_a_snapshot_but_the_last_are_posted(default: Function, cloud: Cloud) -> None:
-    crowd(cloud, 150)
+    store_users_online(cloud, 150)
     last = answer(default, sample("default.sync"))
     posted = cloud.poster.to(FEED).frames
     pages = [json.loads(each.body) for each in posted]
@@ -309,7 +309,7 @@ def test_all_frames_of_a_snapshot_but_the_last_are_posted(default: Function, clo
 
 
 def test_a_snapshot_that_cannot_be_posted_is_answered_with_internal(default: Function, cloud: Cloud) -> None:
-    crowd(cloud, 150)
+    store_users_online(cloud, 150)
     cloud.poster = FakePoster({FEED: Outcome.THROTTLED})
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
 
@@ -319,16 +319,16 @@ def test_resume_replays_missed_messages_in_order(cloud: Cloud) -> None:
     for kind in ("call_started", "call_billing"):
         ingest(backend_event(kind))
     cloud.function("connect")(sample("connect.token-in-header"))
-    told = answer(cloud.function("default"), sample("default.resume"))
-    assert (told["type"], told["data"]) == ("resumed", {"recovered": True, "replayed": 2})
+    reply = answer(cloud.function("default"), sample("default.resume"))
+    assert (reply["type"], reply["data"]) == ("resumed", {"recovered": True, "replayed": 2})
     (delivery,) = cloud.poster.deliveries
     assert (delivery.endpoint, delivery.connection_id) == ("calls", CALLS)
     assert [json.loads(each.body)["type"] for each in delivery.frames] == ["call_started", "call_billing"]
 
 
 def test_resume_with_an_invalid_id_is_refused(default: Function) -> None:
-    told = answer(default, frame({"type": "resume", "data": {"last_id": "yesterday"}}))
-    assert told["data"] == {
+    reply = answer(default, frame({"type": "resume", "data": {"last_id": "yesterday"}}))
+    assert reply["data"] == {
         "code": "BAD_REQUEST",
         "message": "last_id: must be the id of a message that you have heard",
     }
@@ -345,8 +345,8 @@ def authenticate(token: object) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("jwt_clock")
 def test_a_newer_token_of_the_same_user_keeps_the_connection_open_longer(default: Function, cloud: Cloud) -> None:
-    told = answer(default, authenticate(token()))
-    assert (told["type"], told["data"]) == ("authenticated", {"expires_at": "2024-01-15T12:30:00.000Z"})
+    reply = answer(default, authenticate(token()))
+    assert (reply["type"], reply["data"]) == ("authenticated", {"expires_at": "2024-01-15T12:30:00.000Z"})
     assert session(cloud)["token_expires_at"] == STORY_BEGINS + 7200
 
 
@@ -381,7 +381,7 @@ def test_default_logs_no_token(default: Function, logged: LogLines) -> None:
 
 
 def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(default: Function, cloud: Cloud) -> None:
-    told = Entry(
+    entry = Entry(
         audience=f"connection/{FEED}",
         event_id="0" * 28,
         kind="reconnect",
@@ -389,7 +389,7 @@ def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(d
         expires_at=STORY_BEGINS + 7200,
         endpoint="feed",
     )
-    Outbox(cloud.dynamodb, "EventsTable").put(told)
+    Outbox(cloud.dynamodb, "EventsTable").put(entry)
     cloud.function("disconnect")(sample("disconnect"))
     assert answer(cloud.function("default"), sample("default.ping"))["data"] == {"within_seconds": 0}
     assert [row.get("close") for row in cloud.rows("Events")] == [None, True]

@@ -1,4 +1,4 @@
-"""Whatever comes in by any trigger: no exception leaves a client's function, and a backend's event is told or rejected.
+"""Any input of any trigger: no exception leaves a client's function, and a backend's event is recorded or rejected.
 
 What AWS itself makes of an event (ids of connections, times, sequence numbers) is as AWS makes it; all else is made up.
 """
@@ -108,7 +108,7 @@ def told_or_rejected(cloud: Cloud, body: str) -> None:
         )
 
 
-NUMBERS = iter(range(10**9))  # each event has an id of its own
+NUMBERS = iter(range(10**9))  # each event has its own id
 
 
 @EXAMPLES
@@ -200,7 +200,7 @@ def test_broadcast_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict
     made_up = altered(sample(name)["Records"][0], image, missing)
     records = [made_up, *sample("broadcast.personal")["Records"]]
     before, broadcast = len(cloud.poster), cloud.function("broadcast")
-    if failures := broadcast({"Records": records})["batchItemFailures"]:  # where no table takes its audience
+    if failures := broadcast({"Records": records})["batchItemFailures"]:  # if no table accepts its audience
         assert failures == [{"itemIdentifier": records[1]["dynamodb"]["SequenceNumber"]}]
         assert broadcast({"Records": records[1:]}) == DONE
     assert len(cloud.poster) > before

@@ -1,4 +1,4 @@
-"""The gate, attacked: ids, names and events that some store refuses come by every way in, and nobody else suffers.
+"""Attacks on the gate: ids, names and events that some store refuses come in by every way; no other user is affected.
 
 /docs/decisions/0021-one-gate.md
 """
@@ -27,7 +27,7 @@ DONE: dict[str, Any] = {"batchItemFailures": []}
 
 
 def arriving(**query: str) -> dict[str, Any]:
-    """Return a handshake with this query beside a good token, or with another token."""
+    """Return a handshake with a valid token and these query parameters, one of which may replace the token."""
     event = sample("connect.token-in-query")
     event["queryStringParameters"] |= query
     return event
@@ -56,8 +56,8 @@ def test_a_query_with_unstorable_characters_is_refused(cloud: Cloud, parameter: 
     assert connect(arriving(**{parameter: f"1,{odd}"}))["statusCode"] == 400
     assert cloud.function("connect", RejectionMode="frame")(arriving(**{parameter: f"1,{odd}"}))["statusCode"] == 200
     assert cloud.rows("Users") == cloud.rows("Connections") == []
-    (told,) = (row for row in cloud.rows("Events") if "message" in row)
-    assert json.loads(told["message"])["data"]["code"] == "BAD_REQUEST"
+    (entry,) = (row for row in cloud.rows("Events") if "message" in row)
+    assert json.loads(entry["message"])["data"]["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
@@ -134,8 +134,8 @@ def test_free_text_reaches_clients_unless_it_has_half_a_character(cloud: Cloud, 
     (check,) = cloud.messages("Deadlines")
     record = {**sample("deadlines.offline")["Records"][0], "body": check["Body"]}
     assert cloud.function("deadlines")({"Records": [record]}) == DONE
-    (told,) = cloud.told()
-    assert told["detail"]["data"]["text"] == odd
+    (event,) = cloud.told()
+    assert event["detail"]["data"]["text"] == odd
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_a_possible_time_is_accepted(cloud: Cloud, seconds: float) -> None:
 
 
 def test_an_event_that_came_too_late_is_rejected_with_the_reason(cloud: Cloud) -> None:
-    """As when the sender's clock is in another zone, five hours behind."""
+    """This happens if the sender's clock is in a time zone that is five hours behind."""
     event = {**backend_event("call_started"), "time": at(-5 * 3600)}
     event["detail"]["delivery"] = {"expires_in": 60}
     assert cloud.function("ingest")(event) == DONE
@@ -221,8 +221,8 @@ def _unavailable(*_: Any, **__: Any) -> None:
     raise Unavailable("sending to a queue: ThrottlingException")
 
 
-def of(name: str, user_id: str) -> dict[str, Any]:
-    """Return a sample's record of the Users stream, of another user."""
+def record_of(name: str, user_id: str) -> dict[str, Any]:
+    """Return the record of a sample of the Users stream for another user."""
     (record,) = sample(name)["Records"]
     text = json.dumps(record).replace('"123"', json.dumps(user_id))
     changed: dict[str, Any] = json.loads(text)
@@ -235,16 +235,16 @@ def of(name: str, user_id: str) -> dict[str, Any]:
 def test_a_user_whom_a_store_refuses_does_not_hold_up_others(
     cloud: Cloud, logged: LogLines, name: str, odd: str
 ) -> None:
-    """S2: one of these, in the table since before the gate, stopped everybody's presence."""
-    poison = of(name, f"evil{odd}")
-    event = {"Records": [of("announce.came-online", "1"), poison, of("announce.went-offline", "2")]}
+    """S2: one such user, stored before the gate existed, stopped the presence of all users."""
+    poison = record_of(name, f"evil{odd}")
+    event = {"Records": [record_of("announce.came-online", "1"), poison, record_of("announce.went-offline", "2")]}
     assert cloud.function("announce")(event) == DONE
-    told = {(each["detail-type"], each["detail"]["user_id"]) for each in cloud.told()}
-    assert {("user_online", 1), ("user_offline", 2)} <= told
-    heard = {row["audience"] for row in cloud.rows("Events")}
-    assert {"presence/1", "presence/2", *everyone("presence", 4)} <= heard
+    bus_events = {(each["detail-type"], each["detail"]["user_id"]) for each in cloud.told()}
+    assert {("user_online", 1), ("user_offline", 2)} <= bus_events
+    audiences = {row["audience"] for row in cloud.rows("Events")}
+    assert {"presence/1", "presence/2", *everyone("presence", 4)} <= audiences
     given_up = cloud.messages("StreamFailures")
-    if odd == "\ud800" and name != "announce.last-connection-left":  # whose check the queue takes
+    if odd == "\ud800" and name != "announce.last-connection-left":  # the queue accepts the check of that one
         (message,) = given_up
         assert json.loads(message["Body"]) == {
             "keys": poison["dynamodb"]["Keys"],
@@ -270,19 +270,19 @@ def test_the_users_stream_goes_on_from_the_first_record_that_is_not_done(
         put_all(entries)
 
     monkeypatch.setattr(announcer()._outbox, "put_all", sometimes)
-    event = {"Records": [of("announce.came-online", each) for each in ("1", "22", "333")]}
-    event["Records"].insert(1, of("announce.came-online", "\ud800"))
+    event = {"Records": [record_of("announce.came-online", each) for each in ("1", "22", "333")]}
+    event["Records"].insert(1, record_of("announce.came-online", "\ud800"))
     answer = announce(event)
     assert answer == {"batchItemFailures": [{"itemIdentifier": event["Records"][2]["dynamodb"]["SequenceNumber"]}]}
     assert [each["detail"]["user_id"] for each in cloud.told()] == [1]
-    assert len(cloud.messages("StreamFailures")) == 1, "what cannot be mended is not met again"
+    assert len(cloud.messages("StreamFailures")) == 1, "a record that is given up does not come again"
 
-    with pytest.raises(Unavailable):  # nothing of it is done: Lambda halves the batch
+    with pytest.raises(Unavailable):  # not even the first record is done, so Lambda halves the batch
         announce({"Records": event["Records"][2:]})
 
 
 class Broken(Exception):
-    """What nobody foresaw, with words that nobody should see."""
+    """An unforeseen error, whose text must not be logged."""
 
 
 def _break(*_: Any, **__: Any) -> None:
@@ -338,7 +338,7 @@ def test_an_unforeseen_error_of_broadcast_holds_up_its_shard_for_a_minute_at_mos
     for record in event["Records"]:
         record["dynamodb"]["ApproximateCreationDateTime"] = clock.now
     alone = {"Records": event["Records"][:1]}
-    for each in (event, alone):  # it may pass, and Lambda halves the batch
+    for each in (event, alone):  # the error may pass, so Lambda halves the batch
         with pytest.raises(Exception, match=r"^Broken at test_gate\.py:\d+$"):
             broadcast(each)
     clock.now += 60

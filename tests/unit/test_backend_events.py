@@ -46,7 +46,7 @@ def test_the_sample_of_each_type_is_valid(kind: str) -> None:
 
 
 def test_every_type_that_backends_send_to_clients_has_a_schema() -> None:
-    """Presence comes from connections, and status_change by way of the Users table."""
+    """Presence comes from connections, and status_change from the Users table."""
     told = messages.TYPES["calls"] | messages.TYPES["notifications"]
     assert set(EVENT_TYPES) == told | {"status_change", "session_revoked"}
 
@@ -273,7 +273,7 @@ def test_free_text_is_passed_on_unchanged() -> None:
     event = read("system_notification", {"text": FREE_TEXT, FREE_TEXT: 1, "delivery": {"to": "everyone"}})
     frame = messages.encode(event.kind, event.data, event.at_ms)
     assert json.loads(frame)["data"] == {"text": FREE_TEXT, FREE_TEXT: 1}
-    assert not is_unstorable(frame), "and every store takes the frame"
+    assert not is_unstorable(frame), "every store accepts the frame"
 
 
 @pytest.mark.parametrize("kind", ["\ud800", "call\ufffe", "x\x00"])
@@ -329,5 +329,5 @@ def test_any_event_is_refused_or_can_be_sent_on(kind: str, detail: object) -> No
         refusal = problem.reason
     else:
         refusal = ""
-        messages.encode(event.kind, event.data, event.at_ms).encode()  # nothing stands in the way of sending it
+        messages.encode(event.kind, event.data, event.at_ms).encode()  # so it can be sent
     assert not is_unstorable(refusal)

@@ -1,4 +1,4 @@
-"""A cold start pays for every import: no function loads what it does not use."""
+"""A cold start pays for every import, so no function loads a module that it does not use."""
 
 from __future__ import annotations
 

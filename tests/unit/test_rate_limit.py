@@ -19,7 +19,7 @@ def limit(clock: Clock) -> RateLimit:
     return RateLimit(RATE, BURST, clock)
 
 
-def passed(limit: RateLimit, key: str = "one") -> int:
+def take_all(limit: RateLimit, key: str = "one") -> int:
     """Return how many tokens can be taken at once."""
     taken = 0
     while limit.take(key) is None:
@@ -28,11 +28,11 @@ def passed(limit: RateLimit, key: str = "one") -> int:
 
 
 def test_a_burst_may_be_taken_at_once(limit: RateLimit) -> None:
-    assert passed(limit) == BURST
+    assert take_all(limit) == BURST
 
 
 def test_a_repeated_refusal_says_how_long_to_wait(limit: RateLimit, clock: Clock) -> None:
-    passed(limit)
+    take_all(limit)
     clock.now += 0.2
     assert limit.take("one") == Refusal(1, is_first=False)
 
@@ -43,13 +43,13 @@ def test_only_the_first_refusal_is_marked_as_first(limit: RateLimit) -> None:
 
 
 def test_tokens_are_back_after_the_whole_wait(limit: RateLimit, clock: Clock) -> None:
-    passed(limit)
+    take_all(limit)
     clock.now += 1
-    assert passed(limit) == RATE
+    assert take_all(limit) == RATE
 
 
 def test_a_shorter_wait_is_refused_though_tokens_have_come_back(limit: RateLimit, clock: Clock) -> None:
-    passed(limit)
+    take_all(limit)
     clock.now += 0.9
     assert limit.take("one") == Refusal(1, is_first=False)
 
@@ -57,7 +57,7 @@ def test_a_shorter_wait_is_refused_though_tokens_have_come_back(limit: RateLimit
 def test_a_bucket_holds_no_more_than_a_burst(limit: RateLimit, clock: Clock) -> None:
     limit.take("one")
     clock.now += 3600
-    assert passed(limit) == BURST
+    assert take_all(limit) == BURST
 
 
 def test_a_connection_within_the_rate_is_never_refused(limit: RateLimit, clock: Clock) -> None:
@@ -75,18 +75,18 @@ def test_a_slow_rate_makes_a_long_wait(clock: Clock) -> None:
 
 
 def test_one_connection_does_not_spend_the_tokens_of_another(limit: RateLimit) -> None:
-    passed(limit, "one")
-    assert passed(limit, "other") == BURST
+    take_all(limit, "one")
+    assert take_all(limit, "other") == BURST
 
 
 def test_the_bucket_that_was_silent_longest_is_dropped_first(limit: RateLimit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_MAX_BUCKETS", 2)
-    passed(limit, "active")
-    passed(limit, "silent")
+    take_all(limit, "active")
+    take_all(limit, "silent")
     limit.take("active")
     limit.take("new")  # the third: the silent one is forgotten
     assert limit.take("active") is not None
-    assert passed(limit, "silent") == BURST
+    assert take_all(limit, "silent") == BURST
 
 
 def test_an_accepted_frame_can_be_charged_more_afterwards(limit: RateLimit, clock: Clock) -> None:
@@ -94,11 +94,11 @@ def test_an_accepted_frame_can_be_charged_more_afterwards(limit: RateLimit, cloc
     limit.charge("one", 4)
     assert limit.take("one") == Refusal(2, is_first=True)  # -2 tokens, and one is needed, at two a second
     clock.now += 2
-    assert passed(limit) == 2
+    assert take_all(limit) == 2
 
 
 def test_a_charge_affects_one_connection_only(limit: RateLimit) -> None:
-    limit.charge("one", 100)  # of whom nothing is known
+    limit.charge("one", 100)  # a connection that has no bucket yet
     limit.take("two")
     limit.charge("two", 100)
-    assert passed(limit, "one") == BURST
+    assert take_all(limit, "one") == BURST

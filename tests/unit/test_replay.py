@@ -16,7 +16,7 @@ from realtime.tables.outbox import Entry, Outbox
 NOW = 1_705_314_600_000
 CALLS = Connection("one=", "calls", "123", NOW, NOW // 1000 + 3600)
 FEED = replace(CALLS, endpoint="feed")
-AWAY = NOW - 60_000  # when the client heard its last message
+AWAY = NOW - 60_000  # when the client got its last message
 LAST = make_event_id(AWAY, "last")
 
 

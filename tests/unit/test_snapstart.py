@@ -13,7 +13,7 @@ from realtime.errors import ConfigurationError
 
 
 class Hooks:
-    """Lambda's module of runtime hooks, as what was registered."""
+    """A fake of Lambda's module of runtime hooks; it keeps what was registered."""
 
     def __init__(self) -> None:
         self.before: list[Callable[[], object]] = []
@@ -71,9 +71,9 @@ def test_a_failed_preparation_is_logged_and_left_to_the_first_invocation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
-    told: list[BaseException | None] = []
+    logged: list[BaseException | None] = []
     monkeypatch.setattr(
-        log, "logger", lambda: SimpleNamespace(exception=lambda message: told.append(sys.exc_info()[1]))
+        log, "logger", lambda: SimpleNamespace(exception=lambda message: logged.append(sys.exc_info()[1]))
     )
     made: list[str] = []
     problem = ConfigurationError("EVENTS_TABLE is not set")
@@ -83,7 +83,7 @@ def test_a_failed_preparation_is_logged_and_left_to_the_first_invocation(
 
     snapstart.prepare(fails, lambda: made.append("the rest"))
     assert made == ["the rest"]
-    assert told == [problem]
+    assert logged == [problem]
 
 
 def test_outside_of_lambda_importing_a_function_does_no_work(hooks: Hooks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +98,6 @@ def test_outside_of_lambda_importing_a_function_does_no_work(hooks: Hooks, monke
 )
 def test_every_function_prepares_itself(hooks: Hooks, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
-    monkeypatch.delitem(sys.modules, function, raising=False)  # what others imported stays theirs
+    monkeypatch.delitem(sys.modules, function, raising=False)  # other tests keep the module that they have imported
     importlib.import_module(function)
     assert hooks.before

@@ -281,11 +281,11 @@ def test_a_secret_that_can_be_guessed_is_refused_with_advice() -> None:
         parse(json.dumps({"good": good, "weak": "x"}), PARAMETER)
 
 
-STORM = 300  # instances, fresh within a second
+STORM = 300  # instances that start within a second
 
 
 def storm(reference: str, read: Callable[[FakeStores, VirtualTime], None]) -> tuple[int, float]:
-    """Start many fresh instances; return how many clients are turned away, and how long the last one waited."""
+    """Start many new instances; return how many clients are refused, and the longest wait."""
     time_ = VirtualTime()
     stores = FakeStores(json.dumps({"new": FIRST}), time_)
     failed, waited = [], []
@@ -311,15 +311,15 @@ def test_either_store_serves_a_storm_of_new_instances(reference: str, monkeypatc
         monkeypatch.setattr(time, "sleep", time_.sleep)
         assert SharedKeys(stores, reference, time_).candidates("new") == [FIRST]
 
-    turned_away, longest = storm(reference, read)
-    assert turned_away == 0
+    refused, longest = storm(reference, read)
+    assert refused == 0
     assert longest < PATIENCE_SECONDS
     if reference == SECRET_ARN:
         assert longest == 0
 
 
 def test_with_botocores_retries_alone_a_storm_of_new_instances_fails() -> None:
-    """Its standard mode as it was set before: four attempts, up to 1, 2 and 4 s apart."""
+    """Its standard mode, as it was configured before: four attempts, up to 1, 2 and 4 s apart."""
 
     def read(stores: FakeStores, time_: VirtualTime) -> None:
         for attempt in range(4):
@@ -332,5 +332,5 @@ def test_with_botocores_retries_alone_a_storm_of_new_instances_fails() -> None:
             else:
                 return
 
-    turned_away, _ = storm(PARAMETER, read)
-    assert turned_away > 15
+    refused, _ = storm(PARAMETER, read)
+    assert refused > 15

@@ -33,7 +33,7 @@ RSA_PUBLIC_PEM = RSA.public_key().public_bytes(
 
 
 class Shared:
-    """The HS256 secrets by key id; those who ask without one get them all."""
+    """The HS256 secrets by key id; without a key id, all of them."""
 
     def __init__(self, **keys: str) -> None:
         self._keys = keys
@@ -45,7 +45,7 @@ class Shared:
 
 
 class Published:
-    """What a JWKS URL publishes."""
+    """The keys that a JWKS URL publishes."""
 
     def __init__(self, *, broken: Exception | None = None) -> None:
         self._broken = broken
@@ -84,7 +84,7 @@ def refused(reason: str) -> Iterator[None]:
     with pytest.raises(AuthFailed) as caught:
         yield
     assert caught.value.reason == reason
-    assert caught.value.message == "Invalid or expired token"  # a client is not told why
+    assert caught.value.message == "Invalid or expired token"  # the client does not learn the reason
     assert caught.value.status == 401
 
 
@@ -138,7 +138,7 @@ def test_published_keys_verify_rs256_and_es256(tokens: Tokens, alg: str, key: An
     [
         ("RS256", "gone", "PyJWKClientError"),
         ("RS256", None, "no key for its alg and kid"),
-        ("RS256", "ec", "InvalidAlgorithmError"),  # a key is good for its own algorithm alone
+        ("RS256", "ec", "InvalidAlgorithmError"),  # a key is valid for its own algorithm only
         ("RS512", "rsa", "no key for its alg and kid"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_published_key_must_be_named_and_of_the_same_algorithm(
 
 @pytest.mark.parametrize("kid", ["rsa", "new", None])
 def test_a_public_key_is_not_accepted_as_a_shared_secret(tokens: Tokens, kid: str | None) -> None:
-    """RFC 8725 2.1: who knows the public key signs HS256 with it and hopes that it is taken for the secret."""
+    """RFC 8725 2.1: an attacker signs HS256 with the public key, hoping that it is used as the secret."""
     header = {"alg": "HS256", "typ": "JWT", **({"kid": kid} if kid else {})}
     unsigned = forged(header, {"sub": "123", "exp": IN_AN_HOUR}).rstrip(".")
     signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
@@ -320,11 +320,11 @@ CLAIMS = st.dictionaries(
 
 @given(CLAIMS)
 def test_any_claims_of_a_signed_token_are_accepted_or_refused(tokens: Tokens, claims: dict[str, Any]) -> None:
-    """Whoever holds the secret cannot break the service either."""
+    """Not even a client that knows the secret can break the service."""
     payload = {"sub": "123", "exp": IN_AN_HOUR, **claims}
     if isinstance(payload.get("iss"), str) or "iss" not in payload:
         token = jwt.encode(payload, NEW, algorithm="HS256")
-    else:  # PyJWT would not make it
+    else:  # PyJWT refuses to encode it
         token = jwt.PyJWS().encode(json.dumps(payload).encode(), NEW, algorithm="HS256")
     try:
         identity = tokens.verify(token)
@@ -338,13 +338,13 @@ def test_a_refusal_quotes_no_part_of_the_token(tokens: Tokens) -> None:
     token = signed(OLD, username="jane_smith", kid="new")
     with pytest.raises(AuthFailed) as caught:
         tokens.verify(token)
-    told = f"{caught.value} {caught.value.message} {caught.value.reason}"
-    assert not any(part in told for part in token.split("."))
-    assert "jane_smith" not in told
+    text = f"{caught.value} {caught.value.message} {caught.value.reason}"
+    assert not any(part in text for part in token.split("."))
+    assert "jane_smith" not in text
 
 
 class Jwks:
-    """What is published at a URL, and how often it was fetched."""
+    """A JWKS at a URL, and how often it was fetched."""
 
     def __init__(self, *names: str) -> None:
         self.answer: Any = {"keys": [JWKS[name] for name in names]}
@@ -398,7 +398,7 @@ def test_cached_published_keys_stay_valid_for_an_hour(away: Any) -> None:
     clock.now += SERVE_ON_SECONDS
     for _ in range(10):
         assert tokens.verify(BY_RSA).user_id == "123"
-    assert jwks.fetches == 2, "the server is left alone for a while"
+    assert jwks.fetches == 2, "the next attempt comes later"
     clock.now += MIN_REFRESH_SECONDS
     with pytest.raises(Unavailable):
         tokens.verify(BY_RSA)
