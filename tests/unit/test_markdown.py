@@ -1,4 +1,4 @@
-"""The prose of every Markdown file is at most 100 columns wide.
+"""The prose of every Markdown file is at most 100 columns wide, and its links lead somewhere.
 
 Only what cannot be broken may be wider: rows of tables, code blocks, what a generator writes between its two marks, and
 a line that holds nothing but one word, such as a link to a long address. docs/api.md is a contract that others wrote,
@@ -54,3 +54,23 @@ def test_a_long_line_of_prose_is_found_wherever_it_stands() -> None:
     generated = f"{_BEGIN} by a command -->\n{long}\n{_END}"
     link = f"- [page](https://example.com/{'x' * 100})"
     assert list(too_wide("\n".join([long, code, table, generated, link, f"- {long}", f"# {long}"]))) == [1, 10, 11]
+
+
+def headings(text: str) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: str) -> None:
+    here = ROOT / page
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", here.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = here.parent / file if file else here
+        assert target.exists(), link
+        if anchor:
+            assert anchor in headings(target.read_text(encoding="utf-8")), link
