@@ -19,7 +19,7 @@ COLUMNS = 100
 AS_GIVEN = {"docs/api.md"}
 
 _BEGIN, _END = "<!-- measured:", "<!-- end of what is measured -->"
-_MARK = re.compile(r"^(?:[-*] |\d+\. |\[\^[\w-]+\]: )?")  # of a list's item or a footnote
+_MARK = re.compile(r"^(?:[-*] |\d+\. |\[[^\]]+\]: )?")  # of a list's item, a footnote or a link's address
 
 
 def pages() -> list[str]:
