@@ -320,12 +320,12 @@ def tables(found: Mapping[str, Cost], load: Workload) -> str:
     silent = day(found, replace(load, ping_seconds=0))
     quiet = silent.dollars() / 1e6 + minutes * PRICES["minutes"] / 1e6
     with_pings = _row("with these pings", whole).rsplit("|", 2)[0]
-    without = _row("had other traffic made all pings needless", silent).rsplit("|", 2)[0]
+    without = _row("if other traffic made all pings unnecessary", silent).rsplit("|", 2)[0]
     lines += [
         "",
         (
-            f"A listener and day of presence: {load.sessions} sessions of {load.minutes} minutes with one connection, "
-            f"a ping each {load.ping_seconds} s, each change heard by {load.watchers} connections."
+            f"A listener's day of presence: {load.sessions} sessions of {load.minutes} minutes with one connection, "
+            f"a ping each {load.ping_seconds} s, each change sent to {load.watchers} connections."
         ),
         "",
         f"| a listener and day | {head} | connection minutes | $ a thousand |",

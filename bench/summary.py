@@ -1,19 +1,20 @@
-"""Writes the figures of README.md from bench/results.json, so that it says what was measured last."""
+"""Writes the figures of docs/benchmarks.md and README.md from bench/results.json: what was measured last."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from bench import results
 from bench.cold_start import FIRST
 
-PATH = results.PATH.parents[1] / "README.md"
+ROOT = results.PATH.parents[1]
+TABLE_PATH = ROOT / "docs" / "benchmarks.md"
+SENTENCE_PATH = ROOT / "README.md"
 BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
 
 
 def table(figures: Mapping[str, float]) -> str:
-    """Return the table; each ratio is to an alternative that was measured in the same run."""
+    """Return the table of docs/benchmarks.md; each ratio is to an alternative measured in the same run."""
     threads, wrk = figures["engine.ours_to_boto3_threads"], figures["engine.ours_to_wrk"]
     connect = figures["cold_start.connect"]
     others = [figures[f"cold_start.{function}"] for function in FIRST if function != "connect"]
@@ -44,13 +45,25 @@ def table(figures: Mapping[str, float]) -> str:
     return "\n".join(["| | | |", "| --- | --- | --- |", *lines])
 
 
+def sentence(figures: Mapping[str, float]) -> str:
+    """Return the lines of README.md that name the main figures."""
+    return (
+        f"One core signs and posts {figures['engine.ours']:,.0f} messages a second, "
+        f"{figures['engine.ours_to_boto3_threads']:.0f} × boto3 in 32 threads,\n"
+        f"and takes an event to {figures['handler.100000']:,.0f} connections a second "
+        "([docs/benchmarks.md](docs/benchmarks.md))."
+    )
+
+
 def printed(page: str) -> str:
-    """Return the table that the page has."""
+    """Return what stands between the marks of a page."""
     return page[page.index(BEGIN) + len(BEGIN) : page.index(END)].strip()
 
 
-def write(path: Path = PATH) -> None:
-    """Put the table in the place of the one that the page has, once everything was measured."""
-    page = path.read_text(encoding="utf-8")
-    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    path.write_text(f"{before}{BEGIN}\n\n{table(results.load())}\n\n{after}", encoding="utf-8")
+def write() -> None:
+    """Replace the figures of both pages, once everything was measured."""
+    figures = results.load()
+    for path, text in ((TABLE_PATH, table(figures)), (SENTENCE_PATH, sentence(figures))):
+        page = path.read_text(encoding="utf-8")
+        before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+        path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}", encoding="utf-8")

@@ -43,7 +43,7 @@ ASSUMED_GB_SECONDS = 0.5 * 0.02
 
 SCENARIOS = {
     "online": "a listener comes online (first connection)",
-    "another": "another connection of somebody online",
+    "another": "another connection of a user who is online",
     "ping": "ping",
     "renewal": "ping that renews the lease (one in 7.5 min)",
     "call": "call event, to two participants",

@@ -55,7 +55,7 @@ def stream_readers(stack: Stack) -> set[str]:
 
 @rule("an-alarm-looks-at-a-metric-that-is-there", _CLOUDWATCH + "monitoring/aws-services-cloudwatch-metrics.html")
 def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
-    """An alarm's metric is emitted, with just these dimensions, by a resource of this stack: else it never rings."""
+    """A resource of this stack emits the alarm's metric, with exactly these dimensions; if not, it never rings."""
     readers = stream_readers(case.stack)
     for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
         if _metric(alarm) in _counted(case.stack):
@@ -97,7 +97,7 @@ def an_alarm_can_be_evaluated(case: Case) -> Iterator[Broken]:
 
 @rule("failures-are-watched", _CLOUDWATCH + "monitoring/AlarmThatSendsEmail.html")
 def failures_are_watched(case: Case) -> Iterator[Broken]:
-    """Every queue in which failures end raises an alarm when something is in it."""
+    """Every failure queue raises an alarm when something is in it."""
     stack = case.stack
     ends = {dead.logical_id for queue in stack.of_type("AWS::SQS::Queue") if (dead := dead_letter_queue(stack, queue))}
     for resource in stack.resources.values():

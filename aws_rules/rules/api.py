@@ -70,7 +70,7 @@ def parts_of_apis(stack: Stack) -> dict[str, list[Resource]]:
 
 @rule("one-change-of-an-api-at-a-time", "https://github.com/hashicorp/terraform-provider-aws/issues/18018")
 def one_change_of_an_api_at_a_time(case: Case) -> Iterator[Broken]:
-    """All that changes one API is made one after another: what comes meanwhile meets ConflictException."""
+    """What changes one API is made one after another: a change at the same time meets ConflictException."""
     before = waits_for(case.stack)
     for parts in parts_of_apis(case.stack).values():
         ordered = sorted(parts, key=lambda part: len(before[part.logical_id] & {each.logical_id for each in parts}))
@@ -81,7 +81,7 @@ def one_change_of_an_api_at_a_time(case: Case) -> Iterator[Broken]:
 
 @rule("stages-come-last", _DOCS + "websocket-api-develop-routes.html")
 def stages_come_last(case: Case) -> Iterator[Broken]:
-    """A stage is made after every route and route response, so that what it deploys is all that there is."""
+    """A stage is made after every route and route response, so that it deploys all of them."""
     before = waits_for(case.stack)
     for parts in parts_of_apis(case.stack).values():
         stages = [part for part in parts if part.type == _KIND + "Stage"]
@@ -121,7 +121,7 @@ def a_route_may_call_its_function(case: Case) -> Iterator[Broken]:
 
 @rule("a-two-way-route-has-a-response", _DOCS + "apigateway-websocket-api-route-response.html")
 def a_two_way_route_has_a_response(case: Case) -> Iterator[Broken]:
-    """A route that selects a response has one, or what its function returns never reaches the client."""
+    """A route that selects a response has one; without it, the function's answer never reaches the client."""
     if case.chosen.emulated:
         return  # no emulator's CloudFormation knows the resource: our gateway reads it from the template
     answered = {
@@ -165,7 +165,7 @@ def mapping_keys_have_no_slash(case: Case) -> Iterator[Broken]:
 
 @rule("a-closed-host-is-not-called", "https://github.com/aws/aws-sdk-net/issues/1860")
 def a_closed_host_is_not_called(case: Case) -> Iterator[Broken]:
-    """With the execute-api endpoint disabled nothing is told that host: it refuses posts, which the domain takes.
+    """With the execute-api endpoint disabled, no function uses that host: it refuses posts, and the domain takes them.
 
     There the mapping key stands where the stage stood, so each stage is mapped by its own name.
     """
@@ -214,7 +214,7 @@ def tokens_are_in_no_log(case: Case) -> Iterator[Broken]:
     "https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-stages.html",
 )
 def stages_are_named_as_urls_are(case: Case) -> Iterator[Broken]:
-    """A stage's name is of letters, digits, hyphens and underscores, at most 128, and each is there once."""
+    """A stage's name has letters, digits, hyphens and underscores, at most 128, and exists once."""
     seen: set[str] = set()
     for stage in case.stack.of_type(_KIND + "Stage"):
         name = str(case.stack.concrete(stage.properties["StageName"]))

@@ -37,7 +37,7 @@ def _targets(stack: Stack) -> Iterator[tuple[str, Any, str]]:
 
 @rule("a-rule-may-reach-its-queues", _DOCS + "eb-use-resource-based.html")
 def a_rule_may_reach_its_queues(case: Case) -> Iterator[Broken]:
-    """Each queue that a rule hands events to, or leaves undelivered ones in, lets EventBridge do so for that rule."""
+    """Each queue that a rule sends events to, undelivered ones included, lets EventBridge do so for that rule."""
     for name, target, arn in _targets(case.stack):
         dead = target.get("DeadLetterConfig", {}).get("Arn")
         for queue in (target["Arn"], dead):

@@ -71,7 +71,7 @@ def a_layer_fits_its_functions(case: Case) -> Iterator[Broken]:
 
 @rule("no-old-snapshot-is-paid-for", "https://aws.amazon.com/lambda/pricing/")
 def no_old_snapshot_is_paid_for(case: Case) -> Iterator[Broken]:
-    """A version that another has taken the place of is deleted: its snapshot would be billed by the hour."""
+    """A version is deleted when another replaces it: its snapshot would be billed by the hour."""
     for version in case.stack.of_type("AWS::Lambda::Version"):
         if version.attributes.get("DeletionPolicy") != "Delete":
             yield Broken(version.logical_id, "DeletionPolicy", "keeps every version that was ever published")

@@ -57,7 +57,7 @@ def one_mapping_for_each_pair(case: Case) -> Iterator[Broken]:
 
 @rule("a-mapping-is-not-replaced", "https://github.com/aws/serverless-application-model/issues/1320")
 def a_mapping_is_not_replaced(case: Case) -> Iterator[Broken]:
-    """No update replaces a mapping of the same source and function: the new one is a 409 while the old one is there."""
+    """No update replaces a mapping of one source and function: the new one is a 409 while the old one exists."""
     pair = frozenset({"EventSourceArn", "FunctionName"})
     for update in case.updates:
         for mapping in update.after.of_type(_KIND):
@@ -81,7 +81,7 @@ def two_readers_of_a_shard(case: Case) -> Iterator[Broken]:
 
 @rule("a-stream-is-there-to-read", _LAMBDA + "services-dynamodb-eventsourcemapping.html")
 def a_stream_is_there_to_read(case: Case) -> Iterator[Broken]:
-    """A table that a mapping reads has a stream, with the images that the mapping's filters look at."""
+    """A table that a mapping reads has a stream, with the images that the mapping's filters read."""
     for mapping, table in _of_streams(case.stack):
         view = table.properties.get("StreamSpecification", {}).get("StreamViewType", "")
         if not view:
@@ -95,7 +95,7 @@ def a_stream_is_there_to_read(case: Case) -> Iterator[Broken]:
 
 @rule("a-stream-is-never-held-up", _LAMBDA + "services-ddb-params.html")
 def a_stream_is_never_held_up(case: Case) -> Iterator[Broken]:
-    """Failed records of a stream are bounded by age alone, are bisected, and are named in a queue when given up.
+    """Age alone bounds a stream's failed records; they are bisected, and a queue names those that are given up.
 
     A number of tries is over within minutes of an outage, and without any bound one record stops its shard for a day.
     """
@@ -112,7 +112,7 @@ def a_stream_is_never_held_up(case: Case) -> Iterator[Broken]:
 
 @rule("only-failures-come-again", _LAMBDA + "services-sqs-errorhandling.html")
 def only_failures_come_again(case: Case) -> Iterator[Broken]:
-    """Every mapping takes a report of the failed items, so that the others are not done twice."""
+    """Every mapping takes a report of the failed items, so that the others are not repeated."""
     for mapping in case.stack.of_type(_KIND):
         if "ReportBatchItemFailures" not in mapping.properties.get("FunctionResponseTypes", []):
             yield Broken(mapping.logical_id, "FunctionResponseTypes", "lacks ReportBatchItemFailures")
@@ -120,7 +120,7 @@ def only_failures_come_again(case: Case) -> Iterator[Broken]:
 
 @rule("a-mapping-suits-its-source", _API)
 def a_mapping_suits_its_source(case: Case) -> Iterator[Broken]:
-    """A mapping has only settings that its kind of source knows, within what CreateEventSourceMapping takes."""
+    """A mapping has only settings that its kind of source knows, within the bounds of CreateEventSourceMapping."""
     of_streams = {
         "BisectBatchOnFunctionError",
         "DestinationConfig",

@@ -24,7 +24,7 @@ def given_parameters(case: Case, value: Any) -> set[str]:
 
 @rule("names-are-the-stacks-own", _DOCS + "AWSCloudFormation/latest/TemplateReference/aws-properties-name.html")
 def names_are_the_stacks_own(case: Case) -> Iterator[Broken]:
-    """No physical name is the same in two stacks, unless whoever deploys them gave the same one to both."""
+    """No physical name is the same in two stacks, unless their parameters give the same one to both."""
     for logical_id, resource in case.stack.resources.items():
         twin = case.twin.resources[logical_id]
         own = naming(resource.type) & resource.properties.keys()
@@ -54,7 +54,7 @@ def rights_are_on_the_stacks_own(case: Case) -> Iterator[Broken]:
 
 @rule("a-replacement-has-another-name", _DOCS + "AWSCloudFormation/latest/TemplateReference/aws-properties-name.html")
 def a_replacement_has_another_name(case: Case) -> Iterator[Broken]:
-    """Nothing with a given name is replaced under that name: the new one is made while the old one is there."""
+    """Nothing with a given name is replaced under that name: the new one is made while the old one still exists."""
     for update in case.updates:
         for logical_id in update.renewed & update.before.resources.keys():
             resource = update.after.resources[logical_id]

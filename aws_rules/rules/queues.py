@@ -36,7 +36,7 @@ def hidden_while_worked_on(case: Case) -> Iterator[Broken]:
 
 @rule("tried-five-times", _LAMBDA + "services-sqs-configure.html")
 def tried_five_times(case: Case) -> Iterator[Broken]:
-    """A message goes to a dead-letter queue after five receives at the earliest, for throttles count as receives."""
+    """A message goes to a dead-letter queue after at least five receives, because throttles count as receives."""
     for queue in case.stack.of_type("AWS::SQS::Queue"):
         if "RedrivePolicy" in queue.properties and int(queue.properties["RedrivePolicy"]["maxReceiveCount"]) < 5:
             yield Broken(queue.logical_id, "RedrivePolicy.maxReceiveCount", "is less than 5")
@@ -44,7 +44,7 @@ def tried_five_times(case: Case) -> Iterator[Broken]:
 
 @rule("kept-longer-when-dead", _SQS + "setting-up-dead-letter-queue-retention.html")
 def kept_longer_when_dead(case: Case) -> Iterator[Broken]:
-    """A dead-letter queue keeps messages longer than the queue that they come from, for their age counts from there."""
+    """A dead-letter queue keeps messages longer than their first queue, because their age counts from there."""
     for queue in case.stack.of_type("AWS::SQS::Queue"):
         dead = dead_letter_queue(case.stack, queue)
         if dead is None:

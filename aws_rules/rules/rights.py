@@ -52,7 +52,7 @@ def lambda_may_read_the_source(case: Case) -> Iterator[Broken]:
 
 @rule("lambda-may-leave-failures", _LAMBDA + "invocation-async-retain-records.html")
 def lambda_may_leave_failures(case: Case) -> Iterator[Broken]:
-    """A function's role lets Lambda put what is given up into the queue that is named for it."""
+    """A function's role lets Lambda put failures into the queue that is named for them."""
     for kind in ("AWS::Lambda::EventSourceMapping", "AWS::Lambda::EventInvokeConfig"):
         for resource in case.stack.of_type(kind):
             function = function_of(case.stack, resource)
@@ -83,7 +83,7 @@ def a_function_may_log(case: Case) -> Iterator[Broken]:
     "https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-control-access-iam.html",
 )
 def posting_is_allowed_on_every_stage(case: Case) -> Iterator[Broken]:
-    """Who is told the management endpoint may call it on every stage, by a right of the form that API Gateway reads."""
+    """A function with the management endpoint may call it on every stage, by a right in API Gateway's own form."""
     stack = case.stack
     for function in stack.of_type("AWS::Lambda::Function"):
         role = role_of(stack, function)

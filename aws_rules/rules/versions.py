@@ -29,7 +29,7 @@ def _changes(update: Update, function: str) -> bool:
 
 @rule("a-change-publishes-a-version", "https://github.com/aws/serverless-application-model/issues/3820")
 def a_change_publishes_a_version(case: Case) -> Iterator[Broken]:
-    """Whatever changes about a function (a parameter's value, a resource that it is told of, code, layer) is published.
+    """Each change of a function (a parameter's value, a resource that it is told of, code, layer) publishes a version.
 
     A version keeps the configuration that it was published with, and the alias that triggers call leads to a version.
     """
@@ -47,7 +47,7 @@ def a_change_publishes_a_version(case: Case) -> Iterator[Broken]:
 
 @rule("a-version-has-a-change", "https://github.com/serverless/serverless/issues/7822")
 def a_version_has_a_change(case: Case) -> Iterator[Broken]:
-    """No version is published of a function that did not change: Lambda publishes none, and the update fails."""
+    """No version is due for a function that did not change: Lambda publishes none, and the update fails."""
     for update in case.updates:
         for function, version in live_versions(update.after):
             if version in update.renewed and function not in update.renewed and not _changes(update, function):
@@ -56,7 +56,7 @@ def a_version_has_a_change(case: Case) -> Iterator[Broken]:
 
 @rule("triggers-call-the-alias", "https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html")
 def triggers_call_the_alias(case: Case) -> Iterator[Broken]:
-    """All that invokes a function which has an alias does so by the alias, permissions included."""
+    """Everything that invokes a function with an alias uses the alias, permissions included."""
     stack = case.stack
     functions = dict(live_versions(stack))
     for resource in stack.resources.values():

@@ -1,10 +1,19 @@
-"""README.md says what was measured last."""
+"""docs/benchmarks.md and README.md say what was measured last."""
 
 from __future__ import annotations
 
 from bench import results, summary
 
 
-def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
-    page = summary.PATH.read_text(encoding="utf-8")
+def test_the_benchmark_page_has_the_figures_that_were_measured() -> None:
+    page = summary.TABLE_PATH.read_text(encoding="utf-8")
     assert summary.printed(page) == summary.table(results.load()), "make bench writes them anew"
+
+
+def test_the_readme_has_the_main_figures_that_were_measured() -> None:
+    page = summary.SENTENCE_PATH.read_text(encoding="utf-8")
+    assert summary.printed(page) == summary.sentence(results.load()), "make bench writes them anew"
+
+
+def test_the_readme_is_short_enough_to_read_at_once() -> None:
+    assert len(summary.SENTENCE_PATH.read_text(encoding="utf-8").splitlines()) <= 100
