@@ -94,6 +94,8 @@ def stage() -> None:
         text=True,
         check=True,
     )
+    if not _is_same(ROOT / "pyproject.toml", STAGE / "pyproject.toml"):  # other modules or tests, perhaps
+        shutil.rmtree(STAGE, ignore_errors=True)
     wanted: set[Path] = set()
     for name in filter(None, listed.stdout.split("\0")):
         source, path = ROOT / name, Path(name)
@@ -110,8 +112,12 @@ def stage() -> None:
             (STAGE / path).unlink()
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    return other.exists() and one.read_bytes() == other.read_bytes()
+
+
 def _copy(source: Path, target: Path) -> None:
-    if target.exists() and target.read_bytes() == source.read_bytes():
+    if _is_same(source, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
