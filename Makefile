@@ -99,6 +99,11 @@ format: .venv/.ready  ## write all code in one style
 policies: setup  ## show that each right of each function is needed (some minutes)
 	@$(RUN)/pytest tests/e2e/policies.py --verbose --timeout 300 $(ARGS)
 
+.PHONY: mutants
+mutants: setup  ## change the core modules in small ways; show the changes that no fast test notices (half an hour)
+	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
+	@nice $(RUN)/python -m tools.mutants $(ARGS)
+
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 	@$(RUN)/python -m bench
@@ -121,5 +126,5 @@ lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml a
 .PHONY: clean
 clean:  ## remove what was built, the tools and environments too
 	@if [ -x $(RUN)/realtime ]; then $(RUN)/realtime down; fi
-	@rm -rf .venv .tools .realtime .aws-sam $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools .realtime .aws-sam .mutants $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,8 +32,9 @@ class LogLines:
 def logged() -> Iterator[LogLines]:
     """Catch what the functions log."""
     handler = log.logger().registered_handler
-    assert hasattr(handler, "setStream")
+    assert isinstance(handler, logging.StreamHandler)
     stream = io.StringIO()
-    before = handler.setStream(stream)
+    # Not setStream: it flushes the old stream, which an earlier run of pytest in this process may have closed.
+    before, handler.stream = handler.stream, stream
     yield LogLines(stream)
-    handler.setStream(before)
+    handler.stream = before
