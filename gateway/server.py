@@ -38,10 +38,10 @@ from gateway.connection import (
     Connection,
     new_websocket,
 )
-from gateway.door import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
 from gateway.errors import DeliveryError, IntegrationError, PortTakenError, RefusedError, StartError
 from gateway.frames import GuardedProtocol
 from gateway.integrations import ProxyResponse, ask
+from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
 from gateway.settings import URL_CHARACTERS, Settings, TokenBucket
 
 if TYPE_CHECKING:

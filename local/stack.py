@@ -19,7 +19,7 @@ import aiohttp
 
 from local import site
 from local.processes import Program, environment
-from operate.aws import Clients, Deployment, new_access_key, stack_outputs
+from operate.deployment import Clients, Deployment, new_access_key, stack_outputs
 from operate.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from operate.state import PRIVATE, ROOT, Running, StateFolder
 

@@ -26,7 +26,7 @@ from operate.state import PRIVATE, ROOT, Running, StateFolder
 
 if TYPE_CHECKING:
     from local.stack import EmbeddedStack
-    from operate.aws import Deployment
+    from operate.deployment import Deployment
 
 # Imports stand inside the commands: botocore, aiohttp and jwt take half a second, which most commands need not spend.
 
@@ -66,7 +66,7 @@ def _deployment_option(command: Callable[..., None]) -> Callable[..., None]:
     def with_deployment(*, stack: str | None, folder: StateFolder, **arguments: Any) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        from operate.aws import Deployment
+        from operate.deployment import Deployment
 
         try:
             deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from operate.aws import Deployment
+from operate.deployment import Deployment
 from operate.errors import LocalError
 from operate.verify import (
     cleanup,

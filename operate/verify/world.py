@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from operate import tokens
-from operate.aws import Deployment
+from operate.deployment import Deployment
 from operate.verify.client import Client
 from operate.verify.diagnosis import Complaint, advise, complaint
 from operate.verify.lines import FailedError, SkippedError

@@ -19,7 +19,7 @@ from operate.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from operate.aws import Deployment
+    from operate.deployment import Deployment
 
 PORT = 8080
 OWN = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}
