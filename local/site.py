@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 from operate import tokens
-from operate.errors import LocalError
+from operate.errors import CommandError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -138,7 +138,7 @@ class Site:
         """What the stack says, or why it says nothing."""
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
-        except (LocalError, BotoCoreError, ClientError) as error:
+        except (CommandError, BotoCoreError, ClientError) as error:
             return _problem(502, str(error))
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from operate.deployment import Deployment
-from operate.errors import LocalError
+from operate.errors import CommandError
 from operate.verify import (
     cleanup,
     diagnosis,
@@ -60,14 +60,14 @@ def chosen(only: Sequence[str]) -> list[Scene[World]]:
     """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
 
     Raises:
-        LocalError: a beginning is that of no key.
+        CommandError: a beginning is that of no key.
     """
     if not only:
         return SCENES
     for beginning in only:
         if not any(key.startswith(beginning) for scene in SCENES for key in scene.lines):
             kinds = sorted({key.split(".")[0] for scene in SCENES for key in scene.lines})
-            raise LocalError(f"No line's key begins with {beginning}. They begin with {', '.join(kinds)}.")
+            raise CommandError(f"No line's key begins with {beginning}. They begin with {', '.join(kinds)}.")
     wanted = {scene.name for scene in SCENES if any(key.startswith(tuple(only)) for key in scene.lines)}
     while True:
         needed = {key for scene in SCENES if scene.name in wanted for key in scene.needs}

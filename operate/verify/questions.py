@@ -21,7 +21,7 @@ import aiohttp
 from botocore.exceptions import ClientError
 from yarl import URL
 
-from operate.errors import LocalError
+from operate.errors import CommandError
 from operate.verify.cleanup import PROBE_MAPPING
 from operate.verify.client import Client, ClosedError, Message
 from operate.verify.diagnosis import explain, is_denied
@@ -280,7 +280,7 @@ async def _fate(world: World, client: Client, detail: str, mark: str) -> str:
     """Where an event ends: with its client, or in which queue; from queues it is taken out."""
     try:
         event_id = await world.publish("system_notification", detail)
-    except (LocalError, ClientError) as error:
+    except (CommandError, ClientError) as error:
         return f"EventBridge refuses it: {error}"
     ways: dict[asyncio.Task[Any], str] = {
         asyncio.create_task(client.hears(lambda each: each["data"].get("mark") == mark)): "reaches its client",

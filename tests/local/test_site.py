@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from local import site
-from operate.errors import LocalError
+from operate.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class FakeDeployment:
 
     def publish(self, detail_type: str, detail: str, source: str) -> str:
         if self.refuses:
-            raise LocalError("EventBridge refused the event")
+            raise CommandError("EventBridge refused the event")
         self.published.append((detail_type, json.loads(detail), source))
         return f"event-{len(self.published)}"
 
