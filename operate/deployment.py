@@ -117,7 +117,7 @@ def stack_outputs(clients: Clients, stack: str) -> dict[str, str]:
     try:
         description = clients.cloudformation().describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        if "does not exist" in error.response["Error"].get("Message", ""):
+        if error.response["Error"]["Code"] == "ValidationError":  # of a name alone: no such stack
             raise StackNotDeployedError(stack, str(clients.region)) from error
         raise
     return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
