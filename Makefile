@@ -102,6 +102,7 @@ policies: setup  ## show that each right of each function is needed (some minute
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 	@$(RUN)/python -m bench
+	@$(RUN)/python -m tests.support.costs
 
 # ---- dependencies ---------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from gateway.connection import (
     Connection,
     new_websocket,
 )
-from gateway.errors import DeliveryError, IntegrationError, AddressInUseError, RefusedError, StartError
+from gateway.errors import AddressInUseError, DeliveryError, IntegrationError, RefusedError, StartError
 from gateway.frames import GuardedProtocol
 from gateway.integrations import ProxyResponse, ask
 from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host

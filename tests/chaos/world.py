@@ -37,11 +37,11 @@ from realtime.tables.dynamodb import item, plain
 from realtime.tables.outbox import Entry, Outbox
 from tests.chaos.api import Api, Socket, Step, Trouble
 from tests.cloudformation import resources
-from tests.engine.conftest import Frozen
 from tests.model.tables import Change, Tables
 from tests.samples import sample
 from tests.support import strict_dynamodb
 from tests.support.fake_sqs import FakeSqs
+from tests.support.posters import Frozen
 from tests.support.stream_mapping import Killed, Settings, Stream, StreamMapping, between
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB
 

@@ -8,8 +8,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.integration.conftest import Cloud
 from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support.cloud import Cloud
 from tests.unit.fakes import Clock, FakePoster
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="

@@ -14,6 +14,7 @@ import jwt
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from harness.account import Account
 from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
 from realtime.aws import clients
@@ -33,7 +34,6 @@ from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
 from tests.support import strict_dynamodb
-from tests.support.account import Account
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB, Throughput
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"

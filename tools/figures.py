@@ -1,14 +1,15 @@
-"""Writes the figures of README.md from bench/results.json, so that it says what was measured last."""
+"""Writes the figures of README.md from bench/results.json, so that the page shows what was measured last."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import results
-from bench.cold_start import FIRST
+from harness.cold_start import FIRST
+from operate.state import ROOT
+from tools import results
 
-PATH = results.PATH.parents[1] / "README.md"
+PATH = ROOT / "README.md"
 BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
 
 
