@@ -121,7 +121,7 @@ def verify(
     """
     from operate.verify import command
     from operate.verify.report import dump
-    from operate.verify.world import Options
+    from operate.verify.run import Options
 
     options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes)
     try:

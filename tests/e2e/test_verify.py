@@ -20,7 +20,7 @@ from harness.embedded_stack import embedded_stack
 from harness.stack import Stack, eventually
 from operate.state import StateFolder
 from operate.tokens import new_secret
-from operate.verify.world import MAX_USERS, PREFIX, stack_mark
+from operate.verify.run import MAX_USERS, PREFIX, stack_mark
 from tests.e2e.roles import Role
 
 pytestmark = pytest.mark.timeout(240)

@@ -28,8 +28,8 @@ from realtime.aws import clients, retries
 from realtime.deadlines import stayed_away
 from realtime.tables.dynamodb import plain
 from tests.model.runtime import Context, new_instance
+from tests.model.service import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.model.tables import Tables
-from tests.model.world import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.samples import sample
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
 from tests.support.turns import Turns
