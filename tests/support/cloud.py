@@ -17,6 +17,7 @@ from realtime import bootstrap
 from realtime.tables.dynamodb import plain
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
+from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
@@ -90,9 +91,7 @@ class Cloud:
         }
         for key, value in environment.items():
             self._monkeypatch.setenv(key, value)
-        for made in vars(bootstrap).values():
-            if hasattr(made, "cache_clear"):
-                made.cache_clear()
+        new_environment()
         return Function(name, environment)
 
     def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
