@@ -107,6 +107,7 @@ mutants: setup  ## change the core modules in small ways; show the changes that 
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 	@$(RUN)/python -m bench
+	@$(RUN)/python -m tests.support.costs
 
 # ---- dependencies ---------------------------------------------------------------------------------------------------
 

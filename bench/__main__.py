@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-from bench import picture, summary
+from bench import picture
+from tools import figures
 
-NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "strangers", "cost")
+NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "strangers")
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     for name in chosen:
         importlib.import_module(f"bench.{name}").main()
     picture.draw()
-    summary.write()
+    figures.write()
 
 
 main()

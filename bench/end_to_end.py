@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import results
-from tests.e2e.starting import embedded_stack
-from tests.e2e.support import Client, Stack
+from harness.embedded_stack import embedded_stack
+from harness.stack import Client, Stack
+from tools import results
 
 EVENTS = 100  # each way
 WARM_UP = 10

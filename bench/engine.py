@@ -17,8 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import nginx, results
+from bench import nginx
 from bench.engine_clients import AT_ONCE, BODY, CLIENTS, Frozen
+from tools import results
 
 SECONDS = 3
 ROUNDS = 5

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import engine, nginx, results, tables
+from bench import engine, nginx, tables
+from tools import results
 
 SIZES = {1_000: 30, 10_000: 5, 100_000: 2}  # connections, and how often the event is handled: more evens out more
 WARM_UP = 1_000  # connections

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from bench import results
+from tools import results
 
 PATH = results.PATH.parents[1] / "docs" / "benchmarks.svg"
 _WIDTH, _NAMES, _BAR, _GAP = 720, 230, 18, 8  # px

@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,11 @@ from typing import Any
 
 import aiohttp
 
-from bench import results
+from bench.engine_clients import Frozen
+from harness.embedded_stack import embedded_stack
+from harness.fake_api import FakeApi
+from harness.reconfiguring import reconfigured
+from harness.stack import Client, Stack
 from realtime.aws.queues import Queue
 from realtime.broadcast import Broadcaster
 from realtime.farewell import Farewell, FarewellSender
@@ -34,14 +38,10 @@ from realtime.invocation import Deadline
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import D, Result
 from realtime.posting.poster import Poster
-from realtime.tables.connections import Subscriber
+from realtime.tables.connections import Connections, Subscriber
 from realtime.tables.outbox import Entry
-from tests.e2e.reconfiguring import reconfigured
-from tests.e2e.starting import embedded_stack
-from tests.e2e.support import Client, Stack
-from tests.engine.conftest import Frozen
-from tests.engine.fake_api import FakeApi
-from tests.unit.fakes import FakeConnections, FakeQueue, FakeRegistry
+from realtime.tables.registry import Gone, Registry
+from tools import results
 
 SECONDS = 10.0
 CALLS_A_SECOND, STRANGERS_A_SECOND = 20, 50
@@ -100,13 +100,35 @@ class DelayQueue(Queue):
         return found
 
 
+class KnownSubscribers(Connections):
+    """The Connections table, in memory: the subscribers of each audience."""
+
+    def __init__(self, of_audience: Mapping[str, list[Subscriber]]) -> None:
+        self._of_audience = of_audience
+
+    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
+        """Yield the one page of an audience."""
+        yield self._of_audience.get(audience, [])
+
+
+class NothingRegistered(Registry):
+    """The registry of a service in which no gone connection was registered."""
+
+    def __init__(self) -> None:
+        pass
+
+    def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
+        """Forget nothing, without a failure."""
+        return {}
+
+
 class Lane:
     """One shard of the stream, and the function that is given its batches one after another."""
 
     def __init__(self, api: FakeApi) -> None:
         self.engine = TimedPoster(api)
-        pages = {f"calls/{number}": [[Subscriber(f"call-{number}", str(number), 0)]] for number in range(CALLS)}
-        self._broadcaster = Broadcaster(FakeConnections(pages), FakeRegistry(), self.engine, FakeQueue)
+        pages = {f"calls/{number}": [Subscriber(f"call-{number}", str(number), 0)] for number in range(CALLS)}
+        self._broadcaster = Broadcaster(KnownSubscribers(pages), NothingRegistered(), self.engine, DelayQueue)
         self._records: list[Entry] = []
         self._lock = threading.Lock()
 

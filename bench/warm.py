@@ -18,8 +18,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from bench import nginx, results, tables
-from bench.cold_start import ENVIRONMENT
+from bench import nginx, tables
+from harness.cold_start import ENVIRONMENT
+from tools import results
 
 ROUNDS = 20
 AT_A_TIME = 25  # invocations; long enough for the clock, short enough that both meet the same machine

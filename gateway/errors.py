@@ -2,7 +2,7 @@
 
 GatewayError
 ├── StartError                    ends the command; its text is the one line that is printed
-│   ├── PortTakenError
+│   ├── AddressInUseError
 │   ├── EmulatorUnreachableError
 │   ├── StackNotFoundError
 │   └── TemplateError
@@ -37,7 +37,7 @@ class StartError(GatewayError):
     """The gateway cannot start."""
 
 
-class PortTakenError(StartError):
+class AddressInUseError(StartError):
     """Another process listens on the port."""
 
     def __init__(self, host: str, port: int) -> None:

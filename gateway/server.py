@@ -38,10 +38,10 @@ from gateway.connection import (
     Connection,
     new_websocket,
 )
-from gateway.door import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
-from gateway.errors import DeliveryError, IntegrationError, PortTakenError, RefusedError, StartError
+from gateway.errors import AddressInUseError, DeliveryError, IntegrationError, RefusedError, StartError
 from gateway.frames import GuardedProtocol
 from gateway.integrations import ProxyResponse, ask
+from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
 from gateway.settings import URL_CHARACTERS, Settings, TokenBucket
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Gateway:
         """Start to listen, and return the port (that is new when `port` is 0).
 
         Raises:
-            PortTakenError: another process listens there.
+            AddressInUseError: another process listens there.
             StartError: the address cannot be used.
         """
         # aiohttp warns with the subprotocols that a client offered: a token may be among them.
@@ -111,7 +111,7 @@ class Gateway:
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortTakenError(host, port) from error
+                raise AddressInUseError(host, port) from error
             raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         self._spawn(self._expire())
         bound: int = self._server.sockets[0].getsockname()[1]

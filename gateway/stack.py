@@ -36,7 +36,7 @@ def describe(name: str, *, endpoint_url: str, region: str, access_key: str, secr
     except BotoConnectionError as error:
         raise EmulatorUnreachableError(endpoint_url) from error
     except ClientError as error:
-        if "does not exist" in error.response["Error"].get("Message", ""):
+        if error.response["Error"]["Code"] == "ValidationError":  # of a name alone: no such stack
             raise StackNotFoundError(name, endpoint_url) from error
         raise StartError(f"cannot read stack {name} at {endpoint_url}: {error}") from error
     except BotoCoreError as error:

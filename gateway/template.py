@@ -37,6 +37,11 @@ def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]
 _Loader.add_multi_constructor("!", _short_form)
 
 
+def parse_document(text: str) -> Any:
+    """Return a YAML or JSON document with CloudFormation's short forms spelt out."""
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+
+
 @dataclass(frozen=True)
 class Resource:
     """One resource of a template."""
@@ -77,7 +82,7 @@ class Template:
             TemplateError: it cannot be read, is no YAML, or is no template.
         """
         try:
-            document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+            document = parse_document(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise TemplateError(f"cannot read {path}: {error.strerror}") from error
         except yaml.YAMLError as error:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
-from gateway.door import FORBIDDEN, MISDIRECTED, is_own_host
+from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 
 Scope = Mapping[str, Any]
 Event = Mapping[str, Any]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local import guard
-from operate.errors import ServiceEndedError, StepFailedError
+from local.errors import ServiceEndedError, StepFailedError
 
 _TAIL_LINES = 25
 

@@ -8,7 +8,7 @@
 
 It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays
 here. Only the page itself may ask: another site's page has another `Origin`, and one whose name was rebound to this
-machine has another `Host` (`gateway/door.py`).
+machine has another `Host` (`gateway/origin_check.py`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gateway.door import FORBIDDEN, MISDIRECTED, is_own_host
+from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 from operate import tokens
-from operate.errors import LocalError
+from operate.errors import CommandError
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
-    from operate.aws import Deployment
+    from operate.deployment import Deployment
 
 PAGE: Final = Path(__file__).parent / "page"
 SOURCE: Final = "realtime-page"
@@ -138,7 +138,7 @@ class Site:
         """What the stack says, or why it says nothing."""
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
-        except (LocalError, BotoCoreError, ClientError) as error:
+        except (CommandError, BotoCoreError, ClientError) as error:
             return _problem(502, str(error))
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import aiohttp
 
 from local import site
+from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
 from local.processes import Program, environment
-from operate.aws import Clients, Deployment, new_access_key, stack_outputs
-from operate.errors import NotAnsweringError, PortTakenError, ToolMissingError
+from operate.deployment import Clients, Deployment, new_access_key, stack_outputs
 from operate.state import PRIVATE, ROOT, Running, StateFolder
 
 STACK = "listener-realtime"
@@ -133,7 +133,7 @@ class EmbeddedStack:
         """Start everything, tell when it is ready, and go on until cancelled or until a part ends; then end it all.
 
         Raises:
-            LocalError: it does not start, or a part of it ended.
+            CommandError: it does not start, or a part of it ended.
         """
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(mode=PRIVATE, parents=True)

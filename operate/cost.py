@@ -1,4 +1,7 @@
-"""What a workload costs a month on AWS, from what the handlers were measured to take (`bench/cost.py`)."""
+"""What a workload costs a month on AWS, computed from what the handlers were measured to use.
+
+The measurements are made by tests/support/costs.py.
+"""
 
 from __future__ import annotations
 

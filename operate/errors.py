@@ -1,14 +1,10 @@
-"""What can keep the embedded stack from starting or answering, in words for the person at the keyboard.
+"""What keeps a command from doing what it was asked, in words for the person at the keyboard.
 
-LocalError
-├── ToolMissingError
-├── PortTakenError
+CommandError
 ├── AlreadyRunningError
 ├── NotRunningError
-├── StepFailedError
-├── ServiceEndedError
-├── NotAnsweringError
-└── StackNotDeployedError
+├── StackNotDeployedError
+└── those of local/errors.py
 """
 
 from __future__ import annotations
@@ -16,37 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
-class LocalError(Exception):
+class CommandError(Exception):
     """Base of all; its text says what is wrong and what to do."""
 
 
-class ToolMissingError(LocalError):
-    """A program that the stack is made of is not installed."""
-
-    def __init__(self, tool: str, path: Path) -> None:
-        """Name the tool and where it was looked for."""
-        super().__init__(tool, path)
-        self.tool, self.path = tool, path
-
-    def __str__(self) -> str:
-        """Say how to install it."""
-        return f"{self.tool} is not installed (looked for {self.path}). Install it with: make setup"
-
-
-class PortTakenError(LocalError):
-    """Something else listens on a port that the stack was told to use."""
-
-    def __init__(self, port: int, option: str) -> None:
-        """Name the port and the command-line option that chooses another."""
-        super().__init__(port, option)
-        self.port, self.option = port, option
-
-    def __str__(self) -> str:
-        """Say how to choose another."""
-        return f"Port {self.port} is taken by another program. Choose a free one: realtime up {self.option} PORT"
-
-
-class AlreadyRunningError(LocalError):
+class AlreadyRunningError(CommandError):
     """A stack already runs with this state folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +32,7 @@ class AlreadyRunningError(LocalError):
         )
 
 
-class NotRunningError(LocalError):
+class NotRunningError(CommandError):
     """No stack runs with this state folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -75,46 +45,7 @@ class NotRunningError(LocalError):
         return f"No stack runs from {self.folder}. Start it with: realtime up --detach"
 
 
-class StepFailedError(LocalError):
-    """A command that prepares the stack exited with an error."""
-
-    def __init__(self, step: str, code: int, log: Path, tail: str) -> None:
-        """Name the step, its exit code, its log, and that log's last lines."""
-        super().__init__(step, code, log, tail)
-        self.step, self.code, self.log, self.tail = step, code, log, tail
-
-    def __str__(self) -> str:
-        """Show the log's end and where the rest is."""
-        return f"{self.step} failed with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
-
-
-class ServiceEndedError(LocalError):
-    """A program that the stack is made of ended although nobody asked it to."""
-
-    def __init__(self, service: str, code: int, log: Path, tail: str) -> None:
-        """Name the service, its exit code, its log, and that log's last lines."""
-        super().__init__(service, code, log, tail)
-        self.service, self.code, self.log, self.tail = service, code, log, tail
-
-    def __str__(self) -> str:
-        """Show the log's end and where the rest is."""
-        return f"The {self.service} ended with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
-
-
-class NotAnsweringError(LocalError):
-    """Something runs but does not answer as it should."""
-
-    def __init__(self, what: str, seconds: float, reason: str, log: Path) -> None:
-        """Name what was asked, how long, what came instead, and where to look."""
-        super().__init__(what, seconds, reason, log)
-        self.what, self.seconds, self.reason, self.log = what, seconds, reason, log
-
-    def __str__(self) -> str:
-        """Say what came instead."""
-        return f"The {self.what} did not answer within {self.seconds:.0f} s ({self.reason}). Look into {self.log}"
-
-
-class StackNotDeployedError(LocalError):
+class StackNotDeployedError(CommandError):
     """CloudFormation does not know the stack."""
 
     def __init__(self, stack: str, where: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from operate.errors import LocalError
+from operate.errors import CommandError
 
 PING_SECONDS = 300.0
 """Half of API Gateway's idle timeout."""
@@ -24,7 +24,7 @@ async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[st
     """Each message that one connection hears, answers to its own pings apart.
 
     Raises:
-        LocalError: the connection is refused or ends.
+        CommandError: the connection is refused or ends.
     """
     ping = json.dumps({"type": "ping", "data": {}})
     timeout = aiohttp.ClientWSTimeout(ws_receive=PING_SECONDS)
@@ -40,7 +40,7 @@ async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[st
                     continue
                 if frame.type is not aiohttp.WSMsgType.TEXT:
                     reason = CLOSE_MESSAGES.get(socket.close_code or 1006, "")
-                    raise LocalError(f"The connection was closed ({socket.close_code}). {reason}".rstrip())
+                    raise CommandError(f"The connection was closed ({socket.close_code}). {reason}".rstrip())
                 heard = json.loads(frame.data)
                 for message in heard if isinstance(heard, list) else [heard]:  # a list where batch=true
                     if message.get("type") == "pong" and pings:
@@ -48,6 +48,6 @@ async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[st
                     else:
                         yield message
     except aiohttp.WSServerHandshakeError as error:
-        raise LocalError(f"The handshake was refused with status {error.status}.") from error
+        raise CommandError(f"The handshake was refused with status {error.status}.") from error
     except aiohttp.ClientConnectionError as error:
-        raise LocalError(f"Cannot connect: {error}") from error
+        raise CommandError(f"Cannot connect: {error}") from error

@@ -16,7 +16,7 @@ from operate.redrive import Names, Redrive, Step, receive
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-    from operate.aws import Deployment
+    from operate.deployment import Deployment
 
 
 def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules")
+WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "tools")
 LOOPBACK = ["127.0.0.1", "::1"]
 
 

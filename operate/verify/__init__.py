@@ -4,7 +4,7 @@
 | --- | --- |
 | `lines` | what a person reads: one line a check, and what keeps a check from passing |
 | `runner` | plays scenes side by side, each to its end or its deadline, and notes their lines |
-| `world` | the stack, and the users, tokens and connections that the scenes have |
+| `run` | the stack, and the users, tokens and connections that the scenes have |
 | `client` | one connection |
 | `bus` | a temporary queue that hears what the service tells the bus |
 | `cleanup` | takes away what verify made, this time or at a time when it was killed |

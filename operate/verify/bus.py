@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from operate.verify.world import PREFIX, World, stack_mark
+from operate.verify.run import PREFIX, VerifyRun, stack_mark
 
 Event = dict[str, Any]
 
@@ -15,12 +15,12 @@ Event = dict[str, Any]
 class Ear:
     """The queue, and the rule that fills it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, run: VerifyRun) -> None:
         """Name them by the run, so that a later one finds what this one leaves."""
-        self._world = world
-        self._bus = world.outputs["BusName"]
-        self._rule = world.source
-        self._queue = f"{PREFIX}{stack_mark(world.deployment.stack)}-{world.run}"
+        self._run = run
+        self._bus = run.outputs["BusName"]
+        self._rule = run.source
+        self._queue = f"{PREFIX}{stack_mark(run.deployment.stack)}-{run.run_id}"
         self._url = ""
         self._heard: list[Event] = []
         self._news = asyncio.Condition()
@@ -28,16 +28,16 @@ class Ear:
 
     async def open(self) -> None:
         """Make queue and rule, and listen."""
-        world = self._world
-        made = await world.call(
+        run = self._run
+        made = await run.call(
             "sqs", "create_queue", QueueName=self._queue, Attributes={"MessageRetentionPeriod": "3600"}
         )
         self._url = made["QueueUrl"]
-        arn = (await world.call("sqs", "get_queue_attributes", QueueUrl=self._url, AttributeNames=["QueueArn"]))[
+        arn = (await run.call("sqs", "get_queue_attributes", QueueUrl=self._url, AttributeNames=["QueueArn"]))[
             "Attributes"
         ]["QueueArn"]
-        pattern = {"source": ["realtime", world.source], "detail": {"user_id": [{"prefix": PREFIX}]}}
-        rule = await world.call(
+        pattern = {"source": ["realtime", run.source], "detail": {"user_id": [{"prefix": PREFIX}]}}
+        rule = await run.call(
             "events",
             "put_rule",
             Name=self._rule,
@@ -57,8 +57,8 @@ class Ear:
                 }
             ],
         }
-        await world.call("sqs", "set_queue_attributes", QueueUrl=self._url, Attributes={"Policy": json.dumps(policy)})
-        await world.call(
+        await run.call("sqs", "set_queue_attributes", QueueUrl=self._url, Attributes={"Policy": json.dumps(policy)})
+        await run.call(
             "events",
             "put_targets",
             Rule=self._rule,
@@ -97,7 +97,7 @@ class Ear:
     async def _listen(self) -> None:
         while True:
             try:
-                page = await self._world.call(
+                page = await self._run.call(
                     "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
                 )
             except Exception:  # noqa: BLE001  # a moment of trouble; who waits here says what did not come
@@ -109,7 +109,7 @@ class Ear:
             async with self._news:
                 self._heard += [event for message in messages if (event := _read(message["Body"]))]
                 self._news.notify_all()
-            await self._world.call(
+            await self._run.call(
                 "sqs",
                 "delete_message_batch",
                 QueueUrl=self._url,

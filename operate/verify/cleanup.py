@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from operate.verify.world import ENDPOINTS, MAX_USERS, PREFIX, World, stack_mark
+from operate.verify.run import ENDPOINTS, MAX_USERS, PREFIX, VerifyRun, stack_mark
 
 YOUNG_SECONDS = 1800
 """A run that is younger may be going on."""
@@ -21,43 +21,43 @@ _GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue",
 PROBE_MAPPING = "ws/verify-probe"
 
 
-async def tidy(world: World, grace_seconds: float) -> list[str]:
+async def tidy(run: VerifyRun, grace_seconds: float) -> list[str]:
     """Remove what this run made; returns what could not be removed, in words."""
     left: list[str] = []
-    await _offline(world, grace_seconds)
-    left += await _attempt("the test users", _remove_users(world, world.users, world.connection_ids, world.began))
-    left += await _attempt(f"the rule {world.source}", _remove_rule(world, world.source))
-    queue = f"{PREFIX}{stack_mark(world.deployment.stack)}-{world.run}"
-    if world.has_failed and await world.waiting_events():
+    await _offline(run, grace_seconds)
+    left += await _attempt("the test users", _remove_users(run, run.users, run.connection_ids, run.began))
+    left += await _attempt(f"the rule {run.source}", _remove_rule(run, run.source))
+    queue = f"{PREFIX}{stack_mark(run.deployment.stack)}-{run.run_id}"
+    if run.has_failed and await run.waiting_events():
         # They will be told of users who are deleted by then: a later run is to look again.
         return [*left, "what events of this run make that still wait in BackendEventsQueue: a run in half an hour does"]
-    left += await _attempt(f"the queue {queue}", _remove_queue(world, queue))
+    left += await _attempt(f"the queue {queue}", _remove_queue(run, queue))
     return left
 
 
-async def tidy_earlier(world: World) -> list[str]:
+async def tidy_earlier(run: VerifyRun) -> list[str]:
     """Remove what earlier runs left; returns which they were."""
     found = []
-    for run, queue in await _earlier_runs(world):
-        users = [f"{PREFIX}{run}-{number}" for number in range(MAX_USERS)]
-        await _remove_users(world, users, [], float(int(run, 16)))
-        await _remove_rule(world, f"{PREFIX}{run}")
-        await _remove_mapping(world)
-        await _remove_queue(world, queue)
-        found.append(run)
+    for run_id, queue in await _earlier_runs(run):
+        users = [f"{PREFIX}{run_id}-{number}" for number in range(MAX_USERS)]
+        await _remove_users(run, users, [], float(int(run_id, 16)))
+        await _remove_rule(run, f"{PREFIX}{run_id}")
+        await _remove_mapping(run)
+        await _remove_queue(run, queue)
+        found.append(run_id)
     return found
 
 
-async def _earlier_runs(world: World) -> list[tuple[str, str]]:
-    prefix = f"{PREFIX}{stack_mark(world.deployment.stack)}-"
-    page = await world.call("sqs", "list_queues", QueueNamePrefix=prefix)
+async def _earlier_runs(run: VerifyRun) -> list[tuple[str, str]]:
+    prefix = f"{PREFIX}{stack_mark(run.deployment.stack)}-"
+    page = await run.call("sqs", "list_queues", QueueNamePrefix=prefix)
     runs = []
     for url in page.get("QueueUrls", []):
         name = url.rsplit("/", 1)[-1]
-        run = name.removeprefix(prefix)
+        run_id = name.removeprefix(prefix)
         with suppress(ValueError):
-            if run != world.run and int(run, 16) < time.time() - YOUNG_SECONDS:
-                runs.append((run, name))
+            if run_id != run.run_id and int(run_id, 16) < time.time() - YOUNG_SECONDS:
+                runs.append((run_id, name))
     return runs
 
 
@@ -69,13 +69,13 @@ async def _attempt(what: str, work: Any) -> list[str]:
     return []
 
 
-async def _offline(world: World, grace_seconds: float) -> None:
+async def _offline(run: VerifyRun, grace_seconds: float) -> None:
     """Wait until clients have been told that the test users are gone: who is deleted before would seem online."""
     deadline = time.monotonic() + grace_seconds + 15
-    for user in world.users:
+    for user in run.users:
         while time.monotonic() < deadline:
             try:
-                item = await world.user_item(user)
+                item = await run.user_item(user)
             except Exception:  # noqa: BLE001  # what cannot be read cannot be waited for
                 return
             if not item.get("is_online", {}).get("BOOL"):
@@ -83,52 +83,52 @@ async def _offline(world: World, grace_seconds: float) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _remove_users(world: World, users: list[str], connection_ids: list[str], since: float) -> None:
+async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[str], since: float) -> None:
     """Delete users, their connections and what was recorded of them."""
-    tables = world.outputs
+    tables = run.outputs
     ids = set(connection_ids)
     for user in users:
-        ids |= await world.connections_of(user)
+        ids |= await run.connections_of(user)
     for connection_id in ids:
-        await _delete_all(world, tables["ConnectionsTableName"], "connection_id", "audience", connection_id)
+        await _delete_all(run, tables["ConnectionsTableName"], "connection_id", "audience", connection_id)
     audiences = [f"{kind}/{user}" for user in users for kind in (*ENDPOINTS, "awaited")]
     audiences += [f"call/{user}" for user in users] + [f"connection/{each}" for each in ids]
     for start in range(0, len(audiences), 16):
         async with asyncio.TaskGroup() as tasks:
             for audience in audiences[start : start + 16]:
-                tasks.create_task(_delete_all(world, tables["EventsTableName"], "audience", "event_id", audience))
-    await _delete_wide(world, users, since)
+                tasks.create_task(_delete_all(run, tables["EventsTableName"], "audience", "event_id", audience))
+    await _delete_wide(run, users, since)
     for user in users:
-        await world.call("dynamodb", "delete_item", TableName=tables["UsersTableName"], Key={"user_id": {"S": user}})
+        await run.call("dynamodb", "delete_item", TableName=tables["UsersTableName"], Key={"user_id": {"S": user}})
 
 
-async def _delete_wide(world: World, users: list[str], since: float) -> None:
+async def _delete_wide(run: VerifyRun, users: list[str], since: float) -> None:
     """Delete what everyone on an endpoint was told of the test users: an hour's history would bring it again."""
     first = f"{int(since * 1000):012x}"
     last = f"{int((since + 3600) * 1000):012x}"
     names = set(users)
     for endpoint in ("feed", "presence", "notifications"):
-        for shard in range(int(world.number("AudienceShards", 4))):
+        for shard in range(int(run.number("AudienceShards", 4))):
             audience = f"{endpoint}/*/{shard}"
-            async for item in _items(world, audience, first, last):
+            async for item in _items(run, audience, first, last):
                 if item.get("subject", {}).get("S") in names or any(
                     f'"{name}"' in item["message"]["S"] for name in names
                 ):
-                    await world.call(
+                    await run.call(
                         "dynamodb",
                         "delete_item",
-                        TableName=world.outputs["EventsTableName"],
+                        TableName=run.outputs["EventsTableName"],
                         Key={"audience": item["audience"], "event_id": item["event_id"]},
                     )
 
 
-async def _items(world: World, audience: str, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
+async def _items(run: VerifyRun, audience: str, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
     start: dict[str, Any] = {}
     while True:
-        page = await world.call(
+        page = await run.call(
             "dynamodb",
             "query",
-            TableName=world.outputs["EventsTableName"],
+            TableName=run.outputs["EventsTableName"],
             KeyConditionExpression="audience = :audience AND event_id BETWEEN :first AND :last",
             ExpressionAttributeValues={
                 ":audience": {"S": audience},
@@ -144,8 +144,8 @@ async def _items(world: World, audience: str, first: str, last: str) -> AsyncIte
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
 
-async def _delete_all(world: World, table: str, hash_key: str, range_key: str, value: str) -> None:
-    page = await world.call(
+async def _delete_all(run: VerifyRun, table: str, hash_key: str, range_key: str, value: str) -> None:
+    page = await run.call(
         "dynamodb",
         "query",
         TableName=table,
@@ -156,32 +156,32 @@ async def _delete_all(world: World, table: str, hash_key: str, range_key: str, v
     )
     for item in page["Items"]:
         key = {hash_key: item[hash_key], range_key: item[range_key]}
-        await world.call("dynamodb", "delete_item", TableName=table, Key=key)
+        await run.call("dynamodb", "delete_item", TableName=table, Key=key)
 
 
-async def _remove_rule(world: World, name: str) -> None:
-    bus = world.outputs["BusName"]
+async def _remove_rule(run: VerifyRun, name: str) -> None:
+    bus = run.outputs["BusName"]
     with _unless_gone():
-        await world.call("events", "remove_targets", Rule=name, EventBusName=bus, Ids=["verify"])
+        await run.call("events", "remove_targets", Rule=name, EventBusName=bus, Ids=["verify"])
     with _unless_gone():
-        await world.call("events", "delete_rule", Name=name, EventBusName=bus)
+        await run.call("events", "delete_rule", Name=name, EventBusName=bus)
 
 
-async def _remove_queue(world: World, name: str) -> None:
+async def _remove_queue(run: VerifyRun, name: str) -> None:
     with _unless_gone():
-        url = (await world.call("sqs", "get_queue_url", QueueName=name))["QueueUrl"]
-        await world.call("sqs", "delete_queue", QueueUrl=url)
+        url = (await run.call("sqs", "get_queue_url", QueueName=name))["QueueUrl"]
+        await run.call("sqs", "delete_queue", QueueUrl=url)
 
 
-async def _remove_mapping(world: World) -> None:
+async def _remove_mapping(run: VerifyRun) -> None:
     """Remove the mapping that a probe left on the stack's domain."""
-    domain = world.parameters.get("DomainName")
+    domain = run.parameters.get("DomainName")
     if not domain:
         return
-    page = await world.call("apigatewayv2", "get_api_mappings", DomainName=domain)
+    page = await run.call("apigatewayv2", "get_api_mappings", DomainName=domain)
     for mapping in page.get("Items", []):
         if mapping.get("ApiMappingKey") == PROBE_MAPPING:
-            await world.call(
+            await run.call(
                 "apigatewayv2", "delete_api_mapping", DomainName=domain, ApiMappingId=mapping["ApiMappingId"]
             )
 

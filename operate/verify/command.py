@@ -13,8 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from operate.aws import Deployment
-from operate.errors import LocalError
+from operate.deployment import Deployment
+from operate.errors import CommandError
 from operate.verify import (
     cleanup,
     diagnosis,
@@ -29,14 +29,14 @@ from operate.verify import (
     telling,
 )
 from operate.verify.lines import FailedError, Line, Verdict
+from operate.verify.run import Options, VerifyRun
 from operate.verify.runner import Runner, Scene
-from operate.verify.world import Options, World
 
 _THREADS = 48
 """Calls to AWS at a time: some of them wait for messages."""
 TIDY_SECONDS = 60.0
 
-SCENES: list[Scene[World]] = [
+SCENES: list[Scene[VerifyRun]] = [
     *setting_up.SCENES,
     *operation.SCENES,
     *door.SCENES,
@@ -56,18 +56,18 @@ class Outcome:
     is_good: bool
 
 
-def chosen(only: Sequence[str]) -> list[Scene[World]]:
+def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
     """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
 
     Raises:
-        LocalError: a beginning is that of no key.
+        CommandError: a beginning is that of no key.
     """
     if not only:
         return SCENES
     for beginning in only:
         if not any(key.startswith(beginning) for scene in SCENES for key in scene.lines):
             kinds = sorted({key.split(".")[0] for scene in SCENES for key in scene.lines})
-            raise LocalError(f"No line's key begins with {beginning}. They begin with {', '.join(kinds)}.")
+            raise CommandError(f"No line's key begins with {beginning}. They begin with {', '.join(kinds)}.")
     wanted = {scene.name for scene in SCENES if any(key.startswith(tuple(only)) for key in scene.lines)}
     while True:
         needed = {key for scene in SCENES if scene.name in wanted for key in scene.needs}
@@ -89,29 +89,29 @@ async def verify(
         loop.add_signal_handler(signal.SIGTERM, task.cancel if task else loop.stop)
     began = time.monotonic()
     async with aiohttp.ClientSession(trust_env=deployment.websocket_url.startswith("wss:")) as http:
-        world = World(deployment, options, http)
-        runner = _runner(world, say)
+        run = VerifyRun(deployment, options, http)
+        runner = _runner(run, say)
         try:
-            await _tidy_earlier(world, say)
-            await runner.run(world, scenes)
+            await _tidy_earlier(run, say)
+            await runner.run(run, scenes)
         finally:
-            await _tidy(world, say)
+            await _tidy(run, say)
     lines = runner.lines
     return Outcome(
-        report.make(world, lines, time.monotonic() - began),
+        report.make(run, lines, time.monotonic() - began),
         is_good=not any(line.verdict is Verdict.FAILED for line in lines),
     )
 
 
-def _runner(world: World, say: Callable[[str], None]) -> Runner[World]:
+def _runner(run: VerifyRun, say: Callable[[str], None]) -> Runner[VerifyRun]:
     async def explain(error: Exception, advice: str, blame: Sequence[str]) -> FailedError:
         problem = error if isinstance(error, FailedError) else diagnosis.explain(error, advice)
         if diagnosis.is_denied(error) or not blame:
             return FailedError(problem.says, problem.advice or advice)
-        complaints = await world.complaints(*blame)
+        complaints = await run.complaints(*blame)
         better = diagnosis.missing_right(complaints)
         told = diagnosis.advise(complaints)
-        if told is None and "ingest" in blame and (count := await world.waiting_events()):
+        if told is None and "ingest" in blame and (count := await run.waiting_events()):
             told = (
                 f"{count} events wait in the queue BackendEventsQueueUrl: if they stay there, the event source mapping "
                 "of the function ingest does not read it."
@@ -119,31 +119,31 @@ def _runner(world: World, say: Callable[[str], None]) -> Runner[World]:
         return FailedError(problem.says, better or " ".join(filter(None, [problem.advice or advice, told])))
 
     def said(line: Line) -> None:
-        world.has_failed = world.has_failed or line.verdict is Verdict.FAILED
+        run.has_failed = run.has_failed or line.verdict is Verdict.FAILED
         say(str(line))
 
     return Runner(said, explain)
 
 
-async def _tidy_earlier(world: World, say: Callable[[str], None]) -> None:
+async def _tidy_earlier(run: VerifyRun, say: Callable[[str], None]) -> None:
     """Remove what a run left that was killed; that it cannot be removed stops nothing."""
     try:
-        for run in await cleanup.tidy_earlier(world):
-            say(f"Removed what an earlier run left: {run}.")
+        for run_id in await cleanup.tidy_earlier(run):
+            say(f"Removed what an earlier run left: {run_id}.")
     except Exception as error:  # noqa: BLE001
         say(f"Cannot look for what earlier runs left: {diagnosis.explain(error).says}.")
 
 
-async def _tidy(world: World, say: Callable[[str], None]) -> None:
-    if not world.outputs.get("UsersTableName"):
+async def _tidy(run: VerifyRun, say: Callable[[str], None]) -> None:
+    if not run.outputs.get("UsersTableName"):
         return
     say("Removing what verify made …")
-    if world.ear is not None:
-        await world.ear.close()
+    if run.ear is not None:
+        await run.ear.close()
     left: list[str]
     try:
-        async with asyncio.timeout(TIDY_SECONDS + world.number("GracePeriodSeconds", 10)):
-            left = await cleanup.tidy(world, world.number("GracePeriodSeconds", 10))
+        async with asyncio.timeout(TIDY_SECONDS + run.number("GracePeriodSeconds", 10)):
+            left = await cleanup.tidy(run, run.number("GracePeriodSeconds", 10))
     except TimeoutError:
         left = ["it took too long: the next run removes the rest"]
     for each in left:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from operate.errors import LocalError
+from operate.errors import CommandError
 from operate.verify.lines import FailedError
 
 DENIED = frozenset(
@@ -129,7 +129,7 @@ def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911
         )
     if isinstance(error, TimeoutError):
         return FailedError("it did not happen in time", advice)
-    if isinstance(error, BotoCoreError | LocalError):
+    if isinstance(error, BotoCoreError | CommandError):
         return FailedError(_shortened(str(error)), advice)
     return FailedError(f"{type(error).__name__}: {_shortened(str(error))}", advice)
 

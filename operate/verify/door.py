@@ -9,8 +9,8 @@ import aiohttp
 
 from operate.verify.client import Client
 from operate.verify.lines import FailedError, SkippedError
+from operate.verify.run import ENDPOINTS, VerifyRun
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import ENDPOINTS, World
 
 _ANSWERED_WITHIN = 12.0
 OPEN = "door.open"
@@ -22,25 +22,25 @@ _ADDRESSES = {
 }
 
 
-async def _open(world: World, notes: Notes) -> None:
+async def _open(run: VerifyRun, notes: Notes) -> None:
     advice = "`realtime logs connect` shows what it says of the handshake."
     async with (
         notes.line(OPEN, advice, ["connect"], within=40),
-        world.connect("notifications", world.new_user()) as client,
+        run.connect("notifications", run.new_user()) as client,
     ):
-        await _pong(world, notes, client)
+        await _pong(run, notes, client)
 
 
-async def _pong(world: World, notes: Notes, client: Client) -> None:
+async def _pong(run: VerifyRun, notes: Notes, client: Client) -> None:
     async with notes.line(PONG, "`realtime logs default` shows why.", ["default"]) as line:
         await client.send("ping")
-        answer = await _answer(world, client)
+        answer = await _answer(run, client)
         if answer.get("type") != "pong":
             raise FailedError(f"answered with {answer}")
         line.says = "the route response is deployed"
 
 
-async def _answer(world: World, client: Client) -> dict[str, object]:
+async def _answer(run: VerifyRun, client: Client) -> dict[str, object]:
     """Wait for an answer of any kind.
 
     Raises:
@@ -50,18 +50,18 @@ async def _answer(world: World, client: Client) -> dict[str, object]:
         async with asyncio.timeout(_ANSWERED_WITHIN):
             return await client.hears(lambda _: True, "an answer")
     except TimeoutError:
-        raise FailedError("a ping is not answered", await _why_silent(world)) from None
+        raise FailedError("a ping is not answered", await _why_silent(run)) from None
 
 
-async def _why_silent(world: World) -> str:
+async def _why_silent(run: VerifyRun) -> str:
     """Which is missing: a function that works, a selection expression, a route response, or a deployment."""
-    complaint = await world.advice("", "default")
+    complaint = await run.advice("", "default")
     if complaint:
         return complaint
-    api = world.outputs["ApiId"]
+    api = run.outputs["ApiId"]
     template = "template.yaml has it (DefaultRouteResponse): deploy again"
     try:
-        routes = (await world.call("apigatewayv2", "get_routes", ApiId=api)).get("Items", [])
+        routes = (await run.call("apigatewayv2", "get_routes", ApiId=api)).get("Items", [])
         route = next((each for each in routes if each.get("RouteKey") == "$default"), None)
         if route is None:
             return "The API has no route $default. template.yaml has one (DefaultRoute): deploy again."
@@ -70,7 +70,7 @@ async def _why_silent(world: World) -> str:
                 "The route $default has no RouteResponseSelectionExpression $default, so that API Gateway sends "
                 "clients nothing that the function returns. template.yaml has it (DefaultRoute): deploy again."
             )
-        found = await world.call("apigatewayv2", "get_route_responses", ApiId=api, RouteId=route["RouteId"])
+        found = await run.call("apigatewayv2", "get_route_responses", ApiId=api, RouteId=route["RouteId"])
         if not found.get("Items"):
             return (
                 "The route $default has no route response, so that API Gateway sends clients nothing that the function "
@@ -89,20 +89,20 @@ async def _why_silent(world: World) -> str:
     )
 
 
-def _endpoint(endpoint: str) -> Callable[[World, Notes], Awaitable[None]]:
-    async def play(world: World, notes: Notes) -> None:
-        async with notes.line(f"door.{endpoint}", blame=["connect"]), world.connect(endpoint, world.new_user()):
+def _endpoint(endpoint: str) -> Callable[[VerifyRun, Notes], Awaitable[None]]:
+    async def play(run: VerifyRun, notes: Notes) -> None:
+        async with notes.line(f"door.{endpoint}", blame=["connect"]), run.connect(endpoint, run.new_user()):
             pass
 
     return play
 
 
-def _token_by(place: str) -> Callable[[World, Notes], Awaitable[None]]:
-    async def play(world: World, notes: Notes) -> None:
+def _token_by(place: str) -> Callable[[VerifyRun, Notes], Awaitable[None]]:
+    async def play(run: VerifyRun, notes: Notes) -> None:
         advice = "Does something between you and API Gateway take headers away?"
         async with (
             notes.line(f"door.{place}", advice, ["connect"]),
-            world.connect("calls", world.new_user(), by=place) as client,
+            run.connect("calls", run.new_user(), by=place) as client,
         ):
             if place == "subprotocol" and client.socket.protocol != "bearer":
                 raise FailedError(
@@ -113,53 +113,53 @@ def _token_by(place: str) -> Callable[[World, Notes], Awaitable[None]]:
     return play
 
 
-def _by(key: str) -> Callable[[World, Notes], Awaitable[None]]:
-    async def play(world: World, notes: Notes) -> None:
+def _by(key: str) -> Callable[[VerifyRun, Notes], Awaitable[None]]:
+    async def play(run: VerifyRun, notes: Notes) -> None:
         async with notes.line(key, blame=["connect"]) as line:
-            base = address(world, key)
-            async with world.connect("feed", world.new_user(), base=base):
+            base = address(run, key)
+            async with run.connect("feed", run.new_user(), base=base):
                 line.says = f"{base}/feed"
 
     return play
 
 
-def address(world: World, key: str) -> str:
+def address(run: VerifyRun, key: str) -> str:
     """The URL before the endpoint.
 
     Raises:
         SkippedError: the stack has no such address.
     """
-    parameters = world.parameters
+    parameters = run.parameters
     if key == "door.execute-api":
         if parameters.get("DisableExecuteApiEndpoint") == "true":
             raise SkippedError("DisableExecuteApiEndpoint is true")
-        return world.execute_api_url()
+        return run.execute_api_url()
     if key == "door.domain":
         if not parameters.get("DomainName"):
             raise SkippedError("the stack has no DomainName")
         return f"wss://{parameters['DomainName']}"
     if parameters.get("CloudFront") != "true":
         raise SkippedError("CloudFront is not true")
-    return world.deployment.websocket_url
+    return run.deployment.websocket_url
 
 
-async def _refused(world: World, notes: Notes) -> None:
-    await _refusal(world, notes, "door.refused", "no.good.token", ("AUTH_FAILED", 401))
+async def _refused(run: VerifyRun, notes: Notes) -> None:
+    await _refusal(run, notes, "door.refused", "no.good.token", ("AUTH_FAILED", 401))
     scope = " ".join(each for each in ENDPOINTS if each != "calls")
-    token = world.token(world.new_user(), scope=scope)
-    await _refusal(world, notes, "door.scope", token, ("PERMISSION_DENIED", 403))
+    token = run.token(run.new_user(), scope=scope)
+    await _refusal(run, notes, "door.scope", token, ("PERMISSION_DENIED", 403))
 
 
-async def _refusal(world: World, notes: Notes, key: str, token: str, wanted: tuple[str, int]) -> None:
+async def _refusal(run: VerifyRun, notes: Notes, key: str, token: str, wanted: tuple[str, int]) -> None:
     """Be refused by a frame and closed, or by the handshake's status."""
     code, status = wanted
     advice = "The function farewell tells it: `realtime logs farewell`, and see the queue FarewellsQueueUrl."
     async with notes.line(key, advice, ["connect", "farewell"], within=30) as line:
-        if world.parameters.get("RejectionMode") == "handshake":
-            await _refused_with(world, token, status)
+        if run.parameters.get("RejectionMode") == "handshake":
+            await _refused_with(run, token, status)
             line.says = f"status {status}"
             return
-        async with world.open("calls", token) as client:
+        async with run.open("calls", token) as client:
             heard = await client.hears("error")
             if heard["data"].get("code") != code:
                 raise FailedError(f"refused with {heard['data']}, not with {code}")
@@ -170,9 +170,9 @@ async def _refusal(world: World, notes: Notes, key: str, token: str, wanted: tup
                 raise FailedError(f"closed with {close}, where 1000 is documented")
 
 
-async def _refused_with(world: World, token: str, status: int) -> None:
+async def _refused_with(run: VerifyRun, token: str, status: int) -> None:
     try:
-        async with world.open("calls", token):
+        async with run.open("calls", token):
             pass
     except aiohttp.WSServerHandshakeError as refusal:
         if refusal.status != status:

@@ -9,8 +9,8 @@ from typing import Any
 
 from operate.requeue import put_through
 from operate.verify.lines import FailedError, SkippedError
+from operate.verify.run import VerifyRun, until
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import World, until
 
 SWEPT_WITHIN = 180.0
 """Seconds that the last sweep may be ago; there is one each minute."""
@@ -38,7 +38,7 @@ NAMED = {
 """The outputs that the variables of functions name."""
 
 
-async def _sweep(world: World, notes: Notes) -> None:
+async def _sweep(run: VerifyRun, notes: Notes) -> None:
     advice = (
         "The schedule of template.yaml (EachMinute) invokes the function sweep each minute: is its rule enabled, and "
         "what does `realtime logs sweep` say?"
@@ -46,34 +46,34 @@ async def _sweep(world: World, notes: Notes) -> None:
     async with notes.line("operation.sweep", advice, ["sweep"], within=75) as line:
 
         async def swept() -> float | None:
-            events = await world.logged(world.outputs["SweepLogName"], time.time() - SWEPT_WITHIN, '"swept"')
+            events = await run.logged(run.outputs["SweepLogName"], time.time() - SWEPT_WITHIN, '"swept"')
             moments = (event["timestamp"] / 1000 for event in events if '"swept"' in event["message"])
             return max(moments, default=None)
 
-        if world.parameters.get("LogLevel") not in {None, "", "DEBUG", "INFO"}:
-            await _invoked_lately(world)
+        if run.parameters.get("LogLevel") not in {None, "", "DEBUG", "INFO"}:
+            await _invoked_lately(run)
             line.says = "it was invoked within 3 minutes"
             return
         last = await until(swept, every=2.0)
         line.says = f"{max(0.0, time.time() - last):.0f} s ago"
 
 
-async def _invoked_lately(world: World) -> None:
+async def _invoked_lately(run: VerifyRun) -> None:
     """See by its metric that the sweep runs, where LogLevel leaves its line out.
 
     Raises:
         FailedError: it did not.
         SkippedError: there are no metrics.
     """
-    if world.is_emulated:
+    if run.is_emulated:
         raise SkippedError("LogLevel leaves out what it logs, and an emulator has no metrics")
     now = time.time()
-    found = await world.call(
+    found = await run.call(
         "cloudwatch",
         "get_metric_statistics",
         Namespace="AWS/Lambda",
         MetricName="Invocations",
-        Dimensions=[{"Name": "FunctionName", "Value": world.outputs["SweepFunctionName"]}],
+        Dimensions=[{"Name": "FunctionName", "Value": run.outputs["SweepFunctionName"]}],
         StartTime=now - 2 * SWEPT_WITHIN,  # a metric is up to 3 minutes late
         EndTime=now,
         Period=60,
@@ -83,14 +83,14 @@ async def _invoked_lately(world: World) -> None:
         raise FailedError("it was not invoked within 6 minutes")
 
 
-async def _queues(world: World, notes: Notes) -> None:
+async def _queues(run: VerifyRun, notes: Notes) -> None:
     for output, what in QUEUES.items():
         key = f"operation.{output.removesuffix('QueueUrl')}"
         async with notes.line(key, "Look at its messages before you delete any.") as line:
-            answer = await world.call(
+            answer = await run.call(
                 "sqs",
                 "get_queue_attributes",
-                QueueUrl=world.outputs[output],
+                QueueUrl=run.outputs[output],
                 AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
             )
             count = sum(int(value) for value in answer["Attributes"].values())
@@ -100,11 +100,11 @@ async def _queues(world: World, notes: Notes) -> None:
             line.says = "empty"
 
 
-async def _redrive(world: World, notes: Notes) -> None:
+async def _redrive(run: VerifyRun, notes: Notes) -> None:
     async with notes.line("operation.redrive", "Look at what it names, then: realtime redrive") as line:
 
         def steps() -> list[str]:
-            return [step.text for step in put_through(world.deployment, dry_run=True, rejected=False)]
+            return [step.text for step in put_through(run.deployment, dry_run=True, rejected=False)]
 
         found = await asyncio.to_thread(steps)
         line.facts |= {"steps": len(found)}
@@ -113,16 +113,16 @@ async def _redrive(world: World, notes: Notes) -> None:
         line.says = "nothing was given up on"
 
 
-async def _mappings(world: World, notes: Notes) -> None:
+async def _mappings(run: VerifyRun, notes: Notes) -> None:
     advice = (
         "aws lambda update-event-source-mapping --uuid UUID --enabled, with the UUID from list-event-source-mappings"
     )
     async with notes.line("operation.mappings", advice) as line:
         count, problems = 0, []
-        for output, name in world.outputs.items():
+        for output, name in run.outputs.items():
             if not output.endswith("FunctionName"):
                 continue
-            listed = await world.call("lambda", "list_event_source_mappings", FunctionName=f"{name}:live")
+            listed = await run.call("lambda", "list_event_source_mappings", FunctionName=f"{name}:live")
             for mapping in listed["EventSourceMappings"]:
                 count += 1
                 result = str(mapping.get("LastProcessingResult", ""))
@@ -136,17 +136,17 @@ async def _mappings(world: World, notes: Notes) -> None:
         line.says = f"{count} mappings"
 
 
-async def _alarms(world: World, notes: Notes) -> None:
+async def _alarms(run: VerifyRun, notes: Notes) -> None:
     async with notes.line("operation.alarms") as line:
         names = [
             each["PhysicalResourceId"]
-            for each in await _resources(world)
+            for each in await _resources(run)
             if each["ResourceType"] in {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"}
         ]
         states: dict[str, str] = {}
         described: dict[str, str] = {}
         for start in range(0, len(names), 100):
-            page = await world.call("cloudwatch", "describe_alarms", AlarmNames=names[start : start + 100])
+            page = await run.call("cloudwatch", "describe_alarms", AlarmNames=names[start : start + 100])
             for each in (*page.get("MetricAlarms", []), *page.get("CompositeAlarms", [])):
                 states[each["AlarmName"]] = each["StateValue"]
                 described[each["AlarmName"]] = each.get("AlarmDescription", "")
@@ -178,18 +178,18 @@ def judge_alarms(names: list[str], states: Mapping[str, str], described: Mapping
         )
 
 
-async def _versions(world: World, notes: Notes) -> None:
+async def _versions(run: VerifyRun, notes: Notes) -> None:
     advice = "Deploy again: each deployment publishes a version of what has changed and points the alias live to it."
     async with notes.line("operation.versions", advice) as line:
         functions = {
             output.removesuffix("FunctionName"): name
-            for output, name in world.outputs.items()
+            for output, name in run.outputs.items()
             if output.endswith("FunctionName")
         }
         configuration = next(
             (
                 each["PhysicalResourceId"]
-                for each in await _resources(world)
+                for each in await _resources(run)
                 if each["LogicalResourceId"] == "Configuration"
             ),
             None,
@@ -197,19 +197,19 @@ async def _versions(world: World, notes: Notes) -> None:
         problems: list[str] = []
         versions: dict[str, str] = {}
         for short, name in functions.items():
-            alias = await world.call("lambda", "get_alias", FunctionName=name, Name="live")
+            alias = await run.call("lambda", "get_alias", FunctionName=name, Name="live")
             versions[short] = alias["FunctionVersion"]
-            newest = await _variables(world, name, "$LATEST")
-            live = await _variables(world, name, alias["FunctionVersion"])
-            problems += [f"{short}: {problem}" for problem in judge_version(live, newest, world.outputs, configuration)]
+            newest = await _variables(run, name, "$LATEST")
+            live = await _variables(run, name, alias["FunctionVersion"])
+            problems += [f"{short}: {problem}" for problem in judge_version(live, newest, run.outputs, configuration)]
         if problems:
             raise FailedError("; ".join(problems))
         line.says = f"{len(functions)} functions, each live with today's settings"
         line.facts |= {"versions": versions}
 
 
-async def _variables(world: World, name: str, qualifier: str) -> dict[str, str]:
-    found = await world.call("lambda", "get_function_configuration", FunctionName=name, Qualifier=qualifier)
+async def _variables(run: VerifyRun, name: str, qualifier: str) -> dict[str, str]:
+    found = await run.call("lambda", "get_function_configuration", FunctionName=name, Qualifier=qualifier)
     variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
     return variables
 
@@ -231,11 +231,11 @@ def judge_version(
     return problems
 
 
-async def _resources(world: World) -> list[dict[str, Any]]:
+async def _resources(run: VerifyRun) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     start: dict[str, str] = {}
     while True:
-        page = await world.call("cloudformation", "list_stack_resources", StackName=world.deployment.stack, **start)
+        page = await run.call("cloudformation", "list_stack_resources", StackName=run.deployment.stack, **start)
         found += [each for each in page["StackResourceSummaries"] if each.get("PhysicalResourceId")]
         if not page.get("NextToken"):
             return found

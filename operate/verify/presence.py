@@ -8,10 +8,10 @@ from datetime import datetime
 from operate.verify.client import Client, Message
 from operate.verify.door import OPEN
 from operate.verify.lines import FailedError
+from operate.verify.run import USERNAME, VerifyRun
 from operate.verify.runner import WITHIN, Notes, Scene
 from operate.verify.talking import BUS
 from operate.verify.telling import WAY
-from operate.verify.world import USERNAME, World
 
 _ANNOUNCING = ["announce", "broadcast", "broadcast-wide"]
 _BUSY = ["ingest", "announce", "broadcast", "broadcast-wide"]
@@ -20,21 +20,21 @@ SLACK_SECONDS = 20.0
 """How much later than the grace period a user may be told as offline: a queue's delay, and a cold start."""
 
 
-async def _presence(world: World, notes: Notes) -> None:
-    listener, fan, friend = world.new_user(), world.new_user(), world.new_user()
-    role = world.parameters.get("FeedRole") or "listener"
+async def _presence(run: VerifyRun, notes: Notes) -> None:
+    listener, fan, friend = run.new_user(), run.new_user(), run.new_user()
+    role = run.parameters.get("FeedRole") or "listener"
     watching = {"watch": listener}
     async with (
-        world.connect("feed", fan, query=watching) as feed,
-        world.connect("presence", friend, query=watching) as presence,
+        run.connect("feed", fan, query=watching) as feed,
+        run.connect("presence", friend, query=watching) as presence,
     ):
-        async with world.connect("calls", listener, role=role):
-            await _coming(world, notes, listener, feed, presence)
-            await _busy(world, notes, listener, fan, feed, presence)
-        await _leaving(world, notes, listener, feed, presence)
+        async with run.connect("calls", listener, role=role):
+            await _coming(run, notes, listener, feed, presence)
+            await _busy(run, notes, listener, fan, feed, presence)
+        await _leaving(run, notes, listener, feed, presence)
 
 
-async def _coming(world: World, notes: Notes, listener: str, feed: Client, presence: Client) -> None:
+async def _coming(run: VerifyRun, notes: Notes, listener: str, feed: Client, presence: Client) -> None:
     async with notes.line("presence.listener_online", _STREAM, _ANNOUNCING):
         await feed.hears("listener_online")
     async with notes.line("presence.online", _STREAM, _ANNOUNCING):
@@ -42,22 +42,22 @@ async def _coming(world: World, notes: Notes, listener: str, feed: Client, prese
         if not message["data"]["is_online"]:
             raise FailedError(f"it says {message['data']}")
     async with notes.line("presence.user_online", _STREAM, ["announce"]):
-        await world.ear.told("user_online", listener)
+        await run.ear.told("user_online", listener)
 
 
-async def _busy(world: World, notes: Notes, listener: str, fan: str, feed: Client, presence: Client) -> None:
+async def _busy(run: VerifyRun, notes: Notes, listener: str, fan: str, feed: Client, presence: Client) -> None:
     call = {"call_id": listener, "user_id": fan, "listener_id": listener, "call_type": "audio", "status": "ongoing"}
     async with notes.line("presence.listener_busy", WAY, _BUSY):
-        await world.publish("call_started", call)
+        await run.publish("call_started", call)
         await feed.hears("listener_busy")
     async with notes.line("presence.status_change", WAY, _BUSY):
         await presence.hears(_busy_is(busy=True), "status_change")
     async with notes.line("presence.listener_available", WAY, _BUSY):
-        await world.publish("call_ended", call)
+        await run.publish("call_ended", call)
         await feed.hears("listener_available")
     async with notes.line("presence.manual", WAY, _BUSY):
         for busy in (True, False):
-            await world.publish("status_change", {"user_id": listener, "is_busy": busy})
+            await run.publish("status_change", {"user_id": listener, "is_busy": busy})
             await presence.hears(_busy_is(busy=busy), "status_change")
         await presence.pings()
 
@@ -66,8 +66,8 @@ def _busy_is(*, busy: bool) -> Callable[[Message], bool]:
     return lambda message: bool(message["type"] == "status_change" and message["data"]["is_busy"] is busy)
 
 
-async def _leaving(world: World, notes: Notes, listener: str, feed: Client, presence: Client) -> None:
-    grace = world.number("GracePeriodSeconds", 10)
+async def _leaving(run: VerifyRun, notes: Notes, listener: str, feed: Client, presence: Client) -> None:
+    grace = run.number("GracePeriodSeconds", 10)
     within = WITHIN + grace
     async with notes.line("presence.listener_offline", _LATER, _LEAVING, within) as line:
         message = await feed.hears("listener_offline")
@@ -81,8 +81,8 @@ async def _leaving(world: World, notes: Notes, listener: str, feed: Client, pres
             lambda message: message["type"] == "presence_update" and not message["data"]["is_online"], "presence_update"
         )
     async with notes.line("presence.user_offline", _LATER, ["announce", "deadlines"], within):
-        event = await world.ear.told("user_offline", listener)
-        online = await world.ear.told("user_online", listener)
+        event = await run.ear.told("user_offline", listener)
+        online = await run.ear.told("user_online", listener)
         if event["detail"]["version"] <= online["detail"]["version"]:
             raise FailedError("its version is not higher than that of user_online")
 
@@ -91,25 +91,25 @@ def _seconds(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-async def _blocked(world: World, notes: Notes) -> None:
-    who, hidden, witness = world.new_user(), world.new_user(), world.new_user()
+async def _blocked(run: VerifyRun, notes: Notes) -> None:
+    who, hidden, witness = run.new_user(), run.new_user(), run.new_user()
     watching = {"watch": who}
     async with (
-        world.connect("calls", who),
-        world.connect("notifications", hidden) as told,
-        world.connect("presence", hidden, query=watching) as blind,
-        world.connect("presence", witness, query=watching) as seeing,
+        run.connect("calls", who),
+        run.connect("notifications", hidden) as told,
+        run.connect("presence", hidden, query=watching) as blind,
+        run.connect("presence", witness, query=watching) as seeing,
     ):
         async with notes.line("presence.blocked", WAY, _BUSY, within=30):
-            await world.publish("user_blocked", {"user_id": who, "username": USERNAME}, to=[hidden])
+            await run.publish("user_blocked", {"user_id": who, "username": USERNAME}, to=[hidden])
             await told.hears("user_blocked")
-            await world.publish("status_change", {"user_id": who, "is_busy": True})
+            await run.publish("status_change", {"user_id": who, "is_busy": True})
             await seeing.hears(_busy_is(busy=True), "status_change to who is not blocked")
             await _hears_only_the_pong(blind)
         async with notes.line("presence.unblocked", WAY, _BUSY, within=30):
-            await world.publish("user_unblocked", {"user_id": who, "username": USERNAME}, to=[hidden])
+            await run.publish("user_unblocked", {"user_id": who, "username": USERNAME}, to=[hidden])
             await blind.hears("presence_update")
-            await world.publish("status_change", {"user_id": who, "is_busy": False})
+            await run.publish("status_change", {"user_id": who, "is_busy": False})
             await blind.hears(_busy_is(busy=False), "status_change")
 
 

@@ -21,15 +21,15 @@ import aiohttp
 from botocore.exceptions import ClientError
 from yarl import URL
 
-from operate.errors import LocalError
+from operate.errors import CommandError
 from operate.verify.cleanup import PROBE_MAPPING
 from operate.verify.client import Client, ClosedError, Message
 from operate.verify.diagnosis import explain, is_denied
 from operate.verify.door import OPEN, PONG
 from operate.verify.lines import SkippedError
+from operate.verify.run import VerifyRun
 from operate.verify.runner import WITHIN, Notes, Passing, Scene
 from operate.verify.telling import take
-from operate.verify.world import World
 
 LARGE_BYTES = 33 * 1024
 TOO_LARGE_BYTES = 131_073
@@ -69,7 +69,7 @@ def _answer(error: ClientError) -> str:
     return f"{status} {problem.get('Code', '')} {problem.get('Message', '')!r}"
 
 
-async def _posts(world: World, notes: Notes) -> None:
+async def _posts(run: VerifyRun, notes: Notes) -> None:
     """Ask what a post does; of a connection each, for it may be the last that the connection hears."""
     for key, ask in (
         ("question.last-active", _last_active),
@@ -79,40 +79,40 @@ async def _posts(world: World, notes: Notes) -> None:
         ("question.large", _large),
         ("question.delete", _delete),
     ):
-        async with world.connect("notifications", world.new_user()) as client, asking(notes, key) as line:
-            await ask(world, client, line)
+        async with run.connect("notifications", run.new_user()) as client, asking(notes, key) as line:
+            await ask(run, client, line)
 
 
-async def _not_utf_8(world: World, client: Client, line: Passing) -> None:
-    await _post(world, client, b'{"type":"verify","data":{"text":"\xff"}}')
+async def _not_utf_8(run: VerifyRun, client: Client, line: Passing) -> None:
+    await _post(run, client, b'{"type":"verify","data":{"text":"\xff"}}')
     message = await client.hears("verify")
     line.finds(f"the byte FF came as {message['data']['text']!a}")
 
 
-async def _ids(world: World, _client: Client, line: Passing) -> None:
-    malformed = await _status(world, "not an id", b"{}")
-    unknown = await _status(world, _UNKNOWN_ID, b"{}")
+async def _ids(run: VerifyRun, _client: Client, line: Passing) -> None:
+    malformed = await _status(run, "not an id", b"{}")
+    unknown = await _status(run, _UNKNOWN_ID, b"{}")
     line.finds(f"malformed: {malformed}; well-formed but unknown: {unknown}", malformed=malformed, unknown=unknown)
 
 
-async def _too_large(world: World, client: Client, line: Passing) -> None:
-    line.finds(f"{TOO_LARGE_BYTES:,} bytes: {await _status(world, client.connection_id, b'x' * TOO_LARGE_BYTES)}")
+async def _too_large(run: VerifyRun, client: Client, line: Passing) -> None:
+    line.finds(f"{TOO_LARGE_BYTES:,} bytes: {await _status(run, client.connection_id, b'x' * TOO_LARGE_BYTES)}")
 
 
-async def _delete(world: World, client: Client, line: Passing) -> None:
-    await world.manage("notifications", "delete_connection", ConnectionId=client.connection_id)
+async def _delete(run: VerifyRun, client: Client, line: Passing) -> None:
+    await run.manage("notifications", "delete_connection", ConnectionId=client.connection_id)
     code, reason = await client.closed()
     line.finds(f"closed with {code}, reason {reason!r}", code=code, reason=reason)
 
 
-async def _post(world: World, client: Client, data: bytes) -> None:
-    await world.manage("notifications", "post_to_connection", ConnectionId=client.connection_id, Data=data)
+async def _post(run: VerifyRun, client: Client, data: bytes) -> None:
+    await run.manage("notifications", "post_to_connection", ConnectionId=client.connection_id, Data=data)
 
 
-async def _status(world: World, connection_id: str, data: bytes) -> str:
+async def _status(run: VerifyRun, connection_id: str, data: bytes) -> str:
     """What a post is answered with, in words."""
     try:
-        await world.manage("notifications", "post_to_connection", ConnectionId=connection_id, Data=data)
+        await run.manage("notifications", "post_to_connection", ConnectionId=connection_id, Data=data)
     except ClientError as error:
         if is_denied(error):
             raise
@@ -120,34 +120,34 @@ async def _status(world: World, connection_id: str, data: bytes) -> str:
     return "accepted"
 
 
-async def _last_active(world: World, client: Client, line: Passing) -> None:
+async def _last_active(run: VerifyRun, client: Client, line: Passing) -> None:
     moved: dict[str, bool] = {}
-    before = await _active_at(world, client)
+    before = await _active_at(run, client)
     for what in ("a protocol ping", "a post", "a message"):
         await asyncio.sleep(1.2)  # the moment may be told in whole seconds
         if what == "a protocol ping":
             await client.socket.ping()
             await asyncio.sleep(0.3)
         elif what == "a post":
-            await _post(world, client, b'{"type":"verify","data":{}}')
+            await _post(run, client, b'{"type":"verify","data":{}}')
             await client.hears("verify")
         else:
             await client.pings()
-        after = await _active_at(world, client)
+        after = await _active_at(run, client)
         moved[what], before = after > before, after
     line.finds(
         ", ".join(f"{what} {'moves' if does else 'does not move'} it" for what, does in moved.items()), moved=moved
     )
 
 
-async def _active_at(world: World, client: Client) -> float:
-    answer = await world.manage("notifications", "get_connection", ConnectionId=client.connection_id)
+async def _active_at(run: VerifyRun, client: Client) -> float:
+    answer = await run.manage("notifications", "get_connection", ConnectionId=client.connection_id)
     return float(answer["LastActiveAt"].timestamp())
 
 
-async def _large(world: World, client: Client, line: Passing) -> None:
+async def _large(run: VerifyRun, client: Client, line: Passing) -> None:
     frame = json.dumps({"type": "verify", "data": {"pad": "x" * LARGE_BYTES}}).encode()
-    await _post(world, client, frame)
+    await _post(run, client, frame)
     try:
         message = await client.hears("verify")
     except ClosedError as end:
@@ -167,36 +167,36 @@ def _upgrade() -> dict[str, str]:
     return {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key}
 
 
-async def _handshakes(world: World, notes: Notes) -> None:
-    base = _http(world.deployment.websocket_url)
+async def _handshakes(run: VerifyRun, notes: Notes) -> None:
+    base = _http(run.deployment.websocket_url)
     async with asking(notes, "question.refused-body") as line:
-        answers = {"an unknown stage": await _get(world, f"{base}/verify-unknown", _upgrade())}
-        if world.parameters.get("RejectionMode") == "handshake":
-            answers["a bad token, refused by the function"] = await _get(world, f"{base}/feed?token=bad", _upgrade())
+        answers = {"an unknown stage": await _get(run, f"{base}/verify-unknown", _upgrade())}
+        if run.parameters.get("RejectionMode") == "handshake":
+            answers["a bad token, refused by the function"] = await _get(run, f"{base}/feed?token=bad", _upgrade())
         line.finds("; ".join(f"{what}: {answer}" for what, answer in answers.items()), answers=answers)
     async with asking(notes, "question.no-handshake") as line:
         incomplete = {name: value for name, value in _upgrade().items() if name != "Sec-WebSocket-Key"}
         answers = {
-            "no upgrade": await _get(world, f"{base}/feed", {}),
-            "no key": await _get(world, f"{base}/feed", incomplete),
-            "a URL of 4,200 characters": await _get(world, f"{base}/feed?pad={'x' * 4200}", _upgrade()),
+            "no upgrade": await _get(run, f"{base}/feed", {}),
+            "no key": await _get(run, f"{base}/feed", incomplete),
+            "a URL of 4,200 characters": await _get(run, f"{base}/feed?pad={'x' * 4200}", _upgrade()),
         }
         line.finds("; ".join(f"{what}: {answer}" for what, answer in answers.items()), answers=answers)
-    token = world.token(world.new_user())
-    async with asking(notes, "question.compression") as line, world.open("feed", token, compress=15) as client:
+    token = run.token(run.new_user())
+    async with asking(notes, "question.compression") as line, run.open("feed", token, compress=15) as client:
         used = bool(client.socket.compress)
         line.finds("permessage-deflate is negotiated" if used else "not negotiated when offered", negotiated=used)
     async with asking(notes, "question.left-early") as line:
-        await _leave_early(world, line)
+        await _leave_early(run, line)
 
 
 def _http(url: str) -> str:
     return "http" + url.removeprefix("ws")
 
 
-async def _get(world: World, url: str, headers: dict[str, str]) -> str:
+async def _get(run: VerifyRun, url: str, headers: dict[str, str]) -> str:
     try:
-        async with world.http.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as answer:
+        async with run.http.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as answer:
             if answer.status == 101:
                 return "101"
             body = await answer.content.read(300)
@@ -205,10 +205,10 @@ async def _get(world: World, url: str, headers: dict[str, str]) -> str:
         return type(error).__name__
 
 
-async def _leave_early(world: World, line: Passing) -> None:
+async def _leave_early(run: VerifyRun, line: Passing) -> None:
     """Send a handshake and be gone before it is answered, and see what becomes of the connection."""
-    user = world.new_user()
-    url = URL(f"{_http(world.deployment.websocket_url)}/calls").with_query(token=world.token(user))
+    user = run.new_user()
+    url = URL(f"{_http(run.deployment.websocket_url)}/calls").with_query(token=run.token(user))
     context = ssl.create_default_context() if url.scheme == "https" else None
     _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
     headers = "".join(f"{name}: {value}\r\n" for name, value in {"Host": url.authority, **_upgrade()}.items())
@@ -218,10 +218,10 @@ async def _leave_early(world: World, line: Passing) -> None:
     writer.transport.abort()
     began, registered = time.monotonic(), 0.0
     while time.monotonic() - began < 12:
-        found = await world.connections_of(user)
+        found = await run.connections_of(user)
         if found and not registered:
             registered = time.monotonic()
-            world.connection_ids.extend(found)
+            run.connection_ids.extend(found)
         if registered and not found:
             line.finds(
                 f"$disconnect came: registered, and forgotten {time.monotonic() - registered:.1f} s later", told=True
@@ -237,8 +237,8 @@ async def _leave_early(world: World, line: Passing) -> None:
 # ---- frames and events ----------------------------------------------------------------------------------------------
 
 
-async def _frames(world: World, notes: Notes) -> None:
-    async with asking(notes, "question.select-connect") as line, world.connect("calls", world.new_user()) as client:
+async def _frames(run: VerifyRun, notes: Notes) -> None:
+    async with asking(notes, "question.select-connect") as line, run.connect("calls", run.new_user()) as client:
         answers = {}
         for kind in ("$connect", "$disconnect"):
             await client.send(kind)
@@ -253,12 +253,12 @@ def _described(message: Message) -> str:
     return json.dumps(message)[:200]
 
 
-async def _route_response(_world: World, notes: Notes) -> None:
+async def _route_response(_run: VerifyRun, notes: Notes) -> None:
     notes.finds("question.auto-deploy", "a pong came, so the stages have the route response", deployed=True)
 
 
-async def _empty_frames(world: World, notes: Notes) -> None:
-    count = world.unreadable_frames
+async def _empty_frames(run: VerifyRun, notes: Notes) -> None:
+    count = run.unreadable_frames
     notes.finds(
         "question.empty-frames",
         f"{count} frames that are no JSON so far; each of our answers has a body, so that none is provoked",
@@ -266,26 +266,26 @@ async def _empty_frames(world: World, notes: Notes) -> None:
     )
 
 
-async def _characters(world: World, notes: Notes) -> None:
-    user = world.new_user()
-    async with world.connect("notifications", user) as client:
+async def _characters(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
+    async with run.connect("notifications", user) as client:
         for name, (what, text) in _CHARACTERS.items():
             async with asking(notes, f"question.{name}") as line:
-                mark = f"{world.run}-{name}"
+                mark = f"{run.run_id}-{name}"
                 detail = f'{{"text": {text}, "mark": "{mark}", "delivery": {{"to": ["{user}"]}}}}'
-                line.finds(f"{what}: {await _fate(world, client, detail, mark)}")
+                line.finds(f"{what}: {await _fate(run, client, detail, mark)}")
 
 
-async def _fate(world: World, client: Client, detail: str, mark: str) -> str:
+async def _fate(run: VerifyRun, client: Client, detail: str, mark: str) -> str:
     """Where an event ends: with its client, or in which queue; from queues it is taken out."""
     try:
-        event_id = await world.publish("system_notification", detail)
-    except (LocalError, ClientError) as error:
+        event_id = await run.publish("system_notification", detail)
+    except (CommandError, ClientError) as error:
         return f"EventBridge refuses it: {error}"
     ways: dict[asyncio.Task[Any], str] = {
         asyncio.create_task(client.hears(lambda each: each["data"].get("mark") == mark)): "reaches its client",
         **{
-            asyncio.create_task(take(world, queue, lambda body: event_id in body or mark in body)): f"is in {queue}"
+            asyncio.create_task(take(run, queue, lambda body: event_id in body or mark in body)): f"is in {queue}"
             for queue in ("RejectedEventsQueueUrl", "FailedEventsQueueUrl", "UndeliveredEventsQueueUrl")
         },
     }
@@ -301,8 +301,8 @@ async def _fate(world: World, client: Client, detail: str, mark: str) -> str:
     return f"in no queue and with no client after {_REACHED_WITHIN:g} s (event {event_id})"
 
 
-async def _cold_starts(world: World, notes: Notes) -> None:
-    seconds = world.handshake_seconds
+async def _cold_starts(run: VerifyRun, notes: Notes) -> None:
+    seconds = run.handshake_seconds
     typical = statistics.median(seconds)
     notes.finds(
         "question.cold-start",
@@ -316,24 +316,24 @@ async def _cold_starts(world: World, notes: Notes) -> None:
 # ---- what takes long, or changes something --------------------------------------------------------------------------
 
 
-async def _idle(world: World, notes: Notes) -> None:
-    if not world.options.slow:
+async def _idle(run: VerifyRun, notes: Notes) -> None:
+    if not run.options.slow:
         notes.skips("question.protocol-pings", "it takes 11 minutes; --slow asks for it")
         return
     async with (
-        notes.line("question.protocol-pings", within=world.options.idle_seconds + 60) as line,
-        world.connect("calls", world.new_user()) as pinging,
-        world.connect("calls", world.new_user()) as silent,
+        notes.line("question.protocol-pings", within=run.options.idle_seconds + 60) as line,
+        run.connect("calls", run.new_user()) as pinging,
+        run.connect("calls", run.new_user()) as silent,
     ):
         ends = [asyncio.create_task(client.closed()) for client in (pinging, silent)]
         began = time.monotonic()
-        while (left := world.options.idle_seconds - (time.monotonic() - began)) > 0 and not all(
+        while (left := run.options.idle_seconds - (time.monotonic() - began)) > 0 and not all(
             end.done() for end in ends
         ):
             if not ends[0].done():
                 with contextlib.suppress(ConnectionError):
                     await pinging.socket.ping()
-            await asyncio.wait(ends, timeout=min(left, world.options.idle_seconds / 20))
+            await asyncio.wait(ends, timeout=min(left, run.options.idle_seconds / 20))
         said = []
         for name, end in zip(("pinging", "silent"), ends, strict=True):
             said.append(f"{name}: {f'closed with {end.result()[0]}' if end.done() else 'open'}")
@@ -341,20 +341,20 @@ async def _idle(world: World, notes: Notes) -> None:
         line.finds(f"after {time.monotonic() - began:.0f} s {', '.join(said)}")
 
 
-async def _mapping(world: World, notes: Notes) -> None:
-    domain = world.parameters.get("DomainName")
-    if not domain or not world.options.probe_changes:
+async def _mapping(run: VerifyRun, notes: Notes) -> None:
+    domain = run.parameters.get("DomainName")
+    if not domain or not run.options.probe_changes:
         reason = "the stack has no DomainName" if not domain else "it makes and removes a mapping; --probe-changes asks"
         notes.skips("question.mapping-key", reason)
         return
     async with notes.line("question.mapping-key") as line:
         try:
-            made = await world.call(
+            made = await run.call(
                 "apigatewayv2",
                 "create_api_mapping",
                 DomainName=domain,
                 ApiMappingKey=PROBE_MAPPING,
-                ApiId=world.outputs["ApiId"],
+                ApiId=run.outputs["ApiId"],
                 Stage="feed",
             )
         except ClientError as error:
@@ -362,7 +362,7 @@ async def _mapping(world: World, notes: Notes) -> None:
                 raise
             line.finds(f"refused: {error.response.get('Error', {}).get('Message')}", taken=False)
             return
-        await world.call("apigatewayv2", "delete_api_mapping", DomainName=domain, ApiMappingId=made["ApiMappingId"])
+        await run.call("apigatewayv2", "delete_api_mapping", DomainName=domain, ApiMappingId=made["ApiMappingId"])
         line.finds("a key with a slash is taken", taken=True)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from operate.verify.diagnosis import explain, is_denied
 from operate.verify.lines import FailedError, SkippedError
+from operate.verify.run import VerifyRun
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import World
 
 REQUESTS, BURST, CONCURRENCY = "L-8A5B8E43", "L-CDF5615A", "L-B99A9384"
 """The codes of the quotas "Throttle rate" and "Throttle burst rate" (apigateway), "Concurrent executions" (lambda)."""
@@ -98,16 +98,16 @@ def find_connections(quotas: Iterable[Mapping[str, Any]]) -> float | None:
     return next((float(each["Value"]) for each in quotas if _CONNECTIONS.search(each.get("QuotaName", ""))), None)
 
 
-async def _quotas(world: World, notes: Notes) -> None:
-    if world.is_emulated:
+async def _quotas(run: VerifyRun, notes: Notes) -> None:
+    if run.is_emulated:
         for key in LINES:
             notes.skips(key, "an emulator has no quotas")
         return
-    listed = await _listed(world, "apigateway")
+    listed = await _listed(run, "apigateway")
     connections = find_connections(listed) if isinstance(listed, list) else None
     judgements = {
         "quota.requests": lambda quota: judge_requests(
-            quota, world.number("PostsPerSecond", 5000), world.number("AudienceShards", 4)
+            quota, run.number("PostsPerSecond", 5000), run.number("AudienceShards", 4)
         ),
         "quota.connections": judge_connections,
     }
@@ -120,22 +120,22 @@ async def _quotas(world: World, notes: Notes) -> None:
         value = find(listed, code) if code else connections
         names = sorted(each.get("QuotaName", "") for each in listed)
         await _judged(notes, key, value, judge, names=names)
-    concurrency = await _listed(world, "lambda")
+    concurrency = await _listed(run, "lambda")
     if isinstance(concurrency, list):
         value = find(concurrency, CONCURRENCY)
-        ingest = world.number("IngestConcurrency", 16)
+        ingest = run.number("IngestConcurrency", 16)
         await _judged(notes, "quota.concurrency", value, lambda quota: judge_concurrency(quota, ingest))
     else:
         await _cannot(notes, "quota.concurrency", concurrency)
-    await _throughput(world, notes, connections)
+    await _throughput(run, notes, connections)
 
 
-async def _listed(world: World, service: str) -> list[dict[str, Any]] | Exception:
+async def _listed(run: VerifyRun, service: str) -> list[dict[str, Any]] | Exception:
     found: list[dict[str, Any]] = []
     start: dict[str, str] = {}
     try:
         while True:
-            page = await world.call("service-quotas", "list_service_quotas", ServiceCode=service, **start)
+            page = await run.call("service-quotas", "list_service_quotas", ServiceCode=service, **start)
             found += page.get("Quotas", [])
             if not page.get("NextToken"):
                 return found
@@ -144,14 +144,14 @@ async def _listed(world: World, service: str) -> list[dict[str, Any]] | Exceptio
         return error
 
 
-async def _throughput(world: World, notes: Notes, connections: float | None) -> None:
-    key, place = "quota.parameters", world.outputs.get("TokenKeys", "")
+async def _throughput(run: VerifyRun, notes: Notes, connections: float | None) -> None:
+    key, place = "quota.parameters", run.outputs.get("TokenKeys", "")
     setting = ""
     if not place:
         return  # no shared secrets, but public keys alone
     if not place.startswith("arn:"):
         try:
-            answer = await world.call("ssm", "get_service_setting", SettingId=THROUGHPUT)
+            answer = await run.call("ssm", "get_service_setting", SettingId=THROUGHPUT)
             setting = answer["ServiceSetting"]["SettingValue"]
         except Exception as error:  # noqa: BLE001
             await _cannot(notes, key, error)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from operate.verify.lines import Line, Verdict
-from operate.verify.world import World
+from operate.verify.run import VerifyRun
 
 VERSION = 1
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]*\.?[\w-]*")
@@ -67,25 +67,24 @@ _PRIVATE = frozenset(
 """Parameters of which the report tells only whether they are set."""
 
 
-def make(world: World, lines: Sequence[Line], seconds: float) -> dict[str, Any]:
+def make(run: VerifyRun, lines: Sequence[Line], seconds: float) -> dict[str, Any]:
     """Return the report of a run."""
-    names = {world.account: "account", world.outputs.get("ApiId", ""): "api"}
-    names |= {world.parameters.get(each, ""): each for each in ("DomainName", "CloudFrontDomainName", *_PRIVATE)}
+    names = {run.account: "account", run.outputs.get("ApiId", ""): "api"}
+    names |= {run.parameters.get(each, ""): each for each in ("DomainName", "CloudFrontDomainName", *_PRIVATE)}
     names = {value: name for value, name in names.items() if value and value != "true"}
-    if world.is_emulated:  # its API's id is a word, and no secret
-        names.pop(world.outputs.get("ApiId", ""), None)
-    redactor = Redactor([*(secret for secret in world.keys.values()), *world.issued], names)
+    if run.is_emulated:  # its API's id is a word, and no secret
+        names.pop(run.outputs.get("ApiId", ""), None)
+    redactor = Redactor([*(secret for secret in run.keys.values()), *run.issued], names)
     counts = {verdict.name.lower(): sum(line.verdict is verdict for line in lines) for verdict in Verdict}
     settings = {
-        name: ("set" if value else "") if name in _PRIVATE else value
-        for name, value in sorted(world.parameters.items())
+        name: ("set" if value else "") if name in _PRIVATE else value for name, value in sorted(run.parameters.items())
     }
     return {
         "version": VERSION,
-        "began": datetime.fromtimestamp(world.began, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "began": datetime.fromtimestamp(run.began, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "seconds": round(seconds, 1),
-        "region": world.deployment.clients.region,
-        "emulated": world.is_emulated,
+        "region": run.deployment.clients.region,
+        "emulated": run.is_emulated,
         "counts": counts,
         "settings": redactor.value(settings),
         "lines": [redactor.value(_row(line)) for line in sorted(lines, key=lambda line: line.key)],

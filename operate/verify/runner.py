@@ -134,7 +134,7 @@ class Runner(Generic[W]):
         self._turn = asyncio.Semaphore(at_once)
         self.lines: list[Line] = []
 
-    async def run(self, world: W, scenes: Sequence[Scene[W]]) -> None:
+    async def run(self, run: W, scenes: Sequence[Scene[W]]) -> None:
         """Play all, and return once each of their lines was said."""
         promised = {key: asyncio.get_running_loop().create_future() for scene in scenes for key in scene.lines}
 
@@ -146,11 +146,9 @@ class Runner(Generic[W]):
 
         async with asyncio.TaskGroup() as tasks:
             for scene in scenes:
-                tasks.create_task(self._play(world, scene, said, promised))
+                tasks.create_task(self._play(run, scene, said, promised))
 
-    async def _play(
-        self, world: W, scene: Scene[W], said: Say, promised: Mapping[str, asyncio.Future[Verdict]]
-    ) -> None:
+    async def _play(self, run: W, scene: Scene[W], said: Say, promised: Mapping[str, asyncio.Future[Verdict]]) -> None:
         notes = Notes(scene.lines, said, self._explain)
         for needed in scene.needs:
             if await promised[needed] is not Verdict.PASSED:
@@ -159,7 +157,7 @@ class Runner(Generic[W]):
                 return
         try:
             async with self._turn, asyncio.timeout(scene.within):
-                await scene.play(world, notes)
+                await scene.play(run, notes)
         except Exception as error:  # noqa: BLE001  # the other scenes go on
             await self._close(notes, error)
         else:

@@ -7,8 +7,8 @@ import asyncio
 from operate.verify.bus import Ear
 from operate.verify.diagnosis import is_denied
 from operate.verify.lines import FailedError
+from operate.verify.run import VerifyRun, until
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import World, until
 
 OUTPUTS = (
     "WebSocketUrl",
@@ -28,31 +28,31 @@ OUTPUTS = (
 )
 
 
-async def _outputs(world: World, notes: Notes) -> None:
+async def _outputs(run: VerifyRun, notes: Notes) -> None:
     async with notes.line(
         "setup.outputs", "Is it the name of a stack of this service? Deploy it again: make deploy"
     ) as line:
-        await world.describe()
-        missing = [name for name in OUTPUTS if not world.outputs.get(name)]
+        await run.describe()
+        missing = [name for name in OUTPUTS if not run.outputs.get(name)]
         if missing:
             raise FailedError(
                 f"the stack has no output {', '.join(missing)}",
                 "It was deployed from another version of template.yaml: deploy this one, with make deploy",
             )
-        line.says = f"{len(world.outputs)} outputs, {len(world.parameters)} parameters"
+        line.says = f"{len(run.outputs)} outputs, {len(run.parameters)} parameters"
 
 
-async def _tokens(world: World, notes: Notes) -> None:
-    place = world.outputs.get("TokenKeys", "")
+async def _tokens(run: VerifyRun, notes: Notes) -> None:
+    place = run.outputs.get("TokenKeys", "")
     async with notes.line("setup.tokens") as line:
-        world.keys = await _keys(world, place)
-        world.token("nobody")
-        line.says = f"{len(world.keys)} in {_kind(place)}"
+        run.keys = await _keys(run, place)
+        run.token("nobody")
+        line.says = f"{len(run.keys)} in {_kind(place)}"
 
 
-async def _keys(world: World, place: str) -> dict[str | None, str]:
+async def _keys(run: VerifyRun, place: str) -> dict[str | None, str]:
     try:
-        return await asyncio.to_thread(world.deployment.token_keys)
+        return await asyncio.to_thread(run.deployment.token_keys)
     except Exception as error:
         if is_denied(error):
             raise
@@ -73,21 +73,21 @@ def _kind(place: str) -> str:
     return "Secrets Manager" if place.startswith("arn:") else "SSM"
 
 
-async def _ear(world: World, notes: Notes) -> None:
+async def _ear(run: VerifyRun, notes: Notes) -> None:
     async with notes.line(
         "setup.bus",
         "A rule on the bus does not reach a queue: see that the bus named by the output BusName is there, and that no "
         "policy of your organisation forbids EventBridge to send to SQS.",
         within=45,
     ):
-        world.ear = Ear(world)
-        await world.ear.open()
-        user = world.new_user()
+        run.ear = Ear(run)
+        await run.ear.open()
+        user = run.new_user()
 
         async def heard() -> bool:
             # A new rule takes a while to work, so that the first events may pass it by.
-            await world.publish("system_notification", {"user_id": user, "text": "probe"}, to=[user])
-            return bool(world.ear.has_heard(lambda event: event["source"] == world.source))
+            await run.publish("system_notification", {"user_id": user, "text": "probe"}, to=[user])
+            return bool(run.ear.has_heard(lambda event: event["source"] == run.source))
 
         await until(heard, every=1.0)
 

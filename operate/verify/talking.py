@@ -8,17 +8,17 @@ from typing import Any
 from operate.verify.client import Client, ClosedError, Message
 from operate.verify.door import OPEN, PONG
 from operate.verify.lines import FailedError
+from operate.verify.run import VerifyRun, until
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import World, until
 
 BUS = "setup.bus"
 ACK_WITHIN = 4
 """Seconds that a message has to be acknowledged in."""
 
 
-async def _watch(world: World, notes: Notes) -> None:
-    watched, watcher = world.new_user(), world.new_user()
-    async with world.connect("calls", watched), world.connect("presence", watcher) as client:
+async def _watch(run: VerifyRun, notes: Notes) -> None:
+    watched, watcher = run.new_user(), run.new_user()
+    async with run.connect("calls", watched), run.connect("presence", watcher) as client:
         async with notes.line("talk.watch", blame=["default"]) as line:
             shown = await _snapshot(client, "watch", user_ids=[watched])
             if [each["user_id"] for each in shown] != [watched] or not shown[0]["is_online"]:
@@ -43,48 +43,48 @@ async def _snapshot(client: Client, kind: str, **data: Any) -> list[Message]:
             return shown
 
 
-async def _authenticate(world: World, notes: Notes) -> None:
-    user = world.new_user()
-    async with world.connect("calls", user) as client:
+async def _authenticate(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
+    async with run.connect("calls", user) as client:
         async with notes.line("talk.authenticate", blame=["default"]):
-            await client.send("authenticate", token=world.token(user))
+            await client.send("authenticate", token=run.token(user))
             answer = await client.hears(lambda message: message["type"] in {"authenticated", "error"}, "an answer")
             if answer["type"] == "error":
                 raise FailedError(f"a good token is refused: {answer['data']}")
         async with notes.line("talk.authenticate.other", blame=["default"]):
-            await client.send("authenticate", token=world.token(world.new_user()))
+            await client.send("authenticate", token=run.token(run.new_user()))
             answer = await client.hears(lambda message: message["type"] in {"authenticated", "error"}, "an answer")
             if answer["type"] != "error" or answer["data"]["code"] != "PERMISSION_DENIED":
                 raise FailedError(f"another user's token is answered with {answer}")
 
 
-async def _revoked(world: World, notes: Notes) -> None:
-    user = world.new_user()
+async def _revoked(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
     async with (
         notes.line("talk.revoked", blame=["ingest", "broadcast"]) as line,
-        world.connect("calls", user) as client,
+        run.connect("calls", user) as client,
     ):
-        await world.publish("session_revoked", {"user_id": user})
+        await run.publish("session_revoked", {"user_id": user})
         heard = await client.hears("error")
         close, _ = await client.closed()
         line.says = f"{heard['data']['code']}, then closed with {close}"
 
 
-async def _resume(world: World, notes: Notes) -> None:
-    user = world.new_user()
+async def _resume(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
     blame = ["ingest", "broadcast", "default"]
     async with notes.line("talk.resume", blame=blame, within=40) as line:
-        async with world.connect("notifications", user) as client:
-            await _tell(world, user, "before")
+        async with run.connect("notifications", user) as client:
+            await _tell(run, user, "before")
             before = await client.hears(_says("before"), "the message before the interruption")
         for text in ("first", "second"):
-            await _tell(world, user, text)
+            await _tell(run, user, text)
 
         async def recorded() -> bool:
-            return len(await world.recorded(f"notifications/{user}")) == 3
+            return len(await run.recorded(f"notifications/{user}")) == 3
 
         await until(recorded)
-        async with world.connect("notifications", user) as client:
+        async with run.connect("notifications", user) as client:
             await client.send("resume", last_id=before["id"])
             missed = await _until_resumed(client)
             # What was recorded just before may be posted as well, under the same id; and others may tell everyone.
@@ -108,12 +108,12 @@ async def _until_resumed(client: Client) -> list[Message]:
         missed.append(message)
 
 
-async def _acknowledge(world: World, notes: Notes) -> None:
-    prompt, silent, away = world.new_user(), world.new_user(), world.new_user()
-    ear, blame = world.ear, ["ingest", "broadcast", "default"]
-    async with world.connect("notifications", prompt) as good, world.connect("notifications", silent) as bad:
+async def _acknowledge(run: VerifyRun, notes: Notes) -> None:
+    prompt, silent, away = run.new_user(), run.new_user(), run.new_user()
+    ear, blame = run.ear, ["ingest", "broadcast", "default"]
+    async with run.connect("notifications", prompt) as good, run.connect("notifications", silent) as bad:
         for user in (prompt, silent, away):
-            await _tell(world, user, "please", ack_within=ACK_WITHIN)
+            await _tell(run, user, "please", ack_within=ACK_WITHIN)
         acknowledged = ""
         async with notes.line("talk.ack", blame=blame):
             message = await good.hears(_says("please"), "the message that is to be acknowledged")
@@ -149,8 +149,8 @@ async def _undelivered(ear: Any, user: str, reason: str) -> None:
         raise FailedError(f"the reason is {event['detail']['reason']!r}, not {reason!r}")
 
 
-async def _tell(world: World, user: str, text: str, **delivery: Any) -> str:
-    return await world.publish("system_notification", {"text": text}, to=[user], **delivery)
+async def _tell(run: VerifyRun, user: str, text: str, **delivery: Any) -> str:
+    return await run.publish("system_notification", {"text": text}, to=[user], **delivery)
 
 
 def _says(text: str) -> Callable[[Message], bool]:

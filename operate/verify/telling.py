@@ -9,8 +9,8 @@ from collections.abc import Callable
 from operate.verify.client import Message
 from operate.verify.door import OPEN
 from operate.verify.lines import FailedError
+from operate.verify.run import USERNAME, VerifyRun
 from operate.verify.runner import Notes, Scene
-from operate.verify.world import USERNAME, World
 
 BURST = 20
 TOGETHER_MS = 1000
@@ -25,51 +25,51 @@ _WIDE = ["ingest", "broadcast-wide"]
 _ACQUAINTANCES = ("favorite_added", "favorite_removed", "user_blocked", "user_unblocked")
 
 
-async def _calls(world: World, notes: Notes) -> None:
-    user, listener = world.new_user(), world.new_user()
+async def _calls(run: VerifyRun, notes: Notes) -> None:
+    user, listener = run.new_user(), run.new_user()
     call = {"call_id": user, "user_id": user, "listener_id": listener}
-    async with world.connect("calls", user) as one, world.connect("calls", listener) as other:
+    async with run.connect("calls", user) as one, run.connect("calls", listener) as other:
         for kind, more in (
             ("call_started", {"call_type": "audio", "status": "ongoing"}),
             ("call_billing", {"amount": 1}),
             ("call_ended", {"duration": 1}),
         ):
             async with notes.line(f"tell.{kind}", WAY, _PATH):
-                await world.publish(kind, call | more)
+                await run.publish(kind, call | more)
                 for client in (one, other):
                     await client.hears(kind)
 
 
-async def _acquaintances(world: World, notes: Notes) -> None:
+async def _acquaintances(run: VerifyRun, notes: Notes) -> None:
     """To be blocked and to be shown again is told here; what it does is looked at elsewhere."""
     for kind in _ACQUAINTANCES:
-        who, told = world.new_user(), world.new_user()
-        async with notes.line(f"tell.{kind}", WAY, _PATH), world.connect("notifications", told) as client:
-            await world.publish(kind, {"user_id": who, "username": USERNAME}, to=[told])
+        who, told = run.new_user(), run.new_user()
+        async with notes.line(f"tell.{kind}", WAY, _PATH), run.connect("notifications", told) as client:
+            await run.publish(kind, {"user_id": who, "username": USERNAME}, to=[told])
             message = await client.hears(kind)
             if message["data"]["user_id"] != who:
                 raise FailedError(f"it names {message['data']['user_id']}, not {who}")
 
 
-async def _announcement(world: World, notes: Notes) -> None:
-    user = world.new_user()
-    async with world.connect("notifications", user) as client:
+async def _announcement(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
+    async with run.connect("notifications", user) as client:
         async with notes.line("tell.system_notification", WAY, _PATH):
-            await world.publish("system_notification", {"text": "to some"}, to=[user])
+            await run.publish("system_notification", {"text": "to some"}, to=[user])
             await client.hears("system_notification")
-        if not world.options.everyone:
+        if not run.options.everyone:
             notes.skips("tell.everyone", "it would be shown to all who are connected; --everyone asks for it")
             return
         async with notes.line("tell.everyone", WAY, _WIDE):
-            text = f"to everyone, {world.run}"
-            await world.publish("system_notification", {"text": text, "user_id": user}, to="everyone")
+            text = f"to everyone, {run.run_id}"
+            await run.publish("system_notification", {"text": text, "user_id": user}, to="everyone")
             await client.hears(lambda message: message["data"].get("text") == text, "the message to everyone")
 
 
-async def _order(world: World, notes: Notes) -> None:
-    user = world.new_user()
-    async with notes.line("tell.order", blame=_PATH, within=40) as line, world.connect("notifications", user) as client:
-        await asyncio.gather(*(_batch(world, user, first) for first in range(0, BURST, 10)))
+async def _order(run: VerifyRun, notes: Notes) -> None:
+    user = run.new_user()
+    async with notes.line("tell.order", blame=_PATH, within=40) as line, run.connect("notifications", user) as client:
+        await asyncio.gather(*(_batch(run, user, first) for first in range(0, BURST, 10)))
         heard: list[Message] = []
         while len({message["id"] for message in heard}) < BURST:
             heard.append(await client.hears("system_notification"))
@@ -97,37 +97,37 @@ def _turned_round(ids: list[str]) -> list[int]:
     return found
 
 
-async def _batch(world: World, user: str, first: int) -> None:
+async def _batch(run: VerifyRun, user: str, first: int) -> None:
     entries = [
         {
-            "EventBusName": world.outputs["BusName"],
-            "Source": world.source,
+            "EventBusName": run.outputs["BusName"],
+            "Source": run.source,
             "DetailType": "system_notification",
             "Detail": json.dumps({"number": number, "delivery": {"to": [user]}}),
         }
         for number in range(first, first + 10)
     ]
-    answer = await world.call("events", "put_events", Entries=entries)
+    answer = await run.call("events", "put_events", Entries=entries)
     if answer["FailedEntryCount"]:
         raise FailedError(f"EventBridge took {10 - answer['FailedEntryCount']} of 10 events")
 
 
-async def _rejected(world: World, notes: Notes) -> None:
+async def _rejected(run: VerifyRun, notes: Notes) -> None:
     advice = "ingest sends it to the queue RejectedEventsQueueUrl, with the reason: `realtime logs ingest`."
     async with notes.line("tell.rejected", advice, ["ingest"], within=40) as line:
-        mark = world.new_user()
-        event_id = await world.publish("call_started", {"user_id": mark})
-        reason = await take(world, "RejectedEventsQueueUrl", lambda body: event_id in body)
+        mark = run.new_user()
+        event_id = await run.publish("call_started", {"user_id": mark})
+        reason = await take(run, "RejectedEventsQueueUrl", lambda body: event_id in body)
         if not reason:
             raise FailedError("it is in the queue without its reason")
         line.says = reason
 
 
-async def take(world: World, queue: str, wanted: Callable[[str], bool]) -> str:
+async def take(run: VerifyRun, queue: str, wanted: Callable[[str], bool]) -> str:
     """Wait for a message, delete it and no other, and return its reason; others are shown again at once."""
-    url = world.outputs[queue]
+    url = run.outputs[queue]
     while True:
-        page = await world.call(
+        page = await run.call(
             "sqs",
             "receive_message",
             QueueUrl=url,
@@ -141,9 +141,9 @@ async def take(world: World, queue: str, wanted: Callable[[str], bool]) -> str:
             receipt = message["ReceiptHandle"]
             if found is None and wanted(message["Body"]):
                 found = str(message.get("MessageAttributes", {}).get("reason", {}).get("StringValue", ""))
-                await world.call("sqs", "delete_message", QueueUrl=url, ReceiptHandle=receipt)
+                await run.call("sqs", "delete_message", QueueUrl=url, ReceiptHandle=receipt)
             else:
-                await world.call(
+                await run.call(
                     "sqs", "change_message_visibility", QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0
                 )
         if found is not None:

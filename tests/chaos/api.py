@@ -16,8 +16,8 @@ from enum import Enum
 from typing import Literal
 from urllib.parse import unquote
 
-from tests.support.account import Account
-from tests.support.serving import Serving
+from harness.account import Account
+from harness.serving import Serving
 
 
 class Trouble(Enum):

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.api import Api
-from tests.chaos.world import World
+from tests.chaos.promises import check
+from tests.chaos.runtime import Runtime
+from tests.chaos.scenario import Scenario
 from tests.model.tables import Tables
 
 SEEDS = [int(os.environ["SEED"])] if os.environ.get("SEED") else range(int(os.environ.get("CHAOS_RUNS", "12")))
@@ -39,12 +41,13 @@ def api() -> Iterator[Api]:
 def test_whatever_goes_wrong_each_connection_hears_all_that_is_for_it_or_is_closed(
     seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(seed, tables, api, monkeypatch)
+    runtime = Runtime(seed, tables, api, monkeypatch)
     try:
-        world.run()
-        world.check()
+        scenario = Scenario(runtime)
+        scenario.run()
+        check(scenario)
     except AssertionError as broken:
         broken.add_note(f"repeat it with: make chaos SEED={seed}")
         raise
     finally:
-        world.close()
+        runtime.close()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.embedded_stack import embedded_stack
+from harness.stack import Stack
 from operate.state import StateFolder
-from tests.e2e.starting import embedded_stack
-from tests.e2e.support import Stack
 
 PARAMETERS = {
     # Short enough to wait for, long enough not to be met by chance.

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.support import WITHIN, Stack
+from harness.stack import WITHIN, Stack
 
 FOLDER = Path(__file__).parent / "clients"
 WSCAT = FOLDER / "node_modules/.bin/wscat"

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from tests.e2e import support
+from harness import stack as stacks
+from harness.stack import Stack
 from tests.e2e import test_acknowledging as acknowledging
 from tests.e2e import test_functions as tests
 from tests.e2e import test_sessions as sessions
 from tests.e2e.roles import Role
-from tests.e2e.support import Stack
 
 Proof = Callable[[Stack], Awaitable[None]]
 
@@ -183,7 +183,7 @@ def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, funct
 @pytest.mark.usefixtures("judged_anew")
 async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     role, proof = Role(stack, function), PROOFS[function][name]
-    monkeypatch.setattr(support, "WITHIN", 12.0)
+    monkeypatch.setattr(stacks, "WITHIN", 12.0)
     with role.without(role.rights()[name]):
         if name in REMEMBERED:
             stack.restart_function(function)

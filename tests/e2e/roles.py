@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 Right = tuple[str, str]
 Document = dict[str, Any]

@@ -8,7 +8,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.e2e.support import Queue, Stack, eventually
+from harness.stack import Queue, Stack, eventually
 from tests.samples import queued
 
 SENDER = {"user_id": 1, "username": "jane_smith"}

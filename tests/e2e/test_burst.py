@@ -8,7 +8,7 @@ import subprocess
 import time
 from typing import Any
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 EVENTS = 1_000
 AT_ONCE = 10  # entries in one PutEvents, as many as it takes

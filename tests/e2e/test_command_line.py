@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 CALL = {"call_id": 456, "user_id": 123, "listener_id": 789, "call_type": "audio", "status": "ongoing"}
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.e2e.support import Client, Message, Stack
+from harness.stack import Client, Message, Stack
 from tests.samples import queued
 
 

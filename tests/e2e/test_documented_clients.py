@@ -12,9 +12,9 @@ from typing import Any
 import jwt
 import pytest
 
+from harness.stack import Stack, eventually
 from tests.e2e import documented
 from tests.e2e.javascript import WSCAT, documented_clients
-from tests.e2e.support import Stack, eventually
 
 ENDPOINTS = list(documented.endpoints())
 KINDS = ["class", "hook"]

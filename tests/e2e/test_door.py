@@ -27,8 +27,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from harness.stack import WITHIN, Stack
 from tests.e2e.browsing import chromium, needs_browser
-from tests.e2e.support import WITHIN, Stack
 
 ELSEWHERE = "elsewhere.example"  # a name of the attacker's, which is rebound to this machine
 NAME = "of-a-page"

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.stack import Stack, eventually
 from tests.e2e.roles import Role
-from tests.e2e.support import Stack, eventually
 
 CALL_TYPE = "audio"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Client, Predicate, Stack, eventually
+from harness.stack import Client, Predicate, Stack, eventually
 
 GROUPS = 3
 USERS = 42

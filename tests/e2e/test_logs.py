@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 JWT = re.compile(r"eyJ[\w-]*\.[\w-]*\.[\w-]*")
 

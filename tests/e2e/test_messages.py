@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from harness.stack import Client, Message, Stack
 from tests.e2e import documented
-from tests.e2e.support import Client, Message, Stack
 
 CALLS = documented.endpoints()["calls"][0]
 FRIENDS = documented.endpoints()["notifications"][0]

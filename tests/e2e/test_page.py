@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from harness.stack import WITHIN, Stack
 from tests.e2e.browsing import chromium, needs_browser
-from tests.e2e.support import WITHIN, Stack
 
 pytestmark = needs_browser
 

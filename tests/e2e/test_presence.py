@@ -7,8 +7,8 @@ import json
 import time
 from datetime import datetime
 
+from harness.stack import Client, Message, Predicate, Queue, Stack, eventually
 from tests.e2e.documented import is_time
-from tests.e2e.support import Client, Message, Predicate, Queue, Stack, eventually
 
 FLAP_SECONDS = 3.0
 LEASE_SECONDS = 60

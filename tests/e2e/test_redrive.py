@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 from tests.samples import backend_event
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from harness.reconfiguring import reconfigured
+from harness.stack import Client, Stack
 from tests.e2e import documented
-from tests.e2e.reconfiguring import reconfigured
-from tests.e2e.support import Client, Stack
 
 
 async def error_of(client: Client) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 BROKEN: dict[str, tuple[str, Any, str]] = {
     "a key is missing": ("call_started", {"call_id": 1, "user_id": 2}, "listener_id"),

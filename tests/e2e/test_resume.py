@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.e2e.support import Client, Message, Stack
+from harness.stack import Client, Message, Stack
 
 
 def billing(user: int, witness: int, number: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 MOVE_AFTER = 110 * 60
 

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import pytest
 
-from tests.e2e.support import Client, Message, Stack
+from harness.stack import Client, Message, Stack
 
 MANY = 5_000
 COMING_AND_GOING = 1_000

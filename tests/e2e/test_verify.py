@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
+from harness.embedded_stack import embedded_stack
+from harness.stack import Stack, eventually
 from operate.state import StateFolder
 from operate.tokens import new_secret
-from operate.verify.world import MAX_USERS, PREFIX, stack_mark
+from operate.verify.run import MAX_USERS, PREFIX, stack_mark
 from tests.e2e.roles import Role
-from tests.e2e.starting import embedded_stack
-from tests.e2e.support import Stack, eventually
 
 pytestmark = pytest.mark.timeout(240)
 

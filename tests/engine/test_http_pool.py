@@ -13,11 +13,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from harness.fake_api import FakeApi, Step, Trouble
 from realtime.posting.delivery import Frame, Outcome
 from realtime.posting.http_pool import HttpPool
 from realtime.posting.poster import Poster
-from tests.engine.conftest import Frozen, MakePoster, delivery, outcomes, results
-from tests.engine.fake_api import FakeApi, Step, Trouble
+from tests.support.posters import Frozen, MakePoster, delivery, outcomes, results
 
 TIMEOUT_S = 0.2
 FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.fake_api import FakeApi
 from realtime.posting.delivery import Frame, Outcome
-from tests.engine.conftest import MakePoster, delivery, outcomes
-from tests.engine.fake_api import FakeApi
+from tests.support.posters import MakePoster, delivery, outcomes
 
 FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]
 

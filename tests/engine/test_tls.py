@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness.fake_api import FakeApi
 from realtime.posting.delivery import Outcome
-from tests.engine.conftest import MakePoster, delivery, outcomes, results
-from tests.engine.fake_api import FakeApi
+from tests.support.posters import MakePoster, delivery, outcomes, results
 
 
 def self_signed(folder: Path, host: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from gateway.api import Authorizer, Integration, Throttle, read_api
 from gateway.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
 from gateway.template import Resolver, Stack, Template
-from tests.gateway.conftest import sample_api
+from tests.support.gateways import sample_api
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ import pytest
 
 from gateway.api import Authorizer, Integration, Route
 from gateway.authorizer import allows
-from tests.gateway.conftest import FunctionError, sample_api
+from tests.support.gateways import FunctionError, sample_api
 
 if TYPE_CHECKING:
     from gateway.api import WebSocketApi
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 ARN = "arn:aws:execute-api:us-east-1:000000000000:realtime/feed/$connect"
 
@@ -33,7 +33,7 @@ def guarded(*identity_sources: str) -> WebSocketApi:
 
 
 @pytest.fixture
-async def gateway(start: Starter) -> Harness:
+async def gateway(start: Starter) -> RunningGateway:
     return await start(guarded("route.request.querystring.token", "route.request.header.X-Key"))
 
 
@@ -44,13 +44,13 @@ CREDENTIALS: dict[str, Any] = {"headers": {"x-key": "k"}}
     ("path", "headers"), [("/feed", {"x-key": "k"}), ("/feed?token=", {"x-key": "k"}), ("/feed?token=t", {})]
 )
 async def test_a_missing_identity_source_is_a_401_without_asking(
-    gateway: Harness, aws: FakeAws, path: str, headers: dict[str, str]
+    gateway: RunningGateway, aws: FakeAws, path: str, headers: dict[str, str]
 ) -> None:
     assert (await gateway.refused(path, headers=headers)).status == 401
     assert aws.events == []
 
 
-async def test_who_is_allowed_is_let_in_and_known_in_every_event(gateway: Harness, aws: FakeAws) -> None:
+async def test_who_is_allowed_is_let_in_and_known_in_every_event(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["guard"] = lambda _: {
         "principalId": "me",
         "policyDocument": policy("Allow"),
@@ -65,7 +65,7 @@ async def test_who_is_allowed_is_let_in_and_known_in_every_event(gateway: Harnes
     assert known == [{"principalId": "me", "key": "value", "numKey": "1", "boolKey": "true"}] * 3
 
 
-async def test_the_authorizer_is_asked_as_aws_asks(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_authorizer_is_asked_as_aws_asks(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow")}
     await gateway.connect("/feed?token=t", **CREDENTIALS)
     asked = aws.events[0]
@@ -94,7 +94,7 @@ def broken(_: dict[str, Any]) -> None:
         (lambda _: {"principalId": "me"}, 500),
     ],
 )
-async def test_who_is_not_allowed_is_refused(gateway: Harness, aws: FakeAws, function: Any, status: int) -> None:
+async def test_who_is_not_allowed_is_refused(gateway: RunningGateway, aws: FakeAws, function: Any, status: int) -> None:
     aws.functions["guard"] = function
     assert (await gateway.refused("/feed?token=t", **CREDENTIALS)).status == status
     assert [event.get("type") for event in aws.events] == ["REQUEST"]

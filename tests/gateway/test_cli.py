@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.gateway.conftest import DEADLINE
+from tests.support.gateways import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

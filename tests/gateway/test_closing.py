@@ -11,11 +11,11 @@ import pytest
 
 from gateway.connection import expired
 from gateway.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
-from tests.gateway.conftest import DEADLINE, without
 from tests.gateway.test_frames import frame
+from tests.support.gateways import DEADLINE, without
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import Client, FakeAws, Harness, Starter
+    from tests.support.gateways import Client, FakeAws, RunningGateway, Starter
 
 
 async def disconnected(aws: FakeAws) -> tuple[int, str]:
@@ -31,7 +31,9 @@ async def write_raw(client: Client, data: bytes) -> None:
     transport.write(data)
 
 
-async def test_the_disconnect_event_has_the_keys_and_shapes_that_aws_prints(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_disconnect_event_has_the_keys_and_shapes_that_aws_prints(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     client = await gateway.connect("/ws/feed?token=t")
     await client.close()
     event = await aws.event("DISCONNECT")
@@ -44,25 +46,25 @@ async def test_the_disconnect_event_has_the_keys_and_shapes_that_aws_prints(gate
     assert event["requestContext"]["routeKey"] == "$disconnect"
 
 
-async def test_the_clients_code_and_reason_are_reported(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_clients_code_and_reason_are_reported(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.close(3001, b"bye")
     assert await disconnected(aws) == (3001, "bye")
 
 
-async def test_a_close_frame_without_a_code_is_reported_as_1005(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_close_frame_without_a_code_is_reported_as_1005(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await write_raw(client, b"\x88\x80mask")
     assert await disconnected(aws) == (1005, "Client-side close frame status not set")
 
 
-async def test_a_socket_that_breaks_is_reported_as_1006(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_socket_that_breaks_is_reported_as_1006(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     client.websocket._writer.transport.abort()
     assert (await disconnected(aws))[0] == 1006
 
 
-async def test_disconnect_is_told_once_the_connection_is_gone(gateway: Harness, aws: FakeAws) -> None:
+async def test_disconnect_is_told_once_the_connection_is_gone(gateway: RunningGateway, aws: FakeAws) -> None:
     statuses: asyncio.Queue[int] = asyncio.Queue()
 
     async def disconnect(event: dict[str, Any]) -> dict[str, int]:
@@ -77,7 +79,7 @@ async def test_disconnect_is_told_once_the_connection_is_gone(gateway: Harness, 
         assert await statuses.get() == 410
 
 
-async def test_a_disconnect_function_that_fails_harms_nobody(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_disconnect_function_that_fails_harms_nobody(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["disconnect"] = lambda _: {"nonsense": 1}
     client, other = await gateway.connect(), await gateway.connect()
     await client.close()
@@ -97,14 +99,14 @@ async def test_without_a_disconnect_route_a_connection_ends_silently(start: Star
     await gateway.until(gone)
 
 
-async def test_a_binary_frame_closes_with_1003(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_binary_frame_closes_with_1003(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.websocket.send_bytes(b"\x00")
     assert (await client.closed())[0] == 1003
     assert (await disconnected(aws))[0] == 1003
 
 
-async def test_a_message_of_128_kb_in_frames_of_32_kb_is_taken(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_message_of_128_kb_in_frames_of_32_kb_is_taken(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
     client = await gateway.connect()
     frames = [frame(FRAME_BYTES, opcode=1 if index == 0 else 0, fin=index == 3) for index in range(4)]
@@ -112,7 +114,7 @@ async def test_a_message_of_128_kb_in_frames_of_32_kb_is_taken(gateway: Harness,
     assert await client.receive() == str(MESSAGE_BYTES)
 
 
-async def test_a_message_over_128_kb_closes_with_1009(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_message_over_128_kb_closes_with_1009(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     frames = [frame(FRAME_BYTES, opcode=1 if index == 0 else 0, fin=False) for index in range(4)]
     await write_raw(client, b"".join(frames) + frame(1, opcode=0))
@@ -122,7 +124,7 @@ async def test_a_message_over_128_kb_closes_with_1009(gateway: Harness, aws: Fak
 
 @pytest.mark.parametrize(("size", "taken"), [(FRAME_BYTES, True), (FRAME_BYTES + 1, False)])
 async def test_a_single_frame_over_32_kb_closes_with_1009(
-    gateway: Harness, aws: FakeAws, size: int, taken: bool
+    gateway: RunningGateway, aws: FakeAws, size: int, taken: bool
 ) -> None:
     aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
     client = await gateway.connect()
@@ -134,14 +136,14 @@ async def test_a_single_frame_over_32_kb_closes_with_1009(
         assert (await disconnected(aws))[0] == 1009
 
 
-async def test_text_that_is_not_utf_8_closes_with_1007(gateway: Harness, aws: FakeAws) -> None:
+async def test_text_that_is_not_utf_8_closes_with_1007(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await write_raw(client, b"\x81\x81\x00\x00\x00\x00\xff")
     assert (await client.closed())[0] == 1007
     assert (await disconnected(aws))[0] == 1007
 
 
-async def test_a_breach_of_the_protocol_closes_with_1002(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_breach_of_the_protocol_closes_with_1002(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await write_raw(client, b"\x83\x80mask")
     assert (await client.closed())[0] == 1002
@@ -169,7 +171,7 @@ async def test_pings_are_answered_but_do_not_keep_a_connection_from_being_idle(s
 
 
 @pytest.mark.parametrize("traffic", ["message", "post"])
-async def test_traffic_either_way_keeps_a_connection_from_being_idle(gateway: Harness, traffic: str) -> None:
+async def test_traffic_either_way_keeps_a_connection_from_being_idle(gateway: RunningGateway, traffic: str) -> None:
     client = await gateway.connect()
     before = (await gateway.connections())[0]["last_active_at"]
 
@@ -202,7 +204,9 @@ async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(sta
     assert await disconnected(aws) == (1001, "Going away")
 
 
-async def test_the_gateways_end_closes_every_connection_and_tells_disconnect(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_gateways_end_closes_every_connection_and_tells_disconnect(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     reading = [asyncio.create_task((await gateway.connect()).closed()) for _ in range(3)]
     await gateway.gateway.close()
     assert set(await asyncio.gather(*reading)) == {(1001, "Going away")}
@@ -225,7 +229,7 @@ async def test_a_client_that_never_reads_does_not_keep_a_closed_connection(start
     assert (await gateway.post(client.connection_id, "x")).status == 410
 
 
-async def test_a_ping_is_answered_with_its_own_payload(gateway: Harness) -> None:
+async def test_a_ping_is_answered_with_its_own_payload(gateway: RunningGateway) -> None:
     websocket = await gateway.open("/ws/feed", autoping=False)
     await websocket.ping(b"payload")
     message = await websocket.receive(timeout=DEADLINE)

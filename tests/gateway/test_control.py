@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 
-async def test_health_tells_the_api_its_stages_and_how_many_are_connected(gateway: Harness) -> None:
+async def test_health_tells_the_api_its_stages_and_how_many_are_connected(gateway: RunningGateway) -> None:
     await gateway.connect()
     answer = await gateway.control("GET", "health")
     assert answer.json() == {"state": "ready", "api_id": "realtime", "stages": ["calls", "feed"], "connections": 1}
 
 
-async def test_connections_are_listed(gateway: Harness, aws: FakeAws) -> None:
+async def test_connections_are_listed(gateway: RunningGateway, aws: FakeAws) -> None:
     first, second = await gateway.connect("/ws/feed"), await gateway.connect("/ws/calls")
     rows = await gateway.connections()
     assert [(row["connection_id"], row["stage"]) for row in rows] == [
@@ -29,14 +29,14 @@ async def test_connections_are_listed(gateway: Harness, aws: FakeAws) -> None:
     assert rows[0]["source_ip"] == "127.0.0.1"
 
 
-async def test_a_killed_connections_client_gets_no_close_frame(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_killed_connections_client_gets_no_close_frame(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     assert (await gateway.control("POST", f"connections/{client.connection_id}/kill")).status == 204
     assert await client.closed() == (1006, "")
     assert (await aws.event("DISCONNECT"))["requestContext"]["disconnectStatusCode"] == 1006
 
 
-async def test_killing_an_unknown_connection_is_a_404(gateway: Harness) -> None:
+async def test_killing_an_unknown_connection_is_a_404(gateway: RunningGateway) -> None:
     assert (await gateway.control("POST", "connections/nobody/kill")).status == 404
 
 
@@ -72,7 +72,7 @@ async def test_a_withheld_route_response_leaves_the_client_without_an_answer(
     assert await client.receive() == "echo second"
 
 
-async def test_settings_are_shown_and_changed_while_it_runs(gateway: Harness) -> None:
+async def test_settings_are_shown_and_changed_while_it_runs(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     shown = (await gateway.control("GET", "settings")).json()
     assert shown["idle_timeout"] == 600
@@ -82,7 +82,7 @@ async def test_settings_are_shown_and_changed_while_it_runs(gateway: Harness) ->
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"colour": 1}', '{"max_age": 0}', '{"max_age": "1"}'])
-async def test_a_change_that_is_not_allowed_is_a_400_and_changes_nothing(gateway: Harness, body: str) -> None:
+async def test_a_change_that_is_not_allowed_is_a_400_and_changes_nothing(gateway: RunningGateway, body: str) -> None:
     before = (await gateway.control("GET", "settings")).json()
     answer = await gateway.control("PATCH", "settings", data=body)
     assert answer.status == 400
@@ -91,5 +91,5 @@ async def test_a_change_that_is_not_allowed_is_a_400_and_changes_nothing(gateway
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "nothing"), ("POST", "health"), ("DELETE", "connections")])
-async def test_anything_else_is_a_404(gateway: Harness, method: str, path: str) -> None:
+async def test_anything_else_is_a_404(gateway: RunningGateway, method: str, path: str) -> None:
     assert (await gateway.control(method, path)).status == 404

@@ -9,10 +9,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import FakeAws, Harness
+    from tests.support.gateways import FakeAws, RunningGateway
 
 
-async def test_an_invocation_is_signed_for_lambda(gateway: Harness, aws: FakeAws) -> None:
+async def test_an_invocation_is_signed_for_lambda(gateway: RunningGateway, aws: FakeAws) -> None:
     await gateway.connect()
     _, path, headers, body = next(request for request in aws.requests if "/invocations" in request[1])
     assert path == "/2015-03-31/functions/connect/invocations"

@@ -13,7 +13,7 @@ from yarl import URL
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.gateway.conftest import Harness, Starter
+    from tests.support.gateways import RunningGateway, Starter
 
 
 class Other:
@@ -44,18 +44,18 @@ async def other() -> AsyncIterator[Other]:
 
 
 @pytest.fixture
-async def gateway(start: Starter, other: Other) -> Harness:
+async def gateway(start: Starter, other: Other) -> RunningGateway:
     return await start(fallback_url=other.url)
 
 
-async def test_what_is_for_no_stage_is_answered_by_the_other_server(gateway: Harness) -> None:
+async def test_what_is_for_no_stage_is_answered_by_the_other_server(gateway: RunningGateway) -> None:
     async with gateway.client.get(gateway.url + "/") as answer:
         assert (answer.status, await answer.text()) == (200, "<h1>page</h1>")
         assert answer.content_type == "text/html"
         assert answer.headers["X-Own"] == "1"
 
 
-async def test_the_other_server_is_asked_as_the_gateway_was(gateway: Harness, other: Other) -> None:
+async def test_the_other_server_is_asked_as_the_gateway_was(gateway: RunningGateway, other: Other) -> None:
     headers = {"Origin": "http://elsewhere.example", "Host": "127.0.0.1:9000"}
     async with gateway.client.post(
         URL(gateway.url + "/ask?a=%2F", encoded=True), data=b"body", headers=headers
@@ -66,23 +66,23 @@ async def test_the_other_server_is_asked_as_the_gateway_was(gateway: Harness, ot
     assert {name: seen[name] for name in headers} == headers
 
 
-async def test_a_redirection_is_passed_on_not_followed(gateway: Harness) -> None:
+async def test_a_redirection_is_passed_on_not_followed(gateway: RunningGateway) -> None:
     async with gateway.client.get(gateway.url + "/away", allow_redirects=False) as answer:
         assert (answer.status, answer.headers["Location"]) == (302, "/")
 
 
-async def test_what_the_other_server_does_not_know_is_forbidden_as_on_aws(gateway: Harness) -> None:
+async def test_what_the_other_server_does_not_know_is_forbidden_as_on_aws(gateway: RunningGateway) -> None:
     async with gateway.client.get(gateway.url + "/feed/below") as answer:
         assert (answer.status, await answer.json()) == (403, {"message": "Forbidden"})
 
 
 @pytest.mark.parametrize("path", ["/_gateway/health", "/feed", "/ws/feed", "/feed/@connections/none"])
-async def test_the_gateways_own_paths_never_get_there(gateway: Harness, other: Other, path: str) -> None:
+async def test_the_gateways_own_paths_never_get_there(gateway: RunningGateway, other: Other, path: str) -> None:
     async with gateway.client.get(gateway.url + path):
         assert other.requests == []
 
 
-async def test_handshakes_never_get_there(gateway: Harness, other: Other) -> None:
+async def test_handshakes_never_get_there(gateway: RunningGateway, other: Other) -> None:
     assert (await gateway.refused("/?token=secret")).status == 403
     client = await gateway.connect("/ws/feed")
     await client.send("hello")
@@ -90,7 +90,7 @@ async def test_handshakes_never_get_there(gateway: Harness, other: Other) -> Non
     assert other.requests == []
 
 
-async def test_a_whole_url_in_place_of_a_path_leads_nowhere(gateway: Harness, other: Other) -> None:
+async def test_a_whole_url_in_place_of_a_path_leads_nowhere(gateway: RunningGateway, other: Other) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET http://elsewhere.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
@@ -98,7 +98,7 @@ async def test_a_whole_url_in_place_of_a_path_leads_nowhere(gateway: Harness, ot
     assert other.requests == []
 
 
-async def test_a_body_over_the_limit_is_refused(gateway: Harness, other: Other) -> None:
+async def test_a_body_over_the_limit_is_refused(gateway: RunningGateway, other: Other) -> None:
     async with gateway.client.post(gateway.url + "/ask", data=io.BytesIO(b"x" * 1_048_577)) as answer:
         assert answer.status == 413
     assert other.requests == []

@@ -13,10 +13,10 @@ import pytest
 from yarl import URL
 
 from gateway.api import Integration, Route, Throttle
-from tests.gateway.conftest import DEADLINE, FunctionError, sample_api, without
+from tests.support.gateways import DEADLINE, FunctionError, sample_api, without
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 HANDSHAKE = {
     "Upgrade": "websocket",
@@ -27,7 +27,9 @@ HANDSHAKE = {
 
 
 @pytest.mark.parametrize("path", ["/ws/feed", "/feed", "/ws/feed/", "/feed/", "/_aws/execute-api/realtime/feed"])
-async def test_a_client_connects_to_a_stage_by_each_of_its_urls(gateway: Harness, aws: FakeAws, path: str) -> None:
+async def test_a_client_connects_to_a_stage_by_each_of_its_urls(
+    gateway: RunningGateway, aws: FakeAws, path: str
+) -> None:
     await gateway.connect(f"{path}?token=t")
     event = await aws.event("CONNECT")
     assert event["requestContext"]["stage"] == "feed"
@@ -41,14 +43,16 @@ async def test_the_prefix_of_the_mapping_keys_can_be_set(start: Starter) -> None
 
 @pytest.mark.parametrize("path", ["/ws/nowhere", "/nowhere", "/ws/feed/more", "/feed/more", "/", "/ws", "/ws/feed//"])
 async def test_an_unknown_stage_and_a_path_below_a_stage_are_forbidden(
-    gateway: Harness, aws: FakeAws, path: str
+    gateway: RunningGateway, aws: FakeAws, path: str
 ) -> None:
     assert (await gateway.refused(path)).status == 403
     assert aws.events == []
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 429, 500, 501])
-async def test_a_refused_handshake_keeps_the_functions_status(gateway: Harness, aws: FakeAws, status: int) -> None:
+async def test_a_refused_handshake_keeps_the_functions_status(
+    gateway: RunningGateway, aws: FakeAws, status: int
+) -> None:
     aws.functions["connect"] = lambda _: {"statusCode": status, "body": "not passed on"}
     url = gateway.url + "/ws/feed"
     async with gateway.client.get(url, headers=HANDSHAKE, allow_redirects=False) as response:
@@ -57,7 +61,9 @@ async def test_a_refused_handshake_keeps_the_functions_status(gateway: Harness, 
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, "200"])
-async def test_any_status_of_success_lets_the_client_in(gateway: Harness, aws: FakeAws, status: int | str) -> None:
+async def test_any_status_of_success_lets_the_client_in(
+    gateway: RunningGateway, aws: FakeAws, status: int | str
+) -> None:
     aws.functions["connect"] = lambda _: {"statusCode": status}
     await gateway.connect()
 
@@ -81,7 +87,7 @@ def fail(_: dict[str, Any]) -> None:
     ],
 )
 async def test_a_function_that_fails_or_returns_no_proxy_response_is_a_502(
-    gateway: Harness, aws: FakeAws, function: Any
+    gateway: RunningGateway, aws: FakeAws, function: Any
 ) -> None:
     aws.functions["connect"] = function
     assert (await gateway.refused()).status == 502
@@ -95,7 +101,9 @@ async def test_a_function_slower_than_its_integrations_timeout_is_a_504(start: S
 
 
 @pytest.mark.parametrize("invoke_status", [403, 404, 429, 500])
-async def test_a_function_that_lambda_does_not_run_is_a_500(gateway: Harness, aws: FakeAws, invoke_status: int) -> None:
+async def test_a_function_that_lambda_does_not_run_is_a_500(
+    gateway: RunningGateway, aws: FakeAws, invoke_status: int
+) -> None:
     aws.invoke_status = invoke_status
     assert (await gateway.refused()).status == 500
 
@@ -126,23 +134,23 @@ async def test_an_integration_that_is_not_served_is_a_500(start: Starter) -> Non
     assert (await gateway.refused()).status == 500
 
 
-async def test_the_subprotocol_that_the_function_returns_is_answered(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_subprotocol_that_the_function_returns_is_answered(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["connect"] = lambda _: {"statusCode": 200, "headers": {"sec-websocket-PROTOCOL": " bearer "}}
     client = await gateway.connect(protocols=["bearer", "token"])
     assert client.websocket.protocol == "bearer"
 
 
-async def test_a_subprotocol_that_the_function_does_not_return_is_not_answered(gateway: Harness) -> None:
+async def test_a_subprotocol_that_the_function_does_not_return_is_not_answered(gateway: RunningGateway) -> None:
     client = await gateway.connect(protocols=["bearer", "token"])
     assert client.websocket.protocol is None
 
 
-async def test_compression_is_not_negotiated(gateway: Harness) -> None:
+async def test_compression_is_not_negotiated(gateway: RunningGateway) -> None:
     client = await gateway.connect(compress=15)
     assert client.websocket.compress == 0
 
 
-async def test_a_url_over_4096_characters_is_refused_before_any_function(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_url_over_4096_characters_is_refused_before_any_function(gateway: RunningGateway, aws: FakeAws) -> None:
     path = "/ws/feed?token="
     assert (await gateway.refused(path + "a" * (4097 - len(path)))).status == 414
     assert aws.events == []
@@ -169,21 +177,21 @@ async def test_a_routes_own_throttle_refuses_handshakes_of_that_stage(start: Sta
     await gateway.connect("/ws/calls")
 
 
-async def test_a_request_without_an_upgrade_is_a_426(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_request_without_an_upgrade_is_a_426(gateway: RunningGateway, aws: FakeAws) -> None:
     async with gateway.client.get(gateway.url + "/ws/feed") as response:
         assert (response.status, response.headers["Upgrade"]) == (426, "websocket")
     assert aws.events == []
 
 
 @pytest.mark.parametrize("broken", ["Sec-WebSocket-Key", "Sec-WebSocket-Version"])
-async def test_an_incomplete_handshake_is_a_400(gateway: Harness, aws: FakeAws, broken: str) -> None:
+async def test_an_incomplete_handshake_is_a_400(gateway: RunningGateway, aws: FakeAws, broken: str) -> None:
     headers = {name: value for name, value in HANDSHAKE.items() if name != broken}
     async with gateway.client.get(gateway.url + "/ws/feed", headers=headers) as response:
         assert response.status == 400
     assert aws.events == []
 
 
-async def test_the_connect_event_has_the_keys_and_shapes_that_aws_prints(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_connect_event_has_the_keys_and_shapes_that_aws_prints(gateway: RunningGateway, aws: FakeAws) -> None:
     before = int(time.time() * 1000)
     await gateway.connect("/feed?token=t", headers={"User-Agent": "tests"})
     event = await aws.event("CONNECT")
@@ -220,7 +228,7 @@ async def test_the_connect_event_has_the_keys_and_shapes_that_aws_prints(gateway
     time.strptime(context["requestTime"], "%d/%b/%Y:%H:%M:%S +0000")
 
 
-async def test_connection_ids_must_be_encoded_in_urls(gateway: Harness, aws: FakeAws) -> None:
+async def test_connection_ids_must_be_encoded_in_urls(gateway: RunningGateway, aws: FakeAws) -> None:
     clients = [await gateway.connect() for _ in range(5)]
     for client in clients:
         assert client.connection_id.endswith("=")
@@ -229,7 +237,7 @@ async def test_connection_ids_must_be_encoded_in_urls(gateway: Harness, aws: Fak
 
 
 async def test_the_function_sees_the_clients_headers_and_those_that_api_gateway_adds(
-    gateway: Harness, aws: FakeAws
+    gateway: RunningGateway, aws: FakeAws
 ) -> None:
     headers = [("Authorization", "Bearer x"), ("X-Twice", "one"), ("X-Twice", "two")]
     await gateway.connect("/feed", headers=headers)
@@ -246,14 +254,16 @@ async def test_the_function_sees_the_clients_headers_and_those_that_api_gateway_
     assert set(event["headers"]) == set(event["multiValueHeaders"])
 
 
-async def test_multi_level_mapping_keys_lower_the_case_of_header_names(gateway: Harness, aws: FakeAws) -> None:
+async def test_multi_level_mapping_keys_lower_the_case_of_header_names(gateway: RunningGateway, aws: FakeAws) -> None:
     await gateway.connect("/ws/feed", headers={"X-Mixed-Case": "Value"})
     event = await aws.event("CONNECT")
     assert event["headers"]["x-mixed-case"] == "Value"
     assert all(name == name.lower() for name in event["headers"])
 
 
-async def test_the_query_string_is_decoded_with_single_and_multiple_values(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_query_string_is_decoded_with_single_and_multiple_values(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     url = URL(f"{gateway.url}/ws/feed?types=a%2Cb&watch=1&watch=2&empty=&plus=a+b", encoded=True)
     await gateway.open(url)
     event = await aws.event("CONNECT")
@@ -261,7 +271,7 @@ async def test_the_query_string_is_decoded_with_single_and_multiple_values(gatew
     assert event["multiValueQueryStringParameters"]["watch"] == ["1", "2"]
 
 
-async def test_without_a_query_string_the_event_has_no_such_key(gateway: Harness, aws: FakeAws) -> None:
+async def test_without_a_query_string_the_event_has_no_such_key(gateway: RunningGateway, aws: FakeAws) -> None:
     await gateway.connect("/ws/feed")
     assert "queryStringParameters" not in await aws.event("CONNECT")
 
@@ -272,7 +282,9 @@ async def test_stage_variables_reach_the_function(start: Starter, aws: FakeAws) 
     assert (await aws.event("CONNECT"))["stageVariables"] == {"level": "3"}
 
 
-async def test_a_client_that_left_during_connect_is_reported_as_disconnected(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_client_that_left_during_connect_is_reported_as_disconnected(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     left = asyncio.Event()
 
     async def connect(_: dict[str, Any]) -> dict[str, int]:
@@ -299,7 +311,7 @@ async def test_a_client_that_left_during_connect_is_reported_as_disconnected(gat
 
 
 async def test_neither_tokens_nor_query_strings_nor_headers_are_logged(
-    gateway: Harness, aws: FakeAws, caplog: pytest.LogCaptureFixture
+    gateway: RunningGateway, aws: FakeAws, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "s3cr3t-token"
     caplog.set_level(logging.DEBUG)
@@ -320,7 +332,7 @@ async def test_neither_tokens_nor_query_strings_nor_headers_are_logged(
 
 @pytest.mark.parametrize("line", ["GET /ws/feed?token={} HTTP/1.1", "GET /ws/feed HTTP/1.1\r\nAuthorization: {}"])
 async def test_a_request_that_cannot_be_parsed_is_not_logged_either(
-    gateway: Harness, caplog: pytest.LogCaptureFixture, line: str
+    gateway: RunningGateway, caplog: pytest.LogCaptureFixture, line: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -337,7 +349,7 @@ async def test_a_request_that_cannot_be_parsed_is_not_logged_either(
 
 
 async def test_a_second_client_connects_while_the_functions_of_a_first_still_run(
-    gateway: Harness, aws: FakeAws
+    gateway: RunningGateway, aws: FakeAws
 ) -> None:
     release = asyncio.Event()
 

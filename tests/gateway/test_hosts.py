@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 HANDSHAKE = {
     "Connection": "Upgrade",
@@ -31,7 +31,7 @@ FOREIGN = [
 ]
 
 
-async def ask(gateway: Harness, path: str, *lines: str) -> tuple[int, str]:
+async def ask(gateway: RunningGateway, path: str, *lines: str) -> tuple[int, str]:
     """Send a request whose headers are all given, and return the answer's status and text."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
@@ -49,7 +49,7 @@ def handshake(host: str, **headers: str) -> list[str]:
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize("path", ALL)
 async def test_a_foreign_host_is_turned_away_whatever_is_asked_for(
-    gateway: Harness, aws: FakeAws, path: str, host: str
+    gateway: RunningGateway, aws: FakeAws, path: str, host: str
 ) -> None:
     client = await gateway.connect()
     seen = len(aws.requests)
@@ -60,7 +60,7 @@ async def test_a_foreign_host_is_turned_away_whatever_is_asked_for(
 
 
 @pytest.mark.parametrize("lines", [[], ["Host: localhost", "Host: localhost"], ["Host: localhost", "Host: x.example"]])
-async def test_a_request_must_name_one_host(gateway: Harness, lines: list[str]) -> None:
+async def test_a_request_must_name_one_host(gateway: RunningGateway, lines: list[str]) -> None:
     status, _ = await ask(gateway, "/_gateway/settings", *lines)
     assert status in (400, 421)
 
@@ -68,7 +68,7 @@ async def test_a_request_must_name_one_host(gateway: Harness, lines: list[str]) 
 @pytest.mark.parametrize("port", ["", ":80", ":8080", ":50505"])
 @pytest.mark.parametrize("name", ["localhost", "LocalHost", "127.0.0.1", "127.8.8.8", "[::1]"])
 async def test_each_name_of_this_machine_is_served_whatever_port_was_forwarded(
-    gateway: Harness, name: str, port: str
+    gateway: RunningGateway, name: str, port: str
 ) -> None:
     assert (await ask(gateway, "/_gateway/health", f"Host: {name}{port}"))[0] == 200
     assert (await ask(gateway, "/ws/feed", *handshake(f"{name}{port}")))[0] == 101
@@ -84,7 +84,7 @@ async def test_further_names_can_be_allowed_and_are_the_domain_name(start: Start
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.example", "http://localhost:3000", "null", "file://"])
-async def test_clients_may_be_pages_of_any_origin(gateway: Harness, origin: str) -> None:
+async def test_clients_may_be_pages_of_any_origin(gateway: RunningGateway, origin: str) -> None:
     assert (await ask(gateway, "/ws/feed", *handshake("localhost:8080", Origin=origin)))[0] == 101
 
 
@@ -101,7 +101,7 @@ async def test_clients_may_be_pages_of_any_origin(gateway: Harness, origin: str)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 @pytest.mark.parametrize("path", [MANAGEMENT, "/_gateway/health", "/_gateway/connections", "/_gateway/settings"])
 async def test_no_page_manages_connections_or_controls_the_gateway(
-    gateway: Harness, aws: FakeAws, path: str, method: str, mark: str
+    gateway: RunningGateway, aws: FakeAws, path: str, method: str, mark: str
 ) -> None:
     client = await gateway.connect()
     name, _, value = mark.partition(": ")
@@ -113,6 +113,6 @@ async def test_no_page_manages_connections_or_controls_the_gateway(
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])
-async def test_a_person_may_look_with_a_browser(gateway: Harness, site: str) -> None:
+async def test_a_person_may_look_with_a_browser(gateway: RunningGateway, site: str) -> None:
     answer = await gateway.control("GET", "connections", headers={"Sec-Fetch-Site": site})
     assert answer.status == 200

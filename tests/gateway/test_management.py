@@ -11,30 +11,30 @@ import botocore.session
 import pytest
 
 from gateway.settings import FRAME_BYTES, MESSAGE_BYTES
-from tests.gateway.conftest import DEADLINE
+from tests.support.gateways import DEADLINE
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 
 @pytest.mark.parametrize("plain", [False, True])
-async def test_a_post_reaches_its_client_by_both_paths(gateway: Harness, plain: bool) -> None:
+async def test_a_post_reaches_its_client_by_both_paths(gateway: RunningGateway, plain: bool) -> None:
     client = await gateway.connect()
     answer = await gateway.post(client.connection_id, '{"type": "pong"}', plain=plain)
     assert (answer.status, answer.body) == (200, b"")
     assert await client.receive() == '{"type": "pong"}'
 
 
-async def test_posts_arrive_in_order(gateway: Harness) -> None:
+async def test_posts_arrive_in_order(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     for number in range(100):
         await gateway.post(client.connection_id, str(number))
     assert [await client.receive() for _ in range(100)] == [str(number) for number in range(100)]
 
 
-async def test_a_post_that_is_not_utf_8_is_sent_with_replacement_characters(gateway: Harness) -> None:
+async def test_a_post_that_is_not_utf_8_is_sent_with_replacement_characters(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     await gateway.post(client.connection_id, b"a\xffb")
     assert await client.receive() == "a\ufffdb"
@@ -42,7 +42,7 @@ async def test_a_post_that_is_not_utf_8_is_sent_with_replacement_characters(gate
 
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 @pytest.mark.parametrize("connection_id", ["AAAAAAAAAAAAAAA=", "-_3x4y5z6a7b8c9="])
-async def test_an_unknown_connection_is_gone(gateway: Harness, method: str, connection_id: str) -> None:
+async def test_an_unknown_connection_is_gone(gateway: RunningGateway, method: str, connection_id: str) -> None:
     answer = await gateway.manage(method, connection_id)
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (410, "GoneException")
 
@@ -50,26 +50,26 @@ async def test_an_unknown_connection_is_gone(gateway: Harness, method: str, conn
 @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
 @pytest.mark.parametrize("connection_id", ["nonsense", "x", "AAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAA=", "ü"])
 async def test_a_connection_id_of_the_wrong_form_is_a_bad_request(
-    gateway: Harness, method: str, connection_id: str
+    gateway: RunningGateway, method: str, connection_id: str
 ) -> None:
     answer = await gateway.manage(method, connection_id)
     assert (answer.status, answer.headers["x-amzn-ErrorType"]) == (400, "BadRequestException")
 
 
-async def test_a_connection_of_another_stage_is_gone(gateway: Harness) -> None:
+async def test_a_connection_of_another_stage_is_gone(gateway: RunningGateway) -> None:
     client = await gateway.connect("/ws/feed")
     assert (await gateway.post(client.connection_id, "x", stage="calls")).status == 410
     assert (await gateway.post(client.connection_id, "x", stage="feed")).status == 200
 
 
-async def test_a_connection_that_was_closed_is_gone(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_connection_that_was_closed_is_gone(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.close()
     await aws.event("DISCONNECT")
     assert (await gateway.post(client.connection_id, "x")).status == 410
 
 
-async def test_a_post_during_connect_is_gone(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_post_during_connect_is_gone(gateway: RunningGateway, aws: FakeAws) -> None:
     statuses = []
 
     async def connect(event: dict[str, Any]) -> dict[str, int]:
@@ -83,18 +83,18 @@ async def test_a_post_during_connect_is_gone(gateway: Harness, aws: FakeAws) -> 
 
 
 @pytest.mark.parametrize("stage", ["nowhere", "feed/more", ""])
-async def test_an_unknown_stage_is_forbidden(gateway: Harness, stage: str) -> None:
+async def test_an_unknown_stage_is_forbidden(gateway: RunningGateway, stage: str) -> None:
     client = await gateway.connect()
     assert (await gateway.post(client.connection_id, "x", stage=stage)).status == 403
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
-async def test_other_methods_are_forbidden(gateway: Harness, method: str) -> None:
+async def test_other_methods_are_forbidden(gateway: RunningGateway, method: str) -> None:
     client = await gateway.connect()
     assert (await gateway.manage(method, client.connection_id)).status == 403
 
 
-async def test_a_post_of_more_than_32_kb_closes_its_connection_with_1009(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_post_of_more_than_32_kb_closes_its_connection_with_1009(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     assert (await gateway.post(client.connection_id, b"a" * FRAME_BYTES)).status == 200
     assert await client.receive() == "a" * FRAME_BYTES
@@ -114,7 +114,7 @@ async def test_128_kb_are_taken_and_a_byte_more_is_too_large(start: Starter) -> 
 
 
 @pytest.mark.parametrize("size", [MESSAGE_BYTES + 1, 3 * 1024 * 1024])
-async def test_a_body_that_does_not_tell_its_length_is_measured(gateway: Harness, size: int) -> None:
+async def test_a_body_that_does_not_tell_its_length_is_measured(gateway: RunningGateway, size: int) -> None:
     async def chunks() -> Any:
         for start in range(0, size, 60_000):
             yield b"a" * min(60_000, size - start)
@@ -153,7 +153,7 @@ async def test_requests_over_the_accounts_rate_are_429(start: Starter) -> None:
     assert answers[2].headers["x-amzn-ErrorType"] == "LimitExceededException"
 
 
-async def test_get_tells_when_and_who_and_when_last_active(gateway: Harness, aws: FakeAws) -> None:
+async def test_get_tells_when_and_who_and_when_last_active(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect(headers={"User-Agent": "tests"})
     before = (await gateway.manage("GET", client.connection_id)).json()
     assert set(before) == {"connectedAt", "identity", "lastActiveAt"}
@@ -172,7 +172,7 @@ async def test_get_tells_when_and_who_and_when_last_active(gateway: Harness, aws
     await gateway.until(later)
 
 
-async def test_delete_closes_with_1000_and_tells_disconnect(gateway: Harness, aws: FakeAws) -> None:
+async def test_delete_closes_with_1000_and_tells_disconnect(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     answer = await gateway.manage("DELETE", client.connection_id)
     assert (answer.status, answer.body) == (204, b"")
@@ -181,7 +181,7 @@ async def test_delete_closes_with_1000_and_tells_disconnect(gateway: Harness, aw
     assert (await aws.event("DISCONNECT"))["requestContext"]["disconnectStatusCode"] == 1000
 
 
-async def test_a_message_posted_before_a_delete_still_arrives(gateway: Harness) -> None:
+async def test_a_message_posted_before_a_delete_still_arrives(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     await gateway.post(client.connection_id, "last words")
     await gateway.manage("DELETE", client.connection_id)
@@ -189,7 +189,7 @@ async def test_a_message_posted_before_a_delete_still_arrives(gateway: Harness) 
     assert await client.closed() == (1000, "")
 
 
-async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(gateway: Harness) -> None:
+async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)
     async with gateway.client.post(url, data=b"x", expect100=True) as response:
@@ -197,7 +197,7 @@ async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(gateway: Ha
     assert await client.receive() == "x"
 
 
-async def test_the_sdk_reads_answers_and_errors_as_from_aws(gateway: Harness) -> None:
+async def test_the_sdk_reads_answers_and_errors_as_from_aws(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     sdk: Any = botocore.session.Session().create_client(
         "apigatewaymanagementapi",
@@ -234,7 +234,7 @@ def signed(key: str) -> dict[str, str]:
     return {"Authorization": f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/execute-api/aws4_request, x=y"}
 
 
-async def test_the_emulators_refusal_is_passed_on_in_awss_shape(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_emulators_refusal_is_passed_on_in_awss_shape(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.enforces = denies_key("BAD")
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)
@@ -246,7 +246,7 @@ async def test_the_emulators_refusal_is_passed_on_in_awss_shape(gateway: Harness
         assert response.status == 200
 
 
-async def test_the_emulator_is_shown_the_request_as_it_came(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_emulator_is_shown_the_request_as_it_came(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     url = gateway.management_url(client.connection_id)
@@ -259,7 +259,7 @@ async def test_the_emulator_is_shown_the_request_as_it_came(gateway: Harness, aw
     assert shown.items() >= {**headers, "Host": f"127.0.0.1:{gateway.port}"}.items()
 
 
-async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     for key in ("A", "A", "B"):
@@ -270,7 +270,7 @@ async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: Harnes
     assert len(aws.requests) == 4
 
 
-async def test_a_burst_of_requests_asks_once(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_burst_of_requests_asks_once(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     answers = await asyncio.gather(*(gateway.post(client.connection_id, "x") for _ in range(50)))
@@ -278,7 +278,7 @@ async def test_a_burst_of_requests_asks_once(gateway: Harness, aws: FakeAws) -> 
     assert len(aws.requests) == 1
 
 
-async def test_a_no_is_asked_for_again(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_no_is_asked_for_again(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)
     aws.enforces = lambda _: True
@@ -289,7 +289,9 @@ async def test_a_no_is_asked_for_again(gateway: Harness, aws: FakeAws) -> None:
         assert response.status == 200
 
 
-async def test_a_path_that_an_enforcing_emulator_cannot_judge_is_forbidden(gateway: Harness, aws: FakeAws) -> None:
+async def test_a_path_that_an_enforcing_emulator_cannot_judge_is_forbidden(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     aws.enforces = lambda request: "Authorization" not in request.headers
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id, plain=True)

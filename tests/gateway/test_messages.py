@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.api import Integration, Route, Throttle
-from tests.gateway.conftest import FunctionError, sample_api, without
+from tests.support.gateways import FunctionError, sample_api, without
 
 if TYPE_CHECKING:
-    from tests.gateway.conftest import FakeAws, Harness, Starter
+    from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 
-async def test_a_route_with_a_selected_route_response_answers_the_client(gateway: Harness) -> None:
+async def test_a_route_with_a_selected_route_response_answers_the_client(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     await client.send('{"type": "ping"}')
     assert await client.receive() == 'echo {"type": "ping"}'
 
 
-async def test_what_the_function_of_another_route_returns_is_not_sent(gateway: Harness, aws: FakeAws) -> None:
+async def test_what_the_function_of_another_route_returns_is_not_sent(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.send('{"action": "note"}')
     await aws.event("MESSAGE")
@@ -31,7 +31,7 @@ async def test_what_the_function_of_another_route_returns_is_not_sent(gateway: H
 
 @pytest.mark.parametrize("status", [200, 301, 401, 501])
 async def test_the_status_of_an_answer_to_a_message_does_not_matter(
-    gateway: Harness, aws: FakeAws, status: int
+    gateway: RunningGateway, aws: FakeAws, status: int
 ) -> None:
     aws.functions["default"] = lambda _: {"statusCode": status, "body": "answer"}
     client = await gateway.connect()
@@ -41,7 +41,7 @@ async def test_the_status_of_an_answer_to_a_message_does_not_matter(
 
 @pytest.mark.parametrize("answer", [{"statusCode": 200}, {"statusCode": 200, "body": None}])
 async def test_an_answer_without_a_body_is_an_empty_frame(
-    gateway: Harness, aws: FakeAws, answer: dict[str, Any]
+    gateway: RunningGateway, aws: FakeAws, answer: dict[str, Any]
 ) -> None:
     aws.functions["default"] = lambda _: answer
     client = await gateway.connect()
@@ -71,7 +71,7 @@ async def test_a_routes_own_throttle_is_that_routes_alone(start: Starter) -> Non
     assert (await client.closed())[0] == 1008
 
 
-async def test_the_message_event_has_the_keys_and_shapes_that_aws_sends(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_message_event_has_the_keys_and_shapes_that_aws_sends(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect("/ws/feed?token=t")
     await client.send('{"action": "note"}')
     event = await aws.event("MESSAGE")
@@ -85,7 +85,7 @@ async def test_the_message_event_has_the_keys_and_shapes_that_aws_sends(gateway:
         assert context[same] == connect[same]
 
 
-async def test_connected_at_is_the_same_in_every_event(gateway: Harness, aws: FakeAws) -> None:
+async def test_connected_at_is_the_same_in_every_event(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.send("one")
     await client.receive()
@@ -95,7 +95,7 @@ async def test_connected_at_is_the_same_in_every_event(gateway: Harness, aws: Fa
     assert len({event["requestContext"]["requestId"] for event in aws.events}) == 3
 
 
-async def test_messages_of_one_connection_do_not_wait_for_each_other(gateway: Harness, aws: FakeAws) -> None:
+async def test_messages_of_one_connection_do_not_wait_for_each_other(gateway: RunningGateway, aws: FakeAws) -> None:
     second_came = asyncio.Event()
 
     async def default(event: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def fail(_: dict[str, Any]) -> None:
 @pytest.mark.parametrize("function", [fail, lambda _: None, lambda _: {"body": "no status"}])
 @pytest.mark.parametrize("message", ["hello", '{"action": "note"}'])
 async def test_an_integration_that_fails_sends_the_error_frame_of_aws(
-    gateway: Harness, aws: FakeAws, function: Any, message: str
+    gateway: RunningGateway, aws: FakeAws, function: Any, message: str
 ) -> None:
     aws.functions.update(default=function, note=function)
     client = await gateway.connect()
@@ -151,7 +151,7 @@ async def test_an_integration_that_fails_sends_the_error_frame_of_aws(
     )
 
 
-async def test_the_connection_lives_on_after_an_error_frame(gateway: Harness, aws: FakeAws) -> None:
+async def test_the_connection_lives_on_after_an_error_frame(gateway: RunningGateway, aws: FakeAws) -> None:
     echo, aws.functions["default"] = aws.functions["default"], fail
     client = await gateway.connect()
     await client.send("hello")
@@ -180,7 +180,7 @@ async def test_a_message_that_no_route_matches_is_answered_with_forbidden(start:
     assert set(frame) == {"message", "connectionId", "requestId"}
 
 
-async def test_an_answer_for_a_client_that_left_is_dropped(gateway: Harness, aws: FakeAws) -> None:
+async def test_an_answer_for_a_client_that_left_is_dropped(gateway: RunningGateway, aws: FakeAws) -> None:
     gone = asyncio.Event()
 
     async def default(_: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +199,7 @@ async def test_an_answer_for_a_client_that_left_is_dropped(gateway: Harness, aws
     assert await other.receive() == "still here"
 
 
-async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: Harness, aws: FakeAws) -> None:
+async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: RunningGateway, aws: FakeAws) -> None:
     text = 'ünï "quoted" \\ \u2028 \U0001f600 \x00'
     client = await gateway.connect()
     await client.send(text)
@@ -207,7 +207,7 @@ async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: Harness, aws: 
 
 
 async def test_an_answer_that_is_no_valid_text_is_sent_with_replacement_characters(
-    gateway: Harness, aws: FakeAws
+    gateway: RunningGateway, aws: FakeAws
 ) -> None:
     aws.functions["default"] = lambda _: {"statusCode": 200, "body": "a\ud800b"}
     client = await gateway.connect()

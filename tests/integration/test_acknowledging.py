@@ -10,8 +10,8 @@ import pytest
 from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
 from realtime.tables.outbox import Outbox
-from tests.integration.conftest import Cloud
 from tests.samples import backend_event, sample
+from tests.support.cloud import Cloud
 
 CALLER, CALLEE = "123", "789"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError
-from tests.integration.conftest import Cloud
 from tests.logs import LogLines
 from tests.samples import names, sample
+from tests.support.cloud import Cloud
 
 DONE: dict[str, Any] = {"batchItemFailures": []}
 SHARDS = range(4)

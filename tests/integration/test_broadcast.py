@@ -9,9 +9,9 @@ import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.posting.delivery import Outcome
-from tests.integration.conftest import Cloud
 from tests.logs import LogLines
 from tests.samples import names, sample
+from tests.support.cloud import Cloud
 from tests.unit.fakes import Clock, FakePoster
 
 FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="

@@ -9,7 +9,7 @@ import pytest
 from realtime.tables.calls import OPEN_CALLS_SHARDS, Calls, OpenCall
 from realtime.tables.transactions import ConditionsFailed, transact
 from realtime.tables.users import Users
-from tests.integration.conftest import Cloud
+from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600  # s
 BOTH = frozenset({"123", "789"})

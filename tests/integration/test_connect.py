@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import STORY_BEGINS, TOKEN_KEYS, Cloud, operator
 from tests.logs import LogLines
 from tests.samples import SECRET, names, sample
+from tests.support.cloud import STORY_BEGINS, TOKEN_KEYS, Cloud, operator
 from tests.unit.fakes import Clock
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.errors import ConfigurationError
 from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Due, Session, Subscriber
-from tests.integration.conftest import Cloud
+from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600
 ONE = Connection(

@@ -10,9 +10,9 @@ import pytest
 from realtime.aws import retries
 from realtime.errors import Unavailable
 from realtime.tables.users import Users
-from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import sample
+from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock
 
 DONE: dict[str, Any] = {"batchItemFailures": []}

@@ -12,9 +12,9 @@ from realtime.ids import make_event_id
 from realtime.posting.delivery import Outcome
 from realtime.tables.connections import Connections
 from realtime.tables.outbox import Entry, Outbox
-from tests.integration.conftest import STORY_BEGINS, Cloud, Function
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support.cloud import STORY_BEGINS, Cloud, Function
 from tests.unit.fakes import Clock, FakePoster
 
 FEED, PRESENCE, CALLS = "RfGx1dQAIAMCIhA=", "RfGx9eWboAMCLrQ=", "RfGx7cN9IAMCKtw="

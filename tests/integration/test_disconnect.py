@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.conftest import Cloud
 from tests.logs import LogLines
 from tests.samples import names, sample
+from tests.support.cloud import Cloud
 from tests.unit.fakes import Clock
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="

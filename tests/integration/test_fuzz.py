@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from realtime.backend_events import EVENT_TYPES
 from realtime.text import is_unstorable
-from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.samples import KEY_ID, SECRET, backend_event, names, queued, sample
+from tests.support.cloud import STORY_BEGINS, Cloud
 
 EXAMPLES = settings(
     max_examples=40,

@@ -17,9 +17,9 @@ from realtime.audiences import everyone
 from realtime.errors import Unavailable
 from realtime.ingest import AHEAD_MS
 from realtime.tables.users import Users
-from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, queued, sample
+from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock
 
 ODD = ["\ud800", "a\udfff", "\ufffe", "a\uffff", "\ufdd0", "\U0001fffe", "\x00", "a\x1f", "\x7f", "a\x85"]

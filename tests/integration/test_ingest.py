@@ -12,9 +12,9 @@ from realtime.aws.queues import Queue
 from realtime.backend_events import EVENT_TYPES, MAX_RECIPIENTS, BackendEvent
 from realtime.ingest import Ingestion
 from realtime.tables.users import Users
-from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import backend_event, names, queued, sample
+from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock
 
 ALL_DONE: dict[str, list[Any]] = {"batchItemFailures": []}

@@ -6,8 +6,8 @@ from operate.inspection import Inspection, inspect
 from realtime.tables.outbox import Entry, Outbox
 from realtime.tables.transactions import transact
 from realtime.tables.users import Users
-from tests.integration.conftest import Cloud
 from tests.integration.test_registry import NOW, register, registry
+from tests.support.cloud import Cloud
 
 TABLES = {"connections": "ConnectionsTable", "users": "UsersTable", "events": "EventsTable"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.tables.outbox import TRANSACTION_LIMIT, Entry, Outbox, from_image
 from realtime.tables.transactions import ConditionsFailed
-from tests.integration.conftest import Cloud
+from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600
 PLAIN = Entry("calls/123", "0001", "call_started", '{"type":"call_started"}', NOW + 60)

@@ -13,7 +13,7 @@ from realtime.errors import ConnectionLimit, Unavailable
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.registry import Gone, Registry
 from realtime.tables.users import Users
-from tests.integration.conftest import Cloud
+from tests.support.cloud import Cloud
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB
 from tests.unit.fakes import Sleeps
 

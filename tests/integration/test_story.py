@@ -8,8 +8,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.integration.conftest import Cloud
 from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support.cloud import Cloud
 from tests.unit.fakes import Clock, FakePoster
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
@@ -18,7 +18,7 @@ OTHER = jwt.encode(
 )
 
 
-class Town:
+class RunningFunctions:
     """The functions, and the streams between them."""
 
     def __init__(self, cloud: Cloud) -> None:
@@ -55,41 +55,41 @@ class Town:
 
 
 @pytest.fixture
-def town(cloud: Cloud) -> Town:
-    return Town(cloud)
+def functions(cloud: Cloud) -> RunningFunctions:
+    return RunningFunctions(cloud)
 
 
 def types(heard: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
     return {connection_id: [message["type"] for message in messages] for connection_id, messages in heard.items()}
 
 
-def test_a_listener_with_two_devices_comes_and_goes_once(town: Town, clock: Clock) -> None:
-    heard = town.run("connect", sample("connect.token-in-query"))
+def test_a_listener_with_two_devices_comes_and_goes_once(functions: RunningFunctions, clock: Clock) -> None:
+    heard = functions.run("connect", sample("connect.token-in-query"))
     assert types(heard) == {FEED: ["listener_online"]}
-    assert town.run("connect", sample("connect.token-in-header")) == {}
+    assert functions.run("connect", sample("connect.token-in-header")) == {}
     away = sample("disconnect")
     away["requestContext"]["connectionId"] = CALLS
-    assert town.run("disconnect", away) == {}
-    assert town.check() == {}
-    assert [event["detail-type"] for event in town.cloud.told()] == ["user_online"]
+    assert functions.run("disconnect", away) == {}
+    assert functions.check() == {}
+    assert [event["detail-type"] for event in functions.cloud.told()] == ["user_online"]
 
     watcher = sample("connect.token-in-query")
     watcher["requestContext"]["connectionId"] = "watcher"
     watcher["queryStringParameters"]["token"] = OTHER
-    town.run("connect", watcher)
-    assert town.run("disconnect", sample("disconnect")) == {}
+    functions.run("connect", watcher)
+    assert functions.run("disconnect", sample("disconnect")) == {}
     clock.now += 10
-    heard = town.check()
+    heard = functions.check()
     assert types(heard) == {"watcher": ["listener_offline"]}
     assert heard["watcher"][0]["data"]["user_id"] == 123
-    told = [(event["detail-type"], event["detail"]["user_id"]) for event in town.cloud.told()]
+    told = [(event["detail-type"], event["detail"]["user_id"]) for event in functions.cloud.told()]
     assert told == [("user_online", 789), ("user_offline", 123)]
 
 
-def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None:
-    town.run("connect", sample("connect.token-in-query"))
-    town.run("connect", sample("connect.token-in-header"))
-    heard = town.run("ingest", backend_event("call_started"))
+def test_a_call_reaches_its_participants_and_makes_them_busy(functions: RunningFunctions) -> None:
+    functions.run("connect", sample("connect.token-in-query"))
+    functions.run("connect", sample("connect.token-in-header"))
+    heard = functions.run("ingest", backend_event("call_started"))
     assert heard[CALLS][0]["data"] == {
         "call_id": 456,
         "user_id": 123,
@@ -99,45 +99,47 @@ def test_a_call_reaches_its_participants_and_makes_them_busy(town: Town) -> None
     }
     assert types(heard) == {CALLS: ["call_started"], FEED: ["listener_busy"]}
     assert heard[FEED][0]["data"]["is_busy"] is True
-    assert types(town.run("ingest", backend_event("call_billing"))) == {CALLS: ["call_billing"]}
-    heard = town.run("ingest", backend_event("call_ended"))
+    assert types(functions.run("ingest", backend_event("call_billing"))) == {CALLS: ["call_billing"]}
+    heard = functions.run("ingest", backend_event("call_ended"))
     assert types(heard) == {CALLS: ["call_ended"], FEED: ["listener_available"]}
 
 
-def test_a_notification_reaches_its_recipient_only(town: Town) -> None:
+def test_a_notification_reaches_its_recipient_only(functions: RunningFunctions) -> None:
     event = sample("connect.token-in-subprotocol")
     event["queryStringParameters"] = {}
-    town.run("connect", event)
-    assert town.run("ingest", backend_event("favorite_added")) == {}  # it is for 789
+    functions.run("connect", event)
+    assert functions.run("ingest", backend_event("favorite_added")) == {}  # it is for 789
     mine = backend_event("favorite_removed")
     mine["detail"] |= {"user_id": 789, "delivery": {"to": [123]}}
-    assert types(town.run("ingest", mine)) == {NOTIFICATIONS: ["favorite_removed"]}
-    assert types(town.run("ingest", backend_event("system_notification"))) == {NOTIFICATIONS: ["system_notification"]}
+    assert types(functions.run("ingest", mine)) == {NOTIFICATIONS: ["favorite_removed"]}
+    assert types(functions.run("ingest", backend_event("system_notification"))) == {
+        NOTIFICATIONS: ["system_notification"]
+    }
 
 
-def test_a_blocked_user_hears_nothing_more_of_the_listener(town: Town) -> None:
+def test_a_blocked_user_hears_nothing_more_of_the_listener(functions: RunningFunctions) -> None:
     watcher = sample("connect.token-in-query")
     watcher["requestContext"]["connectionId"] = "watcher"
     watcher["queryStringParameters"]["token"] = OTHER
-    town.run("connect", watcher)
-    assert types(town.run("connect", sample("connect.token-in-query")))["watcher"] == ["listener_online"]
-    town.run("ingest", backend_event("user_blocked"))
-    assert types(town.run("ingest", backend_event("status_change"))) == {FEED: ["listener_busy"]}
-    town.run("ingest", backend_event("user_unblocked"))
+    functions.run("connect", watcher)
+    assert types(functions.run("connect", sample("connect.token-in-query")))["watcher"] == ["listener_online"]
+    functions.run("ingest", backend_event("user_blocked"))
+    assert types(functions.run("ingest", backend_event("status_change"))) == {FEED: ["listener_busy"]}
+    functions.run("ingest", backend_event("user_unblocked"))
     available = backend_event("status_change")
     available |= {"id": "another", "detail": {"user_id": 123, "is_busy": False}}
-    assert set(town.run("ingest", available)) == {FEED, "watcher"}
+    assert set(functions.run("ingest", available)) == {FEED, "watcher"}
 
 
-def test_a_revoked_user_is_told_closed_and_set_offline(town: Town) -> None:
-    town.run("connect", sample("connect.token-in-query"))
-    heard = town.run("ingest", backend_event("session_revoked"))
+def test_a_revoked_user_is_told_closed_and_set_offline(functions: RunningFunctions) -> None:
+    functions.run("connect", sample("connect.token-in-query"))
+    heard = functions.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}
-    assert town.cloud.poster.to(FEED).close
+    assert functions.cloud.poster.to(FEED).close
 
 
-def test_a_refused_client_hears_why_and_nothing_else(town: Town) -> None:
-    heard = town.run("connect", sample("connect.token-expired"))
+def test_a_refused_client_hears_why_and_nothing_else(functions: RunningFunctions) -> None:
+    heard = functions.run("connect", sample("connect.token-expired"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Invalid or expired token"}
-    assert town.cloud.poster.to(FEED).close
-    assert town.run("ingest", backend_event("system_notification")) == {}
+    assert functions.cloud.poster.to(FEED).close
+    assert functions.run("ingest", backend_event("system_notification")) == {}

@@ -13,9 +13,9 @@ from realtime.aws import clients
 from realtime.errors import ConfigurationError, Rejected, Unavailable
 from realtime.posting.delivery import Outcome
 from realtime.tables.users import Users
-from tests.integration.conftest import STORY_BEGINS, Cloud
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock, FakePoster, aws_error
 
 FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="

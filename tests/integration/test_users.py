@@ -9,7 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.tables.users import ONLINE_SHARDS, Users, from_image, online_shard
-from tests.integration.conftest import Cloud
+from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600_400
 

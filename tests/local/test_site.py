@@ -14,12 +14,12 @@ import pytest
 from yarl import URL
 
 from local import site
-from operate.errors import LocalError
+from operate.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from operate.aws import Deployment
+    from operate.deployment import Deployment
 
 PORT = 8080
 OWN = {"Host": "localhost:8080", "Origin": "http://localhost:8080"}
@@ -38,7 +38,7 @@ class FakeDeployment:
 
     def publish(self, detail_type: str, detail: str, source: str) -> str:
         if self.refuses:
-            raise LocalError("EventBridge refused the event")
+            raise CommandError("EventBridge refused the event")
         self.published.append((detail_type, json.loads(detail), source))
         return f"event-{len(self.published)}"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from local import stack
+from local.errors import PortTakenError, ServiceEndedError, StepFailedError, ToolMissingError
 from local.processes import Program, environment
 from local.stack import EmbeddedStack, Options, Tools, complaint, free_port
-from operate.errors import PortTakenError, ServiceEndedError, StepFailedError, ToolMissingError
 from operate.state import StateFolder
 
 

@@ -1,4 +1,4 @@
-"""The world of the model: made once for each module of tests, and emptied for each test."""
+"""The service of the model: made once for each module of tests, and emptied for each test."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.model.world import World
+from tests.model.service import SimulatedService
 
 
 @pytest.fixture(scope="module")
-def made_world() -> Iterator[World]:
-    """Make the world once: its tables take longer than a history."""
+def made_service() -> Iterator[SimulatedService]:
+    """Make the service once: its tables take longer than a history."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        yield World(monkeypatch)
+        yield SimulatedService(monkeypatch)
 
 
 @pytest.fixture
-def world(made_world: World) -> World:
-    """Return the world, empty."""
-    made_world.clear()
-    return made_world
+def service(made_service: SimulatedService) -> SimulatedService:
+    """Return the service, empty."""
+    made_service.clear()
+    return made_service

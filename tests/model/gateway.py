@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from harness.account import Account
 from tests.model.client import Client
-from tests.support.account import Account
 
 SESSION_SECONDS = 2 * 3600
 FRAME_BYTES = 32 * 1024

@@ -7,7 +7,7 @@ from itertools import pairwise
 from realtime.tables.dynamodb import plain
 from tests.model.client import Client
 from tests.model.gateway import Socket
-from tests.model.world import CALL_LEASE, CONNECTIONS, USERS, World
+from tests.model.service import CALL_LEASE, CONNECTIONS, USERS, SimulatedService
 
 ONLINE_TYPES = {
     "feed": frozenset({"listener_online", "listener_offline"}),
@@ -15,46 +15,46 @@ ONLINE_TYPES = {
 }
 
 
-def check_all(world: World) -> None:
+def check_all(service: SimulatedService) -> None:
     """Hold the tables, the bus and every client's view against what really is."""
-    check_users(world)
-    check_connections(world)
-    check_bus(world)
-    for socket in world.open_sockets():
+    check_users(service)
+    check_connections(service)
+    check_bus(service)
+    for socket in service.open_sockets():
         if socket.is_registered and socket.endpoint in ONLINE_TYPES:
-            check_view(world, socket)
+            check_view(service, socket)
 
 
-def check_users(world: World) -> None:
+def check_users(service: SimulatedService) -> None:
     """Hold each user's stored state against the sockets that are open, and what the backends said."""
-    now = world.clock.now
-    for call_id, call in world.truth.calls.items():
+    now = service.clock.now
+    for call_id, call in service.truth.calls.items():
         if call.is_ongoing:
             assert call.started_at is not None
             assert now - call.started_at <= CALL_LEASE + 1000, f"call {call_id} was never let go"
-    for item in world.tables.all(USERS):
-        user, values = world.user(item["user_id"]["S"]), plain(item)
+    for item in service.tables.all(USERS):
+        user, values = service.user(item["user_id"]["S"]), plain(item)
         assert user is not None
-        present = world.present(user.user_id)
+        present = service.present(user.user_id)
         assert user.connection_ids == present, f"{user} has {present}"
         assert user.is_online == bool(present), f"{user} has {present}"
-        assert values.get("busy_calls", frozenset()) == world.truth.calls_of(user.user_id)
-        assert values.get("is_busy_manual", False) == world.truth.busy_by_hand.get(user.user_id, False)
-        assert user.hidden_from == world.truth.hidden_from[user.user_id]
-    absent = {socket.user_id for socket in world.open_sockets() if socket.counts}
-    assert absent <= {item["user_id"]["S"] for item in world.tables.all(USERS)}
+        assert values.get("busy_calls", frozenset()) == service.truth.calls_of(user.user_id)
+        assert values.get("is_busy_manual", False) == service.truth.busy_by_hand.get(user.user_id, False)
+        assert user.hidden_from == service.truth.hidden_from[user.user_id]
+    absent = {socket.user_id for socket in service.open_sockets() if socket.counts}
+    assert absent <= {item["user_id"]["S"] for item in service.tables.all(USERS)}
 
 
-def check_connections(world: World) -> None:
+def check_connections(service: SimulatedService) -> None:
     """Hold the sessions that are stored against the sockets that are open."""
-    stored = {row["connection_id"] for row in map(plain, world.tables.all(CONNECTIONS)) if "lease_until" in row}
-    assert stored == {socket.connection_id for socket in world.open_sockets() if socket.is_registered}
+    stored = {row["connection_id"] for row in map(plain, service.tables.all(CONNECTIONS)) if "lease_until" in row}
+    assert stored == {socket.connection_id for socket in service.open_sockets() if socket.is_registered}
 
 
-def check_bus(world: World) -> None:
+def check_bus(service: SimulatedService) -> None:
     """Read the bus as a backend does: without what it has heard, online and offline alternate, and versions rise."""
     heard: dict[str, dict[str, dict[str, object]]] = {}
-    for event in world.told:
+    for event in service.told:
         known = heard.setdefault(str(event["user_id"]), {}).setdefault(event["id"], event)
         assert known == event, "two events with one id"
     for user_id, by_id in heard.items():
@@ -64,24 +64,24 @@ def check_bus(world: World) -> None:
         assert kinds[0] == "user_online"
         assert all(one != next_one for one, next_one in pairwise(kinds)), f"the bus was told of {user_id}: {kinds}"
         assert all(one < next_one for one, next_one in pairwise(versions)), f"versions of {user_id}: {versions}"  # type: ignore[operator]
-    for item in world.tables.all(USERS):
-        user = world.user(item["user_id"]["S"])
+    for item in service.tables.all(USERS):
+        user = service.user(item["user_id"]["S"])
         assert user is not None
         last = list(heard.get(user.user_id, {"": {"type": "user_offline"}}).values())[-1]
         assert last["type"] == ("user_online" if user.is_online else "user_offline")
 
 
-def check_view(world: World, socket: Socket) -> None:
+def check_view(service: SimulatedService, socket: Socket) -> None:
     """Hold what a client shows against what is, but for those who hid from its user."""
     client = socket.client
-    everyone = [item["user_id"]["S"] for item in world.tables.all(USERS)]
+    everyone = [item["user_id"]["S"] for item in service.tables.all(USERS)]
     rely_on = everyone if client.is_wide else sorted(client.scope or ())
     for user_id in rely_on:
-        check_seen(world, socket, client, user_id)
+        check_seen(service, socket, client, user_id)
 
 
-def check_seen(world: World, socket: Socket, client: Client, user_id: str) -> None:
-    user = world.user(user_id)
+def check_seen(service: SimulatedService, socket: Socket, client: Client, user_id: str) -> None:
+    user = service.user(user_id)
     seen = client.view.get(user_id)
     if user is not None and socket.user_id in user.hidden_from:
         return

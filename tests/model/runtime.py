@@ -13,7 +13,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 import realtime
-from realtime import bootstrap, errors
+from realtime import errors
+from tests.support.environment import new_environment
 
 FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
 MODULES = [*(module.name for module in pkgutil.walk_packages(realtime.__path__, "realtime.")), *FUNCTIONS]
@@ -97,7 +98,7 @@ class Runtime:
         Raises Failed where AWS would call the invocation failed; an exception that no Trouble explains leaves as it is.
         """
         invocation = _Invocation(trouble)
-        new_instance()  # another of this function may be running
+        new_environment()  # another of this function may be running
         self._running.append(invocation)
         try:
             answer = importlib.import_module(function).handler(event, Context())
@@ -115,7 +116,7 @@ class Runtime:
             raise
         finally:
             self._running.pop()
-            new_instance()
+            new_environment()
         if trouble and trouble.kind == "crash":
             raise Failed
         return answer
@@ -157,13 +158,6 @@ class Runtime:
         answer = perform()
         running.excused = running.excused or answer == 429  # by the account's bucket
         return answer
-
-
-def new_instance() -> None:
-    """Forget what function instances keep between invocations."""
-    for value in vars(bootstrap).values():
-        if hasattr(value, "cache_clear"):
-            value.cache_clear()
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from tests.model.gateway import Socket
 from tests.model.promises import ONLINE_TYPES, check_all
 from tests.model.runtime import Trouble
-from tests.model.world import CALL_LEASE, GRACE, LEASE, SLACK, World
+from tests.model.service import CALL_LEASE, GRACE, LEASE, SLACK, SimulatedService
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "200"))
 SEED = int(os.environ.get("MODEL_SEED", "0"))  # other seeds, other histories
@@ -53,11 +53,11 @@ handshake_troubles = st.one_of(troubles, st.just(Trouble("meanwhile", 5, ("deliv
 class Presence(RuleBasedStateMachine):
     """Histories of sockets, backends, streams, queues and time."""
 
-    world: World
+    service: SimulatedService
 
     def __init__(self) -> None:
         super().__init__()
-        self.world.clear()
+        self.service.clear()
 
     @initialize(
         somebody=users,
@@ -66,17 +66,17 @@ class Presence(RuleBasedStateMachine):
     )
     def begin(self, somebody: str, watchers: list[tuple[str, str]], blocks: set[tuple[str, str]]) -> None:
         """Begin with somebody there, others who watch, and some who hide from some of these."""
-        self.world.connect(somebody, "calls", role="listener")
+        self.service.connect(somebody, "calls", role="listener")
         for user_id, endpoint in watchers:
-            self.world.send(self.world.connect(user_id, endpoint, role="listener"), "sync")
+            self.service.send(self.service.connect(user_id, endpoint, role="listener"), "sync")
         for user_id, other in sorted(blocks):
-            self.world.block(user_id, other)
+            self.service.block(user_id, other)
 
     # ---- clients
 
     @rule(user_id=users, endpoint=endpoints, role=roles, trouble=handshake_troubles)
     def connect(self, user_id: str, endpoint: str, role: str | None, trouble: Trouble | None) -> None:
-        self.world.connect(user_id, endpoint, role=role, trouble=trouble)
+        self.service.connect(user_id, endpoint, role=role, trouble=trouble)
 
     @rule(
         user_id=users,
@@ -90,60 +90,60 @@ class Presence(RuleBasedStateMachine):
         self, user_id: str, endpoint: str, watch: tuple[str, ...], wants: str, batch: bool, lagging: bool
     ) -> None:
         if lagging:
-            self.world.freeze_indexes()
+            self.service.freeze_indexes()
         types = sorted(ONLINE_TYPES[endpoint]) if wants == "online" else ()
-        socket = self.world.connect(user_id, endpoint, role="listener", watch=watch, types=types, batch=batch)
-        self.world.send(socket, "sync")
+        socket = self.service.connect(user_id, endpoint, role="listener", watch=watch, types=types, batch=batch)
+        self.service.send(socket, "sync")
 
     @rule(number=which, trouble=troubles)
     def sync(self, number: int, trouble: Trouble | None) -> None:
         if socket := pick(self.watchers(), number):
-            self.world.send(socket, "sync", trouble=trouble)
+            self.service.send(socket, "sync", trouble=trouble)
 
     @rule(number=which, is_watched=flags, user_ids=groups.filter(bool), trouble=troubles)
     def watch(self, number: int, is_watched: bool, user_ids: tuple[str, ...], trouble: Trouble | None) -> None:
         if socket := pick(self.watchers(), number):
-            self.world.send(socket, "watch" if is_watched else "unwatch", user_ids, trouble)
+            self.service.send(socket, "watch" if is_watched else "unwatch", user_ids, trouble)
 
     @rule(number=which)
     def ping(self, number: int) -> None:
-        if socket := pick(self.world.open_sockets(), number):
-            self.world.send(socket, "ping")
+        if socket := pick(self.service.open_sockets(), number):
+            self.service.send(socket, "ping")
 
     @rule(number=which, fate=st.sampled_from(["arrives", "is late", "is lost"]), trouble=troubles)
     def close(self, number: int, fate: str, trouble: Trouble | None) -> None:
         """Let a connection end; its $disconnect arrives, is late or is lost."""
-        if socket := pick(self.world.open_sockets(), number):
-            self.world.close(socket, lost=fate == "is lost")
+        if socket := pick(self.service.open_sockets(), number):
+            self.service.close(socket, lost=fate == "is lost")
             if fate == "arrives":
-                self.world.disconnect(socket, trouble)
+                self.service.disconnect(socket, trouble)
 
     @rule(number=which, trouble=troubles)
     def deliver_disconnect(self, number: int, trouble: Trouble | None) -> None:
-        if socket := pick(self.world.disconnects, number):
-            self.world.disconnect(socket, trouble)
+        if socket := pick(self.service.disconnects, number):
+            self.service.disconnect(socket, trouble)
 
     @rule(number=which, lost=flags)
     def leave(self, number: int, lost: bool) -> None:
         """Let a connection end, and what follows from it take its course, or all but the last step."""
-        if socket := pick(self.world.open_sockets(), number):
-            self.world.close(socket)
-            self.world.deliver_all()
-            self.world.pass_time(GRACE + 1)
-            self.world.check(self.world.due_checks(), lost=lost)
+        if socket := pick(self.service.open_sockets(), number):
+            self.service.close(socket)
+            self.service.deliver_all()
+            self.service.pass_time(GRACE + 1)
+            self.service.check(self.service.due_checks(), lost=lost)
 
     @rule(number=which, seconds=st.sampled_from([1, GRACE - 4, GRACE + 1]), times=st.integers(1, 2), stays=flags)
     def flap(self, number: int, seconds: int, times: int, stays: bool) -> None:
         """Let a client lose its network again and again."""
-        socket = pick(self.world.open_sockets(), number)
+        socket = pick(self.service.open_sockets(), number)
         for at in range(times if socket else 0):
-            self.world.close(socket)
-            self.world.deliver_all()
+            self.service.close(socket)
+            self.service.deliver_all()
             if at < times - 1 or stays:
-                self.world.pass_time(seconds)
-                socket = self.world.connect(socket.user_id, socket.endpoint)
-        self.world.pass_time(seconds)
-        self.world.check(self.world.due_checks())
+                self.service.pass_time(seconds)
+                socket = self.service.connect(socket.user_id, socket.endpoint)
+        self.service.pass_time(seconds)
+        self.service.check(self.service.due_checks())
 
     # ---- backends
 
@@ -151,61 +151,61 @@ class Presence(RuleBasedStateMachine):
     def call(self, call_id: int, kind: str, later: bool) -> None:
         caller, listener = CALLS[call_id]
         detail = {"call_id": call_id, "user_id": caller, "listener_id": listener}
-        self.world.publish(kind, {**detail, "call_type": "audio", "status": "ongoing"}, later=later)
+        self.service.publish(kind, {**detail, "call_type": "audio", "status": "ongoing"}, later=later)
 
     @rule(user_id=users, is_busy=flags, later=flags)
     def change_status(self, user_id: str, is_busy: bool, later: bool) -> None:
-        self.world.publish("status_change", {"user_id": user_id, "is_busy": is_busy}, later=later)
+        self.service.publish("status_change", {"user_id": user_id, "is_busy": is_busy}, later=later)
 
     @rule(pair=pairs, again=flags, later=flags)
     def block_or_unblock(self, pair: tuple[str, str], again: bool, later: bool) -> None:
         user_id, other = pair
-        is_blocked = other in self.world.truth.hidden_from[user_id]
-        self.world.block(user_id, other, is_blocked=is_blocked == again, later=later)
+        is_blocked = other in self.service.truth.hidden_from[user_id]
+        self.service.block(user_id, other, is_blocked=is_blocked == again, later=later)
 
     @rule(user_id=users, later=flags)
     def revoke_sessions(self, user_id: str, later: bool) -> None:
-        self.world.publish("session_revoked", {"user_id": user_id}, later=later)
+        self.service.publish("session_revoked", {"user_id": user_id}, later=later)
 
     @rule(number=which, again=flags, trouble=troubles)
     def ingest(self, number: int, again: bool, trouble: Trouble | None) -> None:
-        if event := pick(self.world.backend_events + self.world.ingested, number):
-            self.world.ingest(event, trouble, again=again)
+        if event := pick(self.service.backend_events + self.service.ingested, number):
+            self.service.ingest(event, trouble, again=again)
 
     # ---- streams, queue, schedule and time
 
     @rule(count=st.integers(1, 8), again=flags, trouble=troubles)
     def announce(self, count: int, again: bool, trouble: Trouble | None) -> None:
-        self.world.announce(self.world.user_records[:count], trouble, again=again)
+        self.service.announce(self.service.user_records[:count], trouble, again=again)
 
     @rule(number=which)
     def announce_again(self, number: int) -> None:
-        if record := pick(self.world.announced, number):
-            self.world.announce([record])
+        if record := pick(self.service.announced, number):
+            self.service.announce([record])
 
     @rule(first=st.integers(0, 8), count=st.integers(1, 12), again=flags, trouble=troubles)
     def broadcast(self, first: int, count: int, again: bool, trouble: Trouble | None) -> None:
-        self.world.broadcast(self.world.event_records[first : first + count], trouble, again=again)
+        self.service.broadcast(self.service.event_records[first : first + count], trouble, again=again)
 
     @rule(number=which, again=flags, lost=flags, trouble=troubles)
     def check(self, number: int, again: bool, lost: bool, trouble: Trouble | None) -> None:
-        if check := pick(self.world.due_checks(), number):
-            self.world.check([check], trouble, again=again, lost=lost)
+        if check := pick(self.service.due_checks(), number):
+            self.service.check([check], trouble, again=again, lost=lost)
 
     @rule(trouble=troubles)
     def sweep(self, trouble: Trouble | None) -> None:
-        self.world.sweep(trouble)
+        self.service.sweep(trouble)
 
     @rule(share=st.sampled_from([0.5, 0.95, 1.0]), seconds=st.sampled_from([0.2, 2, 20]))
     def others_use_the_account(self, share: float, seconds: float) -> None:
         """Let other APIs of the account take most of its requests, or all."""
-        self.world.gateway.account.others_take(share, seconds)
+        self.service.gateway.account.others_take(share, seconds)
 
     @rule(lagging=flags)
     def deliver_all(self, lagging: bool) -> None:
         if lagging:
-            self.world.freeze_indexes()
-        self.world.deliver_all()
+            self.service.freeze_indexes()
+        self.service.deliver_all()
 
     @rule(
         seconds=st.sampled_from([1, GRACE + 1, GRACE + 1, 70, GRACE + SLACK + 1, LEASE + 1, CALL_LEASE + 1]),
@@ -213,23 +213,23 @@ class Presence(RuleBasedStateMachine):
         lagging=flags,
     )
     def pass_time(self, seconds: int, lost: bool, lagging: bool) -> None:
-        self.world.pass_time(seconds, lost=lost)
+        self.service.pass_time(seconds, lost=lost)
         if lagging:
-            self.world.freeze_indexes()
+            self.service.freeze_indexes()
 
     def watchers(self) -> list[Socket]:
-        return [socket for socket in self.world.open_sockets() if socket.endpoint in ONLINE_TYPES]
+        return [socket for socket in self.service.open_sockets() if socket.endpoint in ONLINE_TYPES]
 
     # ---- the end
 
     def teardown(self) -> None:
         if sys.exc_info()[0] is not None:
             return  # a step has failed already
-        self.world.settle()
-        check_all(self.world)
-        self.world.pass_time(3 * CALL_LEASE, lost=True)
-        self.world.settle()
-        check_all(self.world)
+        self.service.settle()
+        check_all(self.service)
+        self.service.pass_time(3 * CALL_LEASE, lost=True)
+        self.service.settle()
+        check_all(self.service)
 
 
 def pick(values: list[Any], number: int) -> Any:
@@ -239,8 +239,8 @@ def pick(values: list[Any], number: int) -> Any:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", range(SEED, SEED + PARTS))
-def test_presence_is_right_in_the_end_and_nobody_was_told_otherwise(world: World, number: int) -> None:
-    machine = type("Presence", (Presence,), {"world": world})
+def test_presence_is_right_in_the_end_and_nobody_was_told_otherwise(service: SimulatedService, number: int) -> None:
+    machine = type("Presence", (Presence,), {"service": service})
     profile = settings(
         max_examples=EXAMPLES // PARTS,
         stateful_step_count=STEPS,

@@ -27,10 +27,11 @@ from realtime import bootstrap, log
 from realtime.aws import clients, retries
 from realtime.deadlines import stayed_away
 from realtime.tables.dynamodb import plain
-from tests.model.runtime import Context, new_instance
+from tests.model.runtime import Context
+from tests.model.service import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.model.tables import Tables
-from tests.model.world import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.samples import sample
+from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
 from tests.support.turns import Turns
 
@@ -73,7 +74,7 @@ class Races:
         self.requests = 0
         monkeypatch.setattr(clients, "client", lambda service: client if service == "dynamodb" else Keys())
         log.logger().setLevel("CRITICAL")
-        new_instance()
+        new_environment()
         bootstrap.admission()
         bootstrap.disconnect_registry()
         self.failures: list[str] = []
@@ -82,7 +83,7 @@ class Races:
     def close(self) -> None:
         clients.session.cache_clear()
         log.logger().setLevel("INFO")
-        new_instance()
+        new_environment()
 
     def _send(self, request: AWSPreparedRequest) -> AWSResponse:
         """Let a request take its time on the way."""

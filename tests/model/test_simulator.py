@@ -15,8 +15,8 @@ from realtime.tables.dynamodb import item
 from tests.model.client import Client
 from tests.model.promises import check_all
 from tests.model.runtime import Crash, Failed, Runtime, Trouble
+from tests.model.service import CONNECTIONS, GRACE, HIDDEN_SECONDS, THROUGHPUT, USERS, SimulatedService
 from tests.model.tables import Change, Tables
-from tests.model.world import CONNECTIONS, GRACE, HIDDEN_SECONDS, THROUGHPUT, USERS, World
 from tests.support.strict_dynamodb import Throughput
 
 
@@ -168,58 +168,58 @@ def test_a_failure_that_no_trouble_explains_is_no_failure_of_awss(monkeypatch: p
         Runtime(lambda action: None, lambda: None).invoke("disconnect", {})
 
 
-def test_the_functions_see_the_worlds_clock_and_nobody_else_does(world: World) -> None:
+def test_functions_see_the_simulated_clock_and_nothing_else_does(service: SimulatedService) -> None:
     before = time.time()
-    world.pass_time(1e9)
-    assert retries.time.time() == world.clock.now  # type: ignore[attr-defined]
+    service.pass_time(1e9)
+    assert retries.time.time() == service.clock.now  # type: ignore[attr-defined]
     assert time.time() - before < 1e6
 
 
-def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(world: World) -> None:
-    socket = world.connect("1", "calls")
-    world.close(socket)
-    world.deliver_all()
-    (check,) = world.checks
-    assert world.due_checks() == []
+def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(service: SimulatedService) -> None:
+    socket = service.connect("1", "calls")
+    service.close(socket)
+    service.deliver_all()
+    (check,) = service.checks
+    assert service.due_checks() == []
     for _ in range(5):
-        world.pass_time(GRACE + HIDDEN_SECONDS)
-        assert world.due_checks() == [check]
-        world.check([check], Trouble("error", 0))
-    assert world.checks == []
+        service.pass_time(GRACE + HIDDEN_SECONDS)
+        assert service.due_checks() == [check]
+        service.check([check], Trouble("error", 0))
+    assert service.checks == []
 
 
-def test_a_batch_of_records_comes_again_where_its_invocation_failed(world: World) -> None:
-    world.connect("1", "calls")
-    (record,) = world.user_records
-    world.announce([record], Trouble("crash", 0))
-    assert world.user_records == [record]
-    world.announce([record])
-    assert world.user_records == []
+def test_a_batch_of_records_comes_again_where_its_invocation_failed(service: SimulatedService) -> None:
+    service.connect("1", "calls")
+    (record,) = service.user_records
+    service.announce([record], Trouble("crash", 0))
+    assert service.user_records == [record]
+    service.announce([record])
+    assert service.user_records == []
 
 
-def test_a_connection_whose_handshake_failed_is_registered_at_most(world: World) -> None:
-    ghost = world.connect("1", "calls", trouble=Trouble("lost answer", 0))
+def test_a_connection_whose_handshake_failed_is_registered_at_most(service: SimulatedService) -> None:
+    ghost = service.connect("1", "calls", trouble=Trouble("lost answer", 0))
     assert (ghost.state, ghost.is_registered) == ("closed", True)
-    assert world.gateway.request("GET", ghost.connection_id, b"") == 410
+    assert service.gateway.request("GET", ghost.connection_id, b"") == 410
 
 
-def test_what_calls_meet_in_the_model_trying_again_gets_over(world: World) -> None:
+def test_what_calls_meet_in_the_model_trying_again_gets_over(service: SimulatedService) -> None:
     random.seed(1)
-    world.clear()
-    met = world.dynamodb.met
+    service.clear()
+    met = service.dynamodb.met
     met.clear()
     for _ in range(30):
-        socket = world.connect("1", "presence", role="listener")
-        world.connect("2", "presence")
+        socket = service.connect("1", "presence", role="listener")
+        service.connect("2", "presence")
         assert (socket.state, socket.is_registered) == ("open", True)
-        for each in world.open_sockets():
-            world.close(each)
-        world.deliver_all()
-        world.pass_time(GRACE + 1)
-        world.check(world.due_checks())
-        world.deliver_all()
-    assert not world.left_to_sweep
-    check_all(world)
+        for each in service.open_sockets():
+            service.close(each)
+        service.deliver_all()
+        service.pass_time(GRACE + 1)
+        service.check(service.due_checks())
+        service.deliver_all()
+    assert not service.left_to_sweep
+    check_all(service)
     assert met.keys() >= {
         "InternalServerError",
         "ProvisionedThroughputExceededException",
@@ -230,14 +230,14 @@ def test_what_calls_meet_in_the_model_trying_again_gets_over(world: World) -> No
     }
 
 
-def test_a_partition_that_is_used_up_makes_functions_fail_as_aws_would(world: World) -> None:
-    world.dynamodb.throughput = Throughput(writes=0.001)
+def test_a_partition_that_is_used_up_makes_functions_fail_as_aws_would(service: SimulatedService) -> None:
+    service.dynamodb.throughput = Throughput(writes=0.001)
     try:
-        world.connect("1", "calls")
-        socket = world.connect("1", "calls")
+        service.connect("1", "calls")
+        socket = service.connect("1", "calls")
     finally:
-        world.dynamodb.throughput = THROUGHPUT
-        world.clear()
+        service.dynamodb.throughput = THROUGHPUT
+        service.clear()
     assert (socket.state, socket.is_registered) == ("closed", False)
 
 

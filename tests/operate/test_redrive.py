@@ -27,7 +27,7 @@ SETTINGS = Settings(
 )
 
 
-class World:
+class RedriveFixture:
     """The Events table, its stream and mapping, and a function that fails until it is mended."""
 
     def __init__(self, tables: Tables) -> None:
@@ -101,156 +101,158 @@ def made_tables() -> Tables:
 
 
 @pytest.fixture
-def world(made_tables: Tables) -> World:
+def fixture(made_tables: Tables) -> RedriveFixture:
     made_tables.on_change = lambda change: None
     made_tables.wipe()
-    return World(made_tables)
+    return RedriveFixture(made_tables)
 
 
 def texts(steps: list[Step]) -> list[str]:
     return [step.text for step in steps]
 
 
-def test_what_was_given_up_is_heard_once_the_function_is_mended(world: World) -> None:
-    world.record("a", "b")
-    world.settle()
-    world.record("c")
-    world.settle()
-    world.is_broken = False
-    assert texts(world.redrive()) == [f"put through again: calls/123 {name}" for name in "abc"]
-    world.settle()
-    assert world.heard == ["a", "b", "c"]
-    assert len(world.sqs) == 0
+def test_what_was_given_up_is_heard_once_the_function_is_mended(fixture: RedriveFixture) -> None:
+    fixture.record("a", "b")
+    fixture.settle()
+    fixture.record("c")
+    fixture.settle()
+    fixture.is_broken = False
+    assert texts(fixture.redrive()) == [f"put through again: calls/123 {name}" for name in "abc"]
+    fixture.settle()
+    assert fixture.heard == ["a", "b", "c"]
+    assert len(fixture.sqs) == 0
 
 
-def test_it_can_be_done_again(world: World) -> None:
-    world.record("a")
-    world.settle()
-    world.redrive()
-    world.settle()  # the function is still broken
-    assert len(world.sqs) == 1
-    world.is_broken = False
-    world.redrive()
-    world.settle()
-    assert world.heard == ["a"]
+def test_it_can_be_done_again(fixture: RedriveFixture) -> None:
+    fixture.record("a")
+    fixture.settle()
+    fixture.redrive()
+    fixture.settle()  # the function is still broken
+    assert len(fixture.sqs) == 1
+    fixture.is_broken = False
+    fixture.redrive()
+    fixture.settle()
+    assert fixture.heard == ["a"]
 
 
-def test_more_than_a_page_of_the_stream_and_of_the_queue(world: World) -> None:
+def test_more_than_a_page_of_the_stream_and_of_the_queue(fixture: RedriveFixture) -> None:
     names = [f"{number:03}" for number in range(40)]
     for start in range(20):
-        world.record(names[start])
-        world.settle()
-    world.record(*names[20:])
-    world.settle()
-    assert len(world.sqs) == 21
-    world.is_broken = False
-    assert len(world.redrive()) == 40
-    world.settle()
-    assert world.heard == names
+        fixture.record(names[start])
+        fixture.settle()
+    fixture.record(*names[20:])
+    fixture.settle()
+    assert len(fixture.sqs) == 21
+    fixture.is_broken = False
+    assert len(fixture.redrive()) == 40
+    fixture.settle()
+    assert fixture.heard == names
 
 
-def test_failures_that_overlap_are_put_through_once(world: World) -> None:
-    world.record("a", "b")
-    world.settle()
-    (body,) = world.sqs.messages.values()
-    world.sqs.send(body)
-    assert len(world.redrive()) == 2
-    assert len(world.sqs) == 0
+def test_failures_that_overlap_are_put_through_once(fixture: RedriveFixture) -> None:
+    fixture.record("a", "b")
+    fixture.settle()
+    (body,) = fixture.sqs.messages.values()
+    fixture.sqs.send(body)
+    assert len(fixture.redrive()) == 2
+    assert len(fixture.sqs) == 0
 
 
-def test_a_dry_run_changes_nothing(world: World) -> None:
-    world.record("a")
-    world.settle()
-    shown = sum(map(len, world.stream.shards.values()))
-    assert texts(world.redrive(dry_run=True)) == ["would put through again: calls/123 a"]
-    assert sum(map(len, world.stream.shards.values())) == shown
-    assert len(world.sqs) == 1
-    assert not world.sqs.hidden
+def test_a_dry_run_changes_nothing(fixture: RedriveFixture) -> None:
+    fixture.record("a")
+    fixture.settle()
+    shown = sum(map(len, fixture.stream.shards.values()))
+    assert texts(fixture.redrive(dry_run=True)) == ["would put through again: calls/123 a"]
+    assert sum(map(len, fixture.stream.shards.values())) == shown
+    assert len(fixture.sqs) == 1
+    assert not fixture.sqs.hidden
 
 
-def test_an_item_that_has_expired_is_not_made_anew(world: World) -> None:
-    world.record("a")
-    world.settle()
-    world.tables.call(
+def test_an_item_that_has_expired_is_not_made_anew(fixture: RedriveFixture) -> None:
+    fixture.record("a")
+    fixture.settle()
+    fixture.tables.call(
         "delete_item", {"TableName": "EventsTable", "Key": {"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}}
     )
-    assert texts(world.redrive()) == ["no longer in the history: calls/123 a"]
-    assert world.tables.all("EventsTable") == []
-    assert len(world.sqs) == 0
+    assert texts(fixture.redrive()) == ["no longer in the history: calls/123 a"]
+    assert fixture.tables.all("EventsTable") == []
+    assert len(fixture.sqs) == 0
 
 
-def test_what_the_stream_has_no_more_is_left_in_the_queue(world: World) -> None:
-    world.record("a")
-    world.settle()
-    world.stream.now += RETENTION_SECONDS + 60
-    (step,) = world.redrive()
+def test_what_the_stream_has_no_more_is_left_in_the_queue(fixture: RedriveFixture) -> None:
+    fixture.record("a")
+    fixture.settle()
+    fixture.stream.now += RETENTION_SECONDS + 60
+    (step,) = fixture.redrive()
     assert step.left
     assert "24 hours" in step.text
-    assert len(world.sqs) == 1
-    assert not world.sqs.hidden
+    assert len(fixture.sqs) == 1
+    assert not fixture.sqs.hidden
 
 
-def test_changes_of_users_are_announced_again(world: World) -> None:
-    world.sqs.send(json.dumps(world.change_user("123", 4, 5)))
-    world.is_broken = False
-    assert texts(world.redrive(dry_run=True)) == ["would announce again: what changed of user 123"] * 2
-    assert world.heard == []
-    assert texts(world.redrive()) == ["announced again: what changed of user 123"] * 2
-    assert world.heard == ["4", "5"]
-    assert len(world.sqs) == 0
+def test_changes_of_users_are_announced_again(fixture: RedriveFixture) -> None:
+    fixture.sqs.send(json.dumps(fixture.change_user("123", 4, 5)))
+    fixture.is_broken = False
+    assert texts(fixture.redrive(dry_run=True)) == ["would announce again: what changed of user 123"] * 2
+    assert fixture.heard == []
+    assert texts(fixture.redrive()) == ["announced again: what changed of user 123"] * 2
+    assert fixture.heard == ["4", "5"]
+    assert len(fixture.sqs) == 0
 
 
-def test_changes_that_cannot_be_announced_stay_in_the_queue(world: World) -> None:
-    world.sqs.send(json.dumps(world.change_user("123", 4)))
-    (step,) = world.redrive()
+def test_changes_that_cannot_be_announced_stay_in_the_queue(fixture: RedriveFixture) -> None:
+    fixture.sqs.send(json.dumps(fixture.change_user("123", 4)))
+    (step,) = fixture.redrive()
     assert step.left
     assert "realtime logs announce" in step.text
-    assert len(world.sqs) == 1
-    assert not world.sqs.hidden
+    assert len(fixture.sqs) == 1
+    assert not fixture.sqs.hidden
 
 
-def test_what_is_of_another_deployment_is_left_in_the_queue(world: World) -> None:
-    world.record("a")
-    world.settle()
-    (receipt, body) = world.sqs.messages.popitem()
-    world.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/OtherTable/")
-    (step,) = world.redrive()
+def test_what_is_of_another_deployment_is_left_in_the_queue(fixture: RedriveFixture) -> None:
+    fixture.record("a")
+    fixture.settle()
+    (receipt, body) = fixture.sqs.messages.popitem()
+    fixture.sqs.messages[receipt] = body.replace("table/EventsTable/", "table/OtherTable/")
+    (step,) = fixture.redrive()
     assert step.left
     assert "OtherTable" in step.text
-    assert len(world.sqs) == 1
+    assert len(fixture.sqs) == 1
 
 
 @pytest.mark.parametrize(
     ("keys", "name"),
     [({"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}, "calls/123 a"), ({"user_id": {"S": "123"}}, "123")],
 )
-def test_an_item_that_a_function_gave_up_is_left_and_named(world: World, keys: dict[str, Any], name: str) -> None:
-    world.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
-    (step,) = world.redrive()
+def test_an_item_that_a_function_gave_up_is_left_and_named(
+    fixture: RedriveFixture, keys: dict[str, Any], name: str
+) -> None:
+    fixture.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
+    (step,) = fixture.redrive()
     assert step.left
     assert f"left: {name}: a function gave this item up" in step.text
-    assert len(world.sqs) == 1
+    assert len(fixture.sqs) == 1
 
 
 @pytest.mark.parametrize(
     "body", ["", "[]", "{}", '{"keys":null}', '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}']
 )
-def test_other_messages_are_left_in_the_queue(world: World, body: str) -> None:
-    world.sqs.send(body)
-    (step,) = world.redrive()
+def test_other_messages_are_left_in_the_queue(fixture: RedriveFixture, body: str) -> None:
+    fixture.sqs.send(body)
+    (step,) = fixture.redrive()
     assert step.left
-    assert len(world.sqs) == 1
+    assert len(fixture.sqs) == 1
     assert parse("receipt", body) is None
 
 
-def test_an_error_that_is_no_loss_is_raised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_is_no_loss_is_raised(fixture: RedriveFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: Any) -> Any:
         response: Any = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
         raise ClientError(response, "GetShardIterator")
 
-    world.record("a")
-    world.settle()
-    monkeypatch.setattr(world.stream, "get_shard_iterator", refuse)
+    fixture.record("a")
+    fixture.settle()
+    monkeypatch.setattr(fixture.stream, "get_shard_iterator", refuse)
     with pytest.raises(ClientError, match="AccessDenied"):
-        world.redrive()
-    assert len(world.sqs) == 1
+        fixture.redrive()
+    assert len(fixture.sqs) == 1

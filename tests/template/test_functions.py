@@ -53,29 +53,6 @@ def test_a_function_is_told_all_that_its_settings_ask_for(name: str) -> None:
     assert told == {field.name.upper() for field in dataclasses.fields(kind)}
 
 
-def test_all_functions_log_for_powertools() -> None:
-    assert GLOBALS["Environment"]["Variables"] == {
-        "POWERTOOLS_SERVICE_NAME": "realtime",
-        "POWERTOOLS_LOG_LEVEL": {"Ref": "LogLevel"},
-        "CONFIGURATION_VERSION": {"Ref": "Configuration"},
-    }
-    assert GLOBALS["LoggingConfig"] == {
-        "LogFormat": "JSON",
-        "ApplicationLogLevel": {"Ref": "LogLevel"},
-        "SystemLogLevel": "WARN",
-    }
-
-
-def test_functions_run_on_arm_with_python_3_13_and_the_layer() -> None:
-    assert GLOBALS["Architectures"] == ["arm64"]
-    assert GLOBALS["Runtime"] == "python3.13"
-    assert GLOBALS["Layers"] == [{"Ref": "RealtimeLayer"}]
-    layer = template()["Resources"]["RealtimeLayer"]
-    assert layer["Properties"]["CompatibleArchitectures"] == ["arm64"]
-    assert layer["Properties"]["CompatibleRuntimes"] == ["python3.13"]
-    assert layer["Metadata"] == {"BuildMethod": "makefile"}
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_starts_from_a_snapshot_where_that_was_asked_for(name: str) -> None:
     assert GLOBALS["AutoPublishAlias"] == "live"
@@ -87,17 +64,6 @@ def test_a_function_starts_from_a_snapshot_where_that_was_asked_for(name: str) -
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_another_layer_property_or_configuration_publishes_another_version(name: str) -> None:
-    assert FUNCTIONS[name]["AutoPublishAliasAllProperties"] is True
-    assert template()["Resources"]["RealtimeLayer"]["Properties"]["PublishLambdaVersion"] is True
-    assert FUNCTIONS[name]["VersionDescription"] == {"Fn::Sub": "configuration ${Configuration}"}
-
-
-def test_a_version_goes_when_another_takes_its_place() -> None:
-    assert GLOBALS["VersionDeletionPolicy"] == "Delete"
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_configuration_names_all_that_a_functions_environment_depends_on(name: str) -> None:
     text, more = template()["Resources"]["Configuration"]["Properties"]["Content"]["Fn::Sub"]
     named = set(re.findall(r"\$\{(\w+)\}", text)) | depends_on(more)
@@ -106,73 +72,11 @@ def test_the_configuration_names_all_that_a_functions_environment_depends_on(nam
     assert needed <= named
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_logs_to_a_group_of_its_own_that_forgets(name: str) -> None:
-    log = resources("AWS::Logs::LogGroup")[name.replace("Function", "Log")]
-    assert FUNCTIONS[name]["LoggingConfig"] == {"LogGroup": {"Ref": name.replace("Function", "Log")}}
-    assert log == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
-
-
-@pytest.mark.parametrize("name", ["ConnectFunction", "DisconnectFunction", "DefaultFunction"])
-def test_a_routes_function_ends_before_api_gateway_gives_up_on_it(name: str) -> None:
-    assert FUNCTIONS[name].get("Timeout", GLOBALS["Timeout"]) < 29
-
-
-@pytest.mark.parametrize(("name", "table", "event"), STREAMS)
-def test_a_stream_mapping_loses_nothing_and_is_never_held_up(name: str, table: str, event: str) -> None:
-    mapping = FUNCTIONS[name]["Events"][event]
-    properties = mapping["Properties"]
-    assert mapping["Type"] == "DynamoDB"
-    assert properties["Stream"] == {"Fn::GetAtt": [table, "StreamArn"]}
-    assert properties["StartingPosition"] == "TRIM_HORIZON"
-    assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert properties["BisectBatchOnFunctionError"] is True
-    assert properties["MaximumRetryAttempts"] == -1  # as often as its age allows
-    assert 60 <= properties["MaximumRecordAgeInSeconds"] <= 86_400
-    assert properties["DestinationConfig"]["OnFailure"] == {
-        "Type": "SQS",
-        "Destination": {"Fn::GetAtt": ["StreamFailuresQueue", "Arn"]},
-    }
-
-
 @pytest.mark.parametrize(("name", "table", "event"), STREAMS)
 def test_batches_run_in_parallel_only_where_order_is_that_of_single_items(name: str, table: str, event: str) -> None:
     keys = resources("AWS::DynamoDB::Table")[table]["KeySchema"]
     factor = FUNCTIONS[name]["Events"][event]["Properties"].get("ParallelizationFactor", 1)
     assert (factor > 1) == (len(keys) == 1)
-
-
-def test_a_stream_has_no_more_readers_than_dynamodb_allows() -> None:
-    for table in ("UsersTable", "EventsTable"):
-        assert 1 <= sum(each == table for _, each, _ in STREAMS) <= 2
-    found = {
-        (name, event)
-        for name, function in FUNCTIONS.items()
-        for event, mapping in function.get("Events", {}).items()
-        if mapping["Type"] == "DynamoDB"
-    }
-    assert found == {(name, event) for name, _, event in STREAMS}
-
-
-@pytest.mark.parametrize(
-    ("name", "event", "pattern"),
-    [
-        ("AnnounceFunction", "UserChanges", {"eventName": ["INSERT", "MODIFY"]}),
-        (
-            "BroadcastFunction",
-            "NarrowEvents",
-            {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},
-        ),
-        (
-            "BroadcastWideFunction",
-            "WideEvents",
-            {"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["wide"]}}}},
-        ),
-    ],
-)
-def test_a_stream_mapping_calls_for_what_concerns_it_alone(name: str, event: str, pattern: dict[str, Any]) -> None:
-    (chosen,) = FUNCTIONS[name]["Events"][event]["Properties"]["FilterCriteria"]["Filters"]
-    assert json.loads(chosen["Pattern"]) == pattern
 
 
 def test_ingest_hears_all_events_but_our_own() -> None:
@@ -197,30 +101,9 @@ def test_an_event_that_ingest_fails_on_is_tried_for_hours_and_kept() -> None:
     assert 3 <= hours <= 24
 
 
-QUEUES = [
-    ("IngestFunction", "BackendEventsQueue"),
-    ("DeadlinesFunction", "DeadlinesQueue"),
-    ("FarewellFunction", "FarewellsQueue"),
-]
-
-
-@pytest.mark.parametrize(("name", "queue"), QUEUES)
-def test_a_queues_function_gives_back_only_what_failed(name: str, queue: str) -> None:
-    (mapping,) = FUNCTIONS[name]["Events"].values()
-    assert mapping["Type"] == "SQS"
-    assert mapping["Properties"]["Queue"] == {"Fn::GetAtt": [queue, "Arn"]}
-    assert mapping["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-
-
 def test_a_sweep_ends_before_the_next_begins() -> None:
     sweep = FUNCTIONS["SweepFunction"]
     assert sweep["Events"]["EachMinute"]["Type"] == "Schedule"
     assert sweep["Events"]["EachMinute"]["Properties"]["Schedule"] == "rate(1 minute)"
     assert sweep["Timeout"] < 60
     assert sweep["EventInvokeConfig"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
-
-
-@pytest.mark.parametrize(("name", "queue"), QUEUES)
-def test_a_message_stays_hidden_while_its_function_may_still_work_on_it(name: str, queue: str) -> None:
-    visibility = resources("AWS::SQS::Queue")[queue]["VisibilityTimeout"]
-    assert visibility >= 6 * FUNCTIONS[name]["Timeout"]

@@ -60,10 +60,6 @@ def test_the_limits_have_the_documented_defaults() -> None:
     assert {name: PARAMETERS[name]["Default"] for name in DEFAULTS} == DEFAULTS
 
 
-def test_all_other_parameters_are_empty_unless_given() -> None:
-    assert {PARAMETERS[name]["Default"] for name in PARAMETERS.keys() - DEFAULTS.keys()} == {""}
-
-
 def test_a_grace_period_may_be_nothing_and_at_most_what_a_queue_can_wait() -> None:
     assert (PARAMETERS["GracePeriodSeconds"]["MinValue"], PARAMETERS["GracePeriodSeconds"]["MaxValue"]) == (0, 900)
 
@@ -93,18 +89,6 @@ def test_every_parameter_is_shown_in_one_group() -> None:
     shown = [name for group in groups for name in group["Parameters"]]
     assert sorted(shown) == sorted(PARAMETERS)
     assert all(group["Label"]["default"] for group in groups)
-
-
-def test_a_domain_without_a_certificate_is_refused() -> None:
-    rule = template()["Rules"]["DomainNeedsCertificate"]
-    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
-    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "CertificateArn"}, ""]}]}
-
-
-def test_without_the_apis_own_host_there_must_be_a_domain() -> None:
-    rule = template()["Rules"]["OnlyADomainIsLeftWithoutExecuteApi"]
-    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "DisableExecuteApiEndpoint"}, "true"]}
-    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DomainName"}, ""]}]}
 
 
 def test_a_stack_that_is_told_of_no_secrets_makes_its_own() -> None:

@@ -1,4 +1,8 @@
-"""Each function may do what it needs, on what it needs, and nothing else."""
+"""Each function has a role of its own, and no statement of it is wider than it must be.
+
+`make policies` shows of each right on the running stack that the function needs it; the end-to-end tests show that it
+needs no other.
+"""
 
 from __future__ import annotations
 
@@ -9,111 +13,9 @@ import pytest
 
 from tests.cloudformation import resources
 
-TABLE_STREAM = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"}
-QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-MANAGEMENT = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}"
-TOKEN_PARAMETER = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter${TokenKeys}"
-TOKEN_SECRET = json.dumps(
-    {"Fn::If": ["HasTokenKeysSecret", {"Ref": "TokenKeysSecretArn"}, {"Fn::GetAtt": ["TokenKeysSecret", "Id"]}]}
-)
-BROADCAST = {
-    "EventsTable.StreamArn": TABLE_STREAM,
-    "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
-    "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem", "dynamodb:DeleteItem"},
-    "UsersTable.Arn": {"dynamodb:UpdateItem"},
-    MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
-    MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
-    "StreamFailuresQueue.Arn": {"sqs:SendMessage"},
-}
-
-RIGHTS: dict[str, dict[str, set[str]]] = {
-    "Connect": {
-        "ConnectionsTable.Arn": {"dynamodb:PutItem", "dynamodb:BatchWriteItem"},
-        "UsersTable.Arn": {"dynamodb:UpdateItem"},
-        "EventsTable.Arn": {"dynamodb:PutItem"},
-        "FarewellsQueue.Arn": {"sqs:SendMessage"},
-        TOKEN_PARAMETER: {"ssm:GetParameter"},
-        TOKEN_SECRET: {"secretsmanager:GetSecretValue"},
-        "TokenKeysKmsKeyArn": {"kms:Decrypt"},
-    },
-    "Disconnect": {
-        "ConnectionsTable.Arn": {"dynamodb:Query", "dynamodb:BatchWriteItem"},
-        "UsersTable.Arn": {"dynamodb:UpdateItem"},
-    },
-    "Default": {
-        "ConnectionsTable.Arn": {
-            "dynamodb:GetItem",
-            "dynamodb:UpdateItem",
-            "dynamodb:Query",
-            "dynamodb:BatchWriteItem",
-        },
-        "${ConnectionsTable.Arn}/index/AudienceIndex": {"dynamodb:Query"},
-        "UsersTable.Arn": {"dynamodb:BatchGetItem"},
-        "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
-        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:DeleteItem"},
-        "FarewellsQueue.Arn": {"sqs:SendMessage"},
-        TOKEN_PARAMETER: {"ssm:GetParameter"},
-        TOKEN_SECRET: {"secretsmanager:GetSecretValue"},
-        "TokenKeysKmsKeyArn": {"kms:Decrypt"},
-        MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
-    },
-    "Ingest": {
-        "ConnectionsTable.Arn": {"dynamodb:BatchGetItem"},
-        "UsersTable.Arn": {"dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:BatchGetItem"},
-        "EventsTable.Arn": {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:GetItem"},
-        "BackendEventsQueue.Arn": QUEUE | {"sqs:ChangeMessageVisibility"},
-        "RejectedEventsQueue.Arn": {"sqs:SendMessage"},
-        "DeadlinesQueue.Arn": {"sqs:SendMessage"},
-    },
-    "Announce": {
-        "UsersTable.StreamArn": TABLE_STREAM,
-        "EventsTable.Arn": {"dynamodb:BatchWriteItem"},
-        "DeadlinesQueue.Arn": {"sqs:SendMessage"},
-        "Bus.Arn": {"events:PutEvents"},
-        "StreamFailuresQueue.Arn": {"sqs:SendMessage"},
-    },
-    "Broadcast": BROADCAST,
-    "BroadcastWide": BROADCAST,
-    "Deadlines": {
-        "UsersTable.Arn": {"dynamodb:UpdateItem"},
-        "EventsTable.Arn": {"dynamodb:GetItem", "dynamodb:DeleteItem"},
-        "Bus.Arn": {"events:PutEvents"},
-        "DeadlinesQueue.Arn": QUEUE,
-    },
-    "Farewell": {
-        MANAGEMENT + "/*/POST/@connections/*": {"execute-api:ManageConnections"},
-        MANAGEMENT + "/*/DELETE/@connections/*": {"execute-api:ManageConnections"},
-        "FarewellsQueue.Arn": QUEUE | {"sqs:SendMessage"},
-    },
-    "Sweep": {
-        "ConnectionsTable.Arn": {
-            "dynamodb:Scan",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-            "dynamodb:BatchWriteItem",
-        },
-        "UsersTable.Arn": {"dynamodb:UpdateItem"},
-        "${UsersTable.Arn}/index/OnlineIndex": {"dynamodb:Query"},
-        "EventsTable.Arn": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
-        "${EventsTable.Arn}/index/OpenCallsIndex": {"dynamodb:Query"},
-        MANAGEMENT + "/*/GET/@connections/*": {"execute-api:ManageConnections"},
-    },
-}
-
 FUNCTIONS = resources("AWS::Serverless::Function")
 ROLES = resources("AWS::IAM::Role")
-
-
-def as_text(resource: Any) -> str:
-    """A resource's ARN as one string: `Table.Arn` for `!GetAtt Table.Arn`."""
-    match resource:
-        case {"Fn::GetAtt": [logical_id, attribute]}:
-            return f"{logical_id}.{attribute}"
-        case {"Ref": name}:
-            return str(name)
-        case {"Fn::Sub": str(text)}:
-            return text
-    return json.dumps(resource)
+NAMES = [name.removesuffix("Function") for name in FUNCTIONS]
 
 
 def as_list(value: Any) -> list[Any]:
@@ -135,39 +37,20 @@ def _choices(statement: dict[str, Any]) -> list[dict[str, Any]]:
     return [] if statement == {"Ref": "AWS::NoValue"} else [statement]
 
 
-def rights(role: dict[str, Any]) -> dict[str, set[str]]:
-    """The actions that a role allows, by resource."""
-    allowed: dict[str, set[str]] = {}
-    for statement in statements(role):
-        for resource in as_list(statement["Resource"]):
-            allowed.setdefault(as_text(resource), set()).update(as_list(statement["Action"]))
-    return allowed
-
-
-def test_the_table_of_rights_names_every_function() -> None:
-    assert {f"{name}Function" for name in RIGHTS} == FUNCTIONS.keys()
-
-
-@pytest.mark.parametrize("name", RIGHTS)
-def test_a_function_has_exactly_its_rights(name: str) -> None:
-    log = {f"{name}Log.Arn": {"logs:CreateLogStream", "logs:PutLogEvents"}}
-    assert rights(ROLES[f"{name}Role"]) == RIGHTS[name] | log
-
-
-@pytest.mark.parametrize("name", RIGHTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_function_has_a_role_of_its_own(name: str) -> None:
     assert FUNCTIONS[f"{name}Function"]["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
     assert "ManagedPolicyArns" not in ROLES[f"{name}Role"]
     assert "Policies" not in FUNCTIONS[f"{name}Function"]
 
 
-@pytest.mark.parametrize("name", RIGHTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_only_lambda_may_take_a_role(name: str) -> None:
     trust = ROLES[f"{name}Role"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust == [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 
 
-@pytest.mark.parametrize("name", RIGHTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_statement_has_a_wildcard_but_for_the_management_api(name: str) -> None:
     for statement in statements(ROLES[f"{name}Role"]):
         assert statement["Effect"] == "Allow"
@@ -177,7 +60,7 @@ def test_no_statement_has_a_wildcard_but_for_the_management_api(name: str) -> No
 
 
 def test_there_are_no_roles_besides() -> None:
-    assert ROLES.keys() == {f"{name}Role" for name in RIGHTS}
+    assert ROLES.keys() == {f"{name}Role" for name in NAMES}
 
 
 @pytest.mark.parametrize("queue", ["BackendEvents", "UndeliveredEvents"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.cloudformation import resources
@@ -20,37 +18,6 @@ FAILURES = {
 FOURTEEN_DAYS = 14 * 86_400
 
 
-def keys(schema: list[dict[str, str]]) -> tuple[str, ...]:
-    return tuple(key["AttributeName"] for key in schema)
-
-
-def indexes(table: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {index["IndexName"]: keys(index["KeySchema"]) for index in table["GlobalSecondaryIndexes"]}
-
-
-@pytest.mark.parametrize(
-    ("table", "key", "index"),
-    [
-        ("ConnectionsTable", ("connection_id", "audience"), {"AudienceIndex": ("indexed_audience", "connection_id")}),
-        ("UsersTable", ("user_id",), {"OnlineIndex": ("online_shard", "user_id")}),
-        ("EventsTable", ("audience", "event_id"), {"OpenCallsIndex": ("open_shard", "started_at")}),
-    ],
-)
-def test_a_table_has_its_keys(table: str, key: tuple[str, ...], index: dict[str, tuple[str, ...]]) -> None:
-    assert keys(TABLES[table]["KeySchema"]) == key
-    assert indexes(TABLES[table]) == index
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_a_table_costs_nothing_while_nobody_uses_it(table: str) -> None:
-    assert TABLES[table]["BillingMode"] == "PAY_PER_REQUEST"
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_a_table_can_be_protected_from_deletion(table: str) -> None:
-    assert TABLES[table]["DeletionProtectionEnabled"] == {"Ref": "Protect"}
-
-
 @pytest.mark.parametrize("table", ["ConnectionsTable", "EventsTable"])
 def test_what_ends_by_itself_expires(table: str) -> None:
     assert TABLES[table]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
@@ -58,11 +25,6 @@ def test_what_ends_by_itself_expires(table: str) -> None:
 
 def test_users_never_expire() -> None:
     assert "TimeToLiveSpecification" not in TABLES["UsersTable"]
-
-
-def test_streams_show_what_their_readers_need() -> None:
-    views = {name: table.get("StreamSpecification", {}).get("StreamViewType") for name, table in TABLES.items()}
-    assert views == {"ConnectionsTable": None, "UsersTable": "NEW_AND_OLD_IMAGES", "EventsTable": "NEW_IMAGE"}
 
 
 def test_the_audience_index_holds_what_a_post_needs() -> None:
@@ -104,11 +66,6 @@ def test_a_failure_raises_an_alarm(queue: str) -> None:
 
 def test_every_queue_is_either_worked_on_or_watched() -> None:
     assert QUEUES.keys() == FAILURES | {"BackendEventsQueue", "DeadlinesQueue", "FarewellsQueue"}
-
-
-def test_the_bus_has_the_name_that_was_asked_for_or_else_the_stacks() -> None:
-    name = {"Fn::If": ["HasBusName", {"Ref": "BusName"}, {"Ref": "AWS::StackName"}]}
-    assert resources("AWS::Events::EventBus") == {"Bus": {"Name": name}}
 
 
 @pytest.mark.parametrize(

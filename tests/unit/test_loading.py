@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.cold_start import ENVIRONMENT, FIRST, code_of
+from harness.cold_start import ENVIRONMENT, FIRST, code_of
 from tests.cloudformation import ROOT
 
 DEAR = frozenset({"boto3", "cryptography", "jwt", "msgspec", "pycurl", "asyncio"})

@@ -16,7 +16,7 @@ ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/Events/stream/2024-01-01T00
 STRICT = Settings(maximum_retry_attempts=2, bisects=True, takes_reports=True, on_failure=True)
 
 
-class World:
+class MappedFunction:
     """A stream, its mapping, and a function that fails at some records."""
 
     def __init__(self, settings: Settings = STRICT, *, shards: int = 1, **more: Any) -> None:
@@ -71,126 +71,126 @@ def fail(*_: Any) -> Any:
 
 
 def test_records_come_in_order_in_batches_of_at_most_so_many() -> None:
-    world = World(Settings(batch_size=3))
-    world.put("abcdefg")
-    world.mapping.drain()
-    assert world.seen() == ["abc", "def", "g"]
+    function = MappedFunction(Settings(batch_size=3))
+    function.put("abcdefg")
+    function.mapping.drain()
+    assert function.seen() == ["abc", "def", "g"]
 
 
 def test_a_batch_is_what_is_there_when_the_shard_is_polled() -> None:
-    world = World()
-    world.put("ab")
-    world.mapping.poll()
-    world.put("c")
-    world.mapping.drain()
-    assert world.seen() == ["ab", "c"]
-    assert world.stream.now == 1_705_314_600.0 + 2 * POLL_SECONDS
+    function = MappedFunction()
+    function.put("ab")
+    function.mapping.poll()
+    function.put("c")
+    function.mapping.drain()
+    assert function.seen() == ["ab", "c"]
+    assert function.stream.now == 1_705_314_600.0 + 2 * POLL_SECONDS
 
 
 def test_batches_of_one_shard_run_in_parallel_but_an_item_stays_in_order() -> None:
-    world = World(Settings(parallelization_factor=10), shards=2)
+    function = MappedFunction(Settings(parallelization_factor=10), shards=2)
     for letter in "abcdefghij":
-        world.put(letter * 3, key="123")
-    world.mapping.poll()
-    assert 5 < len(world.invocations) <= 20
+        function.put(letter * 3, key="123")
+    function.mapping.poll()
+    assert 5 < len(function.invocations) <= 20
     for letter in "abcdefghij":
-        assert sum(letter * 3 in values for values in world.seen()) == 1
+        assert sum(letter * 3 in values for values in function.seen()) == 1
 
 
 def test_in_parallel_a_partition_key_does_not_stay_in_order() -> None:
-    world = World(Settings(parallelization_factor=10))
-    world.put("abcdefghij", key="123")
-    world.mapping.drain()
-    assert "".join(world.seen()) != "abcdefghij"
+    function = MappedFunction(Settings(parallelization_factor=10))
+    function.put("abcdefghij", key="123")
+    function.mapping.drain()
+    assert "".join(function.seen()) != "abcdefghij"
 
 
 def test_a_failing_batch_holds_up_its_own_slot_alone() -> None:
-    world = World(Settings(parallelization_factor=10))
-    world.put("abcdefghij")
-    world.answer = lambda values: fail() if "a" in values else None
-    world.mapping.poll()
-    world.mapping.poll()
-    done = {value for values in world.invocations for value in values if "a" not in values}
+    function = MappedFunction(Settings(parallelization_factor=10))
+    function.put("abcdefghij")
+    function.answer = lambda values: fail() if "a" in values else None
+    function.mapping.poll()
+    function.mapping.poll()
+    done = {value for values in function.invocations for value in values if "a" not in values}
     assert len(done) >= 7
-    assert not world.mapping.is_idle
+    assert not function.mapping.is_idle
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": None}, {"batchItemFailures": []}])
 def test_what_counts_as_success(answer: Any) -> None:
-    world = World()
-    world.put("ab")
-    world.answer = lambda values: answer
-    world.mapping.drain()
-    assert world.seen() == ["ab"]
+    function = MappedFunction()
+    function.put("ab")
+    function.answer = lambda values: answer
+    function.mapping.drain()
+    assert function.seen() == ["ab"]
 
 
 @pytest.mark.parametrize(
     "failure", [{"itemIdentifier": ""}, {"itemIdentifier": None}, {"itemIdentifie": "1"}, {"itemIdentifier": "1"}]
 )
 def test_what_counts_as_a_failure_of_the_whole_batch(failure: Any) -> None:
-    world = World(Settings(takes_reports=True, maximum_retry_attempts=1))
-    world.put("ab")
-    world.answer = lambda values: {"batchItemFailures": [failure]}
-    world.mapping.drain()
-    assert world.seen() == ["ab", "ab"]
+    function = MappedFunction(Settings(takes_reports=True, maximum_retry_attempts=1))
+    function.put("ab")
+    function.answer = lambda values: {"batchItemFailures": [failure]}
+    function.mapping.drain()
+    assert function.seen() == ["ab", "ab"]
 
 
 @pytest.mark.parametrize("error", [ValueError(), Killed()])
 def test_an_exception_and_a_killed_invocation_fail_the_whole_batch(error: BaseException) -> None:
-    world = World(Settings(maximum_retry_attempts=1))
-    world.put("ab")
+    function = MappedFunction(Settings(maximum_retry_attempts=1))
+    function.put("ab")
 
     def answer(values: list[str]) -> None:
         raise error
 
-    world.answer = answer
-    world.mapping.drain()
-    assert world.seen() == ["ab", "ab"]
+    function.answer = answer
+    function.mapping.drain()
+    assert function.seen() == ["ab", "ab"]
 
 
 def test_the_stream_goes_on_from_the_lowest_number_that_is_reported() -> None:
-    world = World()
-    world.put("abcdef")
-    world.answer = lambda values: world.failure("e", "c", "d") if "a" in values else None
-    world.mapping.drain()
-    assert world.seen() == ["abcdef", "cdef"]
+    function = MappedFunction()
+    function.put("abcdef")
+    function.answer = lambda values: function.failure("e", "c", "d") if "a" in values else None
+    function.mapping.drain()
+    assert function.seen() == ["abcdef", "cdef"]
 
 
 def test_a_report_is_ignored_unless_the_mapping_takes_it() -> None:
-    world = World(Settings())
-    world.put("abc")
-    world.answer = lambda values: world.failure("b")
-    world.mapping.drain()
-    assert world.seen() == ["abc"]
+    function = MappedFunction(Settings())
+    function.put("abc")
+    function.answer = lambda values: function.failure("b")
+    function.mapping.drain()
+    assert function.seen() == ["abc"]
 
 
 def test_a_failed_batch_is_halved_until_the_culprit_is_alone_and_given_up() -> None:
-    world = World()
-    world.put("abcdefgh")
-    world.answer = lambda values: fail() if "c" in values else None
-    world.mapping.drain()
-    assert world.seen() == ["abcdefgh", "abcd", "ab", "cd", "c", "c", "c", "d", "efgh"]
-    assert world.discarded() == [("cc", 6)]  # halving takes none of the two retries
+    function = MappedFunction()
+    function.put("abcdefgh")
+    function.answer = lambda values: fail() if "c" in values else None
+    function.mapping.drain()
+    assert function.seen() == ["abcdefgh", "abcd", "ab", "cd", "c", "c", "c", "d", "efgh"]
+    assert function.discarded() == [("cc", 6)]  # halving takes none of the two retries
 
 
 def test_without_halving_the_whole_batch_is_given_up_with_the_culprit() -> None:
-    world = World(Settings(maximum_retry_attempts=2, on_failure=True))
-    world.put("abcd")
-    world.answer = lambda values: fail() if "c" in values else None
-    world.mapping.drain()
-    world.put("e")
-    world.mapping.drain()
-    assert world.seen() == ["abcd"] * 3 + ["e"]
-    assert world.discarded() == [("ad", 3)]
+    function = MappedFunction(Settings(maximum_retry_attempts=2, on_failure=True))
+    function.put("abcd")
+    function.answer = lambda values: fail() if "c" in values else None
+    function.mapping.drain()
+    function.put("e")
+    function.mapping.drain()
+    assert function.seen() == ["abcd"] * 3 + ["e"]
+    assert function.discarded() == [("ad", 3)]
 
 
 def test_a_report_of_the_first_record_does_not_halve_the_batch_so_that_all_is_given_up_with_it() -> None:
-    world = World()
-    world.put("abcd")
-    world.answer = lambda values: world.failure("c") if "c" in values else None
-    world.mapping.drain()
-    assert world.seen() == ["abcd", "cd", "cd", "cd"]
-    assert world.discarded() == [("cd", 4)]
+    function = MappedFunction()
+    function.put("abcd")
+    function.answer = lambda values: function.failure("c") if "c" in values else None
+    function.mapping.drain()
+    assert function.seen() == ["abcd", "cd", "cd", "cd"]
+    assert function.discarded() == [("cd", 4)]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_a_report_of_the_first_record_does_not_halve_the_batch_so_that_all_is_gi
 def test_whether_progress_gives_new_retries_is_not_known_but_with_halving_it_takes_none(
     bisects: bool, resets: bool, invocations: int
 ) -> None:
-    world = World(
+    function = MappedFunction(
         Settings(
             maximum_retry_attempts=2,
             takes_reports=True,
@@ -208,50 +208,50 @@ def test_whether_progress_gives_new_retries_is_not_known_but_with_halving_it_tak
             progress_resets_retries=resets,
         )
     )
-    world.put("abcdef")
-    world.answer = lambda values: world.failure(values[1]) if len(values) > 1 else None
-    world.mapping.drain()
-    assert len(world.invocations) == invocations
+    function.put("abcdef")
+    function.answer = lambda values: function.failure(values[1]) if len(values) > 1 else None
+    function.mapping.drain()
+    assert len(function.invocations) == invocations
 
 
 def test_without_a_bound_retries_go_on_until_the_stream_forgets() -> None:
-    world = World(Settings(on_failure=True))
-    world.put("a")
-    world.answer = fail
-    world.mapping.drain()
-    (failure,) = world.mapping.discarded
+    function = MappedFunction(Settings(on_failure=True))
+    function.put("a")
+    function.answer = fail
+    function.mapping.drain()
+    (failure,) = function.mapping.discarded
     assert failure["requestContext"]["condition"] == "MaxRecordAgeExceeded"
-    assert world.stream.now >= 1_705_314_600 + RETENTION_SECONDS
-    assert len(world.invocations) > 1000
+    assert function.stream.now >= 1_705_314_600 + RETENTION_SECONDS
+    assert len(function.invocations) > 1000
 
 
 def test_records_that_grow_too_old_are_given_up() -> None:
-    world = World(Settings(maximum_record_age=60, on_failure=True))
-    world.put("ab")
-    world.stream.now += 50
-    world.put("c")
-    world.answer = lambda values: fail() if "a" in values else None
-    world.mapping.drain()
-    assert world.seen()[-1] == "c"
-    (failure,) = world.mapping.discarded
+    function = MappedFunction(Settings(maximum_record_age=60, on_failure=True))
+    function.put("ab")
+    function.stream.now += 50
+    function.put("c")
+    function.answer = lambda values: fail() if "a" in values else None
+    function.mapping.drain()
+    assert function.seen()[-1] == "c"
+    (failure,) = function.mapping.discarded
     assert failure["requestContext"]["condition"] == "MaxRecordAgeExceeded"
     assert failure["DDBStreamBatchInfo"]["batchSize"] == 2
 
 
 def test_what_is_given_up_without_a_destination_leaves_no_trace() -> None:
-    world = World(Settings(maximum_retry_attempts=0))
-    world.put("a")
-    world.answer = fail
-    world.mapping.drain()
-    assert world.mapping.discarded == []
+    function = MappedFunction(Settings(maximum_retry_attempts=0))
+    function.put("a")
+    function.answer = fail
+    function.mapping.drain()
+    assert function.mapping.discarded == []
 
 
 def test_an_on_failure_record_is_as_documented() -> None:
-    world = World()
-    world.put("a")
-    world.answer = fail
-    world.mapping.drain()
-    (failure,) = world.mapping.discarded
+    function = MappedFunction()
+    function.put("a")
+    function.answer = fail
+    function.mapping.drain()
+    (failure,) = function.mapping.discarded
     assert failure["requestContext"].keys() == {"requestId", "functionArn", "condition", "approximateInvokeCount"}
     assert failure["requestContext"]["condition"] == "RetryAttemptsExhausted"
     assert failure["version"] == "1.0"
@@ -268,23 +268,23 @@ def test_an_on_failure_record_is_as_documented() -> None:
 
 def test_a_batch_whose_checkpoint_is_lost_comes_again() -> None:
     lost = iter([True, False, False])
-    world = World(Settings(batch_size=2), forgets=lambda: next(lost))
-    world.put("abc")
-    world.mapping.drain()
-    assert world.seen() == ["ab", "ab", "c"]
+    function = MappedFunction(Settings(batch_size=2), forgets=lambda: next(lost))
+    function.put("abc")
+    function.mapping.drain()
+    assert function.seen() == ["ab", "ab", "c"]
 
 
 def test_what_a_filter_keeps_out_is_done() -> None:
     pattern = {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}}
-    world = World(Settings(filters=(pattern,)))
-    world.put("a")
+    function = MappedFunction(Settings(filters=(pattern,)))
+    function.put("a")
     keys = {"audience": {"S": "x"}, "event_id": {"S": "x"}}
-    world.stream.put("REMOVE", keys, None)
-    world.stream.put("INSERT", keys, keys)
-    world.stream.put("MODIFY", keys, {**keys, "message": {"S": "x"}})
-    world.put("b")
-    world.mapping.drain()
-    assert world.seen() == ["ab"]
+    function.stream.put("REMOVE", keys, None)
+    function.stream.put("INSERT", keys, keys)
+    function.stream.put("MODIFY", keys, {**keys, "message": {"S": "x"}})
+    function.put("b")
+    function.mapping.drain()
+    assert function.seen() == ["ab"]
 
 
 @pytest.mark.parametrize(
@@ -302,14 +302,14 @@ def test_what_a_filter_keeps_out_is_done() -> None:
     ],
 )
 def test_the_rules_of_a_filter(rule: Any, value: str | None, holds: bool) -> None:
-    world = World(Settings(filters=({"key": [rule]},)))
-    assert world.mapping.passes({"key": value} if value is not None else {}) is holds
+    function = MappedFunction(Settings(filters=({"key": [rule]},)))
+    assert function.mapping.passes({"key": value} if value is not None else {}) is holds
 
 
 def test_a_rule_that_is_not_modelled_is_refused() -> None:
-    world = World(Settings(filters=({"key": [{"numeric": [">", 1]}]},)))
+    function = MappedFunction(Settings(filters=({"key": [{"numeric": [">", 1]}]},)))
     with pytest.raises(NotImplementedError):
-        world.mapping.passes({"key": 1})
+        function.mapping.passes({"key": 1})
 
 
 @pytest.mark.parametrize(("function", "reach"), [("BroadcastFunction", "narrow"), ("BroadcastWideFunction", "wide")])
@@ -335,28 +335,28 @@ def test_the_settings_are_those_of_the_template(function: str, reach: str) -> No
 
 def test_the_order_of_what_happens_at_the_same_time_is_shuffled_by_seed() -> None:
     def order(seed: int) -> list[str]:
-        world = World(Settings(parallelization_factor=10), chance=random.Random(seed))
-        world.put("abcdefghij")
-        world.mapping.drain()
-        return world.seen()
+        function = MappedFunction(Settings(parallelization_factor=10), chance=random.Random(seed))
+        function.put("abcdefghij")
+        function.mapping.drain()
+        return function.seen()
 
     assert order(1) == order(1)
     assert len({tuple(order(seed)) for seed in range(5)}) > 1
 
 
 def test_a_stream_can_be_read_again_from_a_number_on_while_it_lasts() -> None:
-    world = World()
-    world.put("abcdefghijklmnopqrstuvwxyz")
-    (shard_id,) = world.stream.shards
+    function = MappedFunction()
+    function.put("abcdefghijklmnopqrstuvwxyz")
+    (shard_id,) = function.stream.shards
     at = {"StreamArn": ARN, "ShardId": shard_id, "ShardIteratorType": "AT_SEQUENCE_NUMBER"}
-    iterator = world.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
-    page = world.stream.get_records(ShardIterator=iterator["ShardIterator"])
+    iterator = function.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
+    page = function.stream.get_records(ShardIterator=iterator["ShardIterator"])
     values = [record["dynamodb"]["NewImage"]["message"]["S"] for record in page["Records"]]
-    page = world.stream.get_records(ShardIterator=page["NextShardIterator"], Limit=2)
+    page = function.stream.get_records(ShardIterator=page["NextShardIterator"], Limit=2)
     values += [record["dynamodb"]["NewImage"]["message"]["S"] for record in page["Records"]]
     assert "".join(values) == "cdefghijk"
-    world.stream.now += RETENTION_SECONDS + 2
+    function.stream.now += RETENTION_SECONDS + 2
     with pytest.raises(ClientError, match="TrimmedDataAccessException"):
-        world.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
+        function.stream.get_shard_iterator(**at, SequenceNumber="000100000000000000000003")
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        world.stream.get_shard_iterator(**at | {"ShardId": "shardId-1"}, SequenceNumber="1")
+        function.stream.get_shard_iterator(**at | {"ShardId": "shardId-1"}, SequenceNumber="1")

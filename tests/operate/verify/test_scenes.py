@@ -13,19 +13,19 @@ from botocore.exceptions import ClientError
 from operate.verify import diagnosis, door, questions, telling
 from operate.verify.client import ClosedError
 from operate.verify.lines import FailedError, Line, SkippedError, Verdict
+from operate.verify.run import VerifyRun
 from operate.verify.runner import Notes
-from operate.verify.world import World
 
 API = "wss://a1.execute-api.eu-central-1.amazonaws.com"
 
 
-def world(**parameters: str) -> World:
+def run(**parameters: str) -> VerifyRun:
     """A stack with these parameters."""
     deployment = SimpleNamespace(
         websocket_url="wss://cloudfront.example/ws", clients=SimpleNamespace(region="eu-central-1")
     )
     made = SimpleNamespace(parameters=parameters, deployment=deployment, execute_api_url=lambda: API)
-    return cast("World", made)
+    return cast("VerifyRun", made)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def world(**parameters: str) -> World:
     ],
 )
 def test_each_address_that_a_stack_has_is_tried(key: str, parameters: dict[str, str], url: str) -> None:
-    assert door.address(world(**parameters), key) == url
+    assert door.address(run(**parameters), key) == url
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_each_address_that_a_stack_has_is_tried(key: str, parameters: dict[str, 
 )
 def test_an_address_that_a_stack_has_not_is_left_out(key: str, parameters: dict[str, str]) -> None:
     with pytest.raises(SkippedError):
-        door.address(world(**parameters), key)
+        door.address(run(**parameters), key)
 
 
 def test_events_are_out_of_order_by_the_time_between_their_ids() -> None:

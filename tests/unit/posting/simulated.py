@@ -10,12 +10,12 @@ from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
+from harness.account import Account
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.poster import Poster
 from realtime.posting.progress import Progress
-from tests.engine.conftest import Frozen
-from tests.support.account import Account
+from tests.support.posters import Frozen
 
 EPOCH = 1_705_314_600.0  # when the clock shows 0 ms
 HELLO = [Frame(b"hello")]

@@ -8,7 +8,7 @@ import pytest
 
 from realtime.posting import http_pool
 from realtime.posting.api import Api, make_poster
-from tests.engine.conftest import Frozen
+from tests.support.posters import Frozen
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://localhost", "https://"])

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.account import Account
 from realtime.posting import poster
 from realtime.posting.delivery import Delivery, Outcome, Result
 from realtime.posting.progress import CONGESTED_PATIENCE_S
-from tests.engine.conftest import Frozen
-from tests.support.account import Account
+from tests.support.posters import Frozen
 from tests.unit.posting.simulated import Simulation, Step, Trouble, bodies, deliveries, delivery, frames
 
 

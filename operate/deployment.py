@@ -13,7 +13,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from operate.errors import LocalError, StackNotDeployedError
+from operate.errors import CommandError, StackNotDeployedError
 from operate.state import Running
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def stack_outputs(clients: Clients, stack: str) -> dict[str, str]:
     try:
         description = clients.cloudformation().describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        if "does not exist" in error.response["Error"].get("Message", ""):
+        if error.response["Error"]["Code"] == "ValidationError":  # of a name alone: no such stack
             raise StackNotDeployedError(stack, str(clients.region)) from error
         raise
     return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
@@ -152,7 +152,7 @@ class Deployment:
         """The secrets that sign tokens, by key id; one alone has none."""
         place = self.outputs.get("TokenKeys")
         if place is None:
-            raise LocalError("This stack has no secret that signs tokens, for it takes those of JwksUrl alone.")
+            raise CommandError("This stack has no secret that signs tokens, for it takes those of JwksUrl alone.")
         if place.startswith("arn:"):
             text = self.clients.secretsmanager().get_secret_value(SecretId=place)["SecretString"]
         else:
@@ -167,10 +167,10 @@ class Deployment:
         """Put one event on the bus as a backend does, and return its id.
 
         Raises:
-            LocalError: EventBridge refuses it.
+            CommandError: EventBridge refuses it.
         """
         entry = {"EventBusName": self.outputs["BusName"], "Source": source, "DetailType": detail_type, "Detail": detail}
         answer = self.clients.events().put_events(Entries=[entry])["Entries"][0]  # type: ignore[list-item]
         if "EventId" not in answer:
-            raise LocalError(f"EventBridge refused the event: {answer['ErrorCode']}: {answer['ErrorMessage']}")
+            raise CommandError(f"EventBridge refused the event: {answer['ErrorCode']}: {answer['ErrorMessage']}")
         return answer["EventId"]

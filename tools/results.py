@@ -1,6 +1,6 @@
-"""Where all benchmarks leave what they measured: bench/results.json, one flat object of numbers, and what ran it.
+"""Keeps what benchmarks measure in bench/results.json: one flat object of numbers, with the machine and the date.
 
-While they measure, they tell a terminal how far they are.
+A benchmark also shows here how far it is, if a terminal is there to show it on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-PATH = Path(__file__).with_name("results.json")
+from operate.state import ROOT
+
+PATH = ROOT / "bench" / "results.json"
 
 
 def progress(text: str = "") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from operate import tokens
-from operate.aws import Deployment
+from operate.deployment import Deployment
 from operate.verify.client import Client
 from operate.verify.diagnosis import Complaint, advise, complaint
 from operate.verify.lines import FailedError, SkippedError
@@ -45,15 +45,15 @@ class Options:
     """How long `slow` leaves connections idle."""
 
 
-class World:
-    """One run: `run` is in the names of all that it makes, and tells when it began."""
+class VerifyRun:
+    """One run of `realtime verify`: `run_id` is in the names of all that it makes, and tells when it began."""
 
     def __init__(self, deployment: Deployment, options: Options, http: aiohttp.ClientSession) -> None:
         """Bind a run to a stack."""
         self.deployment, self.options, self.http = deployment, options, http
         self.outputs: Mapping[str, str] = deployment.outputs
         self.began = time.time()
-        self.run = f"{int(self.began):08x}"
+        self.run_id = f"{int(self.began):08x}"
         self.parameters: dict[str, str] = {}
         self.account = ""
         self.keys: dict[str | None, str] = {}
@@ -88,7 +88,7 @@ class World:
     @property
     def source(self) -> str:
         """The source of what verify puts on the bus."""
-        return f"{PREFIX}{self.run}"
+        return f"{PREFIX}{self.run_id}"
 
     def number(self, parameter: str, otherwise: float) -> float:
         """A parameter that is a number."""
@@ -335,4 +335,4 @@ async def until(holds: Any, every: float = 0.2) -> Any:
     return answer
 
 
-__all__ = ["ENDPOINTS", "MAX_USERS", "PREFIX", "Options", "SkippedError", "World", "stack_mark", "until"]
+__all__ = ["ENDPOINTS", "MAX_USERS", "PREFIX", "Options", "SkippedError", "VerifyRun", "stack_mark", "until"]

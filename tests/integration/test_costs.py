@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from bench import cost
-from bench.cost import Index, Item, measure, read_units, size, tables, write_units
 from operate.cost import Workload, read
-from tests.integration.conftest import Cloud
+from tests.support import costs
+from tests.support.cloud import Cloud
+from tests.support.costs import measure, tables
+from tests.support.meter import Index, Item, read_units, size, write_units
 from tests.unit.fakes import Clock
 
 BY_SHARD = Index(("shard", "id"), frozenset({"id", "shard", "name"}))
 
 
 def test_the_page_prints_what_is_measured_and_the_command_reads_it(cloud: Cloud, clock: Clock) -> None:
-    page = cost.PATH.read_text(encoding="utf-8")
-    printed = page[page.index(cost.BEGIN) + len(cost.BEGIN) : page.index(cost.END)].strip()
+    page = costs.PATH.read_text(encoding="utf-8")
+    printed = page[page.index(costs.BEGIN) + len(costs.BEGIN) : page.index(costs.END)].strip()
     measured = measure(cloud, clock)
-    assert printed == tables(measured, Workload()), "python -m bench.cost writes it anew"
+    assert printed == tables(measured, Workload()), "python -m tests.support.costs writes it anew"
     assert read() == measured, "and what `realtime cost` reads"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench import results
-from bench.cold_start import FIRST
+from harness.cold_start import FIRST
+from operate.state import ROOT
+from tools import results
 
-ROOT = results.PATH.parents[1]
 TABLE_PATH = ROOT / "docs" / "benchmarks.md"
 SENTENCE_PATH = ROOT / "README.md"
 BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"

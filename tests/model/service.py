@@ -14,6 +14,7 @@ import jwt
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from harness.account import Account
 from realtime import bootstrap, log, snapshots, sweep
 from realtime.audiences import direct
 from realtime.aws import clients
@@ -33,7 +34,7 @@ from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
 from tests.support import strict_dynamodb
-from tests.support.account import Account
+from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB, Throughput
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
@@ -146,34 +147,34 @@ class Truth:
 class _DynamoDB:
     """The functions' client of DynamoDB: a Trouble befalls a call as a whole, all else each of its attempts."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._client = strict_dynamodb.Client(world.dynamodb.call, world.clock.advance)
+    def __init__(self, service: SimulatedService) -> None:
+        self._service = service
+        self._client = strict_dynamodb.Client(service.dynamodb.call, service.clock.advance)
 
     def __getattr__(self, operation: str) -> Any:
         def call(**request: Any) -> dict[str, Any]:
-            answer: dict[str, Any] = self._world.runtime.call(operation, lambda: self._make(operation, request))
+            answer: dict[str, Any] = self._service.runtime.call(operation, lambda: self._make(operation, request))
             return answer
 
         return call
 
     def _make(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Make a call; it may fail for good where units are wanting, and for nothing else that it meets."""
-        met = self._world.dynamodb.met
+        met = self._service.dynamodb.met
         before = met[strict_dynamodb.OUT_OF_UNITS]
         try:
             return self._client.make(operation, request)
         except (ClientError, BotoCoreError):
             if met[strict_dynamodb.OUT_OF_UNITS] > before:
-                self._world.runtime.excuse()
+                self._service.runtime.excuse()
             raise
 
 
 class _Others:
     """The functions' client of SQS, EventBridge and SSM."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, service: SimulatedService) -> None:
+        self._service = service
 
     def send_message(self, **request: Any) -> dict[str, Any]:
         return self._call("send_message", request)
@@ -188,13 +189,13 @@ class _Others:
         return {"Parameter": {"Value": SECRET}}
 
     def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._world.runtime.call(
-            operation, lambda: getattr(self._world, f"aws_{operation}")(request)
+        answer: dict[str, Any] = self._service.runtime.call(
+            operation, lambda: getattr(self._service, f"aws_{operation}")(request)
         )
         return answer
 
 
-class World:
+class SimulatedService:
     """Everything; made once and emptied before each history. What may happen is a method."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +213,7 @@ class World:
         """Begin anew."""
         self.tables.wipe()
         self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
-        runtime.new_instance()
+        new_environment()
         self.clock.now += 100_000
         self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service)
         self.disconnects: list[Socket] = []  # $disconnect events under way
@@ -551,7 +552,7 @@ class World:
             case _:
                 raise ValueError(action)
 
-    # ---- what is, and what the tables' changes mean to the world -----------------------------------------------------
+    # ---- what is, and what changes of the tables mean ----------------------------------------------------------------
 
     def open_sockets(self) -> list[Socket]:
         return [socket for socket in self.gateway.sockets.values() if socket.state == "open"]
@@ -642,7 +643,7 @@ class World:
         return {"FailedEntryCount": 0, "Entries": [{"EventId": f"told-{self._next()}"} for _ in request["Entries"]]}
 
     def _install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put the world in AWS's place."""
+        """Replace AWS by this service for the functions."""
         runtime.install(monkeypatch)
         self.clock.install(monkeypatch, runtime.MODULES)
         for name, value in SETTINGS.items():

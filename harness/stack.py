@@ -19,7 +19,7 @@ import boto3
 from yarl import URL
 
 from operate import tokens
-from operate.aws import Deployment
+from operate.deployment import Deployment
 from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
 

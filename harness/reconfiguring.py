@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.e2e.support import Stack
+from harness.stack import Stack
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from operate.aws import new_access_key
+from operate.deployment import new_access_key
 
 
 def test_an_access_key_has_the_form_of_awss_own() -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
 
-from tests.support.account import Account
-from tests.support.serving import Serving
+from harness.account import Account
+from harness.serving import Serving
 
 
 class Trouble(Enum):

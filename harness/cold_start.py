@@ -1,0 +1,54 @@
+"""The cold start of each function: its imports, and all that its first invocation makes."""
+
+from __future__ import annotations
+
+# What the first invocation makes, beside what `bootstrap` wires: the clients that are made when they are first called.
+FIRST = {
+    "connect": "bootstrap.admission(); clients.client('ssm')",
+    "disconnect": "bootstrap.disconnect_registry()",
+    "default": "bootstrap.frame_handler()",
+    "ingest": "bootstrap.ingestion()",
+    "announce": "bootstrap.announcer()",
+    "broadcast": "bootstrap.broadcaster(); bootstrap.poster(endpoint, 5000).pool",
+    "deadlines": "bootstrap.deadlines()",
+    "farewell": "bootstrap.farewell_sender(); bootstrap.poster(endpoint, 5000).pool",
+    "sweep": "bootstrap.sweeper(); bootstrap.poster(endpoint, 5000).pool",
+}
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE12",
+    "AWS_SECRET_ACCESS_KEY": "x" * 40,
+    "AWS_SESSION_TOKEN": "t" * 900,
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "CONNECTIONS_TABLE": "connections",
+    "USERS_TABLE": "users",
+    "EVENTS_TABLE": "events",
+    "AUDIENCE_SHARDS": "4",
+    "TOKEN_KEYS": "/realtime/token-keys",
+    "REJECTION_MODE": "frame",
+    "FAREWELLS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/farewells",
+    "BACKEND_EVENTS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/backend-events",
+    "MAX_CONNECTIONS_PER_USER": "20",
+    "LEASE_SECONDS": "900",
+    "FEED_ROLE": "listener",
+    "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
+    "POSTS_PER_SECOND": "5000",
+    "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
+    "MESSAGE_RATE": "1000000",
+    "MESSAGE_BURST": "1000000",
+    "HISTORY_SECONDS": "86400",
+    "PRESENCE_HISTORY_SECONDS": "3600",
+    "GRACE_PERIOD_SECONDS": "10",
+    "CALL_LEASE_SECONDS": "14400",
+    "REJECTED_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/rejected",
+    "DEADLINES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/deadlines",
+    "EVENT_BUS": "realtime",
+}
+
+
+def code_of(function: str) -> str:
+    """Return what a cold start of a function runs."""
+    wiring = "from realtime import bootstrap; from realtime.aws import clients; from realtime.log import logger"
+    endpoint = f"endpoint = {ENVIRONMENT['MANAGEMENT_ENDPOINT']!r}"
+    return f"import {function}; {wiring}; {endpoint}; {FIRST[function]}; logger()"

@@ -1,0 +1,1 @@
+"""The commands of `realtime`; `operate/cli.py` puts them together."""

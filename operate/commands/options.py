@@ -1,0 +1,77 @@
+"""The options that several commands have: which stack, and which claims a token has."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from operate.errors import CommandError
+from operate.state import ROOT, StateFolder
+
+DEFAULT_STATE = ROOT / ".realtime"
+ENDPOINTS = ("feed", "presence", "calls", "notifications")
+
+
+def state_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command a `folder`: the state folder of the embedded stack."""
+    return click.option(
+        "--state",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="REALTIME_STATE",
+        default=DEFAULT_STATE,
+        show_default=".realtime",
+        show_envvar=True,
+        callback=lambda _ctx, _option, path: StateFolder(path),
+        help="The embedded stack's folder. Another folder is another stack.",
+    )(command)
+
+
+def deployment_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command a `deployment`: a named stack in the cloud, or the embedded one."""
+
+    @functools.wraps(command)
+    def with_deployment(*, stack: str | None, folder: StateFolder, **arguments: Any) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from operate.deployment import Deployment
+
+        try:
+            deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())
+            command(deployment=deployment, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise CommandError(str(error)) from error
+
+    return state_option(
+        click.option(
+            "--stack",
+            metavar="NAME",
+            envvar="REALTIME_STACK",
+            show_envvar=True,
+            help="A stack in the cloud, by your AWS credentials and Region, in place of the embedded one.",
+        )(with_deployment)
+    )
+
+
+def token_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command the claims of a token."""
+    for option in (
+        click.option(
+            "--scope", metavar="ENDPOINTS", help="Endpoints that accept the token, separated by spaces; all if absent."
+        ),
+        click.option("--role", help='Listeners are announced on the feed: "listener".'),
+        click.option("--username", help="The name that others see."),
+        click.option("--ttl", type=float, default=3600, show_default=True, help="Seconds until it expires."),
+    ):
+        command = option(command)
+    return command
+
+
+def short_path(path: Path) -> str:
+    """Return a path as a person would write it: relative to the current folder where it is below that."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

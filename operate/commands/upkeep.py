@@ -1,0 +1,175 @@
+"""The commands of whoever runs a stack: `cost`, `redrive`, `verify`, `user` and `logs`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from operate.commands.options import deployment_option, short_path
+
+if TYPE_CHECKING:
+    from operate.deployment import Deployment
+
+
+@click.command()
+@click.option("--users", type=click.IntRange(1), default=1000, show_default=True, help="Users a day.")
+@click.option("--sessions", type=click.IntRange(1), default=4, show_default=True, help="Sessions a user and day.")
+@click.option("--minutes", type=click.IntRange(1, 1440), default=30, show_default=True, help="Minutes a session.")
+@click.option(
+    "--ping", type=click.IntRange(0), default=30, show_default=True, help="Seconds between pings; 0 for none."
+)
+@click.option(
+    "--watchers",
+    type=click.IntRange(0),
+    show_default="all connections online: none of them watches users",
+    help="How many connections hear each user come and go.",
+)
+@click.option("--calls", type=click.FloatRange(0), default=0, help="Calls a user and day.")
+@click.option("--notifications", type=click.FloatRange(0), default=0, help="Notifications to a user a day.")
+@click.option(
+    "--snapstart", type=click.Choice(["none", "clients", "all"]), default="none", help="The template's SnapStart."
+)
+def cost(
+    users: int,
+    sessions: int,
+    minutes: int,
+    ping: int,
+    watchers: int | None,
+    calls: float,
+    notifications: float,
+    snapstart: str,
+) -> None:
+    """Print what a workload costs a month on AWS, computed from what the functions were measured to use."""
+    from operate.cost import Workload, bill, read
+
+    load = Workload(sessions, minutes, ping, watchers or 0, calls, notifications)
+    if watchers is None:
+        load = replace(load, watchers=round(load.online(users)))
+    lines = list(bill(read(), load, users, snapstart))
+    for line in lines:
+        click.echo(f"{line.what:<32}{line.count:>18,.0f}{line.dollars:>14,.2f} $")
+    total = sum(line.dollars for line in lines)
+    click.echo(f"{'a month, us-east-1':<50}{total:>14,.2f} $")
+    click.echo(f"{'a user and day':<50}{total / users / 30:>14.5f} $")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option(
+    "--rejected",
+    is_flag=True,
+    help="Process again also the events that did not fit their schema, which they may fit by now.",
+)
+@deployment_option
+def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
+    """Process again what the service gave up on: events of backends, and batches of broadcast and announce.
+
+    Batches can be read again from their stream for 24 hours. Exits with 1 if anything had to be left.
+    """
+    from operate.requeue import put_through
+
+    nothing, left = True, False
+    for step in put_through(deployment, dry_run=dry_run, rejected=rejected):
+        click.echo(step.text)
+        nothing, left = False, left or step.left
+    if nothing:
+        click.echo("Nothing was given up on.")
+    sys.exit(1 if left else 0)
+
+
+@click.command()
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("verify-report.json"),
+    show_default=True,
+    help="Where the report is written. It holds no secret and no account number.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="KEY",
+    help="Check only the lines whose keys in the report begin so, such as door or tell.",
+)
+@click.option("--everyone", is_flag=True, help="Send a system_notification to everyone who is connected.")
+@click.option(
+    "--slow", is_flag=True, help="Check whether protocol pings keep a connection open; takes 11 minutes more."
+)
+@click.option("--probe-changes", is_flag=True, help="Make and remove an API mapping of the domain.")
+@deployment_option
+def verify(
+    deployment: Deployment,
+    report_file: Path,
+    only: tuple[str, ...],
+    *,
+    everyone: bool,
+    slow: bool,
+    probe_changes: bool,
+) -> None:
+    """Check that a stack does what it should. Exits with 1 if it does not.
+
+    docs/verify.md says what is checked, what is made and removed, and the rights that are needed.
+    """
+    from operate.verify import command
+    from operate.verify.report import dump
+    from operate.verify.run import Options
+
+    options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes)
+    try:
+        outcome = asyncio.run(command.verify(deployment, options, click.echo, only))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        click.echo("Stopped.")
+        sys.exit(130)
+    report_file.write_text(dump(outcome.report), encoding="utf-8")
+    counts = ", ".join(f"{count} {name}" for name, count in outcome.report["counts"].items())
+    click.echo(f"{counts} in {outcome.report['seconds']:.0f} s. The report is in {short_path(report_file)}")
+    sys.exit(0 if outcome.is_good else 1)
+
+
+@click.command()
+@click.argument("user_id", metavar="USER")
+@deployment_option
+def user(deployment: Deployment, user_id: str) -> None:
+    """Show what is stored about a USER: connections, leases, calls, version and last events."""
+    from operate.inspection import inspect
+
+    outputs = deployment.outputs
+    found = inspect(
+        deployment.clients.dynamodb(),
+        user_id,
+        connections=outputs["ConnectionsTableName"],
+        users=outputs["UsersTableName"],
+        events=outputs["EventsTableName"],
+    )
+    for line in found.lines(int(time.time())):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("function", required=False)
+@click.option("--follow", is_flag=True, help="Go on printing as more is logged.")
+@deployment_option
+def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
+    """Print what all functions logged, or only one FUNCTION."""
+    from operate.logs import LogReader, log_groups
+
+    groups = log_groups(deployment.outputs)
+    if function is not None and function not in groups:
+        raise click.BadParameter(
+            f"there is no function {function}; there are: {', '.join(groups)}", param_hint="FUNCTION"
+        )
+    reader = LogReader(deployment.clients.logs(), {function: groups[function]} if function else groups)
+    with suppress(KeyboardInterrupt):
+        for lines in reader.follow() if follow else [reader.read()]:
+            for line in lines:
+                moment = datetime.fromtimestamp(line.milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+                click.echo(f"{moment.replace('+00:00', 'Z')} {line.function:14} {line.text}")

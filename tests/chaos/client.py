@@ -1,0 +1,51 @@
+"""A client of the chaos: its connection, what happens to its socket, and what it is to hear."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from realtime import audiences
+from realtime.tables.connections import Connection
+from realtime.tables.outbox import Entry
+from tests.chaos.api import Socket
+
+STAGES = ("feed", "presence", "calls", "notifications")
+
+
+@dataclass(eq=False)
+class Client:
+    """One connection, and which entries it is to hear."""
+
+    connection: Connection
+    audiences: list[str]
+    socket: Socket
+    since: int  # it hears the entries that are recorded after so many others
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Return all messages that it got; an array of messages counts as each of them."""
+        heard: list[dict[str, Any]] = []
+        for frame in self.socket.heard:
+            content = json.loads(frame)
+            heard += content if isinstance(content, list) else [content]
+        return heard
+
+    def wants(self, entry: Entry) -> bool:
+        """Return whether it is to hear an entry for one of its audiences."""
+        if self.connection.user_id in entry.hidden_from:
+            return False
+        if entry.not_after is not None and entry.not_after < time.time():
+            return False
+        is_direct = audiences.connection_of(entry.audience) is not None
+        return is_direct or not self.connection.types or entry.kind in self.connection.types
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An entry that the stream has shown, and how many it had shown before."""
+
+    at: int
+    entry: Entry

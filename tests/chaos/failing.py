@@ -1,0 +1,114 @@
+"""What the function of the chaos calls: clients and a Poster that fail, and that end the process, as a plan says."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from realtime.posting.api import make_poster
+from realtime.posting.delivery import D, Outcome, Result
+from realtime.posting.poster import Poster
+from tests.support import strict_dynamodb
+from tests.support.posters import Frozen
+from tests.support.stream_mapping import Killed
+from tests.support.strict_dynamodb import Chances, StrictDynamoDB
+
+if TYPE_CHECKING:
+    from tests.chaos.runtime import Runtime
+
+# Impatient, so that a run takes seconds: in production a post may take 2 s, and 2.5 s of failures are borne.
+POST_SECONDS, PATIENCE_SECONDS = 0.1, 0.2
+# What each attempt of a call to DynamoDB may meet, and must succeed when tried again.
+CHANCES = Chances(conflict=0.1, throttle=0.03, failure=0.01, lost=0.02, partial=0.3)
+
+
+@dataclass
+class Plan:
+    """What goes wrong in one invocation."""
+
+    remaining_ms: int = 60_000
+    killed_after_posts: int | None = None
+    killed_at_call: int | None = None
+    failing_calls: set[int] = field(default_factory=set)
+    calls: Iterator[int] = field(default_factory=itertools.count)
+
+
+class DeadLetters:
+    """The queue to which `broadcast` sends the records that it cannot read."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+
+    def send(self, body: dict[str, Any], *, attributes: dict[str, str]) -> None:
+        assert attributes["reason"]
+        self._names.append("/".join(each["S"] for each in body["keys"].values()))
+
+
+class FunctionsClient:
+    """The functions' client of DynamoDB: some calls fail for good, and some are the last of their process.
+
+    Many more meet what passes, attempt by attempt.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.dynamodb = StrictDynamoDB(
+            runtime.call,
+            runtime.tables.get,
+            clock=time.time,
+            held=0.001,
+            chance=random.Random(f"{runtime.seed} DynamoDB"),
+            chances=CHANCES,
+        )
+        self._client = strict_dynamodb.Client(self.dynamodb.call)
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        def call(**request: Any) -> dict[str, Any]:
+            plan = self._runtime.plan
+            number = next(plan.calls)
+            if number == plan.killed_at_call:
+                raise Killed
+            if number in plan.failing_calls:
+                response: Any = {"Error": {"Code": "ThrottlingException", "Message": "chaos"}}
+                raise ClientError(response, operation)
+            if self._runtime.is_calm:
+                return self._runtime.call(operation, request)
+            return self._client.make(operation, request)
+
+        return call
+
+
+class FailingPoster(Poster):
+    """A real Poster whose process may end at any outcome, and which notes the connections that are stuck."""
+
+    def __init__(self, runtime: Runtime, rate: int) -> None:
+        self._poster = make_poster(
+            runtime.api.url,
+            "us-east-1",
+            Frozen,
+            posts_per_second=rate,
+            post_timeout_s=10.0 if runtime.is_calm else POST_SECONDS,
+            patience_s=30.0 if runtime.is_calm else PATIENCE_SECONDS,
+            jitter=random.Random(runtime.seed).random,
+        )
+        self._runtime = runtime
+
+    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
+        last = self._runtime.plan.killed_after_posts
+        for number, result in enumerate(self._poster.deliver(deliveries, until=until, close_unserved=close_unserved)):
+            if number == last:
+                raise Killed
+            if result.outcome is Outcome.STUCK:
+                self._runtime.given_up.add(result.delivery.connection_id)
+            yield result
+        if last is not None:
+            raise Killed  # all was posted, but nobody will know
+
+    def close(self) -> None:
+        self._poster.close()

@@ -1,0 +1,164 @@
+"""What is promised however much goes wrong: checked after a run, by what each client got and what is stored."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from realtime import audiences
+from realtime.tables.dynamodb import plain
+from realtime.tables.outbox import Entry
+from tests.chaos.client import Client, Recorded
+from tests.support.stream_mapping import Stream, between
+
+if TYPE_CHECKING:
+    from tests.chaos.scenario import Scenario
+
+
+def check(scenario: Scenario) -> None:
+    """Raise AssertionError at a promise that was broken."""
+    if scenario.runtime.surprises:
+        raise AssertionError("the function failed") from scenario.runtime.surprises[0]
+    by_audience: dict[str, list[Recorded]] = defaultdict(list)
+    for each in scenario.runtime.recorded:
+        by_audience[each.entry.audience].append(each)
+    for client in scenario.clients.values():
+        _check_heard(scenario, client, by_audience)
+    _check_forgotten(scenario)
+    _check_sent_away(scenario)
+    _check_resumed(scenario, by_audience)
+
+
+def check_dead_letters(scenario: Scenario, failures: Iterable[dict[str, Any]]) -> None:
+    """Every poison record ends in the dead-letter queue, and no other does.
+
+    While a stage may not be posted to, its records do, and those that grew too old behind them: to be redriven.
+    """
+    given_up = set(keys_of(scenario.runtime.stream, failures))
+    assert scenario.runtime.poisons <= given_up | set(scenario.runtime.dead_letters)
+    assert scenario.runtime.poisons >= set(scenario.runtime.dead_letters)
+    if not scenario.runtime.api.forbidden:
+        assert not given_up
+
+
+def keys_of(stream: Stream, failures: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the audience and id of each record that was given up."""
+    return [
+        "/".join(each["S"] for each in record["dynamodb"]["Keys"].values())
+        for failure in failures
+        for record in between(stream, failure)
+    ]
+
+
+def _check_heard(scenario: Scenario, client: Client, by_audience: dict[str, list[Recorded]]) -> None:
+    """A connection hears what is for it, all of it unless it ends, in order, and nothing else."""
+    who = f"{client.connection} {client.socket}"
+    messages = [each for each in client.messages if each["type"] != "reconnect"]
+    heard: dict[str, dict[str, Any]] = {}
+    for message in messages:
+        assert heard.setdefault(message["id"], message) == message, f"two messages with one id: {who}"
+    contents = [message["data"]["n"] for message in heard.values()]
+    assert len(contents) == len(set(contents)), f"one message with two ids: {who}"
+    names = [*client.audiences, audiences.direct(client.connection.connection_id)]
+    meant = {each.entry.event_id for name in names for each in by_audience[name] if client.wants(each.entry)}
+    assert heard.keys() <= meant, f"heard what is not for it: {who}"
+    for name in names:
+        _check_order(scenario, client, by_audience[name], list(heard), who)
+
+
+def _check_order(scenario: Scenario, client: Client, recorded: list[Recorded], heard: list[str], who: str) -> None:
+    """Within an audience, what is heard comes in order and without a gap; all of it if the connection lives.
+
+    What was given up and redriven is late, and so may be what an array left out for a later state of the same user.
+    """
+    entries = {each.entry.event_id: each.entry for each in recorded}
+    ids = list(entries)
+    late = {name for name, entry in entries.items() if f"{entry.audience}/{name}" in scenario.redriven}
+    if client.connection.batch:
+        late |= set(_replaceable(entries.values()))
+    in_order = [name for name in heard if name in entries and name not in late]
+    assert in_order == sorted(in_order, key=ids.index), f"out of order: {who}: {in_order} of {ids}"
+    due = [each.entry for each in recorded if each.at >= client.since and client.wants(each.entry)]
+    if client.connection.batch:
+        due = list(_without_replaced(due, heard))
+    is_alive = client.socket.state == "open" and scenario.is_registered(client)
+    if not is_alive:
+        last = max((ids.index(name) for name in in_order), default=-1)
+        due = [each for each in due if ids.index(each.event_id) < last and each.event_id not in late]
+    missed = [entry for entry in due if entry.event_id not in heard]
+    assert not missed, f"missed: {who}: {missed}, heard {in_order} of {ids}"
+
+
+def _check_forgotten(scenario: Scenario) -> None:
+    """Who was found gone is forgotten; who lives is not, unless it could neither be served nor closed."""
+    rows = [plain(row) for row in scenario.runtime.tables.all("ConnectionsTable")]
+    stored = {row["connection_id"] for row in rows}
+    users = [plain(row) for row in scenario.runtime.tables.all("UsersTable")]
+    known = {connection_id for user in users for connection_id in user.get("connection_ids", ())}
+    assert stored == known
+    for connection_id, client in scenario.clients.items():
+        is_young = time.time() - client.connection.connected_at / 1000 < 30
+        if client.socket.was_missed and not is_young:
+            assert connection_id not in stored, f"gone, and not forgotten: {client.socket}"
+        if client.socket.state == "open":  # so are the young ones that opened late
+            assert connection_id in stored or connection_id in scenario.runtime.given_up, f"forgotten: {client.socket}"
+
+
+def _check_resumed(scenario: Scenario, by_audience: dict[str, list[Recorded]]) -> None:
+    """Whose connection has ended, whatever the reason, is told the rest when it comes back: late, never behind."""
+    ended = [each for each in scenario.clients.values() if each.socket.state != "open" and len(each.messages)]
+    for client in ended[:20]:
+        names = {each.entry.event_id for name in client.audiences for each in by_audience[name]}
+        heard = {each["id"] for each in client.messages if each.get("id") in names}
+        if not heard:
+            continue
+        again = scenario.come_back(client)
+        resumed = scenario.send(again, "resume", last_id=max(heard))
+        assert resumed["data"]["recovered"], resumed
+        recorded = [each for name in client.audiences for each in by_audience[name] if each.at >= client.since]
+        due = [each.entry for each in recorded if client.wants(each.entry)]
+        if client.connection.batch:
+            due = list(_without_replaced(due, heard))
+        told = heard | {each["id"] for each in again.messages}
+        missed = [each for each in due if each.event_id not in told]
+        assert not missed, f"never told: {client.connection}: {missed}, heard {sorted(heard)}"
+
+
+def _check_sent_away(scenario: Scenario) -> None:
+    """Who lives and was forgotten hears why, or is told to reconnect and to be closed, at its next frame."""
+    told = {each.entry.audience for each in scenario.runtime.recorded}
+    strays = [scenario.clients[connection_id] for connection_id in scenario.runtime.given_up]
+    strays = [client for client in strays if client.socket.state == "open" and not scenario.is_registered(client)]
+    for client in strays:
+        is_told = audiences.direct(client.connection.connection_id) in told
+        assert scenario.send(client, "ping")["type"] == ("error" if is_told else "reconnect")
+        scenario.runtime.drain()
+        assert client.connection.connection_id in scenario.runtime.farewells or is_told
+
+
+def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Iterator[Entry]:
+    """Yield entries without the states of a user for which a later one was heard."""
+    replaced: set[tuple[str, str]] = set()
+    for entry in reversed(list(entries)):
+        state = (entry.kind, entry.subject or "")
+        if entry.event_id in heard or state not in replaced:
+            yield entry
+        if entry.subject is not None:
+            replaced.add(state)
+
+
+def _replaceable(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield the ids of states of a user that a later one follows.
+
+    Left out of an array for it, they may yet come where the batch is tried again in other parts: clients know the order
+    of a user's states by their `version`.
+    """
+    latest: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        if entry.subject is not None:
+            state = (entry.kind, entry.subject)
+            if state in latest:
+                yield latest[state]
+            latest[state] = entry.event_id

@@ -1,0 +1,239 @@
+"""What runs in the chaos: the real `broadcast` on the simulated stream mapping, and what it calls.
+
+The handler and all that it uses are real; the tables are moto's, made from template.yaml's; the posts go over loopback.
+Threads and sockets have their own time, so that a seed repeats the script of a run, not each of its moments.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import broadcast
+from realtime import backlog, bootstrap, log, replay
+from realtime.aws import clients
+from realtime.errors import RealtimeError
+from realtime.posting import progress
+from realtime.posting.poster import Poster
+from realtime.tables.dynamodb import plain
+from realtime.tables.outbox import Entry
+from tests.chaos.api import Api
+from tests.chaos.client import Recorded
+from tests.chaos.failing import DeadLetters, FailingPoster, FunctionsClient, Plan
+from tests.cloudformation import resources
+from tests.model.tables import Change, Tables
+from tests.support.environment import new_environment
+from tests.support.stream_mapping import Killed, Settings, Stream, StreamMapping
+
+PAGE = 40  # rows of the index; DynamoDB's are larger
+SETTINGS = {
+    "CONNECTIONS_TABLE": "ConnectionsTable",
+    "USERS_TABLE": "UsersTable",
+    "EVENTS_TABLE": "EventsTable",
+    "MANAGEMENT_ENDPOINT": "http://unused.example.com",  # each run has a fake of its own
+    "POSTS_PER_SECOND": "1000000",
+    "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
+    "FAREWELLS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/farewells",
+    "FEED_ROLE": "listener",
+    "LEASE_SECONDS": "900",
+    "HISTORY_SECONDS": "86400",
+    "PRESENCE_HISTORY_SECONDS": "3600",
+    "MESSAGE_RATE": "1000",
+    "MESSAGE_BURST": "1000",
+}
+CONGESTED_SECONDS, YOUNG_SECONDS = 1.0, 2.0  # instead of 10 s and 10 min
+
+
+class Runtime:
+    """The stream, its mappings, the function and what it calls, in one run of the chaos."""
+
+    def __init__(self, seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.tables = tables
+        self.api = api
+        self.recorded: list[Recorded] = []
+        self.poisons: set[str] = set()  # audience and id of each
+        self.dead_letters: list[str] = []  # likewise
+        self.farewells: set[str] = set()  # connections that were ordered to be closed
+        self.given_up: set[str] = set()  # connections that could be neither served nor closed
+        self.is_calm = False
+        self.invocations = 0
+        self.surprises: list[Exception] = []  # what the function failed with, and never should
+        self.plan = Plan()
+        self._posters: list[Poster] = []
+        self._lock = threading.Lock()
+        self._rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)  # by each of their keys
+        arn = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
+        self.stream = Stream(arn, "audience", shards=self.chance.choice((1, 1, 2)), now=time.time())
+        resets = self.chance.random() < 0.5
+        self.mappings = [
+            StreamMapping(
+                self.stream,
+                Settings.of(event["Properties"], progress_resets_retries=resets),
+                self._invoke,
+                chance=random.Random(f"{seed} {name}"),
+                forgets=self._checkpoint_is_lost,
+            )
+            for function in ("BroadcastFunction", "BroadcastWideFunction")
+            for name, event in resources("AWS::Serverless::Function")[function]["Events"].items()
+        ]
+        tables.on_change = self._changed
+        self._install(monkeypatch)
+
+    def poll(self) -> None:
+        """Let each mapping read its stream once."""
+        for mapping in self.chance.sample(self.mappings, len(self.mappings)):
+            mapping.poll()
+
+    def drain(self) -> None:
+        """Let each mapping read until nothing is left."""
+        for mapping in self.chance.sample(self.mappings, len(self.mappings)):
+            mapping.drain()
+
+    def calm_down(self) -> None:
+        """Let nothing go wrong any more, beginning with a new environment."""
+        self.is_calm = True
+        self.api.account.calm_down()
+        new_environment()
+
+    @property
+    def discarded(self) -> list[dict[str, Any]]:
+        """Return what the mappings gave up."""
+        return [failure for mapping in self.mappings for failure in mapping.discarded]
+
+    # ---- what the functions call -----------------------------------------------------------------------------------
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        """Stand for botocore's client of DynamoDB, one that never fails."""
+        if operation.startswith("_"):
+            raise AttributeError(operation)
+        return lambda **request: self.call(operation, request)
+
+    def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer a call of DynamoDB or SQS."""
+        with self._lock:
+            if operation == "send_message":
+                self.farewells.add(json.loads(request["MessageBody"])["connection_id"])
+                return {}
+            if operation == "query" and request["TableName"] == "ConnectionsTable":
+                return self._page(request)
+            return self.tables.call(operation, request)
+
+    def _page(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return a page of a Query of the Connections table or its index.
+
+        moto sorts all of a table for each Query, which would take a run ten times as long: it is asked in one run of
+        twenty. In the others, dictionaries answer that are kept in step with the changes of moto's tables.
+        """
+        if self.seed % 20 == 0:
+            return self.tables.call("query", {**request, "Limit": PAGE})
+        is_index = "IndexName" in request
+        partition, sort = ("indexed_audience", "connection_id") if is_index else ("connection_id", "audience")
+        value = request["ExpressionAttributeValues"][":audience" if is_index else ":id"]
+        after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S", "")
+        rows = self._rows[partition, value["S"]]
+        if request.get("Select") == "COUNT":
+            return {"Count": int(request["ExpressionAttributeValues"][":id"]["S"] in rows)}
+        found = sorted(each for each in rows if each > after)
+        page = [rows[each] for each in found[:PAGE]]
+        if len(found) <= PAGE:
+            return {"Items": page}
+        return {"Items": page, "LastEvaluatedKey": {name: page[-1][name] for name in ("connection_id", "audience")}}
+
+    def _changed(self, change: Change) -> None:
+        match change.table:
+            case "ConnectionsTable":
+                connection_id, audience = change.key
+                for rows, key, is_shown in (
+                    (self._rows["indexed_audience", audience], connection_id, "indexed_audience" in (change.new or {})),
+                    (self._rows["connection_id", connection_id], audience, change.new is not None),
+                ):
+                    rows.pop(key, None)
+                    if change.new and is_shown:
+                        rows[key] = change.new
+            case "EventsTable" if change.new:
+                keys = {name: change.new[name] for name in ("audience", "event_id")}
+                self.stream.put("MODIFY" if change.old else "INSERT", keys, change.new)
+                if not change.old and "/".join(change.key) not in self.poisons:
+                    self._note(change.new)
+
+    def _note(self, image: dict[str, Any]) -> None:
+        values = plain(image)
+        if values.pop("reach", None) is None:
+            return  # a farewell, which `broadcast` is not shown
+        entry = Entry(**{**values, "hidden_from": frozenset(values.get("hidden_from", ()))})
+        self.recorded.append(Recorded(len(self.recorded), entry))
+
+    # ---- the function ----------------------------------------------------------------------------------------------
+
+    def _invoke(self, event: dict[str, Any]) -> Any:
+        self.invocations += 1
+        self.plan = self._new_plan(random.Random(f"{self.seed} invocation {self.invocations}"))
+        try:
+            return broadcast.handler(event, self)
+        except Killed:
+            new_environment()
+            raise
+        except RealtimeError:
+            raise
+        except Exception as error:
+            self.surprises.append(error)
+            raise
+
+    def _new_plan(self, chance: random.Random) -> Plan:
+        if self.is_calm:
+            return Plan()
+        match chance.choices(("none", "short", "killed", "killed at call", "tables"), (70, 8, 8, 4, 10))[0]:
+            case "short":
+                return Plan(remaining_ms=3000 + chance.randrange(60))
+            case "killed":
+                return Plan(killed_after_posts=int(chance.expovariate(1 / 20)))
+            case "killed at call":
+                return Plan(killed_at_call=chance.randrange(8))
+            case "tables":
+                return Plan(failing_calls={number for number in range(60) if chance.random() < 0.3})
+        return Plan()
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Stand for Lambda's context, too."""
+        return self.plan.remaining_ms
+
+    def _checkpoint_is_lost(self) -> bool:
+        return not self.is_calm and self.chance.random() < 0.03
+
+    # ---- wiring ----------------------------------------------------------------------------------------------------
+
+    def _install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in SETTINGS.items():
+            monkeypatch.setenv(name, value)
+        client = FunctionsClient(self)
+        monkeypatch.setattr(clients, "client", lambda service: client)
+        monkeypatch.setattr(progress, "CONGESTED_PATIENCE_S", CONGESTED_SECONDS)
+        monkeypatch.setattr(backlog, "YOUNG_SECONDS", YOUNG_SECONDS)
+        monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
+        monkeypatch.setattr(bootstrap, "failures", lambda: DeadLetters(self.dead_letters))
+        monkeypatch.setattr(bootstrap, "poster", lambda endpoint, rate: self._new_poster(rate))
+        self._log_level = log.logger().log_level
+        log.logger().setLevel("CRITICAL")
+        new_environment()
+
+    def _new_poster(self, rate: int) -> Poster:
+        """Make a real Poster with less patience, as a new environment does."""
+        poster = FailingPoster(self, rate)
+        self._posters.append(poster)
+        return poster
+
+    def close(self) -> None:
+        """Close what a run has opened."""
+        for poster in self._posters:
+            poster.close()
+        log.logger().setLevel(self._log_level)
+        new_environment()

@@ -1,0 +1,271 @@
+"""What happens in one run of the chaos: who connects, which events come, and what goes wrong. A seed decides it all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, cast
+
+import default
+from operate.redrive import Names, Redrive
+from realtime import audiences
+from realtime.ids import make_event_id
+from realtime.messages import TYPES, encode
+from realtime.tables.connections import Connection, Connections
+from realtime.tables.dynamodb import item
+from realtime.tables.outbox import Entry, Outbox
+from tests.chaos.api import Socket, Step, Trouble
+from tests.chaos.client import STAGES, Client
+from tests.chaos.promises import check_dead_letters, keys_of
+from tests.chaos.runtime import Runtime
+from tests.samples import sample
+from tests.support.fake_sqs import FakeSqs
+
+CONNECTIONS, EVENTS, USERS = 500, 50, 60
+SHARDS = 4
+TRANSIENT: tuple[Step, ...] = (429, 429, 429, 500, 503, *Trouble)
+ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERROR)
+
+
+class Scenario:
+    """The script of one run, from the first connection until all is calm again."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.clients: dict[str, Client] = {}
+        self.redriven: set[str] = set()  # audience and id of each entry
+        self._chance = runtime.chance
+        self._numbers = itertools.count()
+        self._outbox = Outbox(runtime, "EventsTable")
+        self._connections = Connections(runtime, "ConnectionsTable")
+        if runtime.seed % 5 == 1:
+            runtime.api.forbidden = self._chance.choice(STAGES)
+        for _ in range(CONNECTIONS):
+            self.connect()
+        self._store_users(self.clients.values())
+
+    # ---- clients ---------------------------------------------------------------------------------------------------
+
+    def connect(self) -> Client:
+        """Open a connection, with the troubles that it will have."""
+        chance = self._chance
+        number = next(self._numbers)
+        user = str(chance.randrange(USERS))
+        endpoint = chance.choice(STAGES)
+        watched = chance.sample(range(USERS), 2) if endpoint in STAGES[:2] and chance.random() < 0.3 else ()
+        is_young = chance.random() < 0.02
+        connected_at = time.time() + (600 if is_young else -3600)  # however slow this machine is
+        connection = Connection(
+            connection_id=f"c{self.runtime.seed}-{number}=",
+            endpoint=endpoint,
+            user_id=user,
+            connected_at=int(connected_at * 1000),
+            token_expires_at=int(connected_at) + 7200,
+            types=frozenset(chance.sample(sorted(TYPES[endpoint]), 1)) if chance.random() < 0.1 else frozenset(),
+            batch=chance.random() < 0.25,
+        )
+        hears = audiences.heard_by(
+            endpoint, user, connection.connection_id, SHARDS, watched=[str(each) for each in watched]
+        )
+        self.runtime.api.account.take()  # the handshake
+        socket = Socket(connection.connection_id)
+        if is_young:
+            socket.state = chance.choice(["connecting", "open"])
+        elif chance.random() < 0.15:
+            self._trouble(socket)
+        client = Client(connection, hears, socket, since=len(self.runtime.recorded))
+        self.runtime.api.sockets[connection.connection_id] = socket
+        for part in self._connections.puts(connection, hears, lease_until=int(connected_at) + 7200):
+            self.runtime.put_item(**part["Put"])
+        self.clients[connection.connection_id] = client
+        return client
+
+    def _store_users(self, clients: Iterable[Client]) -> None:
+        """Give users their new connections."""
+        of_user: dict[str, set[str]] = defaultdict(set)
+        for client in clients:
+            of_user[client.connection.user_id].add(client.connection.connection_id)
+        for user, connection_ids in of_user.items():
+            self.runtime.update_item(
+                TableName="UsersTable",
+                Key=item({"user_id": user}),
+                UpdateExpression="ADD connection_ids :ids",
+                ExpressionAttributeValues=item({":ids": frozenset(connection_ids)}),
+            )
+
+    def _trouble(self, socket: Socket) -> None:
+        chance = self._chance
+        match chance.choices(("gone", "leaves", "transient", "slow", "stuck"), (4, 3, 10, 4, 2))[0]:
+            case "gone":
+                socket.state = "closed"
+            case "leaves":
+                socket.leaves_after = chance.randint(1, 6)
+            case "transient":
+                socket.troubles.extend(chance.choices(TRANSIENT, k=chance.randint(1, 3)))
+            case "slow":
+                socket.posts_meet = chance.choice(ALWAYS)
+            case "stuck":  # can be neither served nor closed
+                socket.posts_meet = socket.deletes_meet = chance.choice(ALWAYS)
+
+    def is_registered(self, client: Client) -> bool:
+        """Return whether a connection's session is stored."""
+        key = {"connection_id": client.connection.connection_id, "audience": client.connection.connection_id}
+        key["audience"] = audiences.direct(client.connection.connection_id)
+        return self.runtime.tables.get("ConnectionsTable", item(key)) is not None
+
+    def open_handshakes(self) -> None:
+        """Let the handshakes that are under way be done; what is recorded from now on will be heard."""
+        for client in self.clients.values():
+            if client.socket.state == "connecting":
+                client.socket.state, client.since = "open", len(self.runtime.recorded)
+
+    def send(self, client: Client, kind: str, **data: Any) -> dict[str, Any]:
+        """Let a client send a frame, and return what it is answered."""
+        self.runtime.api.account.take()
+        event = sample("default.ping")
+        event["requestContext"] |= {
+            "connectionId": client.connection.connection_id,
+            "stage": client.connection.endpoint,
+        }
+        event["body"] = json.dumps({"type": kind, "data": data})
+        answer: dict[str, Any] = json.loads(default.handler(event, None)["body"])
+        return answer
+
+    def come_back(self, client: Client) -> Client:
+        """Let a client whose connection has ended open another, of the same kind."""
+        connection = replace(client.connection, connection_id=f"again-{client.connection.connection_id}")
+        again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.runtime.recorded))
+        self.runtime.api.sockets[connection.connection_id] = again.socket
+        for part in self._connections.puts(connection, client.audiences, lease_until=int(time.time()) + 7200):
+            self.runtime.put_item(**part["Put"])
+        return again
+
+    # ---- events ----------------------------------------------------------------------------------------------------
+
+    def record(self, audience_names: Iterable[str], kind: str, **more: Any) -> None:
+        """Record an event for audiences, as `ingest` and `announce` do."""
+        number = next(self._numbers)
+        now = int(self.runtime.stream.now * 1000) + number  # each later than the last
+        name = make_event_id(now, str(self.runtime.seed), str(number))
+        message = encode(kind, {"n": number, "text": "x" * self._chance.choice((10, 10, 100, 9000))}, now, name)
+        expires_at = int(self.runtime.stream.now) + 86_400
+        self._outbox.put_all(Entry(audience, name, kind, message, expires_at, **more) for audience in audience_names)
+
+    def record_something(self) -> None:
+        """Record an event of a kind that happens."""
+        chance = self._chance
+        user = str(chance.randrange(USERS))
+        hidden = frozenset({str(each) for each in chance.sample(range(USERS), 3)} if chance.random() < 0.2 else ())
+        match chance.choices(("calls", "notifications", "everyone", "feed", "presence", "direct"), (5, 4, 2, 3, 3, 1))[
+            0
+        ]:
+            case "calls":
+                other = str(chance.randrange(USERS))
+                names = {audiences.personal("calls", each) for each in (user, other)}
+                self.record(names, chance.choice(sorted(TYPES["calls"])), **self._lifetime())
+            case "notifications":
+                kind = chance.choice(sorted(TYPES["notifications"]))
+                self.record([audiences.personal("notifications", user)], kind, **self._lifetime())
+            case "everyone":
+                self.record(audiences.everyone("notifications", SHARDS), "system_notification", **self._lifetime())
+            case "feed" | "presence" as endpoint:
+                names = {audiences.personal(endpoint, user), *audiences.everyone(endpoint, SHARDS)}
+                kind = chance.choice(sorted(TYPES[endpoint]))
+                self.record(names, kind, hidden_from=hidden, subject=user)
+            case _:
+                client = chance.choice(list(self.clients.values()))
+                name = audiences.direct(client.connection.connection_id)
+                self.record([name], "error", endpoint=client.connection.endpoint, close=True)
+
+    def _lifetime(self) -> dict[str, int]:
+        """Return how long a message is worth hearing: mostly for ever, or a day; or not any more."""
+        choice = self._chance.random()
+        if choice < 0.1:
+            return {"not_after": int(time.time()) - 60}
+        return {"not_after": int(time.time()) + 86_400} if choice < 0.3 else {}
+
+    def record_poison(self) -> None:
+        """Put an item in the Events table that no function of ours would write, in the midst of the others."""
+        user = str(self._chance.randrange(USERS))
+        endpoint = self._chance.choice(STAGES)
+        audience = self._chance.choice(
+            [audiences.personal(endpoint, user), self._chance.choice(audiences.everyone(endpoint, SHARDS))]
+        )
+        number = next(self._numbers)
+        good = Entry(
+            audience, make_event_id(number, "poison"), "call_started", '{"poison":true}', int(time.time()) + 86_400
+        )
+        image = good.as_item()
+        match self._chance.randrange(5):
+            case 0:
+                del image["kind"]
+            case 1:
+                image["hidden_from"] = {"S": "5"}
+            case 2:
+                image["not_after"] = {"N": "1.5"}
+            case 3:
+                image["subject"] = {"N": "7"}
+            case _:
+                image["audience"] = {"S": f"connection/c{number}"}  # with no endpoint
+        self.runtime.poisons.add("/".join(image[name]["S"] for name in ("audience", "event_id")))
+        self.runtime.put_item(TableName="EventsTable", Item=image)
+
+    # ---- the run ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Let everything happen, then calm down, then let every connection be posted to once more."""
+        chance = self._chance
+        poisoned = set(chance.sample(range(EVENTS), 4))
+        waves = sorted(chance.sample(range(1, EVENTS), 3))
+        for number in range(EVENTS):
+            self.record_something()
+            if number in poisoned:
+                self.record_poison()
+            if chance.random() < 0.3:
+                self._store_users([self.connect()])
+            if chance.random() < 0.3:
+                chance.choice(list(self.clients.values())).socket.leaves_after = 1
+            if number in waves:
+                if chance.random() < 0.5:
+                    self.runtime.api.account.others_take(
+                        chance.choice((0.5, 0.95, 1.0)), chance.choice((0.05, 0.2, 0.5))
+                    )
+                self.runtime.poll()
+        self.open_handshakes()
+        self.runtime.drain()
+        check_dead_letters(self, self.runtime.discarded)
+        self._calm_down()
+
+    def _calm_down(self) -> None:
+        self.runtime.calm_down()
+        for client in self.clients.values():
+            client.socket.posts_meet = client.socket.deletes_meet = client.socket.leaves_after = None
+            client.socket.troubles.clear()
+        if self.runtime.api.forbidden:
+            self.runtime.api.forbidden = None
+            self._redrive()
+        suspects = [client for client in self.clients.values() if client.socket.state != "open"]
+        wanted = {
+            (client.audiences[0], min(client.connection.types or TYPES[client.connection.endpoint]))
+            for client in suspects
+        }
+        for name, kind in sorted(wanted):
+            self.record([name], kind)
+        self.runtime.drain()
+
+    def _redrive(self) -> None:
+        """Put through again what was given up, now that the right is there that was missing."""
+        queue, before = FakeSqs(), self.runtime.discarded
+        for failure in before:
+            queue.send(json.dumps(failure))
+        self.redriven = set(keys_of(self.runtime.stream, before))
+        sqs, dynamodb, functions = cast("tuple[Any, Any, Any]", (queue, self.runtime, None))
+        names = Names("", events_table="EventsTable", users_table="UsersTable", announce="announce")
+        for step in Redrive(sqs, self.runtime.stream, dynamodb, functions, names).run(dry_run=False):
+            assert not step.left, step
+        self.runtime.drain()
+        check_dead_letters(self, [failure for failure in self.runtime.discarded if failure not in before])

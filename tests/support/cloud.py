@@ -1,0 +1,177 @@
+"""The stack's tables, queues, bus and parameter in moto, as template.yaml says, and the functions that work on them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import botocore.session
+import pytest
+
+from gateway.template import Resolver, Stack, Template
+from realtime import bootstrap
+from realtime.tables.dynamodb import plain
+from tests.cloudformation import ROOT
+from tests.samples import KEY_ID, SECRET, queued
+from tests.support.environment import new_environment
+from tests.support.strict_dynamodb import StrictDynamoDB
+from tests.unit.fakes import FakePoster
+
+REGION, ACCOUNT = "us-east-1", "123456789012"
+STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"  # botocore has a newer name, which moto does not know
+TOKEN_KEYS = "/realtime/token-keys"
+TEMPLATE = Template.read(ROOT / "template.yaml")
+STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are set
+
+
+@cache
+def operator(service: str, endpoint_url: str | None = None) -> Any:
+    """Return a client that can do more than the functions' own."""
+    session: Any = botocore.session.get_session()
+    return session.create_client(service, endpoint_url=endpoint_url)
+
+
+class Context:
+    """What Lambda tells a function of its invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function with the environment that the template gives it."""
+
+    name: str
+    environment: dict[str, str]
+
+    def __call__(self, event: dict[str, Any]) -> Any:
+        """Invoke it; `ingest` is given an event of EventBridge as its queue brings it."""
+        os.environ.update(self.environment)  # monkeypatch has saved what was there
+        if self.name == "ingest" and "Records" not in event:
+            event = queued(event)
+        return importlib.import_module(self.name).handler(json.loads(json.dumps(event)), Context())
+
+
+class Cloud:
+    """The part of the stack that holds data, empty, and the functions that work on it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.dynamodb, self.sqs, self.events = (operator(service) for service in ("dynamodb", "sqs", "events"))
+        self.stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
+        for table in TEMPLATE.of_type("AWS::DynamoDB::Table"):
+            self._create_table(table.logical_id, Resolver(TEMPLATE, self.stack).resolve(table.properties))
+        queues = {
+            queue.logical_id: self.sqs.create_queue(QueueName=queue.logical_id)["QueueUrl"]
+            for queue in TEMPLATE.of_type("AWS::SQS::Queue")
+        }
+        tables = {table.logical_id: table.logical_id for table in TEMPLATE.of_type("AWS::DynamoDB::Table")}
+        made = {"Bus": "realtime", "Configuration": "1"}
+        self.stack = replace(self.stack, physical={**self.stack.physical, **queues, **tables, **made})
+        self._create_bus()
+        keys = json.dumps({KEY_ID: SECRET})
+        operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
+        self.poster = FakePoster()
+        self.strict: StrictDynamoDB | None = None
+        monkeypatch.setattr(bootstrap, "poster", self._poster)
+        self._read: dict[str, int] = {}
+
+    def function(self, name: str, **parameters: object) -> Function:
+        """Return a function as the template deploys it with these parameters."""
+        texts = {"TokenKeys": TOKEN_KEYS, **{parameter: str(value) for parameter, value in parameters.items()}}
+        resolver = Resolver(TEMPLATE, replace(self.stack, parameters=texts))
+        properties = TEMPLATE.resources[f"{name.title()}Function"].properties
+        environment = {
+            key: str(value) for key, value in resolver.resolve(properties["Environment"]["Variables"]).items()
+        }
+        for key, value in environment.items():
+            self._monkeypatch.setenv(key, value)
+        new_environment()
+        return Function(name, environment)
+
+    def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Make a call to moto's DynamoDB."""
+        answer: dict[str, Any] = getattr(self.dynamodb, operation)(**request)
+        return answer
+
+    def image(self, table: str, item: dict[str, Any]) -> dict[str, Any] | None:
+        """Return an item as DynamoDB holds it, found by what stands in its key attributes."""
+        names = [each["AttributeName"] for each in TEMPLATE.resources[table].properties["KeySchema"]]
+        answer = self.dynamodb.get_item(TableName=table, Key={name: item[name] for name in names}, ConsistentRead=True)
+        found: dict[str, Any] | None = answer.get("Item")
+        return found
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """Return all rows of a table, sorted by key."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=f"{table}Table", ConsistentRead=True)
+        found = [plain(row) for page in pages for row in page["Items"]]
+        return sorted(
+            found, key=lambda row: [str(row.get(key)) for key in ("connection_id", "audience", "user_id", "event_id")]
+        )
+
+    def row(self, table: str, **key: str) -> dict[str, Any] | None:
+        """Return the row with this key."""
+        answer = self.dynamodb.get_item(
+            TableName=f"{table}Table", Key={name: {"S": value} for name, value in key.items()}
+        )
+        return plain(answer["Item"]) if "Item" in answer else None
+
+    def user(self, user_id: str = "123") -> dict[str, Any]:
+        """Return what is stored of a user; nothing where there is no such user."""
+        return self.row("Users", user_id=user_id) or {}
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """Take the messages that can be received from a queue now."""
+        answer = self.sqs.receive_message(
+            QueueUrl=self.stack.physical[f"{queue}Queue"], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        return found
+
+    def told(self) -> list[dict[str, Any]]:
+        """Take the events that were put on the bus."""
+        return [json.loads(message["Body"]) for message in self.messages("BusProbe")]
+
+    def stream(self, table: str) -> list[dict[str, Any]]:
+        """Return the records that a table's stream got since this was last asked, as Lambda would be given them."""
+        client = operator("dynamodbstreams", endpoint_url=STREAMS)
+        arn = self.dynamodb.describe_table(TableName=f"{table}Table")["Table"]["LatestStreamArn"]
+        (shard,) = client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+        iterator = client.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+            "ShardIterator"
+        ]
+        records = client.get_records(ShardIterator=iterator)["Records"]
+        new = records[self._read.get(table, 0) :]
+        self._read[table] = len(records)
+        return [
+            {**record, "dynamodb": {**record["dynamodb"], "ApproximateCreationDateTime": 0}}
+            for record in new
+            # moto puts an item of nothing but its key first where an update makes it
+            if record["dynamodb"].get("NewImage") != record["dynamodb"]["Keys"]
+        ]
+
+    def _create_table(self, name: str, properties: dict[str, Any]) -> None:
+        taken = {"BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"}
+        request = {key: value for key, value in properties.items() if key in taken}
+        if "StreamSpecification" in properties:
+            request["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
+        self.dynamodb.create_table(TableName=name, **request)
+
+    def _create_bus(self) -> None:
+        """Make the bus, and a queue that gets all that is put on it."""
+        self.events.create_event_bus(Name="realtime")
+        url = self.sqs.create_queue(QueueName="BusProbe")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.stack = replace(self.stack, physical={**self.stack.physical, "BusProbeQueue": url})
+        self.events.put_rule(Name="all", EventBusName="realtime", EventPattern=json.dumps({"account": [ACCOUNT]}))
+        self.events.put_targets(Rule="all", EventBusName="realtime", Targets=[{"Id": "probe", "Arn": arn}])
+
+    def _poster(self, endpoint: str, posts_per_second: int) -> FakePoster:
+        assert endpoint == f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
+        assert posts_per_second > 0
+        return self.poster

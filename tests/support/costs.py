@@ -1,0 +1,198 @@
+"""What each thing that happens costs: the scenarios of docs/cost.md, run through the real handlers and metered.
+
+A scenario runs a handler, and everything that follows from it by way of the streams. `python -m tests.support.costs`,
+a part of `make bench`, writes the tables of the page. tests/integration/test_costs.py holds the page to what is
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from moto import mock_aws
+
+from operate.cost import PRICES, SCENARIOS, Cost, Workload, as_results, day
+from realtime.ids import make_event_id
+from tests.cloudformation import ROOT
+from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support.cloud import STORY_BEGINS, Cloud
+from tests.support.meter import Meter
+from tests.unit.fakes import Clock, FakePoster
+from tools import results
+
+PATH = ROOT / "docs" / "cost.md"
+BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
+
+WATCHED = 10  # users, by the watch that is measured
+ONLINE = 30  # users, when `sync` is measured
+
+
+class MeteredService:
+    """The functions, the streams between them, and the meter on all of it."""
+
+    def __init__(self, cloud: Cloud, clock: Any) -> None:
+        self.cloud, self.clock = cloud, clock
+        self.meter = Meter(cloud)
+
+    def takes(self, name: str, event: dict[str, Any], *, heard: int | None = None) -> Cost:
+        """Invoke a function and all that follows; return what it took, with the posts, or `heard` messages."""
+        self.cloud.poster = FakePoster()
+        with self.meter.measuring() as cost:
+            self._invoke(name, event)
+            if changes := self.cloud.stream("Users"):
+                self._invoke("announce", {"Records": changes})
+            if name == "ingest":
+                self.meter.cost.queue += 3  # EventBridge sends it to the queue; Lambda receives and deletes it
+            entries = self.cloud.stream("Events")
+            for reach in ("narrow", "wide"):
+                records = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
+                if records:
+                    self._invoke("broadcast", {"Records": records})
+        cost.messages += sum(len(each.frames) for each in self.cloud.poster.deliveries)
+        if heard is not None:
+            cost.messages = heard
+        return cost
+
+    def _invoke(self, name: str, event: dict[str, Any]) -> None:
+        self.meter.cost.invocations += 1
+        # No grace period: the queue in memory would let its checks wait by the real clock.
+        self.cloud.function(name, GracePeriodSeconds=0)(event)
+
+    def check(self) -> Cost:
+        """Do the checks that were ordered, after the grace period."""
+        self.clock.now += 10
+        (record,) = sample("deadlines.offline")["Records"]
+        records = [{**record, "body": message["Body"]} for message in self.cloud.messages("Deadlines")]
+        return self.takes("deadlines", {"Records": records}).plus(Cost(queue=2))  # to receive it, and to delete it
+
+
+def handshake(connection_id: str, user: str, endpoint: str, role: str = "listener") -> dict[str, Any]:
+    """Return API Gateway's event of a client that connects."""
+    claims = {"sub": user, "username": "jane_smith", "role": role, "exp": 4_102_444_800}
+    event = sample("connect.token-in-query")
+    event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
+    event["queryStringParameters"] = {"token": jwt.encode(claims, SECRET, headers={"kid": KEY_ID})}
+    return event
+
+
+def frame(connection_id: str, endpoint: str, kind: str, **data: Any) -> dict[str, Any]:
+    """Return API Gateway's event of a frame from a client."""
+    event = sample("default.ping")
+    event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
+    return {**event, "body": json.dumps({"type": kind, "data": data})}
+
+
+def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
+    """Return API Gateway's event of a connection that ended."""
+    event = sample("disconnect")
+    event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
+    return event
+
+
+def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
+    """Run every scenario, and return what each took."""
+    service = MeteredService(cloud, clock)
+    found: dict[str, Cost] = {}
+    first, second = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g="
+
+    def take(name: str, cost: Cost) -> None:
+        found[name] = cost
+
+    take("online", service.takes("connect", handshake(first, "123", "feed"), heard=0))
+    take("another", service.takes("connect", handshake(second, "123", "calls"), heard=0))
+    take("ping", service.takes("default", frame(first, "feed", "ping"), heard=2))
+    clock.now += 500
+    take("renewal", service.takes("default", frame(first, "feed", "ping"), heard=2))
+    take("call", service.takes("ingest", backend_event("call_started"), heard=2))
+    take("call_end", service.takes("ingest", backend_event("call_ended"), heard=2))
+    away = make_event_id(int(clock.now * 1000) - 60_000)
+    take("resume", service.takes("default", frame(second, "calls", "resume", last_id=away), heard=4))
+    notification = backend_event("favorite_added")
+    notification["detail"]["delivery"] = {"to": [123]}
+    take("notification", service.takes("ingest", notification, heard=1))
+    for number in range(ONLINE - 1):
+        service.takes("connect", handshake(f"c{number:015d}=", str(1000 + number), "presence", role="user"))
+    last = f"c{ONLINE - 2:015d}="
+    take("sync", service.takes("default", frame(last, "presence", "sync"), heard=2))
+    watched = [1000 + number for number in range(WATCHED)]
+    watch = frame(last, "presence", "watch", user_ids=watched)
+    take("watch", service.takes("default", watch, heard=2))
+    take("sweep", service.takes("sweep", {}))
+    take("disconnect", service.takes("disconnect", goodbye(second, "calls"), heard=0))
+    leaving = service.takes("disconnect", goodbye(first, "feed"), heard=0)
+    take("offline", leaving.plus(service.check()))
+    found["offline"].messages = 0
+    return found
+
+
+def tables(found: Mapping[str, Cost], load: Workload) -> str:
+    """Return the tables of the page."""
+    head = "Lambda invocations | DynamoDB requests | write units | read units | bus events | SQS requests | messages"
+    lines = [f"| each | {head} | $ a million |", f"| --- |{' ---: |' * 8}"]
+    lines += [_row(SCENARIOS[name], cost) for name, cost in found.items()]
+    whole = day(found, load)
+    minutes = load.connection_minutes
+    price = whole.dollars() / 1e6 + minutes * PRICES["minutes"] / 1e6
+    silent = day(found, replace(load, ping_seconds=0))
+    quiet = silent.dollars() / 1e6 + minutes * PRICES["minutes"] / 1e6
+    with_pings = _row("with these pings", whole).rsplit("|", 2)[0]
+    without = _row("if other traffic made all pings unnecessary", silent).rsplit("|", 2)[0]
+    lines += [
+        "",
+        (
+            f"A listener's day of presence: {load.sessions} sessions of {load.minutes} minutes with one connection, "
+            f"a ping each {load.ping_seconds} s, each change sent to {load.watchers} connections."
+        ),
+        "",
+        f"| a listener and day | {head} | connection minutes | $ a thousand |",
+        f"| --- |{' ---: |' * 9}",
+        f"{with_pings}| {minutes} | {price * 1000:.2f} |",
+        f"{without}| {minutes} | {quiet * 1000:.2f} |",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, cost: Cost) -> str:
+    numbers = [f"{getattr(cost, field.name):.4g}" for field in fields(cost)]
+    return f"| {name} | {' | '.join(numbers)} | {cost.dollars():.2f} |"
+
+
+def run() -> dict[str, Cost]:
+    """Measure, at the samples' time, over tables in memory."""
+    os.environ |= {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        mock_aws(),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(nowhere),
+    ):
+        clock = Clock(STORY_BEGINS + 0.4)
+        patch.setattr(time, "time", clock)
+        return measure(Cloud(patch), clock)
+
+
+def main() -> None:
+    """Measure, print, keep, and write the page's tables."""
+    found = run()
+    text = tables(found, Workload())
+    sys.stdout.write(f"{text}\n")
+    page = PATH.read_text()
+    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+    PATH.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}")
+    whole = day(found, Workload())
+    of_a_day = {f"day_{field.name}": getattr(whole, field.name) for field in fields(whole)}
+    results.save("cost", {**of_a_day, **as_results(found)})
+
+
+if __name__ == "__main__":
+    main()

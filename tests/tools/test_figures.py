@@ -1,0 +1,19 @@
+"""docs/benchmarks.md and README.md say what was measured last."""
+
+from __future__ import annotations
+
+from tools import figures, results
+
+
+def test_the_benchmark_page_has_the_figures_that_were_measured() -> None:
+    page = figures.TABLE_PATH.read_text(encoding="utf-8")
+    assert figures.printed(page) == figures.table(results.load()), "make bench writes them anew"
+
+
+def test_the_readme_has_the_main_figures_that_were_measured() -> None:
+    page = figures.SENTENCE_PATH.read_text(encoding="utf-8")
+    assert figures.printed(page) == figures.sentence(results.load()), "make bench writes them anew"
+
+
+def test_the_readme_is_short_enough_to_read_at_once() -> None:
+    assert len(figures.SENTENCE_PATH.read_text(encoding="utf-8").splitlines()) <= 100
