@@ -117,3 +117,11 @@ def test_samconfig_gives_only_parameters_that_exist(environment: str) -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
     overrides = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
     assert {pair.partition("=")[0] for pair in overrides.split()} <= PARAMETERS.keys()
+
+
+def test_the_contents_at_the_top_name_every_part_in_order() -> None:
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    parts = re.findall(r"^  # ---- (.+?) -+$", text, re.MULTILINE)
+    contents = text[text.index("# Contents") : text.index("\nMetadata:")]
+    assert [line[6:] for line in re.findall(r"^#     \S[^\n]*?(?=   )", contents, re.MULTILINE)] == parts
+    assert re.findall(r"^#   (\w+)", contents, re.MULTILINE) == [*template()][4:]  # after the format and Metadata
