@@ -156,8 +156,8 @@ class World:
             for function in ("BroadcastFunction", "BroadcastWideFunction")
             for name, event in resources("AWS::Serverless::Function")[function]["Events"].items()
         ]
-        self.outbox = Outbox(self, "EventsTable")
-        self.connections = Connections(self, "ConnectionsTable")
+        self.outbox = Outbox(cast("Any", self), "EventsTable")
+        self.connections = Connections(cast("Any", self), "ConnectionsTable")
         if seed % 5 == 1:
             api.forbidden = self.chance.choice(STAGES)
         tables.on_change = self._changed
@@ -186,7 +186,7 @@ class World:
             types=frozenset(chance.sample(sorted(TYPES[endpoint]), 1)) if chance.random() < 0.1 else frozenset(),
             batch=chance.random() < 0.25,
         )
-        hears = audiences.heard_by(
+        hears = audiences.initial_audiences(
             endpoint, user, connection.connection_id, SHARDS, watched=[str(each) for each in watched]
         )
         self.api.account.take()  # the handshake
@@ -197,8 +197,8 @@ class World:
             self._trouble(socket)
         client = Client(connection, hears, socket, since=len(self.recorded))
         self.api.sockets[connection.connection_id] = socket
-        for part in self.connections.puts(connection, hears, lease_until=int(connected_at) + 7200):
-            self.put_item(**part["Put"])
+        for write in self.connections.registration_writes(connection, hears, lease_until=int(connected_at) + 7200):
+            self.put_item(**write.request)
         self.clients[connection.connection_id] = client
         return client
 
@@ -258,8 +258,10 @@ class World:
         connection = replace(client.connection, connection_id=f"again-{client.connection.connection_id}")
         again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.recorded))
         self.api.sockets[connection.connection_id] = again.socket
-        for part in self.connections.puts(connection, client.audiences, lease_until=int(time.time()) + 7200):
-            self.put_item(**part["Put"])
+        for write in self.connections.registration_writes(
+            connection, client.audiences, lease_until=int(time.time()) + 7200
+        ):
+            self.put_item(**write.request)
         return again
 
     # ---- events ----------------------------------------------------------------------------------------------------
@@ -746,6 +748,4 @@ def _replaceable(entries: Iterable[Entry]) -> Iterator[str]:
 
 def new_environment() -> None:
     """Forget what a function's process had made."""
-    for made in vars(bootstrap).values():
-        if hasattr(made, "cache_clear"):
-            made.cache_clear()
+    bootstrap.forget()

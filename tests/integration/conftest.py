@@ -164,9 +164,7 @@ class Cloud:
         }
         for key, value in environment.items():
             self._monkeypatch.setenv(key, value)
-        for made in vars(bootstrap).values():
-            if hasattr(made, "cache_clear"):
-                made.cache_clear()
+        bootstrap.forget()
         return Function(name, environment)
 
     def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:

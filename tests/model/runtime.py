@@ -161,9 +161,7 @@ class Runtime:
 
 def new_instance() -> None:
     """Forget what function instances keep between invocations."""
-    for value in vars(bootstrap).values():
-        if hasattr(value, "cache_clear"):
-            value.cache_clear()
+    bootstrap.forget()
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ import deadlines
 import disconnect
 from realtime import bootstrap, log
 from realtime.aws import clients, retries
-from realtime.deadlines import stayed_away
+from realtime.deadlines import offline_check
 from realtime.tables.dynamodb import plain
 from tests.model.runtime import Context, new_instance
 from tests.model.tables import Tables
@@ -125,7 +125,7 @@ class Races:
     def look_again(self, user_id: str) -> None:
         """Let the check come that follows when the last connection has gone."""
         event = sample("deadlines.offline")
-        event["Records"][0]["body"] = json.dumps(stayed_away(user_id, self.user(user_id)["left_at"]))
+        event["Records"][0]["body"] = json.dumps(offline_check(user_id, self.user(user_id)["left_at"]))
         assert deadlines.handler(event, Context()) == {"batchItemFailures": []}
 
     def user(self, user_id: str) -> dict[str, Any]:
