@@ -1,4 +1,4 @@
-"""Delay queue: look again at what had to wait."""
+"""Delay queue: do the checks that had to wait."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ snapstart.prepare(bootstrap.deadlines, logger)
 
 @retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Do each check; those that fail, whatever the reason, go back to the queue alone, and in the end to another."""
+    """Do each check; one that fails goes back to the queue alone, and in the end to the dead-letter queue."""
     failures = []
     for record in event["Records"]:
-        if time.monotonic() > retries.latest():  # the queue brings the rest again: to begin with it would be cut off
+        if time.monotonic() > retries.latest():  # the queue brings the rest again; there is no time to do it
             failures.append({"itemIdentifier": record["messageId"]})
             continue
         described = {"message_id": record["messageId"]}
@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
                 described |= {name: order[name] for name in ("check", "user_id", "event_id") if name in order}
                 found = bootstrap.deadlines().check(order, int(time.time() * 1000))
             logger().info("checked", extra={**described, "found": found})
-        except RealtimeError as problem:  # it cannot be done now, or (Unforeseen) not be read
+        except RealtimeError as problem:  # it cannot be done now, or it cannot be read (Unforeseen)
             logger().error("failed", extra={**described, "reason": f"{type(problem).__name__}: {problem}"})
             failures.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failures}

@@ -1,4 +1,4 @@
-"""$disconnect: forget a connection. Best effort on AWS's side, so that nothing may depend on it alone."""
+"""$disconnect: forget a connection. AWS calls it on a best-effort basis, so nothing may depend on it alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ snapstart.prepare(bootstrap.disconnect_registry, logger)
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Forget the connection that ended.
 
-    Raises what keeps it from that: nobody tries again, and the sweep finds the connection, but the errors count.
+    Raises the problem if that fails, so that the errors are counted. Nobody tries again; a sweep finds the connection.
     """
     context = event["requestContext"]
     with last_resort():

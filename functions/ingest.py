@@ -1,4 +1,4 @@
-"""Queue of backends' events, filled by EventBridge: take in what a backend says happened."""
+"""Queue of the backends' events, which EventBridge fills: record each event with its effects."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ snapstart.prepare(bootstrap.ingestion, logger)
 
 @retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Record each event of a batch; what cannot be recorded now comes again by itself, later each time."""
+    """Record each event of a batch; an event that cannot be recorded now comes again alone, later each time."""
     failures = []
     for record in event["Records"]:
-        if time.monotonic() > retries.latest():  # the queue brings the rest again: to begin with it would be cut off
+        if time.monotonic() > retries.latest():  # the queue brings the rest again; there is no time to record it
             failures.append({"itemIdentifier": record["messageId"]})
             continue
         try:
-            _take_in(record)
-        except Exception as problem:  # noqa: BLE001  # of one event, and no matter to the others
+            _ingest(record)
+        except Exception as problem:  # noqa: BLE001  # the fault of one event must not affect the others
             _put_off(record, reason_of(problem))
             failures.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failures}
 
 
-def _take_in(record: Mapping[str, Any]) -> None:
+def _ingest(record: Mapping[str, Any]) -> None:
     """Record an event; one that breaks its schema, or that no table takes, goes whole to a dead-letter queue."""
     described = {"message_id": record["messageId"]}
     try:
-        told = ingest.parse(record["body"])
-        described |= ingest.described(told)
-        outcome = bootstrap.ingestion().ingest(ingest.read(told), int(time.time() * 1000))
+        event = ingest.parse_body(record["body"])
+        described |= ingest.describe(event)
+        outcome = bootstrap.ingestion().ingest(ingest.read_event(event), int(time.time() * 1000))
     except (InvalidEvent, Rejected) as problem:
         bootstrap.rejected().send_text(record["body"], attributes={"reason": str(problem)[:1000]})
         logger().warning("rejected", extra={**described, "reason": str(problem)})
@@ -49,10 +49,10 @@ def _take_in(record: Mapping[str, Any]) -> None:
 
 
 def _put_off(record: Mapping[str, Any], reason: str) -> None:
-    """Have the queue bring an event again after a while; full jitter, longer with each time."""
+    """Tell the queue to bring an event again after a while, longer each time, with full jitter."""
     times = int(record["attributes"]["ApproximateReceiveCount"])
     longest = min(LONGEST_BACK_OFF_SECONDS, 2 ** min(times, 10))
     seconds = random.randint(1, longest)
     logger().error("failed", extra={"message_id": record["messageId"], "times": times, "reason": reason})
-    with suppress(RealtimeError):  # then it comes again when the queue's own time for it is up
+    with suppress(RealtimeError):  # otherwise it comes again after the queue's visibility timeout
         bootstrap.backend_events().put_off(record["receiptHandle"], seconds)

@@ -1,4 +1,4 @@
-"""Schedule, each minute: find what should not be there, and set it right."""
+"""Schedule, every minute: find what should not be there, and mend it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from realtime.aws import retries
 from realtime.invocation import Deadline
 from realtime.log import logger
 
-MARGIN_SECONDS = 8.0  # what stays of the function's time once asking ends: to write down what was found
+MARGIN_SECONDS = 8.0  # of the function's time, kept to record what was found
 
 snapstart.prepare(bootstrap.sweeper, logger)
 
 
 @retries.in_time
 def handler(_event: dict[str, Any], context: Any) -> None:
-    """Sweep once; what time did not suffice for is gone on with by the next sweep."""
+    """Sweep once; the next sweep goes on with what there was no time for."""
     deadline = Deadline.of(context, answering_s=MARGIN_SECONDS)
     found = bootstrap.sweeper().sweep(int(time.time() * 1000), deadline.post_until)
     logger().info("swept", extra=dict(found))

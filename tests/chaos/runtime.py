@@ -29,7 +29,6 @@ from tests.chaos.client import Recorded
 from tests.chaos.failing import DeadLetters, FailingPoster, FunctionsClient, Plan
 from tests.cloudformation import resources
 from tests.model.tables import Change, Tables
-from tests.support.environment import new_environment
 from tests.support.stream_mapping import Killed, Settings, Stream, StreamMapping
 
 PAGE = 40  # rows of the index; DynamoDB's are larger
@@ -102,7 +101,7 @@ class Runtime:
         """Let nothing go wrong any more, beginning with a new environment."""
         self.is_calm = True
         self.api.account.calm_down()
-        new_environment()
+        bootstrap.forget()
 
     @property
     def discarded(self) -> list[dict[str, Any]]:
@@ -180,7 +179,7 @@ class Runtime:
         try:
             return broadcast.handler(event, self)
         except Killed:
-            new_environment()
+            bootstrap.forget()
             raise
         except RealtimeError:
             raise
@@ -223,7 +222,7 @@ class Runtime:
         monkeypatch.setattr(bootstrap, "poster", lambda endpoint, rate: self._new_poster(rate))
         self._log_level = log.logger().log_level
         log.logger().setLevel("CRITICAL")
-        new_environment()
+        bootstrap.forget()
 
     def _new_poster(self, rate: int) -> Poster:
         """Make a real Poster with less patience, as a new environment does."""
@@ -236,4 +235,4 @@ class Runtime:
         for poster in self._posters:
             poster.close()
         log.logger().setLevel(self._log_level)
-        new_environment()
+        bootstrap.forget()

@@ -40,8 +40,8 @@ class Scenario:
         self.redriven: set[str] = set()  # audience and id of each entry
         self._chance = runtime.chance
         self._numbers = itertools.count()
-        self._outbox = Outbox(runtime, "EventsTable")
-        self._connections = Connections(runtime, "ConnectionsTable")
+        self._outbox = Outbox(cast("Any", runtime), "EventsTable")
+        self._connections = Connections(cast("Any", runtime), "ConnectionsTable")
         if runtime.seed % 5 == 1:
             runtime.api.forbidden = self._chance.choice(STAGES)
         for _ in range(CONNECTIONS):
@@ -68,7 +68,7 @@ class Scenario:
             types=frozenset(chance.sample(sorted(TYPES[endpoint]), 1)) if chance.random() < 0.1 else frozenset(),
             batch=chance.random() < 0.25,
         )
-        hears = audiences.heard_by(
+        subscribed = audiences.initial_audiences(
             endpoint, user, connection.connection_id, SHARDS, watched=[str(each) for each in watched]
         )
         self.runtime.api.account.take()  # the handshake
@@ -77,10 +77,12 @@ class Scenario:
             socket.state = chance.choice(["connecting", "open"])
         elif chance.random() < 0.15:
             self._trouble(socket)
-        client = Client(connection, hears, socket, since=len(self.runtime.recorded))
+        client = Client(connection, subscribed, socket, since=len(self.runtime.recorded))
         self.runtime.api.sockets[connection.connection_id] = socket
-        for part in self._connections.puts(connection, hears, lease_until=int(connected_at) + 7200):
-            self.runtime.put_item(**part["Put"])
+        for write in self._connections.registration_writes(
+            connection, subscribed, lease_until=int(connected_at) + 7200
+        ):
+            self.runtime.put_item(**write.request)
         self.clients[connection.connection_id] = client
         return client
 
@@ -140,8 +142,10 @@ class Scenario:
         connection = replace(client.connection, connection_id=f"again-{client.connection.connection_id}")
         again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.runtime.recorded))
         self.runtime.api.sockets[connection.connection_id] = again.socket
-        for part in self._connections.puts(connection, client.audiences, lease_until=int(time.time()) + 7200):
-            self.runtime.put_item(**part["Put"])
+        for write in self._connections.registration_writes(
+            connection, client.audiences, lease_until=int(time.time()) + 7200
+        ):
+            self.runtime.put_item(**write.request)
         return again
 
     # ---- events ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
-from realtime.tables.outbox import Outbox
+from realtime.tables.acknowledgements import Acknowledgements
 from tests.samples import backend_event, sample
 from tests.support.cloud import Cloud
 
@@ -182,7 +182,7 @@ def test_what_is_no_longer_in_the_history_is_not_told(cloud: Cloud) -> None:
             cloud.dynamodb.delete_item(TableName="EventsTable", Key=key)
     look(cloud, wanted)
     assert undelivered(cloud) == []
-    assert not Outbox(cloud.dynamodb, "EventsTable").is_awaited(CALLER, wanted["event_id"])
+    assert not Acknowledgements(cloud.dynamodb, "EventsTable").is_awaited(CALLER, wanted["event_id"])
 
 
 def _fail(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Records of calls, whose starts and ends may come in any order, twice, or not at all."""
+"""Calls, whose starts and ends may come in any order, twice, or not at all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from realtime.tables.calls import OPEN_CALLS_SHARDS, Calls, OpenCall
-from realtime.tables.transactions import ConditionsFailed, transact
-from realtime.tables.users import Users
+from realtime.tables import TableNames, Tables
+from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall
+from realtime.tables.transactions import Transaction
 from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600  # s
@@ -20,8 +20,7 @@ class Line:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self.calls = Calls(cloud.dynamodb, "EventsTable")
-        self._users = Users(cloud.dynamodb, "UsersTable")
+        self.calls = Tables(cloud.dynamodb, TableNames(users="UsersTable", events="EventsTable")).calls
 
     def start(self, call_id: str = "456", at: int = NOW) -> None:
         self._change(call_id, at, ongoing=True)
@@ -36,8 +35,8 @@ class Line:
         return sorted(self.calls.open_since(since), key=lambda call: call.call_id)
 
     def _change(self, call_id: str, at: int, *, ongoing: bool) -> None:
-        parts = self.calls.changing(self._users, call_id, BOTH, at * 1000, ongoing=ongoing)
-        transact(self._cloud.dynamodb, parts, "a call")
+        writes = self.calls.call_writes(call_id, BOTH, at * 1000, ongoing=ongoing)
+        Transaction(self._cloud.dynamodb).add(*writes).commit("a call")
 
 
 @pytest.fixture
@@ -56,22 +55,28 @@ def test_a_call_keeps_both_busy_while_it_is_open(line: Line) -> None:
 
 def test_a_call_that_has_ended_does_not_start_again(line: Line) -> None:
     line.end()
-    with pytest.raises(ConditionsFailed):
+    with pytest.raises(CallEnded):
         line.start()
     assert line.busy() == set()
     assert line.open() == []
 
 
 @pytest.mark.parametrize("order", sorted(set(itertools.permutations(["start", "start", "end", "end"]))))
-def test_in_whatever_order_and_how_often_start_and_end_come_nobody_stays_busy(
-    line: Line, order: tuple[str, ...]
-) -> None:
+def test_nobody_stays_busy_in_whatever_order_starts_and_ends_come(line: Line, order: tuple[str, ...]) -> None:
     for each in order:
         try:
             getattr(line, each)()
-        except ConditionsFailed:
+        except CallEnded:
             assert each == "start"
     assert line.busy() == set()
+    assert line.open() == []
+
+
+def test_a_call_whose_end_never_came_is_ended(line: Line) -> None:
+    line.start()
+    (call,) = line.open()
+    line.calls.end(call, NOW * 1000)
+    assert line.busy("123") == line.busy("789") == set()
     assert line.open() == []
 
 
@@ -82,15 +87,20 @@ def test_a_start_that_comes_twice_keeps_the_time_of_the_first(line: Line) -> Non
     assert [call.call_id for call in line.open(since=NOW + 1)] == ["456"]
 
 
-def test_open_calls_are_found_in_all_shards_and_only_the_old_ones(line: Line) -> None:
+def test_only_old_open_calls_are_found_in_all_shards(line: Line) -> None:
     for n in range(OPEN_CALLS_SHARDS * 5):
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)
     assert [call.call_id for call in line.open(since=NOW + 50)] == [f"old {n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
 
 
-def test_the_record_of_a_call_is_no_message(line: Line, cloud: Cloud) -> None:
+def test_the_item_of_a_call_is_no_message(line: Line, cloud: Cloud) -> None:
     line.start()
-    (record,) = cloud.rows("Events")
-    assert "message" not in record
-    assert record["expires_at"] > NOW + 24 * 3600
+    (item,) = cloud.rows("Events")
+    assert "message" not in item
+
+
+def test_an_ended_call_is_kept_for_as_long_as_its_start_may_come(line: Line, cloud: Cloud) -> None:
+    line.end()
+    (item,) = cloud.rows("Events")
+    assert item["expires_at"] == NOW + 26 * 3600  # EventBridge delivers for up to 24 h

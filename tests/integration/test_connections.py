@@ -1,4 +1,4 @@
-"""The Connections table: sessions, audiences, and their pages."""
+"""The Connections table: sessions, subscriptions, and their pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from realtime.errors import ConfigurationError
-from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Due, Session, Subscriber
+from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Session, Subscriber
+from realtime.tables.session_scan import SessionScan, SweepWindow
+from realtime.tables.transactions import Transaction
 from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600
@@ -18,8 +20,8 @@ ONE = Connection(
 TWO = Connection("two=", "feed", "789", NOW * 1000, NOW + 7200)
 
 
-class Slow:
-    """DynamoDB, which reads so few items at a time: what AWS does by size, done by count."""
+class SmallPages:
+    """DynamoDB with pages of a few items: AWS limits them by size, this one by count."""
 
     def __init__(self, client: Any, page: int) -> None:
         self._client = client
@@ -50,8 +52,8 @@ def connections(cloud: Cloud) -> Connections:
 
 
 def store(cloud: Cloud, connections: Connections, connection: Connection, *audiences: str) -> None:
-    parts = connections.puts(connection, audiences, NOW + 900)
-    cloud.dynamodb.transact_write_items(TransactItems=parts)
+    writes = connections.registration_writes(connection, audiences, NOW + 900)
+    Transaction(cloud.dynamodb).add(*writes).commit("a test")
 
 
 def test_a_session_is_read_as_it_was_stored(cloud: Cloud, connections: Connections) -> None:
@@ -69,66 +71,66 @@ def test_a_session_of_this_very_moment_is_read_again_consistently(cloud: Cloud) 
             self.reads.append(request["ConsistentRead"])
             return cloud.dynamodb.get_item(**request) if request["ConsistentRead"] else {}
 
-    client = Lagging()
+    client: Any = Lagging()
     connections = Connections(client, "ConnectionsTable")
     store(cloud, connections, TWO)
     assert connections.session("two=") is not None
     assert client.reads == [False, True]
 
 
-def test_who_hears_an_audience_is_told_with_all_that_posting_needs(cloud: Cloud, connections: Connections) -> None:
+def test_subscribers_are_read_with_all_that_posting_needs(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
     store(cloud, connections, TWO, "feed/*/0", "feed/7")
-    found = [each for page in connections.hearing("feed/*/0", NOW) for each in page]
+    found = [each for page in connections.subscribers("feed/*/0", NOW) for each in page]
     assert found == [
         Subscriber("one=", "123", NOW * 1000 + 5, ONE.types, batch=True),
         Subscriber("two=", "789", NOW * 1000, frozenset(), batch=False),
     ]
-    assert [page for page in connections.hearing("feed/*/1", NOW) if page] == []
+    assert [page for page in connections.subscribers("feed/*/1", NOW) if page] == []
 
 
-def test_the_index_holds_what_a_connection_hears_and_not_its_session(cloud: Cloud, connections: Connections) -> None:
+def test_the_index_holds_subscriptions_and_no_sessions(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    connections.hear(ONE, ["feed/7"])
-    shown = cloud.dynamodb.scan(TableName="ConnectionsTable", IndexName="AudienceIndex")["Items"]
-    assert {row["audience"]["S"] for row in shown} == {"feed/*/0", "feed/7"}
+    connections.subscribe(ONE, ["feed/7"])
+    indexed = cloud.dynamodb.scan(TableName="ConnectionsTable", IndexName="AudienceIndex")["Items"]
+    assert {row["audience"]["S"] for row in indexed} == {"feed/*/0", "feed/7"}
     assert {row["audience"] for row in cloud.rows("Connections")} == {"feed/*/0", "feed/7", "connection/one="}
 
 
 def test_an_audience_of_several_pages_is_read_to_its_end(cloud: Cloud, connections: Connections) -> None:
     for n in range(7):
         store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW), "feed/*/0")
-    slow = Slow(cloud.dynamodb, 3)
-    pages = list(Connections(slow, "ConnectionsTable").hearing("feed/*/0", NOW))
+    small_pages: Any = SmallPages(cloud.dynamodb, 3)
+    pages = list(Connections(small_pages, "ConnectionsTable").subscribers("feed/*/0", NOW))
     assert [len(page) for page in pages] == [3, 3, 1]
     assert {each.connection_id for page in pages for each in page} == {f"{n}=" for n in range(7)}
 
 
-def test_a_connection_whose_time_has_run_out_is_left_out_though_still_stored(
+def test_a_connection_past_its_time_is_no_subscriber_though_still_stored(
     cloud: Cloud, connections: Connections
 ) -> None:
     store(cloud, connections, TWO, "feed/*/0")
     end = NOW + CONNECTION_TTL_SECONDS
-    assert [len(page) for page in connections.hearing("feed/*/0", end - 1)] == [1]
-    assert [len(page) for page in connections.hearing("feed/*/0", end)] == [0]
+    assert [len(page) for page in connections.subscribers("feed/*/0", end - 1)] == [1]
+    assert [len(page) for page in connections.subscribers("feed/*/0", end)] == [0]
 
 
 def test_all_audiences_of_a_connection_are_found_over_several_pages(cloud: Cloud, connections: Connections) -> None:
     audiences = [f"feed/{n}" for n in range(8)]
     store(cloud, connections, ONE, *audiences)
-    slow = Slow(cloud.dynamodb, 3)
-    user_id, found = Connections(slow, "ConnectionsTable").find("one=")
+    small_pages: Any = SmallPages(cloud.dynamodb, 3)
+    user_id, found = Connections(small_pages, "ConnectionsTable").subscriptions("one=")
     assert (user_id, set(found)) == ("123", {*audiences, "connection/one="})
-    assert len(slow) >= 3
-    assert connections.find("two=") == (None, [])
+    assert len(small_pages) >= 3
+    assert connections.subscriptions("two=") == (None, [])
 
 
-def test_many_sessions_are_read_at_once_also_what_comes_late(cloud: Cloud, connections: Connections) -> None:
+def test_many_sessions_are_read_together_over_several_batches(cloud: Cloud, connections: Connections) -> None:
     for n in range(7):
         store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW))
-    slow = Slow(cloud.dynamodb, 3)
+    small_pages: Any = SmallPages(cloud.dynamodb, 3)
     wanted = [f"{n}=" for n in range(9)]
-    found = Connections(slow, "ConnectionsTable").sessions(wanted)
+    found = Connections(small_pages, "ConnectionsTable").sessions(wanted)
     assert {each.connection.connection_id for each in found} == {f"{n}=" for n in range(7)}
     assert connections.sessions([]) == []
 
@@ -152,57 +154,58 @@ def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cl
     assert cloud.rows("Connections") == []
 
 
-def test_a_connection_hears_more_and_less(cloud: Cloud, connections: Connections) -> None:
+def test_a_connection_subscribes_and_unsubscribes(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    connections.hear(ONE, ["feed/7", "feed/8"])
+    connections.subscribe(ONE, ["feed/7", "feed/8"])
     connections.delete(("one=", audience) for audience in ("feed/*/0", "feed/8", "feed/never"))
-    assert set(connections.find("one=")[1]) == {"connection/one=", "feed/7"}
-    assert connections.is_heard("feed/7", "one=")
-    assert not connections.is_heard("feed/8", "one=")
-    assert not connections.is_heard("feed/7", "two=")
+    assert set(connections.subscriptions("one=")[1]) == {"connection/one=", "feed/7"}
+    assert connections.is_indexed("feed/7", "one=")
+    assert not connections.is_indexed("feed/8", "one=")
+    assert not connections.is_indexed("feed/7", "two=")
 
 
-def test_what_a_connection_comes_to_hear_later_says_as_much_of_it(cloud: Cloud, connections: Connections) -> None:
+def test_a_later_subscription_holds_as_much_as_an_initial_one(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/6")
-    connections.hear(ONE, ["feed/7"])
-    ((before,), (after,)) = (next(connections.hearing(each, NOW)) for each in ("feed/6", "feed/7"))
+    connections.subscribe(ONE, ["feed/7"])
+    ((before,), (after,)) = (next(connections.subscribers(each, NOW)) for each in ("feed/6", "feed/7"))
     assert before == after
 
 
-NOTHING_DUE = Due(lease_before=0, token_before=0, connected_from=0, connected_to=0)
+NOTHING = SweepWindow(lease_before=0, token_before=0, connected_from=0, connected_to=0)
 
 
 @pytest.mark.parametrize(
-    ("when", "found"),
+    ("window", "found"),
     [
-        (NOTHING_DUE, []),
-        (replace(NOTHING_DUE, lease_before=NOW + 900), []),
-        (replace(NOTHING_DUE, lease_before=NOW + 901), [ONE]),
-        (replace(NOTHING_DUE, token_before=ONE.token_expires_at + 1), [ONE]),
-        (replace(NOTHING_DUE, token_before=TWO.token_expires_at + 1), [ONE, TWO]),
-        (replace(NOTHING_DUE, token_before=ONE.token_expires_at), []),
-        (replace(NOTHING_DUE, connected_from=TWO.connected_at, connected_to=ONE.connected_at), [ONE, TWO]),
-        (replace(NOTHING_DUE, connected_from=TWO.connected_at + 1, connected_to=ONE.connected_at), [ONE]),
-        (replace(NOTHING_DUE, connected_from=ONE.connected_at + 1, connected_to=ONE.connected_at + 9), []),
+        (NOTHING, []),
+        (replace(NOTHING, lease_before=NOW + 900), []),
+        (replace(NOTHING, lease_before=NOW + 901), [ONE]),
+        (replace(NOTHING, token_before=ONE.token_expires_at + 1), [ONE]),
+        (replace(NOTHING, token_before=TWO.token_expires_at + 1), [ONE, TWO]),
+        (replace(NOTHING, token_before=ONE.token_expires_at), []),
+        (replace(NOTHING, connected_from=TWO.connected_at, connected_to=ONE.connected_at), [ONE, TWO]),
+        (replace(NOTHING, connected_from=TWO.connected_at + 1, connected_to=ONE.connected_at), [ONE]),
+        (replace(NOTHING, connected_from=ONE.connected_at + 1, connected_to=ONE.connected_at + 9), []),
     ],
 )
-def test_sessions_that_must_be_looked_at_are_found_and_no_others(
-    cloud: Cloud, connections: Connections, when: Due, found: list[Connection]
+def test_a_scan_finds_the_sessions_to_check_and_no_others(
+    cloud: Cloud, connections: Connections, window: SweepWindow, found: list[Connection]
 ) -> None:
     store(cloud, connections, ONE, "feed/*/0")
     store(cloud, connections, TWO, "feed/*/0")
     connections.renew_lease("two=", NOW + 1800)
-    sessions, after = connections.due(0, 1, when, None)
+    scan = SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable")
+    sessions, after = scan.sessions_to_check(0, 1, window, None)
     assert sorted((each.connection for each in sessions), key=lambda each: each.connection_id) == found
     assert after is None
-    assert all(when.has_lapsed(each) or when.has_expired(each) or when.is_old(each) for each in sessions)
+    assert all(window.has_lapsed(each) or window.has_expired(each) or window.is_old(each) for each in sessions)
 
 
-def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:
+def test_a_missing_table_is_a_configuration_error(cloud: Cloud) -> None:
     connections = Connections(cloud.dynamodb, "Nowhere")
     with pytest.raises(ConfigurationError, match="reading a connection"):
         connections.session("one=")
     with pytest.raises(ConfigurationError, match="reading an audience"):
-        list(connections.hearing("feed/*/0", NOW))
+        list(connections.subscribers("feed/*/0", NOW))
     with pytest.raises(ConfigurationError, match="updating a connection"):
         connections.renew_lease("one=", NOW)

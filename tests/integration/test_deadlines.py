@@ -87,10 +87,10 @@ def test_only_the_check_that_failed_goes_back_to_the_queue(
     deadlines = left.function("deadlines")
     set_offline = Users.set_offline
 
-    def sometimes(users: Users, user_id: str, left_at: int, now: int) -> bool:
+    def sometimes(users: Users, user_id: str, left_at_ms: int, now_ms: int) -> bool:
         if user_id == "789":
             raise Unavailable("updating a user: ThrottlingException")
-        return set_offline(users, user_id, left_at, now)
+        return set_offline(users, user_id, left_at_ms, now_ms)
 
     monkeypatch.setattr(Users, "set_offline", sometimes)
     event: dict[str, Any] = sample("deadlines.offline")

@@ -308,8 +308,8 @@ def test_what_is_no_event_of_eventbridge_is_rejected_as_it_came(cloud: Cloud, bo
 def test_an_event_that_no_table_takes_is_rejected_with_the_reason_and_not_tried_for_ever(strict_cloud: Cloud) -> None:
     ingest = strict_cloud.function("ingest")
     others = {f"{number:0120}" for number in range(3330)}
-    update = Users(strict_cloud.dynamodb, "UsersTable").hiding("123", others, 0, hidden=True)
-    strict_cloud.dynamodb.update_item(**update["Update"])
+    write = Users(strict_cloud.dynamodb, "UsersTable").block_write("123", others, 0, blocked=True)
+    strict_cloud.dynamodb.update_item(**write.request)
     event = backend_event("user_blocked")
     event["detail"]["delivery"]["to"] = [f"{number:0121}" for number in range(90)]
     assert ingest(event) == ALL_DONE

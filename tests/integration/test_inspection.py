@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operate.inspection import Inspection, inspect
 from realtime.tables.outbox import Entry, Outbox
-from realtime.tables.transactions import transact
+from realtime.tables.transactions import Transaction
 from realtime.tables.users import Users
 from tests.integration.test_registry import NOW, register, registry
 from tests.support.cloud import Cloud
@@ -46,8 +46,8 @@ def test_a_connection_that_is_counted_but_not_registered_is_said_to_be_so(cloud:
 
 def test_the_reasons_for_which_a_user_is_busy_are_named(cloud: Cloud) -> None:
     users = Users(cloud.dynamodb, "UsersTable")
-    for change in (users.calling("123", "456", NOW, ongoing=True), users.busying("123", NOW, busy=True)):
-        transact(cloud.dynamodb, [change], "a test")
+    for write in (users.call_write("123", "456", NOW, ongoing=True), users.busy_write("123", NOW, busy=True)):
+        Transaction(cloud.dynamodb).add(write).commit("a test")
 
     assert "busy (call 456, by their own setting)" in shown(cloud)
 

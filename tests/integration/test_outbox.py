@@ -1,4 +1,4 @@
-"""The Events table: put once, put again, read what came since."""
+"""The outbox: entries, events of the bus that are recorded once, and history."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from realtime.tables.outbox import TRANSACTION_LIMIT, Entry, Outbox, from_image
-from realtime.tables.transactions import ConditionsFailed
+from realtime.tables.calls import CallEnded
+from realtime.tables.outbox import Entry, Outbox, Recorded, from_image
+from realtime.tables.session_scan import SessionScan
+from realtime.tables.transactions import TRANSACTION_LIMIT, Write
 from tests.support.cloud import Cloud
 
-NOW = 1_705_314_600
+NOW = 1_705_314_600  # s
+NOW_MS = NOW * 1000
+NEW, AGAIN = Recorded("0001", is_new=True), Recorded("0001", is_new=False)
 PLAIN = Entry("calls/123", "0001", "call_started", '{"type":"call_started"}', NOW + 60)
 FULL = replace(
     PLAIN,
@@ -35,8 +39,8 @@ def entries(cloud: Cloud) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.audience, entry.event_id))
 
 
-def effect(*, holds: bool = True) -> dict[str, Any]:
-    """Return an update of another table."""
+def effect(*, holds: bool = True) -> Write:
+    """Return a write of another table."""
     update: dict[str, Any] = {
         "TableName": "UsersTable",
         "Key": {"user_id": {"S": "123"}},
@@ -45,7 +49,7 @@ def effect(*, holds: bool = True) -> dict[str, Any]:
     }
     if not holds:
         update["ConditionExpression"] = "attribute_exists(user_id)"
-    return {"Update": update}
+    return Write("Update", update, lambda _: CallEnded("the call has ended"))
 
 
 @pytest.mark.parametrize("entry", [PLAIN, FULL], ids=["plain", "full"])
@@ -54,7 +58,7 @@ def test_an_entry_is_read_as_it_was_put(cloud: Cloud, outbox: Outbox, entry: Ent
     assert entries(cloud) == [entry]
 
 
-def test_an_entry_that_is_put_again_is_not_shown_by_the_stream_again(cloud: Cloud, outbox: Outbox) -> None:
+def test_an_entry_that_is_put_again_stays_the_same(cloud: Cloud, outbox: Outbox) -> None:
     outbox.put(PLAIN)
     outbox.put_all([PLAIN, PLAIN, FULL])
     assert entries(cloud) == [PLAIN, FULL]
@@ -66,54 +70,55 @@ def test_entries_of_one_batch_may_share_a_key(cloud: Cloud, outbox: Outbox) -> N
 
 
 def test_an_event_is_recorded_with_its_effects(cloud: Cloud, outbox: Outbox) -> None:
-    assert outbox.put_once("event-1", NOW, [PLAIN, FULL], [effect()])
+    assert outbox.put_once("event-1", NOW_MS, [PLAIN, FULL], [effect()]) == NEW
     assert entries(cloud) == [PLAIN, FULL]
     assert cloud.user()["version"] == 1
 
 
 def test_a_duplicate_is_neither_recorded_nor_has_effects(cloud: Cloud, outbox: Outbox) -> None:
-    outbox.put_once("event-1", NOW, [PLAIN], [effect()])
-    assert not outbox.put_once("event-1", NOW + 60, [replace(PLAIN, event_id="0002")], [effect()])
+    outbox.put_once("event-1", NOW_MS, [PLAIN], [effect()])
+    again = outbox.put_once("event-1", NOW_MS + 60_000, [replace(PLAIN, event_id="0002")], [effect()])
+    assert again == AGAIN  # under the id that was recorded first
     assert entries(cloud) == [PLAIN]
     assert cloud.user()["version"] == 1
 
 
 def test_another_event_is_no_duplicate(cloud: Cloud, outbox: Outbox) -> None:
-    outbox.put_once("event-1", NOW, [PLAIN], [])
-    assert outbox.put_once("event-2", NOW, [replace(PLAIN, event_id="0002")], [])
+    outbox.put_once("event-1", NOW_MS, [PLAIN], [])
+    assert outbox.put_once("event-2", NOW_MS, [replace(PLAIN, event_id="0002")], []).is_new
     assert len(entries(cloud)) == 2
 
 
 def test_an_event_without_messages_is_remembered_too(cloud: Cloud, outbox: Outbox) -> None:
-    assert outbox.put_once("event-1", NOW, [], [effect()])
-    assert not outbox.put_once("event-1", NOW, [], [effect()])
+    assert outbox.put_once("event-1", NOW_MS, [], [effect()]) == Recorded(None, is_new=True)
+    assert outbox.put_once("event-1", NOW_MS, [], [effect()]) == Recorded(None, is_new=False)
 
 
 def test_an_event_is_remembered_for_as_long_as_eventbridge_may_send_it_again(cloud: Cloud, outbox: Outbox) -> None:
-    outbox.put_once("event-1", NOW, [], [])
+    outbox.put_once("event-1", NOW_MS, [], [])
     (mark,) = cloud.rows("Events")
     assert mark["expires_at"] > NOW + 24 * 3600
     assert "message" not in mark  # or the stream's reader would take it for one
 
 
 def test_an_effect_whose_condition_fails_leaves_nothing_recorded(cloud: Cloud, outbox: Outbox) -> None:
-    with pytest.raises(ConditionsFailed):
-        outbox.put_once("event-1", NOW, [PLAIN], [effect(holds=False)])
+    with pytest.raises(CallEnded):
+        outbox.put_once("event-1", NOW_MS, [PLAIN], [effect(holds=False)])
     assert cloud.rows("Events") == []
 
 
 def test_a_duplicate_is_a_duplicate_whatever_its_effects_conditions(cloud: Cloud, outbox: Outbox) -> None:
-    outbox.put_once("event-1", NOW, [PLAIN], [])
-    assert not outbox.put_once("event-1", NOW, [PLAIN], [effect(holds=False)])
+    outbox.put_once("event-1", NOW_MS, [PLAIN], [])
+    assert outbox.put_once("event-1", NOW_MS, [PLAIN], [effect(holds=False)]) == AGAIN
 
 
 def test_more_entries_than_a_transaction_holds_are_all_recorded(cloud: Cloud, outbox: Outbox) -> None:
     many = [replace(PLAIN, audience=f"connection/{n:03}", endpoint="feed") for n in range(TRANSACTION_LIMIT + 20)]
-    assert outbox.put_once("event-1", NOW, many, [effect()])
+    assert outbox.put_once("event-1", NOW_MS, many, [effect()]).is_new
     assert entries(cloud) == many
 
 
-def test_what_came_since_is_read_in_order_over_all_pages(cloud: Cloud, outbox: Outbox) -> None:
+def test_the_entries_since_an_id_are_read_in_order_over_all_pages(cloud: Cloud, outbox: Outbox) -> None:
     every = [replace(PLAIN, event_id=f"{n:04}", message="x" * 100_000) for n in range(30)]  # 3 MB, a page is 1 MB
     outbox.put_all(every)
     outbox.put(replace(PLAIN, audience="calls/789"))
@@ -121,11 +126,12 @@ def test_what_came_since_is_read_in_order_over_all_pages(cloud: Cloud, outbox: O
     assert list(outbox.since("calls/123", "0029")) == []
 
 
-def test_where_a_sweep_stopped_is_kept(cloud: Cloud, outbox: Outbox) -> None:
-    assert outbox.cursors(2) == [None, None]
-    outbox.keep_cursors([{"connection_id": "one", "audience": "feed/*/0"}, None], NOW * 1000)
-    assert outbox.cursors(2) == [{"connection_id": "one", "audience": "feed/*/0"}, None]
-    assert outbox.cursors(3) == [None, None, None]  # of another number of segments, it says nothing
+def test_the_place_where_a_sweep_stopped_is_kept(cloud: Cloud) -> None:
+    scan = SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable")
+    assert scan.cursors(2) == [None, None]
+    scan.keep_cursors([{"connection_id": "one", "audience": "feed/*/0"}, None], NOW_MS)
+    assert scan.cursors(2) == [{"connection_id": "one", "audience": "feed/*/0"}, None]
+    assert scan.cursors(3) == [None, None, None]  # for another number of segments it is of no use
 
 
 def test_the_newest_entries_are_read_back_to_an_id(outbox: Outbox) -> None:
@@ -141,7 +147,7 @@ def test_the_newest_entries_are_read_over_the_pages_of_a_megabyte(outbox: Outbox
     assert [each.event_id for each in outbox.newest("calls/123", "0000", 6)] == [f"{n:04}" for n in range(7, 1, -1)]
 
 
-def test_an_item_that_no_function_of_ours_writes_is_in_nobodys_history(cloud: Cloud, outbox: Outbox) -> None:
+def test_an_item_that_none_of_our_functions_wrote_is_no_part_of_the_history(cloud: Cloud, outbox: Outbox) -> None:
     outbox.put_all([PLAIN, replace(PLAIN, event_id="0003")])
     foreign = {"audience": {"S": "calls/123"}, "event_id": {"S": "0002"}, "message": {"S": "{}"}}
     cloud.dynamodb.put_item(TableName="EventsTable", Item=foreign)

@@ -1,4 +1,4 @@
-"""The register of who is connected, against the tables."""
+"""Registering and forgetting connections, against the tables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from realtime.audiences import direct
 from realtime.aws import clients
 from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConnectionLimit, Unavailable
+from realtime.tables import TableNames, Tables
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.registry import Gone, Registry
 from realtime.tables.users import Users
@@ -19,11 +20,12 @@ from tests.unit.fakes import Sleeps
 
 NOW = 1_705_314_600_400
 LIMIT = 3
+NAMES = TableNames("ConnectionsTable", "UsersTable")
 
 
 def registry(cloud: Cloud) -> Registry:
     client = clients.client("dynamodb") if cloud.strict else cloud.dynamodb
-    return Registry(client, Connections(client, "ConnectionsTable"), Users(client, "UsersTable"))
+    return Tables(client, NAMES).registry
 
 
 def register(registry: Registry, connection_id: str, user_id: str = "123", **more: Any) -> None:
@@ -31,40 +33,40 @@ def register(registry: Registry, connection_id: str, user_id: str = "123", **mor
     registry.register(
         Connection(connection_id, "feed", user_id, NOW, token_expires_at=NOW // 1000 + 3600),
         options.pop("audiences"),
-        now=options.pop("now", NOW),
+        now_ms=options.pop("now_ms", NOW),
         lease_until=NOW // 1000 + 900,
         limit=LIMIT,
         **options,
     )
 
 
-def heard(cloud: Cloud, connection_id: str) -> set[str]:
+def audiences_of(cloud: Cloud, connection_id: str) -> set[str]:
     return {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
 
 
 def test_a_connection_is_stored_once_for_its_session_and_once_for_each_audience(cloud: Cloud) -> None:
     register(registry(cloud), "one", audiences=["notifications/123", "notifications/*/2"])
-    assert heard(cloud, "one") == {direct("one"), "notifications/123", "notifications/*/2"}
+    assert audiences_of(cloud, "one") == {direct("one"), "notifications/123", "notifications/*/2"}
 
 
-def test_several_devices_are_one_user(cloud: Cloud) -> None:
+def test_several_devices_belong_to_one_user(cloud: Cloud) -> None:
     register(registry(cloud), "phone")
     register(registry(cloud), "laptop")
     assert cloud.user()["connection_ids"] == {"phone", "laptop"}
     assert len(cloud.rows("Users")) == 1
 
 
-def test_a_user_has_as_many_connections_as_allowed_and_no_more(cloud: Cloud) -> None:
+def test_a_user_has_no_more_connections_than_allowed(cloud: Cloud) -> None:
     for n in range(LIMIT):
         register(registry(cloud), f"connection {n}")
     with pytest.raises(ConnectionLimit) as caught:
         register(registry(cloud), "one too many")
     assert caught.value.reason == "user 123 has 3 connections"
     assert "one too many" not in cloud.user()["connection_ids"]
-    assert heard(cloud, "one too many") == set()
+    assert audiences_of(cloud, "one too many") == set()
 
 
-def test_the_limit_is_each_users_own(cloud: Cloud) -> None:
+def test_each_user_has_their_own_limit(cloud: Cloud) -> None:
     for n in range(LIMIT):
         register(registry(cloud), f"connection {n}")
     register(registry(cloud), "another", user_id="789")
@@ -79,7 +81,7 @@ def test_a_connection_that_ended_makes_room_for_another(cloud: Cloud) -> None:
     assert cloud.user()["connection_ids"] == {"connection 1", "connection 2", "another"}
 
 
-def test_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
+def test_a_user_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     registry(cloud).forget("one", NOW + 1)
     register(registry(cloud), "two")
@@ -93,7 +95,7 @@ def meeting(cloud: Cloud, **chances: float) -> StrictDynamoDB:
     return cloud.strict
 
 
-def test_two_clients_at_the_same_moment_are_both_let_in(strict_cloud: Cloud, sleeps: Sleeps) -> None:
+def test_a_registration_that_meets_conflicts_is_made(strict_cloud: Cloud, sleeps: Sleeps) -> None:
     met = meeting(strict_cloud, conflict=1.0).met
     register(registry(strict_cloud), "one")
     assert strict_cloud.user()["connection_ids"] == {"one"}
@@ -110,7 +112,7 @@ def test_two_clients_at_the_same_moment_are_both_let_in(strict_cloud: Cloud, sle
         ({"lost": 1.0}, "lost"),
     ],
 )
-def test_a_connection_that_leaves_is_forgotten_whatever_its_calls_meet(
+def test_a_connection_is_forgotten_whatever_failures_its_calls_meet(
     strict_cloud: Cloud, chances: dict[str, float], code: str
 ) -> None:
     register(registry(strict_cloud), "one")
@@ -129,7 +131,7 @@ def test_a_registration_whose_answer_is_lost_is_made_once(strict_cloud: Cloud) -
     assert strict_cloud.user()["version"] == 1
 
 
-def test_a_contention_that_lasts_registers_nothing(strict_cloud: Cloud) -> None:
+def test_a_registration_gives_up_when_conflicts_last(strict_cloud: Cloud) -> None:
     assert strict_cloud.strict is not None
     strict_cloud.strict.chances = Chances(conflict=1.0, in_a_row=100)
     with pytest.raises(Unavailable, match="registering a connection: TransactionConflict"):
@@ -139,15 +141,15 @@ def test_a_contention_that_lasts_registers_nothing(strict_cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("count", [98, 99, 100])
-def test_a_connection_that_hears_more_than_a_transaction_holds_hears_it_all(cloud: Cloud, count: int) -> None:
+def test_a_connection_may_have_more_audiences_than_a_transaction_holds(cloud: Cloud, count: int) -> None:
     audiences = [f"feed/{n}" for n in range(count)]
     register(registry(cloud), "one", audiences=audiences)
-    assert heard(cloud, "one") == {direct("one"), *audiences}
+    assert audiences_of(cloud, "one") == {direct("one"), *audiences}
     assert registry(cloud).forget("one", NOW + 1) == "123"
     assert cloud.rows("Connections") == []
 
 
-def test_what_is_not_told_anew_stays_as_it_was_known(cloud: Cloud) -> None:
+def test_a_missing_claim_leaves_the_stored_one(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     register(registry(cloud), "two", username=None, role=None)
     assert (cloud.user()["username"], cloud.user()["role"]) == ("jane_smith", "listener")
@@ -157,35 +159,36 @@ def test_what_is_not_told_anew_stays_as_it_was_known(cloud: Cloud) -> None:
 
 def test_each_connection_raises_the_users_version(cloud: Cloud) -> None:
     register(registry(cloud), "one")
-    register(registry(cloud), "two", now=NOW + 7)
+    register(registry(cloud), "two", now_ms=NOW + 7)
     assert (cloud.user()["version"], cloud.user()["changed_at"]) == (2, NOW + 7)
 
 
-def test_forgetting_tells_whose_connection_it_was(cloud: Cloud) -> None:
+def test_forgetting_returns_the_connections_user(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     assert registry(cloud).forget("one", NOW + 1) == "123"
     assert registry(cloud).forget("one", NOW + 2) is None
     assert registry(cloud).forget("never there", NOW) is None
 
 
-def test_a_half_forgotten_connection_is_forgotten_by_the_next_to_look(
+def test_a_half_forgotten_connection_is_forgotten_by_the_next_attempt(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Connections):
-        def delete(self, heard: Any) -> None:
+        def delete(self, subscriptions: Any) -> None:
             raise Unavailable("writing to Connections: 1 items stayed unprocessed")
 
     register(registry(cloud), "one")
-    half = Registry(cloud.dynamodb, Failing(cloud.dynamodb, "ConnectionsTable"), Users(cloud.dynamodb, "UsersTable"))
+    tables = Tables(cloud.dynamodb, NAMES)
+    tables.connections = Failing(cloud.dynamodb, "ConnectionsTable")
     with pytest.raises(Unavailable):
-        half.forget("one", NOW + 1)
+        tables.registry.forget("one", NOW + 1)
     assert "connection_ids" not in cloud.user()
     assert registry(cloud).forget("one", NOW + 2) == "123"
     assert cloud.rows("Connections") == []
     assert cloud.user()["left_at"] == NOW + 1  # when it really left
 
 
-def test_connections_are_forgotten_together_whether_all_is_known_of_them_or_nothing(cloud: Cloud) -> None:
+def test_connections_are_forgotten_together_with_and_without_known_audiences(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     register(registry(cloud), "two", audiences=["feed/7", "feed/8"])
     register(registry(cloud), "three", user_id="789")
@@ -197,7 +200,7 @@ def test_connections_are_forgotten_together_whether_all_is_known_of_them_or_noth
     assert cloud.user("789")["connection_ids"] == {"three"}
 
 
-def test_what_is_left_of_connections_that_were_forgotten_in_part_is_what_the_next_post_finds_them_by(
+def test_partly_forgotten_connections_keep_the_items_that_the_next_post_finds(
     strict_cloud: Cloud,
 ) -> None:
     names = [f"connection {number}" for number in range(3)]
@@ -223,7 +226,7 @@ def test_what_is_left_of_connections_that_were_forgotten_in_part_is_what_the_nex
 
 
 @pytest.mark.parametrize("count", [1, 98, 99, 120])
-def test_a_connection_that_may_live_is_forgotten_as_one(strict_cloud: Cloud, count: int) -> None:
+def test_a_connection_that_may_live_is_forgotten_in_a_transaction(strict_cloud: Cloud, count: int) -> None:
     register(registry(strict_cloud), "one", audiences=[f"feed/{number}" for number in range(count)])
     register(registry(strict_cloud), "two")
     meeting(strict_cloud, conflict=1.0)
@@ -233,7 +236,7 @@ def test_a_connection_that_may_live_is_forgotten_as_one(strict_cloud: Cloud, cou
     assert strict_cloud.user()["left_at"] == NOW + 1
 
 
-def test_a_connection_that_may_live_and_cannot_be_forgotten_hears_all_that_it_heard(strict_cloud: Cloud) -> None:
+def test_a_connection_that_may_live_and_cannot_be_forgotten_keeps_all_its_audiences(strict_cloud: Cloud) -> None:
     register(registry(strict_cloud), "one", audiences=["feed/1", "feed/2"])
     before = strict_cloud.rows("Connections"), strict_cloud.user()
     assert strict_cloud.strict is not None
@@ -243,7 +246,7 @@ def test_a_connection_that_may_live_and_cannot_be_forgotten_hears_all_that_it_he
     assert (strict_cloud.rows("Connections"), strict_cloud.user()) == before
 
 
-def test_a_connection_that_may_live_and_that_its_user_has_no_more_is_forgotten_too(cloud: Cloud) -> None:
+def test_a_connection_that_may_live_is_forgotten_though_its_user_does_not_have_it(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     Users(cloud.dynamodb, "UsersTable").leave("123", "one", NOW + 1)
     assert registry(cloud).forget_all([Gone("one", may_live=True), Gone("never there", may_live=True)], NOW + 2) == {}
@@ -251,7 +254,7 @@ def test_a_connection_that_may_live_and_that_its_user_has_no_more_is_forgotten_t
     assert cloud.user()["left_at"] == NOW + 1
 
 
-def test_to_forget_a_connection_again_changes_nothing(cloud: Cloud) -> None:
+def test_forgetting_a_connection_again_changes_nothing(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     gone = [Gone("one", "123", [direct("one"), "feed/*/0"])]
     for now in (NOW + 1, NOW + 2):
@@ -259,28 +262,28 @@ def test_to_forget_a_connection_again_changes_nothing(cloud: Cloud) -> None:
     assert cloud.user()["left_at"] == NOW + 1
 
 
-def test_a_connection_that_cannot_be_forgotten_keeps_no_other_from_it(cloud: Cloud) -> None:
+def test_a_connection_that_cannot_be_forgotten_does_not_keep_others(cloud: Cloud) -> None:
     class Failing(Users):
-        def leave(self, user_id: str, connection_id: str, now: int) -> None:
+        def leave(self, user_id: str, connection_id: str, now_ms: int) -> None:
             if user_id == "789":
                 raise Unavailable("updating a user: ThrottlingException")
-            super().leave(user_id, connection_id, now)
+            super().leave(user_id, connection_id, now_ms)
 
     register(registry(cloud), "one")
     register(registry(cloud), "two", user_id="789")
-    half = Registry(
-        cloud.dynamodb, Connections(cloud.dynamodb, "ConnectionsTable"), Failing(cloud.dynamodb, "UsersTable")
-    )
-    failed = half.forget_all([Gone("two"), Gone("one")], NOW + 1)
+    tables = Tables(cloud.dynamodb, NAMES)
+    tables.users = Failing(cloud.dynamodb, "UsersTable")
+    failed = tables.registry.forget_all([Gone("two"), Gone("one")], NOW + 1)
     assert {name: str(problem) for name, problem in failed.items()} == {"two": "updating a user: ThrottlingException"}
     assert {row["connection_id"] for row in cloud.rows("Connections")} == {"two"}
 
 
-def test_connections_whose_items_cannot_be_deleted_are_still_known(cloud: Cloud) -> None:
+def test_connections_whose_items_cannot_be_deleted_are_reported(cloud: Cloud) -> None:
     class Failing(Connections):
-        def delete(self, heard: Any) -> None:
+        def delete(self, subscriptions: Any) -> None:
             raise Unavailable("writing to Connections: 1 items stayed unprocessed")
 
     register(registry(cloud), "one")
-    half = Registry(cloud.dynamodb, Failing(cloud.dynamodb, "ConnectionsTable"), Users(cloud.dynamodb, "UsersTable"))
-    assert half.forget_all([Gone("one"), Gone("never there")], NOW + 1).keys() == {"one"}
+    tables = Tables(cloud.dynamodb, NAMES)
+    tables.connections = Failing(cloud.dynamodb, "ConnectionsTable")
+    assert tables.registry.forget_all([Gone("one"), Gone("never there")], NOW + 1).keys() == {"one"}

@@ -1,13 +1,14 @@
-"""The Users table's conditions: who is set offline, who is busy, who sees whom."""
+"""The Users table: its conditions, and what it shows of users."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
+from realtime.tables.transactions import Transaction, Write
 from realtime.tables.users import ONLINE_SHARDS, Users, from_image, online_shard
 from tests.support.cloud import Cloud
 
@@ -19,16 +20,15 @@ def users(cloud: Cloud) -> Users:
     return Users(cloud.dynamodb, "UsersTable")
 
 
-def make(cloud: Cloud, part: dict[str, Any]) -> None:
-    """Make a part of a transaction by itself."""
-    cloud.dynamodb.transact_write_items(TransactItems=[part])
+def commit(cloud: Cloud, write: Write) -> None:
+    Transaction(cloud.dynamodb).add(write).commit("a test")
 
 
-def join(cloud: Cloud, users: Users, connection_id: str, user_id: str = "123", now: int = NOW) -> None:
-    make(cloud, users.joining(user_id, connection_id, username="jane", role="listener", now=now, limit=9))
+def join(cloud: Cloud, users: Users, connection_id: str, user_id: str = "123", now_ms: int = NOW) -> None:
+    commit(cloud, users.join_write(user_id, connection_id, username="jane", role="listener", now_ms=now_ms, limit=9))
 
 
-def test_who_has_never_connected_is_unknown(users: Users) -> None:
+def test_a_user_who_has_never_connected_is_unknown(users: Users) -> None:
     assert users.get("123") is None
 
 
@@ -42,7 +42,7 @@ def test_a_user_is_read_as_stored(cloud: Cloud, users: Users) -> None:
     assert user.connection_ids == {"one"}
 
 
-def test_a_user_of_whom_little_is_known_is_offline_and_available() -> None:
+def test_a_user_without_a_stored_state_is_offline_and_available() -> None:
     user = from_image({"user_id": {"S": "123"}})
     assert (user.is_online, user.is_busy, user.connection_ids, user.version) == (False, False, frozenset(), 0)
 
@@ -64,13 +64,13 @@ def test_leaving_with_a_connection_that_is_not_the_users_changes_nothing(cloud: 
     assert cloud.rows("Users") == [before]
 
 
-def test_leaving_is_nothing_that_others_see(cloud: Cloud, users: Users) -> None:
+def test_leaving_changes_nothing_that_others_see(cloud: Cloud, users: Users) -> None:
     join(cloud, users, "one")
     users.leave("123", "one", NOW + 1)
     assert (cloud.user()["version"], cloud.user()["changed_at"]) == (1, NOW)
 
 
-def test_who_left_is_set_offline_once(cloud: Cloud, users: Users) -> None:
+def test_a_user_who_left_is_set_offline_once(cloud: Cloud, users: Users) -> None:
     join(cloud, users, "one")
     users.leave("123", "one", NOW + 1)
     assert users.set_offline("123", NOW + 1, NOW + 11)
@@ -79,32 +79,32 @@ def test_who_left_is_set_offline_once(cloud: Cloud, users: Users) -> None:
 
 
 @pytest.mark.parametrize("left_at", [NOW, NOW + 2])
-def test_who_left_at_another_time_is_not(cloud: Cloud, users: Users, left_at: int) -> None:
+def test_a_user_who_left_at_another_time_is_not_set_offline(cloud: Cloud, users: Users, left_at: int) -> None:
     join(cloud, users, "one")
     users.leave("123", "one", NOW + 1)
     assert not users.set_offline("123", left_at, NOW + 11)
     assert cloud.user()["is_online"] is True
 
 
-def test_who_has_come_back_is_not(cloud: Cloud, users: Users) -> None:
+def test_a_user_who_came_back_is_not_set_offline(cloud: Cloud, users: Users) -> None:
     join(cloud, users, "one")
     users.leave("123", "one", NOW + 1)
-    join(cloud, users, "two", now=NOW + 5)
+    join(cloud, users, "two", now_ms=NOW + 5)
     assert not users.set_offline("123", NOW + 1, NOW + 11)
     assert cloud.user()["is_online"] is True
 
 
-def test_an_unknown_user_is_not(cloud: Cloud, users: Users) -> None:
+def test_an_unknown_user_is_not_set_offline(cloud: Cloud, users: Users) -> None:
     assert not users.set_offline("123", 0, NOW)
     assert cloud.rows("Users") == []
 
 
-def test_a_call_twice_is_as_once(cloud: Cloud, users: Users) -> None:
+def test_a_call_that_starts_or_ends_twice_counts_once(cloud: Cloud, users: Users) -> None:
     for ongoing in (True, True):
-        make(cloud, users.calling("123", "456", NOW, ongoing=ongoing))
+        commit(cloud, users.call_write("123", "456", NOW, ongoing=ongoing))
     assert cloud.user()["busy_calls"] == {"456"}
     for ongoing in (False, False):
-        make(cloud, users.calling("123", "456", NOW, ongoing=ongoing))
+        commit(cloud, users.call_write("123", "456", NOW, ongoing=ongoing))
     user = users.get("123")
     assert user is not None
     assert not user.is_busy
@@ -114,36 +114,36 @@ def test_a_call_twice_is_as_once(cloud: Cloud, users: Users) -> None:
     ("in_a_call", "by_hand", "is_busy"),
     [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
 )
-def test_who_is_in_a_call_or_said_so_is_busy(
+def test_a_user_is_busy_in_a_call_or_by_their_own_setting(
     cloud: Cloud, users: Users, in_a_call: bool, by_hand: bool, is_busy: bool
 ) -> None:
-    make(cloud, users.calling("123", "456", NOW, ongoing=in_a_call))
-    make(cloud, users.busying("123", NOW, busy=by_hand))
+    commit(cloud, users.call_write("123", "456", NOW, ongoing=in_a_call))
+    commit(cloud, users.busy_write("123", NOW, busy=by_hand))
     user = users.get("123")
     assert user is not None
     assert user.is_busy is is_busy
 
 
-def test_hiding_from_several_and_showing_to_some(cloud: Cloud, users: Users) -> None:
-    make(cloud, users.hiding("123", frozenset({"1", "2", "3"}), NOW, hidden=True))
-    make(cloud, users.hiding("123", frozenset({"2", "9"}), NOW, hidden=False))
+def test_a_user_blocks_several_users_and_unblocks_some(cloud: Cloud, users: Users) -> None:
+    commit(cloud, users.block_write("123", frozenset({"1", "2", "3"}), NOW, blocked=True))
+    commit(cloud, users.block_write("123", frozenset({"2", "9"}), NOW, blocked=False))
     assert cloud.user()["hidden_from"] == {"1", "3"}
 
 
 def test_every_change_that_others_may_see_raises_the_version(cloud: Cloud, users: Users) -> None:
-    parts = [
-        users.joining("123", "one", username=None, role=None, now=NOW, limit=1),
-        users.calling("123", "456", NOW, ongoing=True),
-        users.busying("123", NOW, busy=True),
-        users.hiding("123", frozenset({"1"}), NOW, hidden=True),
-        users.calling("123", "456", NOW, ongoing=False),
+    writes = [
+        users.join_write("123", "one", username=None, role=None, now_ms=NOW, limit=1),
+        users.call_write("123", "456", NOW, ongoing=True),
+        users.busy_write("123", NOW, busy=True),
+        users.block_write("123", frozenset({"1"}), NOW, blocked=True),
+        users.call_write("123", "456", NOW, ongoing=False),
     ]
-    for version, part in enumerate(parts, start=1):
-        make(cloud, part)
+    for version, write in enumerate(writes, start=1):
+        commit(cloud, write)
         assert cloud.user()["version"] == version
 
 
-def test_everyone_online_is_found_whatever_their_shard(cloud: Cloud, users: Users) -> None:
+def test_online_users_are_found_in_all_shards(cloud: Cloud, users: Users) -> None:
     people = {f"user-{n}" for n in range(40)}
     assert len({online_shard(each) for each in people}) == ONLINE_SHARDS
     for each in people:
@@ -154,25 +154,25 @@ def test_everyone_online_is_found_whatever_their_shard(cloud: Cloud, users: User
     assert {user.user_id for user in users.online()} == people - {"user-7"}
 
 
-def test_the_index_shows_of_a_user_what_a_snapshot_needs(cloud: Cloud, users: Users) -> None:
+def test_the_index_shows_all_that_a_snapshot_needs(cloud: Cloud, users: Users) -> None:
     join(cloud, users, "one")
-    make(cloud, users.calling("123", "456", NOW + 1, ongoing=True))
-    make(cloud, users.busying("123", NOW + 2, busy=True))
-    make(cloud, users.hiding("123", frozenset({"1"}), NOW + 3, hidden=True))
-    (shown,) = users.online()
+    commit(cloud, users.call_write("123", "456", NOW + 1, ongoing=True))
+    commit(cloud, users.busy_write("123", NOW + 2, busy=True))
+    commit(cloud, users.block_write("123", frozenset({"1"}), NOW + 3, blocked=True))
+    (indexed,) = users.online()
     stored = users.get("123")
     assert stored is not None
     for name in ("user_id", "username", "role", "is_online", "is_busy", "last_seen", "version", "hidden_from"):
-        assert getattr(shown, name) == getattr(stored, name), name
+        assert getattr(indexed, name) == getattr(stored, name), name
 
 
-def test_several_users_are_read_at_once(cloud: Cloud, users: Users) -> None:
+def test_several_users_are_read_together(cloud: Cloud, users: Users) -> None:
     for each in ("1", "2"):
         join(cloud, users, each, each)
     assert {user.user_id for user in users.get_many(["1", "2", "3"])} == {"1", "2"}
 
 
-def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:
+def test_a_missing_table_is_a_configuration_error(cloud: Cloud) -> None:
     users = Users(cloud.dynamodb, "Nowhere")
     with pytest.raises(ConfigurationError, match="reading a user: ResourceNotFoundException"):
         users.get("123")
@@ -181,10 +181,10 @@ def test_a_missing_table_is_the_operators_to_mend(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("method", ["leave", "set_offline"])
-def test_an_update_that_is_not_answered_may_be_tried_again(method: str) -> None:
-    class Silent:
+def test_an_update_without_an_answer_is_unavailable(method: str) -> None:
+    class SilentDynamoDB:
         def update_item(self, **_: Any) -> None:
             raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
     with pytest.raises(Unavailable, match="updating a user: ReadTimeoutError"):
-        getattr(Users(Silent(), "UsersTable"), method)("123", "A" if method == "leave" else 1, 2)
+        getattr(Users(cast("Any", SilentDynamoDB()), "UsersTable"), method)("123", "A" if method == "leave" else 1, 2)

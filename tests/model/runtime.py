@@ -13,8 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 import realtime
-from realtime import errors
-from tests.support.environment import new_environment
+from realtime import bootstrap, errors
 
 FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
 MODULES = [*(module.name for module in pkgutil.walk_packages(realtime.__path__, "realtime.")), *FUNCTIONS]
@@ -98,7 +97,7 @@ class Runtime:
         Raises Failed where AWS would call the invocation failed; an exception that no Trouble explains leaves as it is.
         """
         invocation = _Invocation(trouble)
-        new_environment()  # another of this function may be running
+        bootstrap.forget()  # another of this function may be running
         self._running.append(invocation)
         try:
             answer = importlib.import_module(function).handler(event, Context())
@@ -116,7 +115,7 @@ class Runtime:
             raise
         finally:
             self._running.pop()
-            new_environment()
+            bootstrap.forget()
         if trouble and trouble.kind == "crash":
             raise Failed
         return answer

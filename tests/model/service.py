@@ -34,7 +34,6 @@ from tests.model.runtime import Failed, Runtime, Trouble
 from tests.model.tables import Change, Tables
 from tests.samples import backend_event, queued, sample
 from tests.support import strict_dynamodb
-from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB, Throughput
 
 CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
@@ -213,7 +212,7 @@ class SimulatedService:
         """Begin anew."""
         self.tables.wipe()
         self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
-        new_environment()
+        bootstrap.forget()
         self.clock.now += 100_000
         self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service)
         self.disconnects: list[Socket] = []  # $disconnect events under way

@@ -25,13 +25,12 @@ import deadlines
 import disconnect
 from realtime import bootstrap, log
 from realtime.aws import clients, retries
-from realtime.deadlines import stayed_away
+from realtime.deadlines import offline_check
 from realtime.tables.dynamodb import plain
 from tests.model.runtime import Context
 from tests.model.service import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.model.tables import Tables
 from tests.samples import sample
-from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
 from tests.support.turns import Turns
 
@@ -74,7 +73,7 @@ class Races:
         self.requests = 0
         monkeypatch.setattr(clients, "client", lambda service: client if service == "dynamodb" else Keys())
         log.logger().setLevel("CRITICAL")
-        new_environment()
+        bootstrap.forget()
         bootstrap.admission()
         bootstrap.disconnect_registry()
         self.failures: list[str] = []
@@ -83,7 +82,7 @@ class Races:
     def close(self) -> None:
         clients.session.cache_clear()
         log.logger().setLevel("INFO")
-        new_environment()
+        bootstrap.forget()
 
     def _send(self, request: AWSPreparedRequest) -> AWSResponse:
         """Let a request take its time on the way."""
@@ -126,7 +125,7 @@ class Races:
     def look_again(self, user_id: str) -> None:
         """Let the check come that follows when the last connection has gone."""
         event = sample("deadlines.offline")
-        event["Records"][0]["body"] = json.dumps(stayed_away(user_id, self.user(user_id)["left_at"]))
+        event["Records"][0]["body"] = json.dumps(offline_check(user_id, self.user(user_id)["left_at"]))
         assert deadlines.handler(event, Context()) == {"batchItemFailures": []}
 
     def user(self, user_id: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from realtime import bootstrap
 from realtime.tables.dynamodb import plain
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
-from tests.support.environment import new_environment
 from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
@@ -91,7 +90,7 @@ class Cloud:
         }
         for key, value in environment.items():
             self._monkeypatch.setenv(key, value)
-        new_environment()
+        bootstrap.forget()
         return Function(name, environment)
 
     def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from realtime.aws.bus import Announcement, Bus
+from realtime.aws.bus import Bus, BusEvent
 from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
 from realtime.posting.delivery import D, Delivery, Outcome, Result
@@ -44,6 +44,11 @@ def aws_error(code: str, operation: str = "Operation", **more: Any) -> ClientErr
     """Return an error as botocore raises it."""
     response: Any = {"Error": {"Code": code, "Message": f"{code} happened"}, **more}
     return ClientError(response, operation)
+
+
+def as_client(fake: object) -> Any:
+    """Return a fake as a client of an AWS service, of which it has only the methods that its test needs."""
+    return fake
 
 
 class FakeOutbox(Outbox):
@@ -90,19 +95,19 @@ class FakeBus(Bus):
     """The bus, as what was told."""
 
     def __init__(self, journal: list[str] | None = None) -> None:
-        self.told: list[Announcement] = []
+        self.told: list[BusEvent] = []
         self.journal = journal if journal is not None else []
 
     def __len__(self) -> int:
         return len(self.told)
 
-    def put_all(self, announcements: Sequence[Announcement]) -> None:
-        self.told += announcements
+    def put_all(self, events: Sequence[BusEvent]) -> None:
+        self.told += events
         self.journal.append("bus")
 
 
 class FakeConnections(Connections):
-    """The Connections table, as pages of who hears what."""
+    """The Connections table, as pages of subscribers by audience."""
 
     def __init__(self, pages: Mapping[str, Sequence[Sequence[Subscriber]]]) -> None:
         self._pages = pages
@@ -113,7 +118,7 @@ class FakeConnections(Connections):
     def __contains__(self, audience: str) -> bool:
         return audience in self._pages
 
-    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
+    def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         self.read.append(audience)
         if audience in self.errors:
             raise self.errors[audience]
@@ -124,7 +129,7 @@ class FakeConnections(Connections):
 
 
 class FakeRegistry(Registry):
-    """The register, as who was forgotten."""
+    """The registry, as the connections that were forgotten."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.gone: list[Gone] = []  # those of whom something was known, or nothing
@@ -138,17 +143,17 @@ class FakeRegistry(Registry):
     def __contains__(self, connection_id: str) -> bool:
         return connection_id in self.forgotten
 
-    def forget(self, connection_id: str, now: int) -> str | None:
+    def forget(self, connection_id: str, now_ms: int) -> str | None:
         if self._error:
             raise self._error
         self.forgotten.append(connection_id)
         return "123"
 
-    def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
+    def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
         if self._error:
             return {each.connection_id: self._error for each in gone}
         self.gone += gone
-        self.forgotten_at.append(now)
+        self.forgotten_at.append(now_ms)
         self.forgotten += [each.connection_id for each in gone]
         return {}
 

@@ -20,7 +20,7 @@ from realtime.messages import ENDPOINTS
     ],
 )
 def test_what_a_connection_hears_follows_from_its_endpoint(endpoint: str, heard: set[str]) -> None:
-    found = audiences.heard_by(endpoint, "123", "RfGx1dQAIAMCIhA=", 1)
+    found = audiences.initial_audiences(endpoint, "123", "RfGx1dQAIAMCIhA=", 1)
     assert set(found) == {each.format(shard=0) for each in heard}
     assert len(found) == len(heard)
 
@@ -29,26 +29,26 @@ def test_what_a_connection_hears_follows_from_its_endpoint(endpoint: str, heard:
 def test_every_wide_audience_that_is_heard_is_one_that_events_are_recorded_for(
     endpoint: str, connection_id: str, shards: int
 ) -> None:
-    wide = [each for each in audiences.heard_by(endpoint, "123", connection_id, shards) if "/*/" in each]
+    wide = [each for each in audiences.initial_audiences(endpoint, "123", connection_id, shards) if "/*/" in each]
     assert set(wide) <= set(audiences.everyone(endpoint, shards))
 
 
 @given(st.sampled_from(ENDPOINTS), st.text(min_size=1), st.integers(1, 64))
 def test_who_hears_a_wide_audience_hears_what_is_told_of_it(endpoint: str, connection_id: str, shards: int) -> None:
-    heard = audiences.heard_by(endpoint, "123", connection_id, shards)
+    heard = audiences.initial_audiences(endpoint, "123", connection_id, shards)
     for wide in filter(audiences.is_wide, heard):
-        beside = audiences.heard_beside(wide, "123", connection_id)
+        beside = audiences.audiences_beside(wide, "123", connection_id)
         assert sorted(beside) == sorted([audiences.direct(connection_id), *heard])
 
 
 def test_connections_are_spread_evenly_over_the_shards() -> None:
-    shards = Counter(audiences.heard_by("feed", "1", f"connection-{n}=", 4)[0] for n in range(4000))
+    shards = Counter(audiences.initial_audiences("feed", "1", f"connection-{n}=", 4)[0] for n in range(4000))
     assert set(shards) == set(audiences.everyone("feed", 4))
     assert min(shards.values()) > 800
 
 
 def test_a_connection_keeps_its_shard() -> None:
-    assert audiences.heard_by("feed", "1", "RfGx1dQAIAMCIhA=", 4) == audiences.heard_by(
+    assert audiences.initial_audiences("feed", "1", "RfGx1dQAIAMCIhA=", 4) == audiences.initial_audiences(
         "feed", "2", "RfGx1dQAIAMCIhA=", 4
     )
 

@@ -354,7 +354,7 @@ def test_a_connection_that_cannot_be_forgotten_is_counted_and_holds_up_nobody() 
 def test_forgetting_ends_with_its_time_and_holds_up_no_event() -> None:
     held = threading.Event()
     service = Service({"gone": Outcome.GONE}).audience("calls/123", [subscriber("gone")])
-    service.registry.forget_all = lambda gone, now: {str(held.wait()): Unavailable()}  # type: ignore[method-assign]
+    service.registry.forget_all = lambda gone, now_ms: {str(held.wait()): Unavailable()}  # type: ignore[method-assign]
     report = service.broadcaster.broadcast([entry("calls/123", "A")], Deadline(1e9, 0.0), now_s=NOW)
     held.set()
     assert report.done == 1
@@ -492,7 +492,7 @@ def test_an_audience_none_of_whose_events_can_be_posted_is_not_read() -> None:
 def test_a_table_that_does_not_answer_in_time_is_not_waited_for() -> None:
     held = threading.Event()
     service = Service().audience("calls/123", [subscriber("one")])
-    service.connections.hearing = lambda audience, now: iter([[]] * held.wait())  # type: ignore[method-assign]
+    service.connections.subscribers = lambda audience, now_s: iter([[]] * held.wait())  # type: ignore[method-assign]
     report = service.broadcaster.broadcast([entry("calls/123", "A")], Deadline(0.0, 0.0), now_s=NOW)
     held.set()
     assert report.done == 0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from realtime.aws.bus import SOURCE, Announcement, Bus
+from realtime.aws.bus import SOURCE, Bus, BusEvent
 from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConfigurationError, Rejected, Unavailable
-from tests.unit.fakes import Sleeps, aws_error
+from tests.unit.fakes import Sleeps, as_client, aws_error
 
 AT = 1_705_314_600_123
 
@@ -42,13 +42,13 @@ class EventBridge:
         return any(entry["DetailType"] == detail_type for entry in self.taken)
 
 
-def announcements(count: int) -> list[Announcement]:
-    return [Announcement(f"type_{n}", {"n": n}, AT) for n in range(count)]
+def events(count: int) -> list[BusEvent]:
+    return [BusEvent(f"type_{n}", {"n": n}, AT) for n in range(count)]
 
 
-def test_an_announcement_is_an_event_of_ours_at_its_own_time() -> None:
+def test_an_event_is_put_with_our_source_and_its_own_time() -> None:
     client = EventBridge()
-    Bus(client, "realtime").put_all([Announcement("user_online", {"user_id": 123, "username": "Жанна"}, AT)])
+    Bus(as_client(client), "realtime").put_all([BusEvent("user_online", {"user_id": 123, "username": "Жанна"}, AT)])
     (entry,) = client.taken
     assert json.loads(entry.pop("Detail")) == {"user_id": 123, "username": "Жанна"}
     assert entry == {
@@ -61,41 +61,41 @@ def test_an_announcement_is_an_event_of_ours_at_its_own_time() -> None:
 
 def test_events_go_ten_at_a_time() -> None:
     client = EventBridge()
-    Bus(client, "realtime").put_all(announcements(23))
+    Bus(as_client(client), "realtime").put_all(events(23))
     assert client.calls == [10, 10, 3]
     assert len(client) == 23
 
 
-def test_nothing_is_put_where_there_is_nothing_to_tell() -> None:
+def test_no_events_are_no_call() -> None:
     client = EventBridge()
-    Bus(client, "realtime").put_all([])
+    Bus(as_client(client), "realtime").put_all([])
     assert not client.calls
 
 
-def test_only_the_entries_that_were_refused_are_put_again(sleeps: Sleeps) -> None:
+def test_only_refused_events_are_put_again(sleeps: Sleeps) -> None:
     client = EventBridge(type_1=2, type_3=1)
-    Bus(client, "realtime").put_all(announcements(5))
+    Bus(as_client(client), "realtime").put_all(events(5))
     assert client.calls == [5, 2, 1]
     assert [entry["DetailType"] for entry in client.taken] == ["type_0", "type_2", "type_4", "type_3", "type_1"]
     assert len(sleeps) == 2
 
 
-def test_an_entry_that_stays_refused_is_reported_and_the_others_are_told(sleeps: Sleeps) -> None:
+def test_an_event_that_stays_refused_is_reported_and_the_others_are_put(sleeps: Sleeps) -> None:
     client = EventBridge(type_1=100)
     with pytest.raises(Unavailable, match="putting events on the bus: 1 stayed refused"):
-        Bus(client, "realtime").put_all(announcements(3))
+        Bus(as_client(client), "realtime").put_all(events(3))
     assert "type_0" in client
     assert "type_2" in client
     assert len(sleeps) < ATTEMPTS
 
 
-def test_an_entry_that_is_no_event_for_the_bus_is_rejected_and_not_put_for_ever() -> None:
+def test_an_event_that_the_bus_never_takes_is_rejected() -> None:
     class Refusing:
         def put_events(self, **_: Any) -> dict[str, Any]:
             return {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "MalformedDetail"}]}
 
     with pytest.raises(Rejected, match="putting events on the bus: MalformedDetail"):
-        Bus(Refusing(), "realtime").put_all(announcements(1))
+        Bus(as_client(Refusing()), "realtime").put_all(events(1))
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_an_entry_that_is_no_event_for_the_bus_is_rejected_and_not_put_for_ever(
         ("InternalException", Unavailable),
     ],
 )
-def test_aws_errors_say_what_was_being_done(code: str, error: type[Exception]) -> None:
+def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) -> None:
     class Broken:
         def put_events(self, **_: Any) -> None:
             raise aws_error(code)
 
     with pytest.raises(error, match=f"putting events on the bus: {code}"):
-        Bus(Broken(), "realtime").put_all(announcements(1))
+        Bus(as_client(Broken()), "realtime").put_all(events(1))

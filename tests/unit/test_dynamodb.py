@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.tables.dynamodb import BATCH_GET_LIMIT, BATCH_WRITE_LIMIT, attribute, item, plain, read_all, write_all
-from tests.unit.fakes import Sleeps, aws_error
+from tests.unit.fakes import Sleeps, as_client, aws_error
 
 
 class Table:
@@ -81,70 +81,70 @@ def test_what_is_stored_is_read_as_it_was(values: dict[str, Any]) -> None:
     assert {name: type(value) for name, value in read.items()} == {name: type(value) for name, value in values.items()}
 
 
-def test_nothing_is_written_where_there_is_nothing_to_write() -> None:
+def test_no_requests_are_no_call() -> None:
     table = Table()
-    write_all(table, "Events", [])
+    write_all(as_client(table), "Events", [])
     assert not table.batches
 
 
 def test_writes_go_in_batches_as_large_as_dynamodb_takes() -> None:
     table = Table()
-    write_all(table, "Events", requests(60))
+    write_all(as_client(table), "Events", requests(60))
     assert table.batches == [25, 25, 10]
     assert table.written == requests(60)
 
 
-def test_what_dynamodb_leaves_unprocessed_is_written_again_after_a_while(sleeps: Sleeps) -> None:
+def test_unprocessed_items_are_written_again_after_a_pause(sleeps: Sleeps) -> None:
     table = Table(capacity=10)
-    write_all(table, "Events", requests(25))
+    write_all(as_client(table), "Events", requests(25))
     assert table.batches == [25, 15, 5]
     assert table.written == requests(25)
     assert len(sleeps) == 2
     assert all(0 <= seconds <= 1 for seconds in sleeps.seconds)
 
 
-def test_what_stays_unprocessed_is_reported(sleeps: Sleeps) -> None:
+def test_items_that_stay_unprocessed_are_reported(sleeps: Sleeps) -> None:
     table = Table(capacity=0)
     with pytest.raises(Unavailable, match="writing to Events: 3 items stayed unprocessed"):
-        write_all(table, "Events", requests(3))
+        write_all(as_client(table), "Events", requests(3))
     assert len(table.batches) == ATTEMPTS
 
 
 def test_items_are_read_in_batches_as_large_as_dynamodb_answers() -> None:
     table = Table(capacity=BATCH_GET_LIMIT)
-    assert list(read_all(table, "Users", keys(230))) == keys(230)
+    assert list(read_all(as_client(table), "Users", keys(230))) == keys(230)
     assert table.batches == [100, 100, 30]
 
 
-def test_what_is_not_there_is_not_read_and_not_asked_for_again() -> None:
+def test_keys_without_an_item_are_skipped() -> None:
     table = Table(capacity=BATCH_GET_LIMIT)
     table.absent = keys(1)
-    assert list(read_all(table, "Users", keys(3))) == keys(3)[1:]
+    assert list(read_all(as_client(table), "Users", keys(3))) == keys(3)[1:]
     assert table.batches == [3]
-    assert list(read_all(table, "Users", [])) == []
+    assert list(read_all(as_client(table), "Users", [])) == []
 
 
-def test_what_dynamodb_leaves_unread_is_read_after_a_while(sleeps: Sleeps) -> None:
+def test_unread_items_are_read_again_after_a_pause(sleeps: Sleeps) -> None:
     table = Table(capacity=40)
-    assert list(read_all(table, "Users", keys(100))) == keys(100)
+    assert list(read_all(as_client(table), "Users", keys(100))) == keys(100)
     assert table.batches == [100, 60, 20]
     assert len(sleeps) == 2
 
 
-def test_what_stays_unread_is_reported() -> None:
+def test_items_that_stay_unread_are_reported() -> None:
     table = Table(capacity=0)
     with pytest.raises(Unavailable, match="reading Users: 3 items stayed unread"):
-        list(read_all(table, "Users", keys(3)))
+        list(read_all(as_client(table), "Users", keys(3)))
     assert len(table.batches) == ATTEMPTS
 
 
 @pytest.mark.parametrize(
     ("code", "error"), [("AccessDeniedException", ConfigurationError), ("InternalServerError", Unavailable)]
 )
-def test_aws_errors_say_what_was_being_done(code: str, error: type[Exception]) -> None:
+def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) -> None:
     class Broken:
         def batch_write_item(self, **_: Any) -> None:
             raise aws_error(code)
 
     with pytest.raises(error, match=f"writing to Events: {code}"):
-        write_all(Broken(), "Events", requests(1))
+        write_all(as_client(Broken()), "Events", requests(1))

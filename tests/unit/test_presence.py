@@ -128,7 +128,7 @@ def test_a_bus_event_names_the_user_and_the_change() -> None:
         "last_seen": "2024-01-15T10:30:00.000Z",
         "connections": 1,
     }
-    assert event.at == ONLINE.changed_at
+    assert event.at_ms == ONLINE.changed_at
     assert event_id == consequences(None, ONLINE, RULES).bus_events[0].detail["id"]
 
 

@@ -11,7 +11,7 @@ from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.text import make_storable
 from tests.support.fake_sqs import FakeSqs
-from tests.unit.fakes import aws_error
+from tests.unit.fakes import as_client, aws_error
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=10)  # lone surrogates too
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deadlines"
@@ -35,14 +35,14 @@ class Sqs(FakeSqs):
 def sent(body: dict[str, Any], **attributes: str) -> tuple[str, dict[str, str]]:
     """Send a message; return its body and attributes as the queue has them."""
     client = Sqs()
-    Queue(client, URL).send(body, attributes=attributes)
+    Queue(as_client(client), URL).send(body, attributes=attributes)
     ((receipt, text),) = client.messages.items()
     return text, client.attributes[receipt]
 
 
 def test_a_message_is_json_with_its_delay() -> None:
     client = Sqs()
-    Queue(client, URL).send({"check": "offline", "left_at": 7}, delay_seconds=10)
+    Queue(as_client(client), URL).send({"check": "offline", "left_at": 7}, delay_seconds=10)
     assert client.sent == [
         {
             "QueueUrl": URL,
@@ -73,7 +73,7 @@ def test_there_is_nothing_that_cannot_be_sent(body: dict[str, Any], reason: str)
 @given(TEXT.filter(bool))
 def test_a_text_is_sent_as_it_is_but_for_what_is_refused(text: str) -> None:
     client = Sqs()
-    Queue(client, URL).send_text(json.dumps(text, ensure_ascii=False), attributes={"reason": text})
+    Queue(as_client(client), URL).send_text(json.dumps(text, ensure_ascii=False), attributes={"reason": text})
     (body,) = client.messages.values()
     assert json.loads(body) == text
 
@@ -109,7 +109,7 @@ def test_then_characters_take_no_more_room_than_they_must() -> None:
 def test_a_body_that_leaves_no_room_for_a_reason_goes_without() -> None:
     client = Sqs()
     text = "x" * 1_048_576
-    Queue(client, URL).send_text(text, attributes={"reason": "too large"})
+    Queue(as_client(client), URL).send_text(text, attributes={"reason": "too large"})
     assert list(client.messages.values()) == [text]
 
 
@@ -123,7 +123,7 @@ def test_of_what_no_queue_takes_the_beginning_is_sent() -> None:
 
 def test_attributes_go_as_strings() -> None:
     client = Sqs()
-    Queue(client, URL).send({}, attributes={"reason": "no user_id"})
+    Queue(as_client(client), URL).send({}, attributes={"reason": "no user_id"})
     assert client.sent[0]["MessageAttributes"] == {"reason": {"DataType": "String", "StringValue": "no user_id"}}
 
 
@@ -138,4 +138,4 @@ def test_attributes_go_as_strings() -> None:
 )
 def test_aws_errors_say_what_was_being_done(code: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"sending to a queue: {code}"):
-        Queue(Sqs(aws_error(code)), URL).send({})
+        Queue(as_client(Sqs(aws_error(code))), URL).send({})

@@ -26,7 +26,7 @@ class VisibleIndex(Connections):
     def __init__(self) -> None:
         self.awaited: list[str] = []
 
-    def await_heard(self, audiences: Collection[str], connection_id: str) -> None:
+    def wait_until_indexed(self, audiences: Collection[str], connection_id: str) -> None:
         self.awaited += audiences
 
 
@@ -188,7 +188,7 @@ def test_history_is_read_after_the_index_shows_the_connection() -> None:
     order: list[str] = []
 
     class JournalingIndex(VisibleIndex):
-        def await_heard(self, audiences: Collection[str], connection_id: str) -> None:
+        def wait_until_indexed(self, audiences: Collection[str], connection_id: str) -> None:
             order.append(f"await {connection_id} on {list(audiences)}")
 
     class JournalingOutbox(RecordedOutbox):

@@ -26,7 +26,7 @@ def test_settings_are_read_from_variables_named_like_them() -> None:
     )
 
 
-def test_other_variables_do_not_matter() -> None:
+def test_other_variables_are_ignored() -> None:
     environment = {"CONNECTIONS_TABLE": "Connections", "USERS_TABLE": "Users", "PATH": "/bin"}
     assert settings.load(settings.DisconnectSettings, environment).users_table == "Users"
 
@@ -46,11 +46,36 @@ def test_all_complaints_come_at_once() -> None:
         settings.load(settings.BroadcastSettings, {"POSTS_PER_SECOND": "many", "USERS_TABLE": "Users"})
     assert str(caught.value) == (
         "BroadcastSettings: CONNECTIONS_TABLE is not set; MANAGEMENT_ENDPOINT is not set; "
-        "POSTS_PER_SECOND must be a whole number, not 'many'; FAILURES_QUEUE_URL is not set"
+        "POSTS_PER_SECOND must be a whole number of at least 1, not 'many'; FAILURES_QUEUE_URL is not set"
     )
 
 
-def test_where_tokens_are_verified_by_one_family_of_keys_the_others_are_empty() -> None:
+def test_the_settings_of_tokens_may_be_empty() -> None:
     environment = dict.fromkeys((field.name.upper() for field in fields(settings.ConnectSettings)), "1")
+    environment["REJECTION_MODE"] = "frame"
     environment |= dict.fromkeys(("JWKS_URL", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_KEYS"), "")
     assert settings.load(settings.ConnectSettings, environment).jwks_url == ""
+
+
+def environment_of(kind: type, **values: str) -> dict[str, str]:
+    """Return an environment with all settings of a function, of which these have other values."""
+    return {**{field.name.upper(): "1" for field in fields(kind)}, "REJECTION_MODE": "frame", **values}
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "must_be"),
+    [
+        (settings.ConnectSettings, "REJECTION_MODE", "fame", "frame or handshake"),
+        (settings.ConnectSettings, "AUDIENCE_SHARDS", "0", "a whole number of at least 1"),
+        (settings.ConnectSettings, "LEASE_SECONDS", "1.5", "a whole number of at least 1"),
+        (settings.SweepSettings, "GRACE_PERIOD_SECONDS", "-1", "a whole number of at least 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_it_must_be(kind: type, variable: str, value: str, must_be: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{kind.__name__}: {variable} must be {must_be}, not '{value}'$"):
+        settings.load(kind, environment_of(kind, **{variable: value}))
+
+
+def test_there_may_be_no_grace_period() -> None:
+    environment = environment_of(settings.AnnounceSettings, GRACE_PERIOD_SECONDS="0")
+    assert settings.load(settings.AnnounceSettings, environment).grace_period_seconds == 0

@@ -45,7 +45,7 @@ class LaggingIndex(Connections):
     def __init__(self, lag: int = 0) -> None:
         self.lag = lag
 
-    def is_heard(self, audience: str, connection_id: str) -> bool:
+    def is_indexed(self, audience: str, connection_id: str) -> bool:
         self.lag -= 1
         return self.lag < 0
 

@@ -174,15 +174,15 @@ def test_a_new_table_takes_four_thousand_whatever_its_partitions(strict: StrictD
 def test_an_index_that_is_written_too_fast_holds_up_its_table(tables: Tables, clock: Clock) -> None:
     strict = StrictDynamoDB(tables.call, tables.get, clock=clock, throughput=Throughput(writes=10))
 
-    def hearing(n: int, **indexed: str) -> dict[str, Any]:
+    def subscription(n: int, **indexed: str) -> dict[str, Any]:
         row = item({"connection_id": f"c{n}", "audience": "feed/*/0", **indexed})
         return put(row, CONNECTIONS)
 
     for n in range(10):
-        strict.call("put_item", hearing(n, indexed_audience="feed/*/0"))
+        strict.call("put_item", subscription(n, indexed_audience="feed/*/0"))
     with pytest.raises(ClientError):
-        strict.call("put_item", hearing(10, indexed_audience="feed/*/0"))
-    strict.call("put_item", hearing(11))  # not in the index
+        strict.call("put_item", subscription(10, indexed_audience="feed/*/0"))
+    strict.call("put_item", subscription(11))  # not in the index
 
 
 def test_a_partition_gives_three_thousand_read_units_a_second(strict: StrictDynamoDB, clock: Clock) -> None:

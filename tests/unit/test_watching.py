@@ -71,10 +71,10 @@ class FakeConnections(Connections):
         self.audiences = list(audiences)
         self.journal: list[str] = []
 
-    def find(self, connection_id: str) -> tuple[str | None, list[str]]:
+    def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
         return "5", [f"connection/{connection_id}", *self.audiences]
 
-    def hear(self, connection: Connection, audiences: Collection[str]) -> None:
+    def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
         self.journal += [f"add {audience}" for audience in audiences]
 
     def delete(self, heard: Iterable[tuple[str, str]]) -> None:

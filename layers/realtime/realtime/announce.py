@@ -9,7 +9,7 @@ from typing import Any
 from realtime.aws.bus import Bus
 from realtime.aws.queues import Queue
 from realtime.dead_letters import OF_EVERYTHING
-from realtime.deadlines import stayed_away
+from realtime.deadlines import offline_check
 from realtime.errors import RealtimeError
 from realtime.presence import Consequences, Rules, consequences
 from realtime.tables.outbox import Outbox
@@ -117,7 +117,7 @@ class Announcer:
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
         for each in batch:
             if each.follows.may_have_left:
-                order = stayed_away(each.user.user_id, each.user.left_at)
+                order = offline_check(each.user.user_id, each.user.left_at)
                 self._deadlines.send(order, delay_seconds=self._grace_seconds)
 
     def _send_bus_events(self, batch: Sequence[_Work]) -> None:

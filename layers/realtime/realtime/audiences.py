@@ -1,4 +1,4 @@
-"""Audiences: the only routing concept. A connection hears audiences; an event is recorded for audiences.
+"""Audiences, the only routing concept: a connection subscribes to audiences; an event is recorded for audiences.
 
 `calls/{user}`, `notifications/{user}`   one user's connections on that endpoint
 `feed/{user}`, `presence/{user}`         the connections that watch one user
@@ -15,22 +15,24 @@ CONNECTION = "connection"
 
 
 def personal(endpoint: str, user_id: str) -> str:
-    """Name the audience that is about one user: of their own connections, or of those that watch them."""
+    """Return the audience about one user: their own connections, or the connections that watch them."""
     return f"{endpoint}/{user_id}"
 
 
 def everyone(endpoint: str, shards: int) -> list[str]:
-    """Name the audiences that together are all connections on an endpoint."""
+    """Return the audiences that together are all connections on an endpoint."""
     return [f"{endpoint}/*/{shard}" for shard in range(shards)]
 
 
 def direct(connection_id: str) -> str:
-    """Name the audience of a single connection; it is also the key of that connection's session."""
+    """Return the audience of a single connection; it is also the key of that connection's session."""
     return f"{CONNECTION}/{connection_id}"
 
 
-def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int, watched: Sequence[str] = ()) -> list[str]:
-    """Name the audiences that a new connection hears on its endpoint; if it watches users, those alone."""
+def initial_audiences(
+    endpoint: str, user_id: str, connection_id: str, shards: int, watched: Sequence[str] = ()
+) -> list[str]:
+    """Return the audiences that a new connection subscribes to; if it watches users, only theirs."""
     if watched:
         return [personal(endpoint, each) for each in watched]
     wide = f"{endpoint}/*/{crc32(connection_id.encode()) % shards}"
@@ -42,8 +44,8 @@ def heard_by(endpoint: str, user_id: str, connection_id: str, shards: int, watch
     }[endpoint]
 
 
-def heard_beside(wide: str, user_id: str, connection_id: str) -> list[str]:
-    """Name all that a connection hears which hears a wide audience: who watches users hears none."""
+def audiences_beside(wide: str, user_id: str, connection_id: str) -> list[str]:
+    """Return all audiences of a connection that subscribes to a wide one; one that watches users does not."""
     endpoint = endpoint_of(wide)
     own = [personal(endpoint, user_id)] if endpoint == "notifications" else []
     return [direct(connection_id), wide, *own]
@@ -61,10 +63,10 @@ def is_wide(audience: str) -> bool:
 
 
 def watched_user(audience: str) -> str:
-    """Return the user whom an audience that is not wide is about."""
+    """Return the user that an audience is about; it must not be wide."""
     return audience.partition("/")[2]
 
 
 def endpoint_of(audience: str) -> str:
-    """Return the endpoint, and so the stage, of an audience's connections."""
+    """Return the endpoint, which is the stage, of an audience's connections."""
     return audience.partition("/")[0]

@@ -1,16 +1,18 @@
-"""Wiring: what each Lambda function works with, made at its first invocation and kept for the next ones.
+"""Wiring: make what each Lambda function works with when it is first needed, and keep it for the next invocations.
 
-Imports stand inside the functions, so that a function loads only what it uses.
+Imports stand inside the functions, so that a Lambda function loads only what it uses.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from realtime import settings
 from realtime.aws import clients
+from realtime.tables import TableNames, Tables
 
 if TYPE_CHECKING:
     from realtime.announce import Announcer
@@ -23,40 +25,39 @@ if TYPE_CHECKING:
     from realtime.ingest import Ingestion
     from realtime.posting.poster import Poster
     from realtime.sweep import Sweeper
-    from realtime.tables.outbox import Outbox
     from realtime.tables.registry import Registry
     from realtime.tokens import Tokens
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-@cache
-def outbox(table: str) -> Outbox:
-    """Return the outbox."""
-    from realtime.tables.outbox import Outbox
-
-    return Outbox(clients.client("dynamodb"), table)
+_forget: list[Callable[[], None]] = []
 
 
-@cache
-def registry(connections_table: str, users_table: str) -> Registry:
-    """Return the register of who is connected."""
-    from realtime.tables.connections import Connections
-    from realtime.tables.registry import Registry
-    from realtime.tables.users import Users
-
-    client = clients.client("dynamodb")
-    return Registry(client, Connections(client, connections_table), Users(client, users_table))
+def _kept(make: Callable[P, T]) -> Callable[P, T]:
+    """Let a function make each thing once; `forget` makes it start anew."""
+    kept = cache(make)
+    _forget.append(kept.cache_clear)
+    return kept  # type: ignore[return-value]  # the cache takes any hashable arguments
 
 
-@cache
+def forget() -> None:
+    """Forget all that was made, as a new instance of a Lambda function would; for tests."""
+    for clear in _forget:
+        clear()
+
+
+@_kept
 def admission() -> Admission:
     """Return what `connect` works with."""
     from realtime.connect import Admission
 
     config = settings.load(settings.ConnectSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
     return Admission(
         _tokens(config),
-        registry(config.connections_table, config.users_table),
-        cache(lambda: _farewells(config.events_table, config.farewells_queue_url)),
+        tables.registry,
+        cache(lambda: _farewells(tables, config.farewells_queue_url)),
         rejection_mode=config.rejection_mode,
         shards=config.audience_shards,
         lease_seconds=config.lease_seconds,
@@ -64,198 +65,166 @@ def admission() -> Admission:
     )
 
 
-def _farewells(events_table: str, queue_url: str) -> Farewells:
-    from realtime.aws.queues import Queue
-    from realtime.farewell import Farewells
-
-    return Farewells(outbox(events_table), Queue(clients.client("sqs"), queue_url))
-
-
-def _tokens(chosen: settings.TokenSettings) -> Tokens:
-    from realtime.aws.token_keys import SharedKeys
-    from realtime.tokens import PublishedKeys, Tokens
-
-    return Tokens(
-        SharedKeys(clients.client, chosen.token_keys) if chosen.token_keys else None,
-        PublishedKeys(chosen.jwks_url) if chosen.jwks_url else None,
-        issuer=chosen.token_issuer,
-        audience=chosen.token_audience,
-    )
-
-
-@cache
+@_kept
 def disconnect_registry() -> Registry:
     """Return what `disconnect` works with."""
-    chosen = settings.load(settings.DisconnectSettings)
-    return registry(chosen.connections_table, chosen.users_table)
+    config = settings.load(settings.DisconnectSettings)
+    return _tables(TableNames(config.connections_table, config.users_table)).registry
 
 
-@cache
+@_kept
 def frame_handler() -> FrameHandler:
     """Return what `default` works with."""
     from realtime.default import FrameHandler
     from realtime.rate_limit import RateLimit
     from realtime.replay import Replay
     from realtime.snapshots import Snapshots
-    from realtime.tables.connections import Connections
-    from realtime.tables.users import Users
-    from realtime.watching import Watching
 
-    chosen = settings.load(settings.DefaultSettings)
-    client = clients.client("dynamodb")
-    connections = Connections(client, chosen.connections_table)
-    events = outbox(chosen.events_table)
+    config = settings.load(settings.DefaultSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
     return FrameHandler(
-        connections,
-        events,
-        RateLimit(chosen.message_rate, chosen.message_burst, time.time),
-        Watching(connections),
-        Snapshots(connections, Users(client, chosen.users_table), events, feed_role=chosen.feed_role),
+        tables,
+        RateLimit(config.message_rate, config.message_burst, time.time),
+        Snapshots(tables.connections, tables.users, tables.outbox, feed_role=config.feed_role),
         Replay(
-            connections,
-            events,
-            history_seconds=chosen.history_seconds,
-            presence_history_seconds=chosen.presence_history_seconds,
+            tables.connections,
+            tables.outbox,
+            history_seconds=config.history_seconds,
+            presence_history_seconds=config.presence_history_seconds,
         ),
-        cache(lambda: _tokens(chosen)),
-        lambda: poster(chosen.management_endpoint, chosen.posts_per_second),
-        cache(lambda: _farewells(chosen.events_table, chosen.farewells_queue_url)),
-        lease_seconds=chosen.lease_seconds,
+        tokens=cache(lambda: _tokens(config)),
+        poster=lambda: poster(config.management_endpoint, config.posts_per_second),
+        farewells=cache(lambda: _farewells(tables, config.farewells_queue_url)),
+        lease_seconds=config.lease_seconds,
     )
 
 
-@cache
+@_kept
 def ingestion() -> Ingestion:
     """Return what `ingest` works with."""
-    from realtime.aws.queues import Queue
     from realtime.ingest import Ingestion
-    from realtime.tables.calls import Calls
-    from realtime.tables.connections import Connections
-    from realtime.tables.users import Users
 
-    chosen = settings.load(settings.IngestSettings)
-    client = clients.client("dynamodb")
+    config = settings.load(settings.IngestSettings)
     return Ingestion(
-        Connections(client, chosen.connections_table),
-        Users(client, chosen.users_table),
-        Calls(client, chosen.events_table),
-        outbox(chosen.events_table),
-        Queue(clients.client("sqs"), chosen.deadlines_queue_url),
-        shards=chosen.audience_shards,
-        history_seconds=chosen.history_seconds,
+        _tables(TableNames(config.connections_table, config.users_table, config.events_table)),
+        _queue(config.deadlines_queue_url),
+        shards=config.audience_shards,
+        history_seconds=config.history_seconds,
     )
 
 
-@cache
+@_kept
 def backend_events() -> Queue:
-    """Return the queue that backends' events come by."""
-    from realtime.aws.queues import Queue
-
-    return Queue(clients.client("sqs"), settings.load(settings.IngestSettings).backend_events_queue_url)
+    """Return the queue of the backends' events."""
+    return _queue(settings.load(settings.IngestSettings).backend_events_queue_url)
 
 
-@cache
+@_kept
 def rejected() -> Queue:
-    """Return the dead-letter queue for events that break their schema."""
-    from realtime.aws.queues import Queue
-
-    return Queue(clients.client("sqs"), settings.load(settings.IngestSettings).rejected_queue_url)
+    """Return the dead-letter queue of events that break their schema."""
+    return _queue(settings.load(settings.IngestSettings).rejected_queue_url)
 
 
-@cache
+@_kept
 def announcer() -> Announcer:
     """Return what `announce` works with."""
     from realtime.announce import Announcer
     from realtime.aws.bus import Bus
-    from realtime.aws.queues import Queue
     from realtime.presence import Rules
 
-    chosen = settings.load(settings.AnnounceSettings)
+    config = settings.load(settings.AnnounceSettings)
     return Announcer(
-        outbox(chosen.events_table),
-        Bus(clients.client("events"), chosen.event_bus),
-        Queue(clients.client("sqs"), chosen.deadlines_queue_url),
-        Rules(chosen.audience_shards, chosen.feed_role, chosen.presence_history_seconds),
-        grace_seconds=chosen.grace_period_seconds,
+        _tables(TableNames(events=config.events_table)).outbox,
+        Bus(clients.client("events"), config.event_bus),
+        _queue(config.deadlines_queue_url),
+        Rules(config.audience_shards, config.feed_role, config.presence_history_seconds),
+        grace_seconds=config.grace_period_seconds,
     )
 
 
-@cache
+@_kept
+def broadcaster() -> Broadcaster:
+    """Return what `broadcast` works with."""
+    from realtime.broadcast import Broadcaster
+
+    config = settings.load(settings.BroadcastSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table))
+    management_api = poster(config.management_endpoint, config.posts_per_second)
+    return Broadcaster(tables.connections, tables.registry, management_api, failures)
+
+
+@_kept
+def failures() -> Queue:
+    """Return the dead-letter queue of stream records."""
+    return _queue(settings.load(settings.FailuresSettings).failures_queue_url)
+
+
+@_kept
+def deadlines() -> Deadlines:
+    """Return what `deadlines` works with."""
+    from realtime.aws.bus import Bus
+    from realtime.deadlines import Deadlines
+
+    config = settings.load(settings.DeadlinesSettings)
+    tables = _tables(TableNames(users=config.users_table, events=config.events_table))
+    return Deadlines(tables, Bus(clients.client("events"), config.event_bus))
+
+
+@_kept
+def farewell_sender() -> FarewellSender:
+    """Return what `farewell` works with."""
+    from realtime.farewell import FarewellSender
+
+    config = settings.load(settings.FarewellSettings)
+    return FarewellSender(
+        poster(config.management_endpoint, config.posts_per_second), _queue(config.farewells_queue_url)
+    )
+
+
+@_kept
+def sweeper() -> Sweeper:
+    """Return what `sweep` works with."""
+    from realtime.sweep import Policy, Sweeper
+
+    config = settings.load(settings.SweepSettings)
+    return Sweeper(
+        _tables(TableNames(config.connections_table, config.users_table, config.events_table)),
+        poster(config.management_endpoint, config.posts_per_second),
+        Policy(config.lease_seconds, config.grace_period_seconds, config.call_lease_seconds),
+    )
+
+
+@_kept
 def poster(endpoint: str, posts_per_second: int) -> Poster:
-    """Return what posts to connections."""
+    """Return what posts to connections; `endpoint` is a URL without the stage."""
     from realtime.posting.api import make_poster
 
     return make_poster(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
 
 
-@cache
-def broadcaster() -> Broadcaster:
-    """Return what `broadcast` works with."""
-    from realtime.broadcast import Broadcaster
-    from realtime.tables.connections import Connections
-
-    chosen = settings.load(settings.BroadcastSettings)
-    return Broadcaster(
-        Connections(clients.client("dynamodb"), chosen.connections_table),
-        registry(chosen.connections_table, chosen.users_table),
-        poster(chosen.management_endpoint, chosen.posts_per_second),
-        failures,
-    )
+def _tables(names: TableNames) -> Tables:
+    return Tables(clients.client("dynamodb"), names)
 
 
-@cache
-def failures() -> Queue:
-    """Return the dead-letter queue for records of a stream."""
+def _queue(url: str) -> Queue:
     from realtime.aws.queues import Queue
 
-    return Queue(clients.client("sqs"), settings.load(settings.FailuresSettings).failures_queue_url)
+    return Queue(clients.client("sqs"), url)
 
 
-@cache
-def deadlines() -> Deadlines:
-    """Return what `deadlines` works with."""
-    from realtime.aws.bus import Bus
-    from realtime.deadlines import Deadlines
-    from realtime.tables.users import Users
+def _farewells(tables: Tables, queue_url: str) -> Farewells:
+    from realtime.farewell import Farewells
 
-    chosen = settings.load(settings.DeadlinesSettings)
-    return Deadlines(
-        Users(clients.client("dynamodb"), chosen.users_table),
-        outbox(chosen.events_table),
-        Bus(clients.client("events"), chosen.event_bus),
-    )
+    return Farewells(tables.outbox, _queue(queue_url))
 
 
-@cache
-def farewell_sender() -> FarewellSender:
-    """Return what `farewell` works with."""
-    from realtime.aws.queues import Queue
-    from realtime.farewell import FarewellSender
+def _tokens(config: settings.TokenSettings) -> Tokens:
+    from realtime.aws.token_keys import SharedKeys
+    from realtime.tokens import PublishedKeys, Tokens
 
-    chosen = settings.load(settings.FarewellSettings)
-    return FarewellSender(
-        poster(chosen.management_endpoint, chosen.posts_per_second),
-        Queue(clients.client("sqs"), chosen.farewells_queue_url),
-    )
-
-
-@cache
-def sweeper() -> Sweeper:
-    """Return what `sweep` works with."""
-    from realtime.sweep import Policy, Sweeper
-    from realtime.tables.calls import Calls
-    from realtime.tables.connections import Connections
-    from realtime.tables.users import Users
-
-    chosen = settings.load(settings.SweepSettings)
-    client = clients.client("dynamodb")
-    return Sweeper(
-        client,
-        Connections(client, chosen.connections_table),
-        Users(client, chosen.users_table),
-        registry(chosen.connections_table, chosen.users_table),
-        Calls(client, chosen.events_table),
-        outbox(chosen.events_table),
-        poster(chosen.management_endpoint, chosen.posts_per_second),
-        Policy(chosen.lease_seconds, chosen.grace_period_seconds, chosen.call_lease_seconds),
+    return Tokens(
+        SharedKeys(clients.client, config.token_keys) if config.token_keys else None,
+        PublishedKeys(config.jwks_url) if config.jwks_url else None,
+        issuer=config.token_issuer,
+        audience=config.token_audience,
     )

@@ -214,11 +214,11 @@ class Broadcaster:
             backlog.draw([audience])
 
     def _read(self, audience: str, now: int) -> list[Subscriber]:
-        return list(chain.from_iterable(self._connections.hearing(audience, now)))
+        return list(chain.from_iterable(self._connections.subscribers(audience, now)))
 
     def _pages(self, audience: str, now: int, readers: ThreadPoolExecutor, until: float) -> Iterator[Subscriber]:
         """Yield the subscribers of an audience; its next page is read while the last one is posted to."""
-        pages = self._connections.hearing(audience, now)
+        pages = self._connections.subscribers(audience, now)
         reading = readers.submit(next, pages, None)
         while (page := result_of(reading, until)) is not None:
             reading = readers.submit(next, pages, None)

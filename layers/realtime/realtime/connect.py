@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from realtime import watching
-from realtime.audiences import heard_by
+from realtime.audiences import initial_audiences
 from realtime.errors import BadRequest, ClientError, reason_of
 from realtime.log import logger
 from realtime.messages import TYPES
@@ -70,7 +70,7 @@ class Admission:
         registry: Registry,
         farewells: Callable[[], Farewells],
         *,
-        rejection_mode: str,
+        rejection_mode: Literal["frame", "handshake"],
         shards: int,
         lease_seconds: int,
         max_connections: int,
@@ -119,10 +119,10 @@ class Admission:
         )
         self._registry.register(
             connection,
-            heard_by(connection.endpoint, connection.user_id, connection.connection_id, self._shards, watched),
+            initial_audiences(connection.endpoint, connection.user_id, connection.connection_id, self._shards, watched),
             username=identity.username,
             role=identity.role,
-            now=now_ms,
+            now_ms=now_ms,
             lease_until=now_ms // 1000 + self._lease_seconds,
             limit=self._max_connections,
         )

@@ -1,6 +1,6 @@
-"""Records of a stream that no try will mend: each goes to a dead-letter queue at once, and holds up no other.
+"""Stream records that would fail every time: each goes to a dead-letter queue at once, and holds up no other record.
 
-Lambda would try its batch again for an hour, and nothing behind it in its shard would be told meanwhile.
+Otherwise Lambda would try its batch again for an hour, and the records behind it in its shard would wait.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable, reason_of
 from realtime.log import logger
 
-OF_EVERYTHING = (Unavailable, ConfigurationError)  # what AWS did not do, or a missing right; all else is a record's own
+OF_EVERYTHING = (Unavailable, ConfigurationError)  # AWS failed, or a right is missing: no fault of a record
 
 
 def give_up(
     queue: Callable[[], Queue], records: Sequence[Mapping[str, Any]], problems: Mapping[int, Exception], *, before: int
 ) -> None:
-    """Send the records at these places, as far as they stand before a place, to the dead-letter queue with the reason.
+    """Send records to the dead-letter queue with the reason: those whose index in `problems` is less than `before`.
 
-    Those that come after are met again. Raises what sending raises: then the whole batch is to be tried again.
+    The others will come again. Raises what sending raises; the whole batch must be tried again then.
     """
-    for place in sorted(problems):
-        if place < before:
-            shown = records[place].get("dynamodb") or {}
-            reason = reason_of(problems[place])
-            where = {"keys": shown.get("Keys"), "sequence_number": shown.get("SequenceNumber")}
-            queue().send(where, attributes={"reason": reason})
+    for index in sorted(problems):
+        if index < before:
+            change = records[index].get("dynamodb") or {}
+            reason = reason_of(problems[index])
+            place = {"keys": change.get("Keys"), "sequence_number": change.get("SequenceNumber")}
+            queue().send(place, attributes={"reason": reason})
             logger().error("giving up a record", extra={"reason": reason})

@@ -18,8 +18,8 @@ from realtime.posting.poster import Poster
 from realtime.rate_limit import RateLimit
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
-from realtime.tables.connections import Connection, Connections, Session
-from realtime.tables.outbox import Outbox
+from realtime.tables import Tables
+from realtime.tables.connections import Connection, Session
 from realtime.watching import Watching, check_watchable, parse_user_ids
 
 if TYPE_CHECKING:
@@ -51,22 +51,20 @@ class FrameHandler:
 
     def __init__(
         self,
-        connections: Connections,
-        outbox: Outbox,
+        tables: Tables,
         rate_limit: RateLimit,
-        watching: Watching,
         snapshots: Snapshots,
         replay: Replay,
+        *,
         tokens: Callable[[], Tokens],
         poster: Callable[[], Poster],
         farewells: Callable[[], Farewells],
-        *,
         lease_seconds: int,
     ) -> None:
-        self._connections = connections
-        self._outbox = outbox
+        self._tables = tables
+        self._connections = tables.connections
         self._rate_limit = rate_limit
-        self._watching = watching
+        self._watching = Watching(tables.connections)
         self._snapshots = snapshots
         self._replay = replay
         # These three are made when they are first used: few frames bring a token, and most answers are a single frame.
@@ -147,7 +145,7 @@ class FrameHandler:
             event_time_ms(message_id)
         except ValueError as error:
             raise BadRequest(f"id: {error}") from error
-        self._outbox.settle(connection.user_id, str(message_id))
+        self._tables.acknowledgements.settle(connection.user_id, str(message_id))
         return [messages.encode("acknowledged", {"id": message_id}, request.now_ms)]
 
     def _authenticate(self, request: Request, connection: Connection) -> list[str]:
@@ -174,7 +172,7 @@ class FrameHandler:
 
         A client that was refused or sent away before gets the same last frame again.
         """
-        for entry in self._outbox.since(direct(connection_id), make_event_id(0)):
+        for entry in self._tables.outbox.since(direct(connection_id), make_event_id(0)):
             if entry.close:
                 return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now_ms)

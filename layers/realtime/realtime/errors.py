@@ -13,8 +13,11 @@ RealtimeError
 ├── Unavailable            AWS failed this time: the function's trigger tries again
 ├── Rejected               AWS will never do it, for example because an item is too large: nobody tries again
 ├── Unforeseen             a fault in our code, logged as its type and place: each handler's last resort
-├── ConditionsFailed       (transactions) a transaction was not made, because one of its conditions does not hold
-└── Unreadable             (outbox) an item that none of our functions wrote: it goes to a dead-letter queue
+├── ConditionFailed        (tables/transactions) nothing was written, because a condition does not hold
+│   ├── CallEnded              (tables/calls) the call cannot start, because it has ended
+│   ├── Duplicate              (tables/outbox) the event was recorded before
+│   └── NotConnected           (tables/users) the user does not have this connection any more
+└── Unreadable             (tables/outbox) an item that none of our functions wrote: it goes to a dead-letter queue
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-from realtime.audiences import heard_beside
+from realtime.audiences import audiences_beside
 from realtime.backlog import BatchDelivery
 from realtime.errors import Unavailable
 from realtime.posting.delivery import Outcome, Result
@@ -57,7 +57,7 @@ def _gone(result: Result[BatchDelivery]) -> Gone:
     may_live = result.outcome is Outcome.STUCK
     if delivery.wide is None or may_live:
         return Gone(delivery.connection_id, may_live=may_live)
-    audiences = heard_beside(delivery.wide, delivery.user_id, delivery.connection_id)
+    audiences = audiences_beside(delivery.wide, delivery.user_id, delivery.connection_id)
     return Gone(delivery.connection_id, delivery.user_id, audiences)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from realtime import messages
 from realtime.audiences import everyone, personal
-from realtime.aws.bus import Announcement
+from realtime.aws.bus import BusEvent
 from realtime.ids import id_as_json, make_event_id
 from realtime.tables.outbox import Entry
 from realtime.tables.users import User
@@ -27,7 +27,7 @@ class Consequences:
     """What follows from one change: entries for clients, events for backends, and whether the user may have left."""
 
     entries: list[Entry] = field(default_factory=list)
-    bus_events: list[Announcement] = field(default_factory=list)
+    bus_events: list[BusEvent] = field(default_factory=list)
     may_have_left: bool = False
 
 
@@ -37,7 +37,7 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     was_busy = old is not None and old.is_busy
     is_listed = _is_listed(new, rules)
     entries: list[Entry] = []
-    bus_events: list[Announcement] = []
+    bus_events: list[BusEvent] = []
     if new.is_online != was_online:
         entries += _on_presence("presence_update", new, rules)
         bus_events.append(_bus_event(new))
@@ -103,9 +103,9 @@ def _entries(
     ]
 
 
-def _bus_event(user: User) -> Announcement:
+def _bus_event(user: User) -> BusEvent:
     kind = "user_online" if user.is_online else "user_offline"
-    return Announcement(
+    return BusEvent(
         detail_type=kind,
         detail={
             "id": _event_id(user, kind),
@@ -115,7 +115,7 @@ def _bus_event(user: User) -> Announcement:
             "last_seen": messages.rfc3339(user.last_seen),
             "connections": len(user.connection_ids),
         },
-        at=user.changed_at,
+        at_ms=user.changed_at,
     )
 
 

@@ -47,7 +47,7 @@ class Replay:
             last_ms = event_time_ms(last_id)
         except ValueError as error:
             raise BadRequest(f"last_id: {error}") from error
-        self._connections.await_heard(audiences, connection.connection_id)
+        self._connections.wait_until_indexed(audiences, connection.connection_id)
         overlap_ms = OVERLAP_MS if len(audiences) == 1 else OVERLAP_OF_SEVERAL_MS
         missed, is_complete = self._missed(audiences, str(last_id), make_event_id(max(0, last_ms - overlap_ms)), now_ms)
         batch = Batch(missed)

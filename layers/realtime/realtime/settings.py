@@ -1,18 +1,29 @@
-"""A function's settings: typed, mandatory, read from its environment once, all complaints in one message."""
+"""A function's settings, from its environment: typed and mandatory, with all complaints in one message."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from realtime.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The least value of a setting that is a whole number."""
+
+    minimum: int
+
+
+PositiveInt = Annotated[int, AtLeast(1)]
+NonNegativeInt = Annotated[int, AtLeast(0)]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """What who verifies tokens needs."""
+    """The settings for verifying tokens; each may be empty."""
 
     token_keys: str
     jwks_url: str
@@ -22,21 +33,21 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConnectSettings(TokenSettings):
-    """What `connect` needs; times in seconds."""
+    """The settings of `connect`; times in seconds."""
 
     connections_table: str
     users_table: str
     events_table: str
-    audience_shards: int
-    rejection_mode: str
+    audience_shards: PositiveInt
+    rejection_mode: Literal["frame", "handshake"]
     farewells_queue_url: str
-    max_connections_per_user: int
-    lease_seconds: int
+    max_connections_per_user: PositiveInt
+    lease_seconds: PositiveInt
 
 
 @dataclass(frozen=True, slots=True)
 class DisconnectSettings:
-    """What `disconnect` needs."""
+    """The settings of `disconnect`."""
 
     connections_table: str
     users_table: str
@@ -44,31 +55,31 @@ class DisconnectSettings:
 
 @dataclass(frozen=True, slots=True)
 class DefaultSettings(TokenSettings):
-    """What `default` needs; `message_rate` in messages a second, `message_burst` in messages, times in seconds."""
+    """The settings of `default`; `message_rate` in messages a second, `message_burst` in messages, times in seconds."""
 
     connections_table: str
     users_table: str
     feed_role: str
     management_endpoint: str
-    posts_per_second: int
+    posts_per_second: PositiveInt
     events_table: str
-    lease_seconds: int
-    message_rate: int
-    message_burst: int
-    history_seconds: int
-    presence_history_seconds: int
+    lease_seconds: PositiveInt
+    message_rate: PositiveInt
+    message_burst: PositiveInt
+    history_seconds: PositiveInt
+    presence_history_seconds: PositiveInt
     farewells_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
-    """What `ingest` needs."""
+    """The settings of `ingest`."""
 
     connections_table: str
     users_table: str
     events_table: str
-    audience_shards: int
-    history_seconds: int
+    audience_shards: PositiveInt
+    history_seconds: PositiveInt
     backend_events_queue_url: str
     rejected_queue_url: str
     deadlines_queue_url: str
@@ -76,13 +87,13 @@ class IngestSettings:
 
 @dataclass(frozen=True, slots=True)
 class AnnounceSettings:
-    """What `announce` needs."""
+    """The settings of `announce`."""
 
     events_table: str
-    audience_shards: int
-    presence_history_seconds: int
+    audience_shards: PositiveInt
+    presence_history_seconds: PositiveInt
     feed_role: str
-    grace_period_seconds: int
+    grace_period_seconds: NonNegativeInt
     deadlines_queue_url: str
     event_bus: str
     failures_queue_url: str
@@ -90,18 +101,18 @@ class AnnounceSettings:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastSettings:
-    """What `broadcast` needs; `management_endpoint` is a URL without the stage."""
+    """The settings of `broadcast`; `management_endpoint` is a URL without the stage."""
 
     connections_table: str
     users_table: str
     management_endpoint: str
-    posts_per_second: int
+    posts_per_second: PositiveInt
     failures_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlinesSettings:
-    """What `deadlines` needs."""
+    """The settings of `deadlines`."""
 
     users_table: str
     events_table: str
@@ -110,35 +121,35 @@ class DeadlinesSettings:
 
 @dataclass(frozen=True, slots=True)
 class FarewellSettings:
-    """What `farewell` needs; `management_endpoint` is a URL without the stage."""
+    """The settings of `farewell`; `management_endpoint` is a URL without the stage."""
 
     management_endpoint: str
-    posts_per_second: int
+    posts_per_second: PositiveInt
     farewells_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
-    """What `sweep` needs; times in seconds."""
+    """The settings of `sweep`; times in seconds."""
 
     connections_table: str
     users_table: str
     events_table: str
     management_endpoint: str
-    posts_per_second: int
-    lease_seconds: int
-    grace_period_seconds: int
-    call_lease_seconds: int
+    posts_per_second: PositiveInt
+    lease_seconds: PositiveInt
+    grace_period_seconds: NonNegativeInt
+    call_lease_seconds: PositiveInt
 
 
 @dataclass(frozen=True, slots=True)
 class FailuresSettings:
-    """What `announce` and `broadcast` alike need to give up a record."""
+    """The setting with which `announce` and `broadcast` give up a record."""
 
     failures_queue_url: str
 
 
-OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be set to nothing
+OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be empty
 
 SettingsType = TypeVar("SettingsType")
 
@@ -146,9 +157,9 @@ SettingsType = TypeVar("SettingsType")
 def load(kind: type[SettingsType], environment: Mapping[str, str] = os.environ) -> SettingsType:
     """Read one function's settings from the environment variables named like its fields, in capitals.
 
-    Raises ConfigurationError that names every variable which is missing or not a whole number.
+    Raises ConfigurationError, which names every variable that is missing or has a wrong value.
     """
-    types = get_type_hints(kind)
+    types = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     complaints: list[str] = []
     for field in fields(kind):  # type: ignore[arg-type]  # every settings class is a dataclass
@@ -156,13 +167,32 @@ def load(kind: type[SettingsType], environment: Mapping[str, str] = os.environ) 
         text = environment.get(variable, "")
         if not text and field.name not in OPTIONAL:
             complaints.append(f"{variable} is not set")
-        elif types[field.name] is int:
-            try:
-                values[field.name] = int(text)
-            except ValueError:
-                complaints.append(f"{variable} must be a whole number, not {text!r}")
-        else:
-            values[field.name] = text
+            continue
+        try:
+            values[field.name] = _parse(text, types[field.name])
+        except ValueError as error:
+            complaints.append(f"{variable} must be {error}, not {text!r}")
     if complaints:
         raise ConfigurationError(f"{kind.__name__}: {'; '.join(complaints)}")
     return kind(**values)
+
+
+def _parse(text: str, kind: Any) -> str | int:
+    """Return the value of a setting.
+
+    Raises ValueError, which says what the setting must be.
+    """
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise ValueError(" or ".join(get_args(kind)))
+        return text
+    if get_origin(kind) is Annotated:
+        minimum: int = kind.__metadata__[0].minimum
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise ValueError(f"a whole number of at least {minimum}")
+        return number
+    return text

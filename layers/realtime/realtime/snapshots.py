@@ -42,7 +42,7 @@ class Snapshots:
 
     def of_audiences(self, connection: Connection, audiences: Sequence[str], now_ms: int) -> list[str]:
         """Return snapshot frames of all users that these audiences of a connection are about."""
-        self._connections.await_heard(audiences, connection.connection_id)
+        self._connections.wait_until_indexed(audiences, connection.connection_id)
         for audience in filter(is_wide, audiences):
             return self._of_everyone(connection, audience, now_ms)
         return self._of_users(connection, [watched_user(audience) for audience in audiences], now_ms)

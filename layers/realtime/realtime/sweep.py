@@ -1,7 +1,7 @@
-"""Sweeping: what a lost message, a crash or a silent network left behind is found and set right, minute by minute.
+"""Sweep: every minute, find what a lost message, a crash or a silent network left behind, and set it right.
 
-Connections whose lease ran out are suspects, no more: API Gateway is asked about each, and only a 410 forgets it. Those
-whose token has expired are ended, and those that API Gateway is about to end are told to move in time.
+A connection whose lease ran out is only a suspect: API Gateway is asked about it, and it is forgotten only after a 410.
+Connections whose token has expired are closed. Those that API Gateway is about to end are told to reconnect in time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from realtime import messages
 from realtime.audiences import direct
@@ -21,80 +20,64 @@ from realtime.ids import make_event_id
 from realtime.posting.delivery import Delivery, Outcome
 from realtime.posting.poster import Poster
 from realtime.refusals import close, refuse
-from realtime.tables.calls import Calls
-from realtime.tables.connections import Connections, Cursor, Due, Session
-from realtime.tables.outbox import Entry, Outbox
-from realtime.tables.registry import Registry
-from realtime.tables.transactions import transact
-from realtime.tables.users import Users
+from realtime.tables import Tables
+from realtime.tables.connections import Session
+from realtime.tables.outbox import Entry
+from realtime.tables.session_scan import Cursor, SweepWindow
 
 SEGMENTS = 8  # of the table, scanned at the same time
-MAX_SESSIONS = 2_500  # a segment and sweep; more are left to the next sweep, so that memory and time stay bounded
-SESSION_SECONDS = 2 * 3600  # API Gateway ends a connection after so long
-MOVE_AFTER_SECONDS = 110 * 60  # how old a connection is when it is told
-MOVE_WITHIN_SECONDS = 300  # over which clients spread their moves
-_MOVE_SWEEPS_SECONDS = 180  # for so long a sweep tells it, to the same effect: one of them may fail
-_SLACK_SECONDS = 300  # for a $disconnect to arrive, and for clocks
+MAX_SESSIONS = 2_500  # per segment and sweep; the next sweep goes on, so that memory and time stay bounded
+SESSION_SECONDS = 2 * 3600  # after which API Gateway ends a connection
+RECONNECT_AFTER_SECONDS = 110 * 60  # the age at which a connection is told to reconnect
+RECONNECT_WITHIN_SECONDS = 300  # over which clients spread their new connections
+_RECONNECT_SWEEPS_SECONDS = 180  # for this long each sweep tells it, to the same effect: some of the sweeps may fail
+_SLACK_SECONDS = 300  # for a $disconnect to arrive, and for differences between clocks
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a deployment may choose; times in s."""
+    """The times that a deployment may choose; in s."""
 
     lease_seconds: int
     grace_seconds: int
-    call_seconds: int  # a call whose end never came is let go after so long
+    call_seconds: int  # a call whose end has not come after this long is ended
 
 
 class Sweeper:
-    """Looks for what should not be there."""
+    """Find and mend what should not be there."""
 
-    def __init__(
-        self,
-        client: Any,
-        connections: Connections,
-        users: Users,
-        registry: Registry,
-        calls: Calls,
-        outbox: Outbox,
-        poster: Poster,
-        policy: Policy,
-    ) -> None:
-        self._client = client
-        self._connections = connections
-        self._users = users
-        self._registry = registry
-        self._calls = calls
-        self._outbox = outbox
+    def __init__(self, tables: Tables, poster: Poster, policy: Policy) -> None:
+        self._tables = tables
         self._poster = poster
         self._policy = policy
 
-    def sweep(self, now: int, until: float) -> Counter[str]:
-        """Sweep once and return what was found and done; `now` in ms, `until` on the monotonic clock.
+    def sweep(self, now_ms: int, until: float) -> Counter[str]:
+        """Sweep once; return what was found and done. `until` is on the monotonic clock.
 
-        What fails keeps nothing else from being done; the first such problem is raised in the end, so that it is seen,
-        and the next sweep finds it again. Raises ConfigurationError if API Gateway may not be asked at all.
+        A failure keeps nothing else from being done. The first problem is raised at the end, so that an operator sees
+        it, and the next sweep tries again. Raises ConfigurationError if this function's role may not ask API Gateway.
         """
         found: Counter[str] = Counter()
         problems: list[RealtimeError] = []
-        found["calls_let_go"] = self._let_calls_go(now, problems)
-        found["users_set_offline"] = self._set_stranded_offline(now, problems)
-        when = _when(now)
+        found["calls_expired"] = self._end_expired_calls(now_ms, problems)
+        found["users_set_offline"] = self._set_stranded_offline(now_ms, problems)
+        window = _window(now_ms)
         with ThreadPoolExecutor(SEGMENTS) as threads:
-            sessions = self._due(threads, when, now, until, problems)
-            expired = list(filter(when.has_expired, sessions))
-            old = list(filter(when.is_old, sessions))
-            suspects = {each.connection.connection_id: each for each in filter(when.has_lapsed, sessions)}
-            found.update(expired=len(expired), told_to_move=len(old), suspects=len(suspects))
-            done: list[Future[object]] = [threads.submit(self._end, each, now) for each in expired]
-            done += [threads.submit(self._tell_to_move, each) for each in old]
+            sessions = self._sessions_to_check(threads, window, now_ms, until, problems)
+            expired = list(filter(window.has_expired, sessions))
+            old = list(filter(window.is_old, sessions))
+            suspects = {each.connection.connection_id: each for each in filter(window.has_lapsed, sessions)}
+            found.update(expired=len(expired), told_to_reconnect=len(old), suspects=len(suspects))
+            done: list[Future[object]] = [threads.submit(self._close, each, now_ms) for each in expired]
+            done += [threads.submit(self._tell_to_reconnect, each) for each in old]
             for result in self._poster.deliver(map(_question, suspects.values()), until=until):
                 outcome, session = result.outcome, suspects[result.delivery.connection_id]
                 found[outcome.value] += 1
                 if outcome is Outcome.GONE:
-                    done.append(threads.submit(self._registry.forget, session.connection.connection_id, now))
+                    connection_id = session.connection.connection_id
+                    done.append(threads.submit(self._tables.registry.forget, connection_id, now_ms))
                 elif outcome is Outcome.DELIVERED:
-                    done.append(threads.submit(self._spare, session, now))
+                    done.append(threads.submit(self._spare, session, now_ms))
                 elif outcome is Outcome.FORBIDDEN:
                     raise ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}")
         for each in done:
@@ -104,13 +87,14 @@ class Sweeper:
             raise problems[0]
         return found
 
-    def _due(
-        self, threads: ThreadPoolExecutor, when: Due, now: int, until: float, problems: list[RealtimeError]
+    def _sessions_to_check(
+        self, threads: ThreadPoolExecutor, window: SweepWindow, now_ms: int, until: float, problems: list[RealtimeError]
     ) -> list[Session]:
-        """Scan the table, from where the last sweep had to stop, for the sessions that must be looked at."""
-        cursors = self._outbox.cursors(SEGMENTS)
+        """Scan the table for sessions to check, from where the last sweep had to stop."""
+        scan = self._tables.session_scan
+        cursors = scan.cursors(SEGMENTS)
         scans = threads.map(
-            lambda segment: self._scan(segment, when, cursors[segment], until, problems), range(SEGMENTS)
+            lambda segment: self._scan(segment, window, cursors[segment], until, problems), range(SEGMENTS)
         )
         found: list[Session] = []
         stopped: list[Cursor] = []
@@ -118,17 +102,17 @@ class Sweeper:
             found += sessions
             stopped.append(cursor)
         if stopped != cursors:
-            self._outbox.keep_cursors(stopped, now)
+            scan.keep_cursors(stopped, now_ms)
         return found
 
     def _scan(
-        self, segment: int, when: Due, cursor: Cursor, until: float, problems: list[RealtimeError]
+        self, segment: int, window: SweepWindow, cursor: Cursor, until: float, problems: list[RealtimeError]
     ) -> tuple[list[Session], Cursor]:
-        """Scan a segment as far as time suffices, or pages can be read; the next sweep goes on from there."""
+        """Scan a segment until the time is up or a page cannot be read; the next sweep goes on from there."""
         sessions: list[Session] = []
         while True:
             try:
-                page, cursor = self._connections.due(segment, SEGMENTS, when, cursor)
+                page, cursor = self._tables.session_scan.sessions_to_check(segment, SEGMENTS, window, cursor)
             except Unavailable as problem:
                 problems.append(problem)
                 return sessions, cursor
@@ -136,77 +120,78 @@ class Sweeper:
             if cursor is None or len(sessions) >= MAX_SESSIONS or monotonic() >= until:
                 return sessions, cursor
 
-    def _end(self, session: Session, now: int) -> None:
+    def _close(self, session: Session, now_ms: int) -> None:
         """Tell a connection that its token has expired, and close it."""
-        refuse(self._outbox, session.connection, AuthFailed(), now)
+        refuse(self._tables.outbox, session.connection, AuthFailed(), now_ms)
 
-    def _tell_to_move(self, session: Session) -> None:
-        """Have a connection told to open another; the outbox shows the same entry but once."""
+    def _tell_to_reconnect(self, session: Session) -> None:
+        """Tell a client to open another connection. Each sweep records the same entry, which the stream shows once."""
         connection = session.connection
-        at = connection.connected_at + MOVE_AFTER_SECONDS * 1000
-        self._outbox.put(
+        at_ms = connection.connected_at + RECONNECT_AFTER_SECONDS * 1000
+        self._tables.outbox.put(
             Entry(
                 audience=direct(connection.connection_id),
-                event_id=make_event_id(at, "reconnect", connection.connection_id),
+                event_id=make_event_id(at_ms, "reconnect", connection.connection_id),
                 kind="reconnect",
-                message=messages.encode("reconnect", {"within_seconds": MOVE_WITHIN_SECONDS}, at),
-                expires_at=at // 1000 + SESSION_SECONDS,
+                message=messages.encode("reconnect", {"within_seconds": RECONNECT_WITHIN_SECONDS}, at_ms),
+                expires_at=at_ms // 1000 + SESSION_SECONDS,
                 endpoint=connection.endpoint,
                 connected_at=connection.connected_at,
             )
         )
 
-    def _spare(self, session: Session, now: int) -> None:
-        """Believe in a connection for another lease, unless it has outlived what API Gateway allows."""
+    def _spare(self, session: Session, now_ms: int) -> None:
+        """Renew the lease of a connection that lives; close it if it is older than API Gateway allows."""
         connection = session.connection
-        if connection.connected_at // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now // 1000:
-            farewell = messages.encode("reconnect", {"within_seconds": 0}, now)
-            close(self._outbox, connection, "reconnect", farewell, now)
-        self._connections.renew_lease(connection.connection_id, now // 1000 + self._policy.lease_seconds)
+        now_s = now_ms // 1000
+        if connection.connected_at // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now_s:
+            frame = messages.encode("reconnect", {"within_seconds": 0}, now_ms)
+            close(self._tables.outbox, connection, "reconnect", frame, now_ms)
+        self._tables.connections.renew_lease(connection.connection_id, now_s + self._policy.lease_seconds)
 
-    def _set_stranded_offline(self, now: int, problems: list[RealtimeError]) -> int:
-        """Set those offline whose last connection went without the check that should have followed."""
-        patience = (self._policy.grace_seconds + _SLACK_SECONDS) * 1000
-        longest = (SESSION_SECONDS + _SLACK_SECONDS) * 1000
-        done = 0
+    def _set_stranded_offline(self, now_ms: int, problems: list[RealtimeError]) -> int:
+        """Set users offline whose last connection ended without the check that should have followed."""
+        patience_ms = (self._policy.grace_seconds + _SLACK_SECONDS) * 1000
+        longest_ms = (SESSION_SECONDS + _SLACK_SECONDS) * 1000
+        users, done = self._tables.users, 0
         with _noted(problems):
-            for user in self._users.stranded(left_before=now - patience, seen_before=now - longest):
+            stranded = users.stranded(left_before_ms=now_ms - patience_ms, seen_before_ms=now_ms - longest_ms)
+            for user in stranded:
                 with _noted(problems):
                     for connection_id in user.connection_ids:  # each is older than a connection can be
-                        self._users.leave(user.user_id, connection_id, now)
+                        users.leave(user.user_id, connection_id, now_ms)
                     if not user.connection_ids:
-                        done += self._users.set_offline(user.user_id, user.left_at, now)
+                        done += users.set_offline(user.user_id, user.left_at, now_ms)
         return done
 
-    def _let_calls_go(self, now: int, problems: list[RealtimeError]) -> int:
+    def _end_expired_calls(self, now_ms: int, problems: list[RealtimeError]) -> int:
         """End the calls whose end never came."""
         done = 0
         with _noted(problems):
-            for call in self._calls.open_since(now // 1000 - self._policy.call_seconds):
-                parts = self._calls.changing(self._users, call.call_id, call.participants, now, ongoing=False)
+            for call in self._tables.calls.open_since(now_ms // 1000 - self._policy.call_seconds):
                 with _noted(problems):
-                    transact(self._client, parts, "letting a call go")
+                    self._tables.calls.end(call, now_ms)
                     done += 1
         return done
 
 
 @contextmanager
 def _noted(problems: list[RealtimeError]) -> Iterator[None]:
-    """Go on where something fails, and note the problem."""
+    """Go on after a failure, and note the problem."""
     try:
         yield
     except RealtimeError as problem:
         problems.append(problem)
 
 
-def _when(now: int) -> Due:
-    """Say which sessions must be looked at; `now` in ms."""
-    old = now - MOVE_AFTER_SECONDS * 1000
-    return Due(
-        lease_before=now // 1000,
-        token_before=now // 1000,
-        connected_from=old - _MOVE_SWEEPS_SECONDS * 1000,
-        connected_to=old,
+def _window(now_ms: int) -> SweepWindow:
+    """Return which sessions a sweep must check."""
+    old_ms = now_ms - RECONNECT_AFTER_SECONDS * 1000
+    return SweepWindow(
+        lease_before=now_ms // 1000,
+        token_before=now_ms // 1000,
+        connected_from=old_ms - _RECONNECT_SWEEPS_SECONDS * 1000,
+        connected_to=old_ms,
     )
 
 

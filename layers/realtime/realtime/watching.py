@@ -44,7 +44,7 @@ class Watching:
 
     def subscriptions(self, connection: Connection) -> list[str]:
         """Return the audiences that a connection subscribes to on its endpoint."""
-        _, audiences = self._connections.find(connection.connection_id)
+        _, audiences = self._connections.subscriptions(connection.connection_id)
         return [audience for audience in audiences if audience.startswith(connection.endpoint + "/")]
 
     def watch(self, connection: Connection, user_ids: Sequence[str]) -> list[str]:
@@ -58,7 +58,7 @@ class Watching:
         watched = [audience for audience in current if not is_wide(audience)]
         if len({*watched, *wanted}) > MAX_WATCHED:
             raise BadRequest(f"user_ids: a connection watches {MAX_WATCHED} users at most, and this one {len(watched)}")
-        self._connections.hear(connection, [audience for audience in wanted if audience not in current])
+        self._connections.subscribe(connection, [audience for audience in wanted if audience not in current])
         self._connections.delete((connection.connection_id, audience) for audience in current if is_wide(audience))
         return wanted
 

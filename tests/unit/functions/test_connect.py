@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -25,13 +25,14 @@ from tests.logs import LogLines
 from tests.samples import sample
 from tests.unit.fakes import FakeOutbox, FakeQueue
 
+Mode = Literal["frame", "handshake"]
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
 
 
 class FakeAdmission(Admission):
     """Admits every client, or raises the same error for each."""
 
-    def __init__(self, error: Exception | None, mode: str, unavailable: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None, mode: Mode, unavailable: Exception | None = None) -> None:
         super().__init__(
             cast("Any", None),
             cast("Any", None),
@@ -61,7 +62,7 @@ class FakeAdmission(Admission):
 def install(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception | None = None,
-    mode: str = "frame",
+    mode: Mode = "frame",
     *,
     unavailable: Exception | None = None,
 ) -> FakeAdmission:
@@ -83,7 +84,7 @@ def test_an_accepted_client_is_answered_200(monkeypatch: pytest.MonkeyPatch, log
 @pytest.mark.parametrize("mode", ["frame", "handshake"])
 @pytest.mark.parametrize("error", [None, AuthFailed(), Unavailable("x")], ids=["accepted", "refused", "failed"])
 def test_an_offered_subprotocol_is_always_answered(
-    monkeypatch: pytest.MonkeyPatch, error: Exception | None, mode: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, mode: Mode
 ) -> None:
     install(monkeypatch, error, mode)
     answer = connect.handler(sample("connect.token-in-subprotocol"), None)
@@ -130,7 +131,7 @@ def test_a_refused_client_gets_the_refusals_status_when_no_frame_can_be_sent(
 @pytest.mark.parametrize("mode", ["frame", "handshake"])
 @pytest.mark.parametrize("error", [Unavailable("DynamoDB is away"), ConfigurationError("no keys")])
 def test_a_failure_of_the_service_is_answered_500(
-    monkeypatch: pytest.MonkeyPatch, logged: LogLines, error: RealtimeError, mode: str
+    monkeypatch: pytest.MonkeyPatch, logged: LogLines, error: RealtimeError, mode: Mode
 ) -> None:
     admission = install(monkeypatch, error, mode)
     assert connect.handler(sample("connect.token-in-query"), None) == {"statusCode": 500, "headers": {}}

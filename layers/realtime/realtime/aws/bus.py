@@ -1,4 +1,4 @@
-"""EventBridge: what we tell the backends."""
+"""EventBridge: the events that we send to the backends."""
 
 from __future__ import annotations
 
@@ -6,41 +6,44 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.aws.retries import Passing
 from realtime.errors import Rejected, Unavailable
 
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
 SOURCE = "realtime"  # the rule that feeds `ingest` leaves this source out
 _PUT_EVENTS_LIMIT = 10  # entries in one PutEvents
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
-    """One event for the bus; `at` in ms since the epoch."""
+class BusEvent:
+    """One event for the bus."""
 
     detail_type: str
     detail: dict[str, Any]
-    at: int
+    at_ms: int
 
 
 class Bus:
     """One event bus."""
 
-    def __init__(self, client: Any, name: str) -> None:
+    def __init__(self, client: EventBridgeClient, name: str) -> None:
         self._client = client
         self._name = name
 
-    def put_all(self, announcements: Sequence[Announcement]) -> None:
-        """Put events on the bus, again those that it refused: PutEvents fails entry by entry, with a good status.
+    def put_all(self, events: Sequence[BusEvent]) -> None:
+        """Put events on the bus; those that it refuses are put again, because PutEvents fails entry by entry.
 
-        An event whose answer was lost is put twice, with the same `id` in its detail. Raises Unavailable when some stay
-        refused, Rejected when one is no event that a bus takes.
+        An event whose answer was lost is put twice, with the same `id` in its detail. Raises Unavailable if some stay
+        refused, Rejected if the bus will never take one.
         """
-        for start in range(0, len(announcements), _PUT_EVENTS_LIMIT):
-            rest = [self._entry(each) for each in announcements[start : start + _PUT_EVENTS_LIMIT]]
+        for start in range(0, len(events), _PUT_EVENTS_LIMIT):
+            rest: list[Any] = [self._entry(each) for each in events[start : start + _PUT_EVENTS_LIMIT]]
             with retries.rounds() as tries:
                 while rest:
                     with aws_errors("putting events on the bus"):
@@ -51,20 +54,20 @@ class Bus:
                         raise Unavailable(f"putting events on the bus: {len(refused)} stayed refused")
                     rest = refused
 
-    def _entry(self, announcement: Announcement) -> dict[str, Any]:
+    def _entry(self, event: BusEvent) -> dict[str, Any]:
         return {
             "EventBusName": self._name,
             "Source": SOURCE,
-            "DetailType": announcement.detail_type,
-            "Detail": json.dumps(announcement.detail, separators=(",", ":")),  # ASCII: no target refuses it
-            "Time": datetime.fromtimestamp(announcement.at / 1000, UTC),
+            "DetailType": event.detail_type,
+            "Detail": json.dumps(event.detail, separators=(",", ":")),  # ASCII: no target refuses it
+            "Time": datetime.fromtimestamp(event.at_ms / 1000, UTC),
         }
 
 
-def _is_refused(result: Mapping[str, str]) -> bool:
-    """Return whether an entry is to be put again.
+def _is_refused(result: Mapping[str, Any]) -> bool:
+    """Return whether an entry must be put again.
 
-    Raises Rejected where that would not help.
+    Raises Rejected if that would not help.
     """
     code = result.get("ErrorCode")
     if code and retries.passing({"Error": {"Code": code}}, 400, None) is None:

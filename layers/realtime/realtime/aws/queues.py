@@ -1,7 +1,7 @@
-"""SQS: the queue of what must be looked at later, and those of what was given up, with the reason.
+"""SQS: the delay queue, and the dead-letter queues with the reason in an attribute.
 
-SQS refuses a message that holds a character which XML forbids (InvalidMessageContents), in its body or in an
-attribute. A dead-letter queue that refuses what is odd would lose just that for which it is there.
+SQS refuses a message with a character that XML forbids (InvalidMessageContents), in its body or in an attribute. A
+dead-letter queue that refuses odd messages would lose just those that it is there for.
 docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
 
@@ -10,30 +10,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from realtime.aws.clients import aws_errors
 from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, make_storable
 
-_ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter where the message were too large else
-_SAFE_BYTES = 262_144  # every queue takes so many, attributes included
-_MAX_BYTES = 1_048_576  # a queue on AWS takes so many, unless it is told otherwise
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
-_REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 has no characters for
+_ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter if the message is too large otherwise
+_SAFE_BYTES = 262_144  # every queue takes this many, attributes included
+_MAX_BYTES = 1_048_576  # a queue on AWS takes this many by default
+
+_REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 does not have
 
 
 class Queue:
     """One SQS queue that we send to."""
 
-    def __init__(self, client: Any, url: str) -> None:
+    def __init__(self, client: SQSClient, url: str) -> None:
         self._client = client
         self._url = url
 
     def send(self, body: dict[str, Any], *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
         """Send one message as JSON, to be delivered after a delay of up to 900 s.
 
-        It is sent whatever it holds: in ASCII, or where that is too large as UTF-8 with what is odd escaped; of what no
-        queue takes even so, the beginning.
+        It is sent whatever it holds: in ASCII; if that is too large, in UTF-8 with odd characters escaped; if no queue
+        takes even that, its beginning.
         """
         try:
             text = json.dumps(body, separators=(",", ":"))
@@ -44,12 +47,12 @@ class Queue:
         self._send([text] if is_small else [text, dumps(body, allow_nan=True)], delay_seconds, attributes or {})
 
     def send_text(self, text: str, *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
-        """Send one message as it is, but for characters that SQS refuses: they are escaped as in JSON."""
+        """Send one message as it is, but with the characters that SQS refuses escaped as in JSON."""
         clean = _REFUSED.sub(lambda refused: json.dumps(refused.group())[1:-1], text)
         self._send([clean], delay_seconds, attributes or {})
 
     def put_off(self, receipt: str, seconds: int) -> None:
-        """Hide a message that was received for so long from now on, up to 43,200 s."""
+        """Hide a received message for some seconds from now, up to 43,200."""
         with aws_errors("putting off a message"):
             self._client.change_message_visibility(QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds)
 
@@ -65,7 +68,7 @@ class Queue:
 
 
 def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the first of the texts that SQS takes, and the attributes as far as it takes them: never an empty one."""
+    """Return the first of the texts that SQS takes, and the attributes shortened to fit, without the empty ones."""
     for limit in (_SAFE_BYTES, _MAX_BYTES):
         for text in texts:
             for length in _ATTRIBUTE_LENGTHS:
@@ -74,12 +77,12 @@ def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, 
                     return text, given
     if _size(texts[-1], {}) <= _MAX_BYTES:
         return texts[-1], {}
-    beginning = texts[0][: _SAFE_BYTES // 8]  # a character of it takes up to 6 bytes, once it is escaped
+    beginning = texts[0][: _SAFE_BYTES // 8]  # an escaped character takes up to 6 bytes
     return json.dumps({"too_large": len(texts[-1]), "beginning": beginning}), given
 
 
 def _writable(value: Any, depth: int) -> Any:
-    """Return a copy in which words stand for what is too deep or too long to be written."""
+    """Return a copy in which values that are too deep or too long to be written are replaced by a note."""
     if isinstance(value, dict | list) and depth == 0:
         return "(too deep to be kept)"
     if isinstance(value, dict):
@@ -92,5 +95,5 @@ def _writable(value: Any, depth: int) -> Any:
 
 
 def _size(text: str, attributes: Mapping[str, str]) -> int:
-    """Return what SQS counts: the body, and each attribute's name, type and value, in bytes."""
+    """Return the bytes that SQS counts: those of the body, and of each attribute's name, type and value."""
     return len(text.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())

@@ -1,1 +1,94 @@
-"""The DynamoDB tables: who is connected, who is online, and what clients are told."""
+"""The DynamoDB tables, and how they belong together: only this folder and `aws/` have clients of AWS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from realtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from realtime.tables.acknowledgements import Acknowledgements
+    from realtime.tables.calls import Calls
+    from realtime.tables.connections import Connections
+    from realtime.tables.outbox import Outbox
+    from realtime.tables.registry import Registry
+    from realtime.tables.session_scan import SessionScan
+    from realtime.tables.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class TableNames:
+    """The names of the tables that a function may use."""
+
+    connections: str | None = None
+    users: str | None = None
+    events: str | None = None
+
+
+class Tables:
+    """All that the tables hold. Each part is made, and its module loaded, when it is first used."""
+
+    def __init__(self, client: DynamoDBClient, names: TableNames) -> None:
+        self._client = client
+        self._names = names
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The connections: their sessions and subscriptions."""
+        from realtime.tables.connections import Connections
+
+        return Connections(self._client, _name("connections", self._names.connections))
+
+    @cached_property
+    def users(self) -> Users:
+        """The users: their connections, and the state that others see."""
+        from realtime.tables.users import Users
+
+        return Users(self._client, _name("users", self._names.users))
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The connections and users, kept in step."""
+        from realtime.tables.registry import Registry
+        from realtime.tables.transactions import Transaction
+
+        return Registry(self.connections, self.users, lambda: Transaction(self._client))
+
+    @cached_property
+    def calls(self) -> Calls:
+        """The calls."""
+        from realtime.tables.calls import Calls
+
+        return Calls(self._client, _name("events", self._names.events), self.users)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The outbox: an entry for everything that a client receives."""
+        from realtime.tables.outbox import Outbox
+
+        return Outbox(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def acknowledgements(self) -> Acknowledgements:
+        """The acknowledgements that are awaited."""
+        from realtime.tables.acknowledgements import Acknowledgements
+
+        return Acknowledgements(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def session_scan(self) -> SessionScan:
+        """The sweep's scan of the connections."""
+        from realtime.tables.session_scan import SessionScan
+
+        names = self._names
+        return SessionScan(self._client, _name("connections", names.connections), _name("events", names.events))
+
+
+def _name(kind: str, name: str | None) -> str:
+    if not name:
+        raise ConfigurationError(f"this function has no {kind} table")
+    return name

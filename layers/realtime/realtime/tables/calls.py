@@ -1,76 +1,84 @@
-"""Calls: each has a record of its own, so that starts and ends may come twice, late, in any order, or not at all.
+"""Calls: an item for each, so that starts and ends may come twice, late, in any order, or not at all.
 
-The record stands in the Events table under `call/{call id}`. While a call is ongoing it is also in the sparse
-OpenCallsIndex, where `sweep` finds those whose end never came.
+The item stands in the Events table. While a call is ongoing it is also in the sparse OpenCallsIndex, where `sweep`
+finds the calls whose end never came.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from realtime.aws.clients import aws_errors
-from realtime.tables.dynamodb import Value, attribute, item, plain
+from realtime.tables.dynamodb import Value, attribute, pages, plain
+from realtime.tables.events import ENDED_CALL_TTL_SECONDS, OPEN_CALL_TTL_SECONDS, call_id_of, call_key
+from realtime.tables.transactions import ConditionFailed, Item, Transaction, Write
 from realtime.tables.users import Users
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 OPEN_CALLS_INDEX = "OpenCallsIndex"
 OPEN_CALLS_SHARDS = 4
-# EventBridge delivers for up to 24 h: so long may a call's start come after its end.
-_ENDED_TTL_SECONDS = 26 * 3600
-_OPEN_TTL_SECONDS = 14 * 86_400  # a back-stop: `sweep` ends it long before
+
+
+class CallEnded(ConditionFailed):
+    """The call cannot start, because it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call that has begun and not ended."""
+    """A call that has started and not ended."""
 
     call_id: str
     participants: frozenset[str]
 
 
 class Calls:
-    """The records of calls in the Events table."""
+    """The calls of the Events table."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str, users: Users) -> None:
         self._client = client
         self._table = table
+        self._users = users
 
-    def changing(
-        self, users: Users, call_id: str, participants: frozenset[str], now: int, *, ongoing: bool
-    ) -> list[dict[str, Any]]:
-        """Return the parts of a transaction that begin or end a call for all who take part in it; `now` in ms.
+    def call_writes(self, call_id: str, participants: frozenset[str], now_ms: int, *, ongoing: bool) -> list[Write]:
+        """Return the writes that start or end a call for all its participants.
 
-        Beginning is conditional: it fails for a call that has ended already.
+        The start of a call that has ended fails with CallEnded.
         """
-        record = (self._starting if ongoing else self._ending)(call_id, participants, now // 1000)
-        return [record, *(users.calling(each, call_id, now, ongoing=ongoing) for each in sorted(participants))]
+        write = (self._start_write if ongoing else self._end_write)(call_id, participants, now_ms // 1000)
+        return [
+            write,
+            *(self._users.call_write(each, call_id, now_ms, ongoing=ongoing) for each in sorted(participants)),
+        ]
 
-    def open_since(self, started_before: int) -> Iterator[OpenCall]:
-        """Yield the ongoing calls that began before a time (s)."""
+    def end(self, call: OpenCall, now_ms: int) -> None:
+        """End a call whose end never came."""
+        writes = self.call_writes(call.call_id, call.participants, now_ms, ongoing=False)
+        Transaction(self._client).add(*writes).commit("ending a call")
+
+    def open_since(self, started_before_s: int) -> Iterator[OpenCall]:
+        """Yield the ongoing calls that started before a time."""
         for shard in range(OPEN_CALLS_SHARDS):
-            start: dict[str, Any] = {}
-            while True:
-                with aws_errors("reading open calls"):
-                    answer = self._client.query(
-                        TableName=self._table,
-                        IndexName=OPEN_CALLS_INDEX,
-                        KeyConditionExpression="open_shard = :shard AND started_at < :before",
-                        ExpressionAttributeValues={
-                            ":shard": attribute(str(shard)),
-                            ":before": attribute(started_before),
-                        },
-                        **start,
-                    )
-                for row in answer["Items"]:
-                    values = plain(row)
-                    yield OpenCall(values["audience"].partition("/")[2], values["participants"])
-                if "LastEvaluatedKey" not in answer:
-                    break
-                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            found = pages(
+                self._client,
+                "reading open calls",
+                TableName=self._table,
+                IndexName=OPEN_CALLS_INDEX,
+                KeyConditionExpression="open_shard = :shard AND started_at < :before",
+                ExpressionAttributeValues={
+                    ":shard": attribute(str(shard)),
+                    ":before": attribute(started_before_s),
+                },
+            )
+            for row in chain.from_iterable(found):
+                values = plain(row)
+                yield OpenCall(call_id_of(values["audience"]), values["participants"])
 
-    def _starting(self, call_id: str, participants: frozenset[str], now: int) -> dict[str, Any]:
+    def _start_write(self, call_id: str, participants: frozenset[str], now_s: int) -> Write:
         return self._update(
             call_id,
             "SET participants = :participants, open_shard = :shard, expires_at = :expires, "
@@ -79,28 +87,32 @@ class Calls:
             values={
                 ":participants": participants,
                 ":shard": str(crc32(call_id.encode()) % OPEN_CALLS_SHARDS),
-                ":expires": now + _OPEN_TTL_SECONDS,
-                ":now": now,
+                ":expires": now_s + OPEN_CALL_TTL_SECONDS,
+                ":now": now_s,
             },
         )
 
-    def _ending(self, call_id: str, participants: frozenset[str], now: int) -> dict[str, Any]:
+    def _end_write(self, call_id: str, participants: frozenset[str], now_s: int) -> Write:
         return self._update(
             call_id,
             "SET participants = :participants, expires_at = :expires, "
             "ended_at = if_not_exists(ended_at, :now) REMOVE open_shard",
-            values={":participants": participants, ":expires": now + _ENDED_TTL_SECONDS, ":now": now},
+            values={":participants": participants, ":expires": now_s + ENDED_CALL_TTL_SECONDS, ":now": now_s},
         )
 
     def _update(
         self, call_id: str, expression: str, *, values: dict[str, Value], condition: str | None = None
-    ) -> dict[str, Any]:
+    ) -> Write:
         update: dict[str, Any] = {
             "TableName": self._table,
-            "Key": item({"audience": f"call/{call_id}", "event_id": "-"}),
+            "Key": call_key(call_id),
             "UpdateExpression": expression,
             "ExpressionAttributeValues": {name: attribute(value) for name, value in values.items()},
         }
         if condition:
             update["ConditionExpression"] = condition
-        return {"Update": update}
+        return Write("Update", update, failure=_ended)
+
+
+def _ended(_found: Item) -> CallEnded:
+    return CallEnded("the call has ended")

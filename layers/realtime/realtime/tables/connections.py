@@ -1,24 +1,27 @@
-"""The Connections table: what each connection is, and which connections hear an audience."""
+"""The Connections table: what each connection is, and to which audiences it subscribes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from botocore.exceptions import ClientError
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from realtime.audiences import direct
 from realtime.aws import retries
-from realtime.aws.clients import aws_errors, error_code
+from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
-from realtime.tables.dynamodb import Value, attribute, item, plain, read_all, write_all
+from realtime.tables.dynamodb import Value, attribute, item, pages, plain, read_all, update_if, write_all
+from realtime.tables.transactions import Write
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item does not have
 # API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
 CONNECTION_TTL_SECONDS = 3 * 3600
-_HEARD_WITHIN_SECONDS = 5.0  # the index lags behind its table, by milliseconds as a rule
+_INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,13 @@ class Connection:
 
     @property
     def expires_at(self) -> int:
-        """When DynamoDB may drop what is left of it (s)."""
+        """When DynamoDB may delete its items, if they are still there (s)."""
         return self.connected_at // 1000 + CONNECTION_TTL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connection, for how long it is believed in, and how long it must be silent; times in s since the epoch."""
+    """A connection, until when it counts as alive, and until when its frames are refused; in s since the epoch."""
 
     connection: Connection
     lease_until: int
@@ -50,7 +53,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What `broadcast` must know of a connection to post to it; `connected_at` in ms."""
+    """What `broadcast` must know of a connection to post to it; `connected_at` in ms since the epoch."""
 
     connection_id: str
     user_id: str
@@ -59,64 +62,34 @@ class Subscriber:
     batch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """Which sessions must be looked at: `connected_…` in ms, the others in s since the epoch."""
-
-    lease_before: int
-    token_before: int
-    connected_from: int
-    connected_to: int
-
-    def has_lapsed(self, session: Session) -> bool:
-        """Return whether a session's lease ran out."""
-        return session.lease_until < self.lease_before
-
-    def has_expired(self, session: Session) -> bool:
-        """Return whether a session's token did."""
-        return session.connection.token_expires_at < self.token_before
-
-    def is_old(self, session: Session) -> bool:
-        """Return whether a session is of the age asked for."""
-        return self.connected_from <= session.connection.connected_at <= self.connected_to
-
-
-_EVERY_TYPE: frozenset[str] = frozenset()
-
-Cursor = dict[str, str] | None  # the key after which a scan goes on; None at either end
-
-
 class Connections:
-    """The Connections table: an item for each audience of a connection, the one of its own id being its session."""
+    """The Connections table: an item for each audience of a connection. The item of its own audience is its session."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
-        self.table = table
+        self._table = table
 
-    def puts(self, connection: Connection, audiences: Sequence[str], lease_until: int) -> list[dict[str, Any]]:
-        """Return the parts of a transaction that store a connection."""
+    def registration_writes(self, connection: Connection, audiences: Sequence[str], lease_until: int) -> list[Write]:
+        """Return the writes that store a connection and its subscriptions; `lease_until` in s."""
         session = _item(
             connection,
             direct(connection.connection_id),
             lease_until=lease_until,
             token_expires_at=connection.token_expires_at,
         )
-        hears = [_heard_item(connection, audience) for audience in audiences]
-        return [{"Put": {"TableName": self.table, "Item": each}} for each in (session, *hears)]
+        subscriptions = [_item(connection, audience, indexed_audience=audience) for audience in audiences]
+        return [Write("Put", {"TableName": self._table, "Item": each}) for each in (session, *subscriptions)]
 
-    def hear(self, connection: Connection, audiences: Collection[str]) -> None:
-        """Let a connection hear these audiences too."""
-        write_all(
-            self._client,
-            self.table,
-            [{"PutRequest": {"Item": _heard_item(connection, audience)}} for audience in audiences],
-        )
+    def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
+        """Subscribe a connection to more audiences."""
+        items = [_item(connection, audience, indexed_audience=audience) for audience in audiences]
+        write_all(self._client, self._table, [{"PutRequest": {"Item": each}} for each in items])
 
-    def is_heard(self, audience: str, connection_id: str) -> bool:
-        """Return whether the index shows yet that a connection hears an audience: it lags behind the table."""
+    def is_indexed(self, audience: str, connection_id: str) -> bool:
+        """Return whether the index shows a subscription yet: it lags behind the table."""
         with aws_errors("reading an audience"):
             answer = self._client.query(
-                TableName=self.table,
+                TableName=self._table,
                 IndexName=AUDIENCE_INDEX,
                 KeyConditionExpression="indexed_audience = :audience AND connection_id = :id",
                 ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(connection_id)},
@@ -124,159 +97,109 @@ class Connections:
             )
         return bool(answer["Count"])
 
-    def await_heard(self, audiences: Collection[str], connection_id: str) -> None:
-        """Wait until `broadcast` finds a connection by these audiences: what it was not found for would be missed.
+    def wait_until_indexed(self, audiences: Collection[str], connection_id: str) -> None:
+        """Wait until `broadcast` finds a connection by these audiences: until then it would miss their events.
 
-        Raises Unavailable where that takes too long.
+        Raises Unavailable if that takes too long.
         """
-        deadline = min(time.monotonic() + _HEARD_WITHIN_SECONDS, retries.latest())
+        until = min(time.monotonic() + _INDEXED_WITHIN_SECONDS, retries.latest())
         for audience in audiences:
-            pause = 0.01
-            while not self.is_heard(audience, connection_id):
-                if time.monotonic() >= deadline:
+            pause_s = 0.01
+            while not self.is_indexed(audience, connection_id):
+                if time.monotonic() >= until:
                     raise Unavailable("the index of audiences lags behind")
-                time.sleep(pause)
-                pause = min(pause * 2, 0.5)
+                time.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.5)
 
     def session(self, connection_id: str) -> Session | None:
-        """Return a connection's session, or None where it is not registered.
+        """Return a connection's session, or None if it is not registered.
 
-        One eventually consistent read, half a unit; read again consistently only when it finds nothing, which a
-        connection of this very moment may cause.
+        The first read is eventually consistent, for half a unit. Only if it finds nothing, a consistent one follows:
+        the connection may have been registered at this very moment.
         """
-        for consistent in (False, True):
+        key = _session_key(connection_id)
+        for is_consistent in (False, True):
             with aws_errors("reading a connection"):
-                answer = self._client.get_item(
-                    TableName=self.table, Key=_session_key(connection_id), ConsistentRead=consistent
-                )
+                answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=is_consistent)
             if "Item" in answer:
-                return _session(answer["Item"])
+                return read_session(answer["Item"])
         return None
 
     def sessions(self, connection_ids: Collection[str]) -> list[Session]:
-        """Return the sessions of these connections, without those that are not registered."""
+        """Return the sessions of these connections, as of now; those that are not registered are left out."""
         keys = [_session_key(connection_id) for connection_id in connection_ids]
-        return [_session(row) for row in read_all(self._client, self.table, keys)]
+        return [read_session(row) for row in read_all(self._client, self._table, keys)]
 
     def renew_lease(self, connection_id: str, lease_until: int) -> None:
-        """Extend a connection's lease, unless it was forgotten meanwhile."""
+        """Extend a connection's lease until then (s), unless it was forgotten meanwhile."""
         self._update_session(connection_id, "lease_until", lease_until)
 
     def extend_token(self, connection_id: str, token_expires_at: int) -> None:
-        """Let a connection live until another token expires (s)."""
+        """Keep a connection open until another token expires (s)."""
         self._update_session(connection_id, "token_expires_at", token_expires_at)
 
     def limit_until(self, connection_id: str, limited_until: int) -> None:
-        """Let every function instance know that a connection has sent too much."""
+        """Tell all function instances to refuse a connection's frames until then (s)."""
         self._update_session(connection_id, "limited_until", limited_until)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
-        """Set one value of a session that is still there: twice is as once, should an answer be lost."""
-        with aws_errors("updating a connection"):
-            try:
-                self._client.update_item(
-                    TableName=self.table,
-                    Key=_session_key(connection_id),
-                    UpdateExpression=f"SET {name} = :value",
-                    ConditionExpression="attribute_exists(connection_id)",  # else it would come back as a ghost
-                    ExpressionAttributeValues={":value": attribute(value)},
-                )
-            except ClientError as error:
-                if error_code(error) != "ConditionalCheckFailedException":
-                    raise
+        """Set one value of a session that is still there; made twice, after a lost answer, it has the same effect."""
+        update = {
+            "TableName": self._table,
+            "Key": _session_key(connection_id),
+            "UpdateExpression": f"SET {name} = :value",
+            "ConditionExpression": "attribute_exists(connection_id)",  # otherwise it would come back as a ghost
+            "ExpressionAttributeValues": {":value": attribute(value)},
+        }
+        update_if(self._client, "updating a connection", update)
 
-    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
-        """Yield the connections that hear an audience, a page at a time, without those whose time has run out."""
-        start: dict[str, Any] | None = None
-        while True:
-            with aws_errors("reading an audience"):
-                answer = self._client.query(
-                    TableName=self.table,
-                    IndexName=AUDIENCE_INDEX,
-                    KeyConditionExpression="indexed_audience = :audience",
-                    FilterExpression="expires_at > :now",
-                    ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
-                    ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved, or may come to be
-                    ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now)},
-                    **({"ExclusiveStartKey": start} if start else {}),
-                )
-            yield [_subscriber(row) for row in answer["Items"]]
-            start = answer.get("LastEvaluatedKey")
-            if not start:
-                return
+    def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
+        """Yield the connections that subscribe to an audience, a page at a time, without those past their time."""
+        for page in pages(
+            self._client,
+            "reading an audience",
+            TableName=self._table,
+            IndexName=AUDIENCE_INDEX,
+            KeyConditionExpression="indexed_audience = :audience",
+            FilterExpression="expires_at > :now",
+            ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
+            ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved words, or may become some
+            ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now_s)},
+        ):
+            yield [_subscriber(row) for row in page]
 
-    def due(self, segment: int, segments: int, when: Due, after: Cursor) -> tuple[list[Session], Cursor]:
-        """Read a page of one segment of the table: the sessions that must be looked at, and where to go on.
-
-        A scan, not an index by lease: renewing leases in an index would cost eighteen times as much
-        (docs/decisions/0006).
-        """
-        is_old = "attribute_exists(lease_until) AND connected_at BETWEEN :from AND :to"
-        with aws_errors("looking for ghosts"):
-            answer = self._client.scan(
-                TableName=self.table,
-                Segment=segment,
-                TotalSegments=segments,
-                # Only sessions have a lease and their token's end.
-                FilterExpression=f"lease_until < :lease OR token_expires_at < :token OR ({is_old})",
-                ExpressionAttributeValues={
-                    ":lease": attribute(when.lease_before),
-                    ":token": attribute(when.token_before),
-                    ":from": attribute(when.connected_from),
-                    ":to": attribute(when.connected_to),
-                },
-                **({"ExclusiveStartKey": item(after)} if after else {}),
-            )
-        last = answer.get("LastEvaluatedKey")
-        return [_session(row) for row in answer["Items"]], plain(last) if last else None
-
-    def find(self, connection_id: str) -> tuple[str | None, list[str]]:
-        """Return whose a connection is and all audiences it hears; (None, []) where it is not registered."""
+    def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
+        """Return whose a connection is and all its audiences, as of now; (None, []) if it is not registered."""
         user_id: str | None = None
         audiences: list[str] = []
-        start: dict[str, Any] | None = None
-        while True:
-            with aws_errors("reading a connection"):
-                answer = self._client.query(
-                    TableName=self.table,
-                    KeyConditionExpression="connection_id = :id",
-                    ExpressionAttributeValues={":id": attribute(connection_id)},
-                    ProjectionExpression="audience, user_id",
-                    ConsistentRead=True,
-                    **({"ExclusiveStartKey": start} if start else {}),
-                )
-            for row in answer["Items"]:
-                values = plain(row)
-                audiences.append(values["audience"])
-                user_id = values.get("user_id", user_id)
-            start = answer.get("LastEvaluatedKey")
-            if not start:
-                return user_id, audiences
-
-    def deletes(self, connection_id: str, audiences: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the parts of a transaction that delete items of a connection."""
-        keys = [item({"connection_id": connection_id, "audience": audience}) for audience in audiences]
-        return [{"Delete": {"TableName": self.table, "Key": key}} for key in keys]
-
-    def delete(self, heard: Iterable[tuple[str, str]]) -> None:
-        """Delete items: pairs of a connection's id and an audience that it hears no more, each pair once."""
-        write_all(
+        found = pages(
             self._client,
-            self.table,
-            [
-                {"DeleteRequest": {"Key": item({"connection_id": connection_id, "audience": audience})}}
-                for connection_id, audience in heard
-            ],
+            "reading a connection",
+            TableName=self._table,
+            KeyConditionExpression="connection_id = :id",
+            ExpressionAttributeValues={":id": attribute(connection_id)},
+            ProjectionExpression="audience, user_id",
+            ConsistentRead=True,
         )
+        for row in chain.from_iterable(found):
+            values = plain(row)
+            audiences.append(values["audience"])
+            user_id = values.get("user_id", user_id)
+        return user_id, audiences
 
+    def delete_writes(self, connection_id: str, audiences: Iterable[str]) -> list[Write]:
+        """Return the writes that delete a connection's items for these audiences."""
+        keys = [_key(connection_id, audience) for audience in audiences]
+        return [Write("Delete", {"TableName": self._table, "Key": key}) for key in keys]
 
-def _heard_item(connection: Connection, audience: str) -> dict[str, Any]:
-    """Return what makes a connection hear an audience: an item that the index shows."""
-    return _item(connection, audience, indexed_audience=audience)
+    def delete(self, subscriptions: Iterable[tuple[str, str]]) -> None:
+        """Delete items by connection id and audience; each pair must be given once."""
+        keys = [_key(connection_id, audience) for connection_id, audience in subscriptions]
+        write_all(self._client, self._table, [{"DeleteRequest": {"Key": key}} for key in keys])
 
 
 def _item(connection: Connection, audience: str, **more: Value) -> dict[str, Any]:
-    """Return what is stored of a connection for one of its audiences."""
+    """Return a connection's item for one of its audiences."""
     return item(
         {
             "connection_id": connection.connection_id,
@@ -293,18 +216,19 @@ def _item(connection: Connection, audience: str, **more: Value) -> dict[str, Any
 
 
 def _subscriber(row: dict[str, Any]) -> Subscriber:
-    """Read a row of the index: by hand, for `plain` would take four times as long, and there are a hundred thousand."""
+    """Read a row of the index: by hand, because `plain` takes four times as long, and there may be 100,000 rows."""
     types, batch = row.get("types"), row.get("batch")
     return Subscriber(
         connection_id=row["connection_id"]["S"],
         user_id=row["user_id"]["S"],
         connected_at=int(row["connected_at"]["N"]),
-        types=frozenset(types["SS"]) if types else _EVERY_TYPE,
+        types=frozenset(types["SS"]) if types else frozenset(),
         batch=batch["BOOL"] if batch else False,
     )
 
 
-def _session(row: dict[str, Any]) -> Session:
+def read_session(row: Mapping[str, Any]) -> Session:
+    """Read a session's item."""
     values = plain(row)
     connection = Connection(
         connection_id=values["connection_id"],
@@ -319,4 +243,8 @@ def _session(row: dict[str, Any]) -> Session:
 
 
 def _session_key(connection_id: str) -> dict[str, Any]:
-    return item({"connection_id": connection_id, "audience": direct(connection_id)})
+    return _key(connection_id, direct(connection_id))
+
+
+def _key(connection_id: str, audience: str) -> dict[str, Any]:
+    return item({"connection_id": connection_id, "audience": audience})

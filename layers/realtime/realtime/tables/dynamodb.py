@@ -1,14 +1,19 @@
-"""DynamoDB's attribute values to and from Python's, for the five types that our tables use, and batches."""
+"""DynamoDB's attribute values to and from Python's, for the five types that our tables use; pages and batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
 
 from realtime.aws import retries
-from realtime.aws.clients import aws_errors
+from realtime.aws.clients import aws_errors, error_code
 from realtime.aws.retries import Passing
 from realtime.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 BATCH_WRITE_LIMIT = 25  # requests in one BatchWriteItem
 BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
@@ -29,7 +34,7 @@ def attribute(value: Value) -> dict[str, Any]:
 
 
 def item(values: Mapping[str, Value | None]) -> dict[str, dict[str, Any]]:
-    """Return DynamoDB's form of an item; what is None or an empty set is left out, for it cannot be stored."""
+    """Return DynamoDB's form of an item, without values that it cannot store: None and empty sets."""
     return {
         name: attribute(value)
         for name, value in values.items()
@@ -46,18 +51,47 @@ def plain(image: Mapping[str, AttributeValue]) -> dict[str, Any]:
             values[name] = int(content)
         elif kind == "SS":
             values[name] = frozenset(content)
-        else:  # S and BOOL stand for themselves
+        else:  # S and BOOL need no conversion
             values[name] = content
     return values
 
 
-def write_all(client: Any, table: str, requests: Sequence[dict[str, Any]]) -> None:
-    """Write every request in batches of 25, again after a while what DynamoDB returns unprocessed.
+def pages(client: DynamoDBClient, doing: str, **query: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield the items that a Query finds, a page at a time, in DynamoDB's form; `doing` is for its errors.
 
-    Unconditional puts and deletes of whole items: twice is as once. Raises Unavailable when some stay unprocessed.
+    Each page is read when it is asked for.
+    """
+    while True:
+        with aws_errors(doing):
+            answer = client.query(**query)
+        yield answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def update_if(client: DynamoDBClient, doing: str, update: Mapping[str, Any]) -> bool:
+    """Update an item; return False if the update's condition does not hold.
+
+    It is made again if it meets a transaction or its answer is lost: the condition must bear that.
+    """
+    with aws_errors(doing):
+        try:
+            client.update_item(**update)
+        except ClientError as error:
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise
+    return True
+
+
+def write_all(client: DynamoDBClient, table: str, requests: Sequence[dict[str, Any]]) -> None:
+    """Make unconditional puts and deletes of whole items in batches of 25; items left unprocessed are tried again.
+
+    A request that is made twice has the same effect as once. Raises Unavailable if some stay unprocessed.
     """
     for start in range(0, len(requests), BATCH_WRITE_LIMIT):
-        rest: list[dict[str, Any]] = list(requests[start : start + BATCH_WRITE_LIMIT])
+        rest: list[Any] = list(requests[start : start + BATCH_WRITE_LIMIT])
         with retries.rounds() as tries:
             while rest:
                 with aws_errors(f"writing to {table}"):
@@ -67,25 +101,26 @@ def write_all(client: Any, table: str, requests: Sequence[dict[str, Any]]) -> No
                     raise Unavailable(f"writing to {table}: {len(rest)} items stayed unprocessed")
 
 
-def read_all(client: Any, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the items of these keys, in any order and as of now, without those that are not there.
+def read_all(client: DynamoDBClient, table: str, keys: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the items with these keys, in any order, as of now; keys without an item are skipped.
 
-    Read in batches of 100, again after a while what DynamoDB leaves out: for want of capacity, or past 16 MB.
-    Raises Unavailable when some stay unread.
+    They are read in batches of 100. What DynamoDB leaves out, for want of capacity or past 16 MB, is read again.
+    Raises Unavailable if some stay unread.
     """
     for start in range(0, len(keys), BATCH_GET_LIMIT):
         yield from _read_batch(client, table, list(keys[start : start + BATCH_GET_LIMIT]))
 
 
-def _read_batch(client: Any, table: str, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _read_batch(client: DynamoDBClient, table: str, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
+    rest: list[Any] = keys
     with retries.rounds() as tries:
-        while keys:
+        while rest:
             with aws_errors(f"reading {table}"):
-                answer = client.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+                answer = client.batch_get_item(RequestItems={table: {"Keys": rest, "ConsistentRead": True}})
             found += answer["Responses"].get(table, [])
-            rest, before = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", []), len(keys)
-            if rest and not tries.wait(Passing.THROTTLED, progress=len(rest) < before):
-                raise Unavailable(f"reading {table}: {len(rest)} items stayed unread")
-            keys = rest
+            unread: list[Any] = list(answer.get("UnprocessedKeys", {}).get(table, {"Keys": []})["Keys"])
+            if unread and not tries.wait(Passing.THROTTLED, progress=len(unread) < len(rest)):
+                raise Unavailable(f"reading {table}: {len(unread)} items stayed unread")
+            rest = unread
     return found

@@ -1,41 +1,40 @@
-"""Who is connected: registering and forgetting a connection, in both tables that know of it."""
+"""Register and forget connections, in both tables that know of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from realtime.audiences import direct
-from realtime.errors import ConnectionLimit, RealtimeError
+from realtime.errors import RealtimeError
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.dynamodb import BATCH_WRITE_LIMIT
-from realtime.tables.transactions import ConditionsFailed, transact
-from realtime.tables.users import Users
+from realtime.tables.transactions import TRANSACTION_LIMIT, Transaction
+from realtime.tables.users import NotConnected, Users
 
-_AUDIENCES_IN_TRANSACTION = 98  # of 100 parts, for the user and the session are two
-_ITEMS_IN_TRANSACTION = 99  # likewise, the session's among them
+_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 2  # the others are the user's write and the session's
+_ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other is the user's write
 
-FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # their sessions are deleted in one go, and then, as a rule, one item of each
+FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes their sessions, and another, usually, one item of each
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A connection that is no more; without `user_id`, whose it was and what it heard must be looked up."""
+    """A connection that has ended; without `user_id`, its user and its audiences must be looked up."""
 
     connection_id: str
     user_id: str | None = None
-    audiences: Sequence[str] = ()  # all that it heard, its own included
+    audiences: Sequence[str] = ()  # all of them, its own included
     may_live: bool = False  # it could neither be served nor closed
 
 
 class Registry:
     """The Connections and Users tables, kept in step."""
 
-    def __init__(self, client: Any, connections: Connections, users: Users) -> None:
-        self._client = client
+    def __init__(self, connections: Connections, users: Users, begin: Callable[[], Transaction]) -> None:
         self._connections = connections
         self._users = users
+        self._begin = begin
 
     def register(
         self,
@@ -44,52 +43,46 @@ class Registry:
         *,
         username: str | None,
         role: str | None,
-        now: int,
+        now_ms: int,
         lease_until: int,
         limit: int,
     ) -> None:
-        """Store a connection and set its user online, both or neither; `now` in ms, `lease_until` in s.
+        """Store a connection and set its user online, both or neither; `lease_until` in s.
 
         Raises ConnectionLimit if the user has `limit` connections already.
         """
         within, beyond = audiences[:_AUDIENCES_IN_TRANSACTION], audiences[_AUDIENCES_IN_TRANSACTION:]
-        if beyond:  # before, so that a registered connection hears them all; left alone, they are soon found gone
-            self._connections.hear(connection, beyond)
-        joining = self._users.joining(
+        if beyond:  # before, so that a registered connection has them all; if they are left alone, a post finds them
+            self._connections.subscribe(connection, beyond)
+        joining = self._users.join_write(
             connection.user_id,
             connection.connection_id,
             username=username,
             role=role,
-            now=now,
+            now_ms=now_ms,
             limit=limit,
         )
-        try:
-            transact(
-                self._client,
-                [joining, *self._connections.puts(connection, within, lease_until)],
-                "registering a connection",
-            )
-        except ConditionsFailed as failed:
-            raise ConnectionLimit(reason=f"user {connection.user_id} has {limit} connections") from failed
+        writes = self._connections.registration_writes(connection, within, lease_until)
+        self._begin().add(joining, *writes).commit("registering a connection")
 
-    def forget(self, connection_id: str, now: int) -> str | None:
-        """Remove every trace of a connection; return whose it was, or None if it was forgotten already; `now` in ms.
+    def forget(self, connection_id: str, now_ms: int) -> str | None:
+        """Remove every trace of a connection; return its user, or None if it was forgotten already.
 
-        The user first: should the second step fail, the items left are found and deleted by the next to look.
+        The user first: if the second step fails, the next post or sweep finds the items left and deletes them.
         """
-        user_id, audiences = self._connections.find(connection_id)
+        user_id, audiences = self._connections.subscriptions(connection_id)
         if user_id is None:
             return None
-        self._users.leave(user_id, connection_id, now)
+        self._users.leave(user_id, connection_id, now_ms)
         self._connections.delete((connection_id, audience) for audience in audiences)
         return user_id
 
-    def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
-        """Remove every trace of connections; return those of which some may be left, with the reason; `now` in ms.
+    def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
+        """Remove every trace of connections; return those of which something may be left, with the reason.
 
-        Their sessions first: should a later step fail, or be done in part, what is left are items of audiences, by
-        which the next post finds the connection again. One that may live goes as a whole or not at all: it must never
-        go on with a part of what it heard.
+        Their sessions first: if a later step fails, or is done in part, what is left are items of audiences, by which
+        the next post finds the connection again. One that may live is forgotten as a whole or not at all: it must never
+        go on with a part of its audiences.
         """
         failed: dict[str, Exception] = {}
         known: dict[str, Gone] = {}
@@ -97,7 +90,7 @@ class Registry:
             try:
                 found = self._look_up(each)
                 if found.may_live and found.user_id is not None:
-                    found = self._expel(found, found.user_id, now)
+                    found = self._expel(found, found.user_id, now_ms)
                 known[each.connection_id] = found
             except RealtimeError as problem:
                 failed[each.connection_id] = problem
@@ -105,7 +98,7 @@ class Registry:
         for each in known.values():
             try:
                 if each.user_id is not None and each.connection_id not in failed:
-                    self._users.leave(each.user_id, each.connection_id, now)
+                    self._users.leave(each.user_id, each.connection_id, now_ms)
             except RealtimeError as problem:
                 failed[each.connection_id] = problem
         left = [each for each in known.values() if each.connection_id not in failed]
@@ -114,24 +107,24 @@ class Registry:
     def _look_up(self, gone: Gone) -> Gone:
         if gone.user_id is not None:
             return gone
-        user_id, audiences = self._connections.find(gone.connection_id)
+        user_id, audiences = self._connections.subscriptions(gone.connection_id)
         return replace(gone, user_id=user_id, audiences=audiences)
 
-    def _expel(self, gone: Gone, user_id: str, now: int) -> Gone:
-        """Forget a connection as one; return what is left of it, beyond what a transaction holds."""
+    def _expel(self, gone: Gone, user_id: str, now_ms: int) -> Gone:
+        """Forget a connection in one transaction; return what is left of it beyond that."""
         own = direct(gone.connection_id)
         audiences = sorted(gone.audiences, key=lambda audience: audience != own)  # the session first
         within, beyond = audiences[:_ITEMS_IN_TRANSACTION], audiences[_ITEMS_IN_TRANSACTION:]
-        parts = [self._users.leaving(user_id, gone.connection_id, now)]
-        parts += self._connections.deletes(gone.connection_id, within)
+        leaving = self._users.leave_write(user_id, gone.connection_id, now_ms)
+        deletes = self._connections.delete_writes(gone.connection_id, within)
         try:
-            transact(self._client, parts, "giving up a connection")
-        except ConditionsFailed:  # its user does not have it any more: it is being forgotten by somebody else, too
+            self._begin().add(leaving, *deletes).commit("giving up a connection")
+        except NotConnected:  # another function is forgetting it, too
             return gone
         return replace(gone, user_id=None, audiences=beyond)
 
     def _delete(self, gone: Iterable[Gone], *, is_session: bool) -> dict[str, Exception]:
-        """Delete the sessions of connections, or the other items; return those of which some may be left."""
+        """Delete the sessions of connections, or their other items; return those of which some may be left."""
         items = [
             (each.connection_id, audience)
             for each in gone

@@ -1,45 +1,83 @@
-"""DynamoDB transactions: all parts or none, and which of them failed."""
+"""DynamoDB transactions: all their writes are made or none, and a failed condition has a name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from realtime.aws.clients import error_code, refusal, translate
 from realtime.errors import RealtimeError, Unavailable
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
-class ConditionsFailed(RealtimeError):
-    """A transaction was not made, for conditions of its parts do not hold; `parts` are their positions."""
+TRANSACTION_LIMIT = 100  # writes in one transaction
 
-    def __init__(self, parts: frozenset[int]) -> None:
-        super().__init__(f"conditions failed in parts {sorted(parts)}")
-        self.parts = parts
+Item = Mapping[str, Any]
 
 
-def transact(client: Any, parts: Sequence[dict[str, Any]], doing: str) -> None:
-    """Make a transaction of up to 100 parts.
+class ConditionFailed(RealtimeError):
+    """A condition does not hold, so nothing was written; the base class of what it means to a table."""
 
-    Raises ConditionsFailed; Rejected where a part can never be made; Unavailable where other writers were in the way,
-    or the table was throttled, for longer than `retries` tries. A transaction whose answer was lost is tried again
-    under the same token: it is made once.
+
+def _unnamed(_found: Item) -> ConditionFailed:
+    return ConditionFailed("a condition does not hold")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of an item, as DynamoDB takes it; without a condition, or with the error that its failure means.
+
+    `failure` makes that error from the item as it was found. DynamoDB tells the item only if the request asks for it.
     """
-    try:
-        client.transact_write_items(TransactItems=list(parts))
-    except ClientError as error:
-        if error_code(error) != "TransactionCanceledException":
+
+    kind: Literal["Put", "Update", "Delete"]
+    request: Mapping[str, Any]
+    failure: Callable[[Item], RealtimeError] = _unnamed
+
+
+class Transaction:
+    """Writes to any tables that are to be made together; up to 100."""
+
+    def __init__(self, client: DynamoDBClient) -> None:
+        self._client = client
+        self._writes: list[Write] = []
+
+    def add(self, *writes: Write) -> Transaction:
+        """Add writes; return the transaction itself."""
+        self._writes += writes
+        return self
+
+    def commit(self, doing: str) -> None:
+        """Make all the writes.
+
+        Raises the failure of the first write whose condition does not hold; Rejected if a write can never be made;
+        Unavailable if other writers were in the way, or a table was throttled, for longer than `retries` tries. If the
+        answer to a transaction is lost, it is tried again under the same token, so it is made once.
+        """
+        items: Any = [{each.kind: each.request} for each in self._writes]
+        try:
+            self._client.transact_write_items(TransactItems=items)
+        except ClientError as error:
+            raise self._meaning(error, doing) from error
+        except BotoCoreError as error:
             raise translate(error, doing) from error
-        reasons = [reason.get("Code", "None") for reason in error.response.get("CancellationReasons", ())]
-        failed = frozenset(at for at, reason in enumerate(reasons) if reason == "ConditionalCheckFailed")
-        if failed:
-            raise ConditionsFailed(failed) from error
-        refusals = [refusal(reason, doing) for reason in sorted(set(reasons) - {"None"})]
-        raise min(refusals, key=_is_passing, default=refusal("TransactionCanceledException", doing)) from error
-    except BotoCoreError as error:
-        raise translate(error, doing) from error
+
+    def _meaning(self, error: ClientError, doing: str) -> RealtimeError:
+        """Return what an error of DynamoDB means; a failed condition counts most, because waiting would not help."""
+        if error_code(error) != "TransactionCanceledException":
+            return translate(error, doing)
+        reasons = error.response.get("CancellationReasons", [])  # one a write, in their order
+        for write, reason in zip(self._writes, reasons, strict=False):
+            if reason.get("Code") == "ConditionalCheckFailed":
+                return write.failure(reason.get("Item", {}))
+        codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
+        refusals = [refusal(code, doing) for code in sorted(codes)]
+        return min(refusals, key=_may_pass, default=refusal("TransactionCanceledException", doing))
 
 
-def _is_passing(problem: RealtimeError) -> bool:
+def _may_pass(problem: RealtimeError) -> bool:
     return isinstance(problem, Unavailable)

@@ -1,27 +1,35 @@
 """The Users table: each user's connections and the state that others see.
 
 Every write that may change what others see also raises `version` and sets `changed_at`, from which the stream's
-reader makes the messages' ids and times. Several of these writes are parts of a transaction: those are returned
-as data, for the caller to put beside its own parts.
+reader makes the messages' ids and times. Methods called `*_write` return a write for the caller's transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from botocore.exceptions import ClientError
+from realtime.aws.clients import aws_errors
+from realtime.errors import ConnectionLimit, RealtimeError
+from realtime.tables.dynamodb import Value, attribute, item, pages, plain, read_all, update_if
+from realtime.tables.transactions import ConditionFailed, Item, Write
 
-from realtime.aws.clients import aws_errors, error_code
-from realtime.tables.dynamodb import Value, attribute, item, plain, read_all
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 ONLINE_INDEX = "OnlineIndex"
 ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of who is online
 
+_UPDATING = "updating a user"
 _CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now"
+
+
+class NotConnected(ConditionFailed):
+    """The user does not have this connection, or does not have it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,130 +70,132 @@ def from_image(image: dict[str, Any]) -> User:
 class Users:
     """The Users table."""
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
-        self.table = table
+        self._table = table
 
     def get(self, user_id: str) -> User | None:
         """Return a user as of now, or None if nothing is known of them."""
+        key = item({"user_id": user_id})
         with aws_errors("reading a user"):
-            answer = self._client.get_item(TableName=self.table, Key=item({"user_id": user_id}), ConsistentRead=True)
+            answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return from_image(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, user_ids: Collection[str]) -> list[User]:
-        """Return users as of now, without those of whom nothing is known."""
+        """Return users as of now; users of whom nothing is known are left out."""
         keys = [item({"user_id": user_id}) for user_id in user_ids]
-        return [from_image(row) for row in read_all(self._client, self.table, keys)]
+        return [from_image(row) for row in read_all(self._client, self._table, keys)]
 
     def online(self) -> Iterator[User]:
-        """Return all users who are online, as the index shows them: it lags behind the table."""
+        """Yield all users who are online, as the index shows them: it lags behind the table."""
         return self._online()
+
+    def stranded(self, *, left_before_ms: int, seen_before_ms: int) -> Iterator[User]:
+        """Yield the users who are online without cause: they have no connection, or each is older than any can be."""
+        has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
+        is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
+        return self._online(
+            f"({has_left}) OR ({is_older_than_any_connection})", {":left": left_before_ms, ":seen": seen_before_ms}
+        )
 
     def _online(
         self, filter_expression: str = "", values: Mapping[str, Value] = MappingProxyType({})
     ) -> Iterator[User]:
         filtered = {"FilterExpression": filter_expression} if filter_expression else {}
         for shard in range(ONLINE_SHARDS):
-            start: dict[str, Any] = {}
-            while True:
-                with aws_errors("reading who is online"):
-                    answer = self._client.query(
-                        TableName=self.table,
-                        IndexName=ONLINE_INDEX,
-                        KeyConditionExpression="online_shard = :shard",
-                        ExpressionAttributeValues=item({":shard": str(shard), **values}),
-                        **filtered,
-                        **start,
-                    )
-                yield from map(from_image, answer["Items"])
-                if "LastEvaluatedKey" not in answer:
-                    break
-                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            found = pages(
+                self._client,
+                "reading the users who are online",
+                TableName=self._table,
+                IndexName=ONLINE_INDEX,
+                KeyConditionExpression="online_shard = :shard",
+                ExpressionAttributeValues=item({":shard": str(shard), **values}),
+                **filtered,
+            )
+            yield from map(from_image, chain.from_iterable(found))
 
-    def stranded(self, *, left_before: int, seen_before: int) -> Iterator[User]:
-        """Yield users who are online without cause: none of their connections is left, or none can be; times in ms."""
-        has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
-        is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
-        yield from self._online(
-            f"({has_left}) OR ({is_older_than_any_connection})", {":left": left_before, ":seen": seen_before}
-        )
+    def join_write(
+        self, user_id: str, connection_id: str, *, username: str | None, role: str | None, now_ms: int, limit: int
+    ) -> Write:
+        """Return the write that gives a user a connection and sets them online.
 
-    def joining(
-        self, user_id: str, connection_id: str, *, username: str | None, role: str | None, now: int, limit: int
-    ) -> dict[str, Any]:
-        """Return the update that gives a user a connection and sets them online, if they have fewer than `limit`."""
-        # A set that became empty is gone, and size() of what is not there is no number: hence the first condition.
+        It fails with ConnectionLimit if they have `limit` connections already.
+        """
+        # A set that became empty is gone, and size() of a missing attribute is no number: hence the first condition.
         has_no_connection = "attribute_not_exists(connection_ids)"
         is_below_limit = "size(connection_ids) < :limit"
-        known = {"username": username, "role": role}
-        told = {name: value for name, value in known.items() if value is not None}  # else what was known stays
+        claims = {"username": username, "role": role}
+        updated = {name: value for name, value in claims.items() if value is not None}  # the others stay as they are
         return self._update(
             user_id,
             "SET is_online = :true, online_shard = :shard, last_seen = :now, "
             + _CHANGED
-            + "".join(f", #{name} = :{name}" for name in told)
+            + "".join(f", #{name} = :{name}" for name in updated)
             + " ADD connection_ids :connection",
             condition=f"{has_no_connection} OR {is_below_limit}",
-            names={f"#{name}": name for name in told},
+            failure=ConnectionLimit(reason=f"user {user_id} has {limit} connections"),
+            names={f"#{name}": name for name in updated},
             values={
                 ":true": True,
                 ":shard": online_shard(user_id),
                 ":connection": frozenset({connection_id}),
                 ":limit": limit,
-                ":now": now,
-                **{f":{name}": value for name, value in told.items()},
+                ":now": now_ms,
+                **{f":{name}": value for name, value in updated.items()},
             },
         )
 
-    def leave(self, user_id: str, connection_id: str, now: int) -> None:
+    def leave(self, user_id: str, connection_id: str, now_ms: int) -> None:
         """Take a connection from a user.
 
-        Twice is as once, so that an update whose answer was lost may be tried again: the second finds that the set does
-        not hold the connection, which is what was wanted.
+        An update whose answer was lost may be made again: the second finds that the user does not have the connection.
         """
-        self._apply(self.leaving(user_id, connection_id, now))
+        leaving = self.leave_write(user_id, connection_id, now_ms)
+        update_if(self._client, _UPDATING, leaving.request)
 
-    def leaving(self, user_id: str, connection_id: str, now: int) -> dict[str, Any]:
-        """Return the update that takes a connection from a user who has it."""
+    def leave_write(self, user_id: str, connection_id: str, now_ms: int) -> Write:
+        """Return the write that takes a connection from a user; it fails with NotConnected if they do not have it."""
         return self._update(
             user_id,
             "SET left_at = :now, last_seen = :now DELETE connection_ids :connection",
             condition="contains(connection_ids, :id)",  # a late duplicate must not move left_at
-            values={":now": now, ":connection": frozenset({connection_id}), ":id": connection_id},
+            failure=NotConnected("the user does not have this connection"),
+            values={":now": now_ms, ":connection": frozenset({connection_id}), ":id": connection_id},
             counted=False,
         )
 
-    def set_offline(self, user_id: str, left_at: int, now: int) -> bool:
-        """Set a user offline if no connection has come since `left_at` (ms); return whether it was done.
+    def set_offline(self, user_id: str, left_at_ms: int, now_ms: int) -> bool:
+        """Set a user offline if no connection has come since `left_at_ms`; return whether it was done.
 
-        Where the answer is lost and the update tried again, False may be returned though it was done: a count in a log.
+        If the answer is lost and the update made again, it may return False although it was done: a count in a log.
         """
         has_not_returned = "attribute_not_exists(connection_ids) AND left_at = :left_at"
-        return self._apply(
-            self._update(
-                user_id,
-                f"SET is_online = :false, {_CHANGED} REMOVE online_shard",
-                condition=f"is_online = :true AND {has_not_returned}",
-                values={":true": True, ":false": False, ":left_at": left_at, ":now": now},
-            )
+        update = self._update(
+            user_id,
+            f"SET is_online = :false, {_CHANGED} REMOVE online_shard",
+            condition=f"is_online = :true AND {has_not_returned}",
+            values={":true": True, ":false": False, ":left_at": left_at_ms, ":now": now_ms},
         )
+        return update_if(self._client, _UPDATING, update.request)
 
-    def calling(self, user_id: str, call_id: str, now: int, *, ongoing: bool) -> dict[str, Any]:
-        """Return the update that begins or ends a call of a user; twice is as once."""
+    def call_write(self, user_id: str, call_id: str, now_ms: int, *, ongoing: bool) -> Write:
+        """Return the write that starts or ends a call of a user; made twice, it has the same effect."""
         verb = "ADD" if ongoing else "DELETE"
         return self._update(
-            user_id, f"SET {_CHANGED} {verb} busy_calls :calls", values={":calls": frozenset({call_id}), ":now": now}
+            user_id,
+            f"SET {_CHANGED} {verb} busy_calls :calls",
+            values={":calls": frozenset({call_id}), ":now": now_ms},
         )
 
-    def busying(self, user_id: str, now: int, *, busy: bool) -> dict[str, Any]:
-        """Return the update that sets a user busy or available by hand."""
-        return self._update(user_id, f"SET is_busy_manual = :busy, {_CHANGED}", values={":busy": busy, ":now": now})
+    def busy_write(self, user_id: str, now_ms: int, *, busy: bool) -> Write:
+        """Return the write that sets a user busy or available by hand."""
+        return self._update(user_id, f"SET is_busy_manual = :busy, {_CHANGED}", values={":busy": busy, ":now": now_ms})
 
-    def hiding(self, user_id: str, others: Set[str], now: int, *, hidden: bool) -> dict[str, Any]:
-        """Return the update that hides a user's presence from others, or shows it again."""
-        verb = "ADD" if hidden else "DELETE"
+    def block_write(self, user_id: str, others: Set[str], now_ms: int, *, blocked: bool) -> Write:
+        """Return the write that hides a user's presence from others, or shows it to them again."""
+        verb = "ADD" if blocked else "DELETE"
         return self._update(
-            user_id, f"SET {_CHANGED} {verb} hidden_from :others", values={":others": others, ":now": now}
+            user_id, f"SET {_CHANGED} {verb} hidden_from :others", values={":others": others, ":now": now_ms}
         )
 
     def _update(
@@ -196,12 +206,13 @@ class Users:
         values: dict[str, Value],
         names: dict[str, str] | None = None,
         condition: str | None = None,
+        failure: RealtimeError | None = None,
         counted: bool = True,
-    ) -> dict[str, Any]:
+    ) -> Write:
         if counted:
             values = {**values, ":zero": 0, ":one": 1}
         update: dict[str, Any] = {
-            "TableName": self.table,
+            "TableName": self._table,
             "Key": item({"user_id": user_id}),
             "UpdateExpression": expression,
             "ExpressionAttributeValues": {name: attribute(value) for name, value in values.items()},
@@ -210,23 +221,13 @@ class Users:
             update["ExpressionAttributeNames"] = names
         if condition:
             update["ConditionExpression"] = condition
-        return {"Update": update}
 
-    def _apply(self, part: dict[str, Any]) -> bool:
-        """Make an update by itself; return False where its condition does not hold.
+        def fail(_found: Item) -> RealtimeError:
+            return failure or ConditionFailed("the user's state is another")
 
-        It is tried again where it meets a transaction or its answer is lost: each caller's condition must bear that.
-        """
-        with aws_errors("updating a user"):
-            try:
-                self._client.update_item(**part["Update"])
-            except ClientError as error:
-                if error_code(error) == "ConditionalCheckFailedException":
-                    return False
-                raise
-        return True
+        return Write("Update", update, fail)
 
 
 def online_shard(user_id: str) -> str:
-    """Name the partition of OnlineIndex that a user belongs to."""
+    """Return the partition of OnlineIndex that a user belongs to."""
     return str(crc32(user_id.encode()) % ONLINE_SHARDS)
