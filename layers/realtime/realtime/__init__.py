@@ -6,14 +6,14 @@ A client connects         connect → tokens, tables/registry;  a refused client
 A client sends a frame    default → rate_limit, watching, snapshots, replay → tables/connections, tables/outbox
 A backend sends an event  backend_events (the schemas) → ingest → tables/calls, tables/outbox
 A user's state changes    announce → presence (which messages follow) → tables/outbox
-Later checks              deadlines (at a set time), sweep (every minute)
+Later checks              deadlines (at a set time) → acknowledgement_checks;  sweep (every minute)
 An event goes out         broadcast → batch (which events a connection gets), backlog (what is left to post) → posting
                           → forgetting (connections that are gone)
 
 Shared by them            audiences, messages, ids, text (which characters may be stored), refusals, errors, settings,
                           log, dead_letters, cached_keys, snapstart, invocation (the time that a function has)
 
-tables/                   the DynamoDB tables: connections, users, calls, outbox, and the transactions over them
+tables/                   the DynamoDB tables: connections, users, calls, outbox, acknowledgements; transactions over them
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
 posting/                  the client of API Gateway's management API, which posts frames to connections
 
