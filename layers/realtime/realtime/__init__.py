@@ -13,7 +13,7 @@ An event goes out         broadcast → batch (which events a connection gets), 
 Shared by them            audiences, messages, ids, text (which characters may be stored), refusals, errors, settings,
                           log, dead_letters, cached_keys, snapstart, invocation (the time that a function has)
 
-tables/                   the DynamoDB tables: connections, users, calls, outbox, acknowledgements; transactions over them
+tables/                   the DynamoDB tables: connections, users, calls, outbox, acknowledgements, transactions
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
 posting/                  the client of API Gateway's management API, which posts frames to connections
 
