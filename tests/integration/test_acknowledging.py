@@ -12,6 +12,7 @@ from realtime.errors import Unavailable
 from realtime.tables.acknowledgements import Acknowledgements
 from tests.samples import backend_event, sample
 from tests.support.cloud import Cloud
+from tests.unit.fakes import Clock
 
 CALLER, CALLEE = "123", "789"
 
@@ -84,21 +85,21 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return noted
 
 
-def test_a_message_says_that_it_wants_to_be_acknowledged(cloud: Cloud) -> None:
+def test_a_message_to_be_acknowledged_says_so(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     (row,) = (row for row in cloud.rows("Events") if row["audience"] == "calls/123")
     assert json.loads(row["message"])["ack"] is True
     assert awaited(cloud) == {"awaited/123", "awaited/789"}
 
 
-def test_nobody_is_asked_where_nobody_wants_to_know(cloud: Cloud) -> None:
+def test_an_event_without_ack_within_awaits_no_acknowledgement(cloud: Cloud) -> None:
     cloud.function("ingest")(backend_event("call_started"))
     assert awaited(cloud) == set()
     assert orders(cloud) == []
     assert all("ack" not in json.loads(row["message"]) for row in cloud.rows("Events") if "message" in row)
 
 
-def test_a_check_is_ordered_for_its_time_and_at_once_for_who_has_no_connection(cloud: Cloud, delays: list[int]) -> None:
+def test_checks_are_ordered_in_time_and_at_once_for_users_without_a_connection(cloud: Cloud, delays: list[int]) -> None:
     cloud.function("ingest")(call(ack_within=15))
     assert sorted(delays) == [0, 15]
     assert sorted(orders(cloud), key=lambda each: str(each["reason"])) == [
@@ -107,7 +108,7 @@ def test_a_check_is_ordered_for_its_time_and_at_once_for_who_has_no_connection(c
     ]
 
 
-def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud) -> None:
+def test_a_message_that_nobody_acknowledged_is_reported_once(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     look(cloud, order(cloud, CALLER))
     (told,) = undelivered(cloud)
@@ -122,7 +123,7 @@ def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud
     assert undelivered(cloud) == []
 
 
-def test_what_a_device_has_acknowledged_the_bus_is_not_told(cloud: Cloud) -> None:
+def test_a_message_that_a_device_acknowledged_is_not_reported(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     answer = cloud.function("default")(frame("ack", id=message_id(cloud)))
     shown = json.loads(answer["body"])
@@ -131,38 +132,39 @@ def test_what_a_device_has_acknowledged_the_bus_is_not_told(cloud: Cloud) -> Non
     assert [each["user_id"] for each in undelivered(cloud)] == [789]  # each user acknowledges for themself
 
 
-def test_an_acknowledgement_is_not_shown_as_news(cloud: Cloud) -> None:
+def test_an_acknowledgement_is_no_new_image_in_the_stream(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     cloud.stream("Events")
     cloud.function("default")(frame("ack", id=message_id(cloud)))
     assert all("NewImage" not in record["dynamodb"] for record in cloud.stream("Events"))
 
 
-def test_one_may_acknowledge_what_nobody_asked_about(cloud: Cloud) -> None:
+def test_a_client_may_acknowledge_a_message_that_does_not_ask_for_it(cloud: Cloud) -> None:
     before = cloud.rows("Events")
     answer = cloud.function("default")(sample("default.ack"))
     assert json.loads(answer["body"])["type"] == "acknowledged"
     assert cloud.rows("Events") == before
 
 
-def test_an_acknowledgement_of_nothing_is_answered_with_what_is_wrong(cloud: Cloud) -> None:
+def test_an_acknowledgement_without_a_messages_id_is_refused(cloud: Cloud) -> None:
     answer = cloud.function("default")(frame("ack", id="the last one"))
     assert json.loads(answer["body"])["data"]["message"] == "id: must be the id of a message that you have heard"
 
 
-def test_should_ingest_fail_before_it_orders_a_check_the_retry_orders_it(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+def test_a_retry_orders_the_checks_under_the_id_that_was_recorded_first(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
         failing.setattr(Queue, "send", _fail)
         assert cloud.function("ingest")(call())["batchItemFailures"]
     recorded = message_id(cloud)
+    clock.now += 60  # the retry would record it under another id
     cloud.function("ingest")(call())
     assert message_id(cloud) == recorded
     assert {each["event_id"] for each in orders(cloud)} == {recorded}
 
 
-def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_comes_again_when_the_bus_fails(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.function("ingest")(call())
     with monkeypatch.context() as failing:
         failing.setattr("realtime.aws.bus.Bus.put_all", _fail)
@@ -173,7 +175,7 @@ def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: 
     assert len(undelivered(cloud)) == 1
 
 
-def test_what_is_no_longer_in_the_history_is_not_told(cloud: Cloud) -> None:
+def test_a_message_older_than_the_history_is_not_reported(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     wanted = order(cloud, CALLER)
     for row in cloud.rows("Events"):

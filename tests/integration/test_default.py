@@ -406,3 +406,15 @@ def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> No
     resume = {**sample("default.resume"), "body": json.dumps({"type": "resume", "data": {"last_id": "0" * 28}})}
     assert answer(default, resume)["data"]["replayed"] == 30
     assert answer(default, resume)["data"]["code"] == "RATE_LIMITED"
+
+
+@pytest.mark.parametrize(("handshake", "is_recovered"), [("token-in-query", False), ("token-in-header", True)])
+def test_each_endpoint_has_a_history_of_its_own_length(cloud: Cloud, handshake: str, is_recovered: bool) -> None:
+    """The first connection is on feed, which carries presence; the second on calls."""
+    cloud.function("connect")(sample(f"connect.{handshake}"))
+    default = cloud.function("default", HistorySeconds=3600, PresenceHistorySeconds=60)
+    connect, resume = sample(f"connect.{handshake}"), sample("default.resume")
+    resume["requestContext"] |= {name: connect["requestContext"][name] for name in ("connectionId", "stage")}
+    last_id = make_event_id((STORY_BEGINS - 600) * 1000, "the last message")
+    resume["body"] = json.dumps({"type": "resume", "data": {"last_id": last_id}})
+    assert answer(default, resume)["data"] == {"recovered": is_recovered, "replayed": 0}

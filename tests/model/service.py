@@ -482,16 +482,16 @@ class SimulatedService:
             if socket.state == "open" and self.clock.now - socket.connected_at > SESSION_SECONDS:
                 self.close(socket, lost=lost)
 
-    def freeze_indexes(self) -> None:
-        """Let indexes lag behind from now on, for less time than the service counts on."""
-        self.tables.freeze_indexes()
+    def freeze_reads(self) -> None:
+        """Let eventually consistent reads lag behind from now on, for less time than the service counts on."""
+        self.tables.freeze_reads()
         self._frozen_at = self.clock.now
 
     def _tick(self) -> None:
         """A call to AWS takes its time."""
         self.clock.advance(0.002)
         if self.clock.now - self._frozen_at > INDEX_LAG:
-            self.tables.thaw_indexes()
+            self.tables.thaw_reads()
 
     def deliver_all(self) -> None:
         """Deliver all that is under way, but for the delay queue's messages."""
@@ -508,7 +508,7 @@ class SimulatedService:
 
         Where nothing was lost for good, a grace period must do.
         """
-        self.tables.thaw_indexes()
+        self.tables.thaw_reads()
         self.gateway.account.calm_down()
         self._rest(0)
         self._rest(GRACE + 1)

@@ -1,4 +1,4 @@
-"""The service's tables, made of template.yaml's, and what their streams and lagging indexes show.
+"""The service's tables, made from template.yaml, and what their streams and eventually consistent reads show.
 
 The tables are moto's, asked without botocore and HTTP between: these take ten times as long as all the rest.
 """
@@ -64,7 +64,7 @@ class Tables:
 
     def wipe(self) -> None:
         """Delete all items, of which no stream tells."""
-        self.thaw_indexes()
+        self.thaw_reads()
         for table in self._tables.values():
             table.items.clear()
 
@@ -75,7 +75,7 @@ class Tables:
         """
         written = list(_written(operation, request))
         before = [self.get(table, key) for table, key in written]
-        if "IndexName" in request and self._frozen is not None:
+        if self._frozen is not None and _may_lag(operation, request):
             self._backend.tables = self._frozen
         try:
             answer = self._run(operation, request)
@@ -104,12 +104,12 @@ class Tables:
     def is_lagging(self) -> bool:
         return self._frozen is not None
 
-    def freeze_indexes(self) -> None:
-        """Let indexes lag behind from here on: they show what the tables hold now."""
+    def freeze_reads(self) -> None:
+        """Let eventually consistent reads, of indexes and tables, show from here on what the tables hold now."""
         self._frozen = copy.deepcopy(self._tables)
 
-    def thaw_indexes(self) -> None:
-        """Let indexes show what the tables hold."""
+    def thaw_reads(self) -> None:
+        """Let all reads show what the tables hold."""
         self._frozen = None
 
     def _key(self, table: str, item: Item) -> tuple[str, ...]:
@@ -127,6 +127,17 @@ class Tables:
             }
             raise ClientError(response, operation) from error
         return answer
+
+
+def _may_lag(operation: str, request: dict[str, Any]) -> bool:
+    """Return whether a call is a read that may show what was some time ago: all but consistent reads of tables."""
+    match operation:
+        case "get_item" | "query" | "scan":
+            return not request.get("ConsistentRead", False)
+        case "batch_get_item":
+            return not all(each.get("ConsistentRead", False) for each in request["RequestItems"].values())
+        case _:
+            return False
 
 
 def _written(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, Item]]:

@@ -90,7 +90,7 @@ class Presence(RuleBasedStateMachine):
         self, user_id: str, endpoint: str, watch: tuple[str, ...], wants: str, batch: bool, lagging: bool
     ) -> None:
         if lagging:
-            self.service.freeze_indexes()
+            self.service.freeze_reads()
         types = sorted(ONLINE_TYPES[endpoint]) if wants == "online" else ()
         socket = self.service.connect(user_id, endpoint, role="listener", watch=watch, types=types, batch=batch)
         self.service.send(socket, "sync")
@@ -204,7 +204,7 @@ class Presence(RuleBasedStateMachine):
     @rule(lagging=flags)
     def deliver_all(self, lagging: bool) -> None:
         if lagging:
-            self.service.freeze_indexes()
+            self.service.freeze_reads()
         self.service.deliver_all()
 
     @rule(
@@ -215,7 +215,7 @@ class Presence(RuleBasedStateMachine):
     def pass_time(self, seconds: int, lost: bool, lagging: bool) -> None:
         self.service.pass_time(seconds, lost=lost)
         if lagging:
-            self.service.freeze_indexes()
+            self.service.freeze_reads()
 
     def watchers(self) -> list[Socket]:
         return [socket for socket in self.service.open_sockets() if socket.endpoint in ONLINE_TYPES]

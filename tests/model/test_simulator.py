@@ -98,10 +98,10 @@ def test_frozen_indexes_show_what_was_and_tables_what_is(tables: Tables) -> None
         tables.call("put_item", {"TableName": CONNECTIONS, "Item": row})
 
     put("a")
-    tables.freeze_indexes()
+    tables.freeze_reads()
     put("b")
     assert (shown(), len(tables.all(CONNECTIONS))) == (["a"], 2)
-    tables.thaw_indexes()
+    tables.thaw_reads()
     assert shown() == ["a", "b"]
 
 
