@@ -72,7 +72,7 @@ def ours(url: str, certificate: str, clock: Clock) -> None:
 
     poster = make_poster(url, REGION, Frozen, posts_per_second=1_000_000, max_in_flight=AT_ONCE, ca_bundle=certificate)
     frames = [Frame(BODY)]
-    deliveries = (Delivery("feed", each, frames, connected_at=0.0) for each in connection_ids())
+    deliveries = (Delivery("feed", each, frames, connected_at_s=0.0) for each in connection_ids())
     for result in poster.deliver(deliveries, until=clock.ends + 60):
         assert result.outcome is Outcome.DELIVERED, result
         if not clock.posted():

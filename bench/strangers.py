@@ -204,7 +204,7 @@ def _refuse(api: FakeApi, lane: Lane, queue: DelayQueue, connection_id: str, way
     else:
         now = int(time.time())
         audience = f"connection/{connection_id}"
-        more: dict[str, Any] = {"endpoint": "calls", "connected_at": now * 1000, "close": True}
+        more: dict[str, Any] = {"endpoint": "calls", "connected_at_ms": now * 1000, "close": True}
         lane.put(Entry(audience, f"{1:028x}", "error", "{}", now + 60, **more))
 
 

@@ -60,9 +60,10 @@ class Inspection:
                 continue
             connection = session.connection
             yield (
-                f"    {connection_id} on {connection.endpoint}: since {_moment(connection.connected_at // 1000, now)}, "
-                f"lease until {_moment(session.lease_until, now)}, "
-                f"token until {_moment(connection.token_expires_at, now)}"
+                f"    {connection_id} on {connection.endpoint}: "
+                f"since {_moment(connection.connected_at_ms // 1000, now)}, "
+                f"lease until {_moment(session.lease_until_s, now)}, "
+                f"token until {_moment(connection.token_expires_at_s, now)}"
             )
         yield f"  last events  {len(self.events) or 'none'}"
         for event in self.events:

@@ -37,7 +37,7 @@ class Client:
         """Return whether it is to hear an entry for one of its audiences."""
         if self.connection.user_id in entry.hidden_from:
             return False
-        if entry.not_after is not None and entry.not_after < time.time():
+        if entry.not_after_s is not None and entry.not_after_s < time.time():
             return False
         is_direct = audiences.connection_of(entry.audience) is not None
         return is_direct or not self.connection.types or entry.kind in self.connection.types

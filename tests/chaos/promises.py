@@ -99,7 +99,7 @@ def _check_forgotten(scenario: Scenario) -> None:
     known = {connection_id for user in users for connection_id in user.get("connection_ids", ())}
     assert stored == known
     for connection_id, client in scenario.clients.items():
-        is_young = time.time() - client.connection.connected_at / 1000 < 30
+        is_young = time.time() - client.connection.connected_at_ms / 1000 < 30
         if client.socket.was_missed and not is_young:
             assert connection_id not in stored, f"gone, and not forgotten: {client.socket}"
         if client.socket.state == "open":  # so are the young ones that opened late

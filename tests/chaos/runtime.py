@@ -22,8 +22,7 @@ from realtime.aws import clients
 from realtime.errors import RealtimeError
 from realtime.posting import progress
 from realtime.posting.poster import Poster
-from realtime.tables.dynamodb import plain
-from realtime.tables.outbox import Entry
+from realtime.tables.outbox import from_image
 from tests.chaos.api import Api
 from tests.chaos.client import Recorded
 from tests.chaos.failing import DeadLetters, FailingPoster, FunctionsClient, Plan
@@ -165,10 +164,9 @@ class Runtime:
                     self._note(change.new)
 
     def _note(self, image: dict[str, Any]) -> None:
-        values = plain(image)
-        if values.pop("reach", None) is None:
+        if "reach" not in image:
             return  # a farewell, which `broadcast` is not shown
-        entry = Entry(**{**values, "hidden_from": frozenset(values.get("hidden_from", ()))})
+        entry = from_image(image)
         self.recorded.append(Recorded(len(self.recorded), entry))
 
     # ---- the function ----------------------------------------------------------------------------------------------

@@ -63,8 +63,8 @@ class Scenario:
             connection_id=f"c{self.runtime.seed}-{number}=",
             endpoint=endpoint,
             user_id=user,
-            connected_at=int(connected_at * 1000),
-            token_expires_at=int(connected_at) + 7200,
+            connected_at_ms=int(connected_at * 1000),
+            token_expires_at_s=int(connected_at) + 7200,
             types=frozenset(chance.sample(sorted(TYPES[endpoint]), 1)) if chance.random() < 0.1 else frozenset(),
             batch=chance.random() < 0.25,
         )
@@ -80,7 +80,7 @@ class Scenario:
         client = Client(connection, subscribed, socket, since=len(self.runtime.recorded))
         self.runtime.api.sockets[connection.connection_id] = socket
         for write in self._connections.registration_writes(
-            connection, subscribed, lease_until=int(connected_at) + 7200
+            connection, subscribed, lease_until_s=int(connected_at) + 7200
         ):
             self.runtime.put_item(**write.request)
         self.clients[connection.connection_id] = client
@@ -143,7 +143,7 @@ class Scenario:
         again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.runtime.recorded))
         self.runtime.api.sockets[connection.connection_id] = again.socket
         for write in self._connections.registration_writes(
-            connection, client.audiences, lease_until=int(time.time()) + 7200
+            connection, client.audiences, lease_until_s=int(time.time()) + 7200
         ):
             self.runtime.put_item(**write.request)
         return again
@@ -189,8 +189,8 @@ class Scenario:
         """Return how long a message is worth hearing: mostly for ever, or a day; or not any more."""
         choice = self._chance.random()
         if choice < 0.1:
-            return {"not_after": int(time.time()) - 60}
-        return {"not_after": int(time.time()) + 86_400} if choice < 0.3 else {}
+            return {"not_after_s": int(time.time()) - 60}
+        return {"not_after_s": int(time.time()) + 86_400} if choice < 0.3 else {}
 
     def record_poison(self) -> None:
         """Put an item in the Events table that no function of ours would write, in the midst of the others."""

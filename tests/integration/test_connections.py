@@ -58,7 +58,7 @@ def store(cloud: Cloud, connections: Connections, connection: Connection, *audie
 
 def test_a_session_is_read_as_it_was_stored(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    assert connections.session("one=") == Session(ONE, lease_until=NOW + 900, limited_until=0)
+    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 900, limited_until_s=0)
     assert connections.session("never there") is None
 
 
@@ -145,7 +145,7 @@ def test_a_lease_is_renewed(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE)
     connections.renew_lease("one=", NOW + 1800)
     connections.limit_until("one=", NOW + 3)
-    assert connections.session("one=") == Session(ONE, lease_until=NOW + 1800, limited_until=NOW + 3)
+    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 1800, limited_until_s=NOW + 3)
 
 
 def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cloud, connections: Connections) -> None:
@@ -171,21 +171,21 @@ def test_a_later_subscription_holds_as_much_as_an_initial_one(cloud: Cloud, conn
     assert before == after
 
 
-NOTHING = SweepWindow(lease_before=0, token_before=0, connected_from=0, connected_to=0)
+NOTHING = SweepWindow(lease_before_s=0, token_before_s=0, connected_from_ms=0, connected_to_ms=0)
 
 
 @pytest.mark.parametrize(
     ("window", "found"),
     [
         (NOTHING, []),
-        (replace(NOTHING, lease_before=NOW + 900), []),
-        (replace(NOTHING, lease_before=NOW + 901), [ONE]),
-        (replace(NOTHING, token_before=ONE.token_expires_at + 1), [ONE]),
-        (replace(NOTHING, token_before=TWO.token_expires_at + 1), [ONE, TWO]),
-        (replace(NOTHING, token_before=ONE.token_expires_at), []),
-        (replace(NOTHING, connected_from=TWO.connected_at, connected_to=ONE.connected_at), [ONE, TWO]),
-        (replace(NOTHING, connected_from=TWO.connected_at + 1, connected_to=ONE.connected_at), [ONE]),
-        (replace(NOTHING, connected_from=ONE.connected_at + 1, connected_to=ONE.connected_at + 9), []),
+        (replace(NOTHING, lease_before_s=NOW + 900), []),
+        (replace(NOTHING, lease_before_s=NOW + 901), [ONE]),
+        (replace(NOTHING, token_before_s=ONE.token_expires_at_s + 1), [ONE]),
+        (replace(NOTHING, token_before_s=TWO.token_expires_at_s + 1), [ONE, TWO]),
+        (replace(NOTHING, token_before_s=ONE.token_expires_at_s), []),
+        (replace(NOTHING, connected_from_ms=TWO.connected_at_ms, connected_to_ms=ONE.connected_at_ms), [ONE, TWO]),
+        (replace(NOTHING, connected_from_ms=TWO.connected_at_ms + 1, connected_to_ms=ONE.connected_at_ms), [ONE]),
+        (replace(NOTHING, connected_from_ms=ONE.connected_at_ms + 1, connected_to_ms=ONE.connected_at_ms + 9), []),
     ],
 )
 def test_a_scan_finds_the_sessions_to_check_and_no_others(

@@ -386,7 +386,7 @@ def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(d
         event_id="0" * 28,
         kind="reconnect",
         message='{"type":"reconnect","data":{"within_seconds":300}}',
-        expires_at=STORY_BEGINS + 7200,
+        expires_at_s=STORY_BEGINS + 7200,
         endpoint="feed",
     )
     Outbox(cloud.dynamodb, "EventsTable").put(entry)
@@ -397,7 +397,7 @@ def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(d
 
 def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
     missed = [
-        Entry("calls/123", make_event_id(n, "missed"), "call_billing", "{}", expires_at=STORY_BEGINS + 7200)
+        Entry("calls/123", make_event_id(n, "missed"), "call_billing", "{}", expires_at_s=STORY_BEGINS + 7200)
         for n in range(1, 31)
     ]
     Outbox(cloud.dynamodb, "EventsTable").put_all(missed)

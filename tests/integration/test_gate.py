@@ -316,10 +316,10 @@ def test_only_the_check_with_an_unforeseen_error_comes_again(
     deadlines = cloud.function("deadlines")
     set_offline = Users.set_offline
 
-    def sometimes(users: Users, user_id: str, left_at: int, now: int) -> bool:
+    def sometimes(users: Users, user_id: str, left_at_ms: int, now: int) -> bool:
         if user_id == "789":
             _break()
-        return set_offline(users, user_id, left_at, now)
+        return set_offline(users, user_id, left_at_ms, now)
 
     monkeypatch.setattr(Users, "set_offline", sometimes)
     (record,) = sample("deadlines.offline")["Records"]

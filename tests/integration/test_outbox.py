@@ -22,7 +22,7 @@ FULL = replace(
     audience="connection/one",
     endpoint="feed",
     close=True,
-    not_after=NOW + 5,
+    not_after_s=NOW + 5,
     hidden_from=frozenset({"1", "2"}),
     subject="123",
 )

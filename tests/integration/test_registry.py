@@ -31,10 +31,10 @@ def registry(cloud: Cloud) -> Registry:
 def register(registry: Registry, connection_id: str, user_id: str = "123", **more: Any) -> None:
     options: dict[str, Any] = {"username": "jane_smith", "role": "listener", "audiences": ["feed/*/0"], **more}
     registry.register(
-        Connection(connection_id, "feed", user_id, NOW, token_expires_at=NOW // 1000 + 3600),
+        Connection(connection_id, "feed", user_id, NOW, token_expires_at_s=NOW // 1000 + 3600),
         options.pop("audiences"),
         now_ms=options.pop("now_ms", NOW),
-        lease_until=NOW // 1000 + 900,
+        lease_until_s=NOW // 1000 + 900,
         limit=LIMIT,
         **options,
     )

@@ -44,8 +44,8 @@ def asked(cloud: Cloud) -> set[str]:
     return {each.connection_id for each in cloud.poster.deliveries}
 
 
-def token(expires_at: float) -> str:
-    claims = {"sub": "123", "username": "jane_smith", "role": "listener", "exp": int(expires_at)}
+def token(expires_at_s: float) -> str:
+    claims = {"sub": "123", "username": "jane_smith", "role": "listener", "exp": int(expires_at_s)}
     return jwt.encode(claims, SECRET, headers={"kid": KEY_ID})
 
 

@@ -38,7 +38,7 @@ def test_a_user_is_read_as_stored(cloud: Cloud, users: Users) -> None:
     assert user is not None
     assert (user.user_id, user.username, user.role) == ("123", "jane", "listener")
     assert (user.is_online, user.is_busy, user.version) == (True, False, 1)
-    assert (user.last_seen, user.changed_at, user.left_at) == (NOW, NOW, 0)
+    assert (user.last_seen_ms, user.changed_at_ms, user.left_at_ms) == (NOW, NOW, 0)
     assert user.connection_ids == {"one"}
 
 
@@ -78,11 +78,11 @@ def test_a_user_who_left_is_set_offline_once(cloud: Cloud, users: Users) -> None
     assert (cloud.user()["version"], cloud.user()["changed_at"]) == (2, NOW + 11)
 
 
-@pytest.mark.parametrize("left_at", [NOW, NOW + 2])
-def test_a_user_who_left_at_another_time_is_not_set_offline(cloud: Cloud, users: Users, left_at: int) -> None:
+@pytest.mark.parametrize("left_at_ms", [NOW, NOW + 2])
+def test_a_user_who_left_at_another_time_is_not_set_offline(cloud: Cloud, users: Users, left_at_ms: int) -> None:
     join(cloud, users, "one")
     users.leave("123", "one", NOW + 1)
-    assert not users.set_offline("123", left_at, NOW + 11)
+    assert not users.set_offline("123", left_at_ms, NOW + 11)
     assert cloud.user()["is_online"] is True
 
 
@@ -162,7 +162,7 @@ def test_the_index_shows_all_that_a_snapshot_needs(cloud: Cloud, users: Users) -
     (indexed,) = users.online()
     stored = users.get("123")
     assert stored is not None
-    for name in ("user_id", "username", "role", "is_online", "is_busy", "last_seen", "version", "hidden_from"):
+    for name in ("user_id", "username", "role", "is_online", "is_busy", "last_seen_ms", "version", "hidden_from"):
         assert getattr(indexed, name) == getattr(stored, name), name
 
 

@@ -25,7 +25,7 @@ class MakePoster(Protocol):
 
 
 def delivery(connection_id: str, frames: Sequence[Frame] = (Frame(b"hello"),), **more: Any) -> Delivery:
-    return Delivery("feed", connection_id, frames, connected_at=0.0, **more)
+    return Delivery("feed", connection_id, frames, connected_at_s=0.0, **more)
 
 
 def results(poster: Poster, deliveries: Iterable[Delivery]) -> dict[str, Result[Delivery]]:

@@ -41,7 +41,7 @@ def test_a_record_is_read_as_the_user_before_and_after_the_change() -> None:
     assert (came.new.user_id, came.new.is_online) == ("123", True)
     assert came.new.connection_ids == {"RfGx1dQAIAMCIhA="}
     assert went.old is not None
-    assert (went.old.is_online, went.old.left_at) == (True, 1_705_314_690_000)
+    assert (went.old.is_online, went.old.left_at_ms) == (True, 1_705_314_690_000)
 
 
 def test_clients_come_first_and_backends_last(fixture: AnnouncerFixture) -> None:

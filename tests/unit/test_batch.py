@@ -11,12 +11,12 @@ from realtime.posting.delivery import Frame
 from realtime.tables.outbox import Entry
 
 
-def frames(*sizes: int, not_after: float | None = None) -> list[Frame]:
-    return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after) for size in sizes]
+def frames(*sizes: int, not_after_s: float | None = None) -> list[Frame]:
+    return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after_s) for size in sizes]
 
 
 def entry(audience: str, event_id: str) -> Entry:
-    return Entry(audience, event_id, "call_started", "{}", expires_at=0)
+    return Entry(audience, event_id, "call_started", "{}", expires_at_s=0)
 
 
 def test_messages_are_packed_into_arrays_of_at_most_one_metered_step() -> None:
@@ -33,9 +33,14 @@ def test_a_message_that_fills_a_step_alone_is_not_wrapped() -> None:
 
 
 def test_messages_that_expire_at_different_times_are_not_joined() -> None:
-    short, shorter = frames(10, 10, not_after=60.0), frames(10, not_after=30.0)
+    short, shorter = frames(10, 10, not_after_s=60.0), frames(10, not_after_s=30.0)
     packed = pack([*frames(10), *short, *shorter, *frames(10, 10)])
-    assert [(len(frame.body), frame.not_after) for frame in packed] == [(10, None), (23, 60.0), (10, 30.0), (23, None)]
+    assert [(len(frame.body), frame.not_after_s) for frame in packed] == [
+        (10, None),
+        (23, 60.0),
+        (10, 30.0),
+        (23, None),
+    ]
 
 
 @given(st.lists(st.tuples(st.integers(2, MAX_FRAME_BYTES * 2), st.sampled_from([None, 30.0, 60.0])), max_size=12))
@@ -47,8 +52,8 @@ def test_packing_keeps_every_message_in_order_with_its_time(messages: list[tuple
     for frame in pack(given_frames):
         content = json.loads(frame.body)
         assert isinstance(content, str) or len(frame.body) <= MAX_FRAME_BYTES
-        unpacked += [(each, frame.not_after) for each in (content if isinstance(content, list) else [content])]
-    assert unpacked == [(json.loads(frame.body), frame.not_after) for frame in given_frames]
+        unpacked += [(each, frame.not_after_s) for each in (content if isinstance(content, list) else [content])]
+    assert unpacked == [(json.loads(frame.body), frame.not_after_s) for frame in given_frames]
 
 
 def test_the_first_event_of_a_set_and_all_before_it() -> None:

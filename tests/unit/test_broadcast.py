@@ -24,12 +24,12 @@ ENDLESS = Deadline(1e9, 1e9)
 
 
 def entry(audience: str, message: str, *, kind: str = "call_started", **more: Any) -> Entry:
-    return Entry(audience, f"id of {message}", kind, message, expires_at=int(NOW) + 60, **more)
+    return Entry(audience, f"id of {message}", kind, message, expires_at_s=int(NOW) + 60, **more)
 
 
 def subscriber(connection_id: str, user_id: str = "123", *, batch: bool = False, types: str = "") -> Subscriber:
-    connected_at = int(NOW * 1000) - 60_000
-    return Subscriber(connection_id, user_id, connected_at, frozenset(types.split()), batch=batch)
+    connected_at_ms = int(NOW * 1000) - 60_000
+    return Subscriber(connection_id, user_id, connected_at_ms, frozenset(types.split()), batch=batch)
 
 
 class Service:
@@ -179,8 +179,8 @@ def test_the_stage_is_the_endpoint() -> None:
 def test_the_age_of_a_connection_is_given_to_the_poster_in_seconds() -> None:
     service = Service().audience("calls/123", [subscriber("old")])
     service.broadcast(entry("calls/123", "A"), entry("connection/new", "B", endpoint="feed"))
-    assert service.poster.to("old").connected_at == pytest.approx(NOW - 60)
-    assert service.poster.to("new").connected_at == pytest.approx(NOW)  # so that its 410 is not yet believed
+    assert service.poster.to("old").connected_at_s == pytest.approx(NOW - 60)
+    assert service.poster.to("new").connected_at_s == pytest.approx(NOW)  # so that its 410 is not yet believed
 
 
 def test_a_subscriber_with_types_is_sent_only_these() -> None:
@@ -250,16 +250,16 @@ def test_a_direct_message_does_not_lift_the_filters_for_other_events() -> None:
 
 def test_a_direct_message_may_say_how_old_its_connection_is() -> None:
     service = Service()
-    known = entry("connection/one", "A", endpoint="feed", connected_at=5_000)
+    known = entry("connection/one", "A", endpoint="feed", connected_at_ms=5_000)
     service.broadcast(known, entry("connection/two", "B", endpoint="feed"))
-    assert service.poster.to("one").connected_at == 5
-    assert service.poster.to("two").connected_at == int(NOW * 1000) / 1000
+    assert service.poster.to("one").connected_at_s == 5
+    assert service.poster.to("two").connected_at_s == int(NOW * 1000) / 1000
 
 
 def test_a_frame_expires_with_its_event() -> None:
     service = Service().audience("calls/123", [subscriber("one")])
-    service.broadcast(entry("calls/123", "A", not_after=1_705_314_610), entry("calls/123", "B"))
-    assert [frame.not_after for frame in service.poster.to("one").frames] == [1_705_314_610, None]
+    service.broadcast(entry("calls/123", "A", not_after_s=1_705_314_610), entry("calls/123", "B"))
+    assert [frame.not_after_s for frame in service.poster.to("one").frames] == [1_705_314_610, None]
 
 
 def test_a_subscriber_that_takes_batches_is_sent_arrays() -> None:
@@ -513,11 +513,11 @@ def test_a_state_is_not_replaced_by_one_that_is_not_posted_now() -> None:
 
 def test_the_table_knows_more_of_a_connection_than_a_direct_message() -> None:
     """A connection that a direct message found is taken for a new one, unless the table knows it."""
-    batched = replace(subscriber("one", batch=True), connected_at=5_000)
+    batched = replace(subscriber("one", batch=True), connected_at_ms=5_000)
     service = Service().audience("feed/7", [batched])
     service.broadcast(entry("connection/one", "1", endpoint="feed"), entry("feed/7", "2"))
     assert service.posted() == {"one": ["[1,2]"]}
-    assert service.poster.to("one").connected_at == 5
+    assert service.poster.to("one").connected_at_s == 5
 
 
 def test_an_event_is_not_done_while_a_page_of_its_audience_is_unread() -> None:

@@ -26,7 +26,7 @@ def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
     assert connect.read_handshake(event) == connect.Handshake(
         connection_id="RfGx1dQAIAMCIhA=",
         endpoint="feed",
-        connected_at=1_705_314_600_000,
+        connected_at_ms=1_705_314_600_000,
         token=token_in(event),
         subprotocol=None,
         parameters=event["queryStringParameters"],

@@ -68,7 +68,7 @@ def test_a_farewell_posts_the_frame_and_closes_the_connection() -> None:
     assert FarewellSender(poster, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
     delivery = poster.to("a=")
     assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
-    assert delivery.connected_at == 0  # so that the engine does not wait for its handshake
+    assert delivery.connected_at_s == 0  # so that the engine does not wait for its handshake
 
 
 def test_a_connection_that_may_be_opening_is_tried_again_later_and_then_given_up() -> None:

@@ -18,13 +18,13 @@ OFFLINE = User(
     connection_ids=frozenset(),
     is_online=False,
     is_busy=False,
-    last_seen=AT,
-    left_at=AT,
+    last_seen_ms=AT,
+    left_at_ms=AT,
     version=7,
-    changed_at=AT,
+    changed_at_ms=AT,
     hidden_from=frozenset({"666"}),
 )
-ONLINE = replace(OFFLINE, is_online=True, connection_ids=frozenset({"one"}), version=8, changed_at=AT + 1)
+ONLINE = replace(OFFLINE, is_online=True, connection_ids=frozenset({"one"}), version=8, changed_at_ms=AT + 1)
 
 
 def kinds(follows: Consequences) -> dict[str, list[str]]:
@@ -72,19 +72,19 @@ def test_busy_and_available_go_to_clients_only(is_busy: bool, on_feed: str) -> N
 
 def test_messages_have_exactly_the_documented_keys() -> None:
     follows = consequences(None, ONLINE, RULES)
-    last_seen = "2024-01-15T10:30:00.000Z"
+    last_seen_ms = "2024-01-15T10:30:00.000Z"
     assert data(follows, "presence_update") == {
         "user_id": 123,
         "is_online": True,
         "is_busy": False,
-        "last_seen": last_seen,
+        "last_seen": last_seen_ms,
     }
     assert data(follows, "listener_online") == {
         "user_id": 123,
         "username": "jane_smith",
         "is_online": True,
         "is_busy": False,
-        "last_seen": last_seen,
+        "last_seen": last_seen_ms,
     }
 
 
@@ -128,7 +128,7 @@ def test_a_bus_event_names_the_user_and_the_change() -> None:
         "last_seen": "2024-01-15T10:30:00.000Z",
         "connections": 1,
     }
-    assert event.at_ms == ONLINE.changed_at
+    assert event.at_ms == ONLINE.changed_at_ms
     assert event_id == consequences(None, ONLINE, RULES).bus_events[0].detail["id"]
 
 
@@ -152,7 +152,7 @@ def test_messages_carry_the_users_version_and_the_time_of_the_change() -> None:
         frame = json.loads(entry.message)
         assert frame["version"] == ONLINE.version
         assert frame["timestamp"] == "2024-01-15T10:30:00.001Z"
-        assert entry.expires_at == AT // 1000 + RULES.history_seconds
+        assert entry.expires_at_s == AT // 1000 + RULES.history_seconds
 
 
 def test_messages_are_hidden_from_users_whom_the_user_has_blocked() -> None:
@@ -174,7 +174,7 @@ def test_an_unblocked_user_alone_gets_the_current_state(user: User, on_feed: str
     "new",
     [
         replace(ONLINE, connection_ids=frozenset({"one", "two"}), version=9),
-        replace(ONLINE, last_seen=AT + 5),
+        replace(ONLINE, last_seen_ms=AT + 5),
         replace(ONLINE, username="jane", version=9),
         replace(ONLINE, hidden_from=frozenset({"666", "667"}), version=9),
     ],
@@ -213,7 +213,7 @@ def test_coming_online_and_becoming_busy_at_once_makes_both_messages() -> None:
 
 
 def test_a_user_who_was_never_seen_has_no_last_seen() -> None:
-    assert state(replace(OFFLINE, last_seen=0))["last_seen"] is None
+    assert state(replace(OFFLINE, last_seen_ms=0))["last_seen"] is None
 
 
 def test_ids_that_are_not_numbers_are_strings() -> None:

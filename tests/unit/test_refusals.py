@@ -17,7 +17,7 @@ def test_a_refusal_goes_to_one_connection_and_closes_it() -> None:
     (entry,) = outbox
     assert (entry.audience, entry.endpoint, entry.kind) == ("connection/RfGx1dQAIAMCIhA=", "feed", "error")
     assert entry.close
-    assert entry.connected_at == NOW - 60_000
+    assert entry.connected_at_ms == NOW - 60_000
     assert json.loads(entry.message) == {
         "type": "error",
         "data": {"code": "RATE_LIMITED", "message": "Too many requests", "retry_after": 3},
@@ -30,4 +30,4 @@ def test_a_last_frame_is_kept_for_minutes_only() -> None:
     close(outbox, CONNECTION, "reconnect", "the frame", NOW)
     (entry,) = outbox
     assert (entry.message, entry.kind) == ("the frame", "reconnect")
-    assert NOW // 1000 < entry.expires_at <= NOW // 1000 + 300
+    assert NOW // 1000 < entry.expires_at_s <= NOW // 1000 + 300

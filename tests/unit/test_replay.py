@@ -42,7 +42,7 @@ class RecordedOutbox(Outbox):
 
 
 def recorded(name: str, at: int, audience: str = "calls/123", kind: str = "call_started", **more: Any) -> Entry:
-    options: dict[str, Any] = {"expires_at": at // 1000 + 86_400, **more}
+    options: dict[str, Any] = {"expires_at_s": at // 1000 + 86_400, **more}
     return Entry(audience, make_event_id(at, name), kind, f'{{"name":"{name}"}}', **options)
 
 
@@ -127,9 +127,9 @@ def test_messages_that_the_connection_would_not_have_got_are_not_replayed() -> N
 def test_expired_messages_are_not_replayed() -> None:
     """DynamoDB deletes expired items up to two days late."""
     entries = [
-        recorded("too late", AWAY + 1, not_after=NOW // 1000 - 1),
-        recorded("expired", AWAY + 2, expires_at=NOW // 1000),
-        recorded("just in time", AWAY + 3, not_after=NOW // 1000),
+        recorded("too late", AWAY + 1, not_after_s=NOW // 1000 - 1),
+        recorded("expired", AWAY + 2, expires_at_s=NOW // 1000),
+        recorded("just in time", AWAY + 3, not_after_s=NOW // 1000),
     ]
     assert replayed(*entries)[0] == ["just in time"]
 

@@ -29,10 +29,10 @@ JANE = User(
     connection_ids=frozenset({"phone"}),
     is_online=True,
     is_busy=False,
-    last_seen=NOW - 1000,
-    left_at=0,
+    last_seen_ms=NOW - 1000,
+    left_at_ms=0,
     version=3,
-    changed_at=NOW - 1000,
+    changed_at_ms=NOW - 1000,
     hidden_from=frozenset(),
 )
 JOHN = replace(JANE, user_id="789", username="john_doe")
@@ -179,8 +179,8 @@ def test_a_later_version_in_the_index_wins_over_the_outbox() -> None:
 
 
 def test_the_last_of_several_recent_changes_wins() -> None:
-    gone = replace(JANE, is_online=False, version=4, changed_at=NOW - 500)
-    back = replace(JANE, version=5, changed_at=NOW - 100)
+    gone = replace(JANE, is_online=False, version=4, changed_at_ms=NOW - 500)
+    back = replace(JANE, version=5, changed_at_ms=NOW - 100)
     recent = [*changes(gone, before=JANE), *changes(back, before=gone)]
     (user,) = snapshot(FEED, ["feed/*/0"], stored=[back], online=[JANE], recent=recent)
     assert user["version"] == 5

@@ -117,7 +117,7 @@ class Announcer:
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
         for each in batch:
             if each.follows.may_have_left:
-                order = offline_check(each.user.user_id, each.user.left_at)
+                order = offline_check(each.user.user_id, each.user.left_at_ms)
                 self._deadlines.send(order, delay_seconds=self._grace_seconds)
 
     def _send_bus_events(self, batch: Sequence[_Work]) -> None:

@@ -64,7 +64,7 @@ class Backlog:
                 endpoint=endpoint,
                 connection_id=subscriber.connection_id,
                 frames=self.batch.frames(events, packed=subscriber.batch),
-                connected_at=subscriber.connected_at / 1000,
+                connected_at_s=subscriber.connected_at_ms / 1000,
                 close=self.batch.closes(events),
                 events=events,
                 user_id=subscriber.user_id,

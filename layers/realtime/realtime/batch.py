@@ -41,7 +41,7 @@ class Batch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.audiences: dict[str, EventSet] = {}  # the events for each
-        self._frames = [Frame(entry.message.encode(), entry.not_after) for entry in entries]
+        self._frames = [Frame(entry.message.encode(), entry.not_after_s) for entry in entries]
         self._kinds: dict[str, EventSet] = {}
         self._hidden: dict[EventSet, frozenset[str]] = {}
         self._reserved: dict[EventSet, frozenset[str]] = {}
@@ -135,13 +135,13 @@ class Batch:
 def pack(frames: Sequence[Frame]) -> list[Frame]:
     """Join messages into JSON arrays, each of at most one metered step; a message that stands alone is not wrapped.
 
-    Only messages with the same `not_after` are joined: an array is sent whole or not at all.
+    Only messages with the same `not_after_s` are joined: an array is sent whole or not at all.
     """
     packed: list[Frame] = []
     group: list[Frame] = []
     size = 0
     for frame in frames:
-        if group and (size + 1 + len(frame.body) > MAX_FRAME_BYTES or frame.not_after != group[0].not_after):
+        if group and (size + 1 + len(frame.body) > MAX_FRAME_BYTES or frame.not_after_s != group[0].not_after_s):
             packed.append(_joined(group))
             group, size = [], 0
         size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets
@@ -154,4 +154,4 @@ def pack(frames: Sequence[Frame]) -> list[Frame]:
 def _joined(group: Sequence[Frame]) -> Frame:
     if len(group) == 1:
         return group[0]
-    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", group[0].not_after)
+    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", group[0].not_after_s)

@@ -180,8 +180,8 @@ class Broadcaster:
         recipients: dict[str, _Recipient] = {}
         for connection_id, events, entry in backlog.direct():
             endpoint = entry.endpoint or ""  # `read_record` checks that there is one
-            connected_at = entry.connected_at or int(backlog.now_s * 1000)
-            recipients[connection_id] = _Recipient(endpoint, Subscriber(connection_id, "", connected_at), events)
+            connected_at_ms = entry.connected_at_ms or int(backlog.now_s * 1000)
+            recipients[connection_id] = _Recipient(endpoint, Subscriber(connection_id, "", connected_at_ms), events)
         readings = [
             (audience, readers.submit(self._read, audience, int(backlog.now_s))) for audience in backlog.narrow()
         ]
@@ -213,12 +213,12 @@ class Broadcaster:
                 continue
             backlog.draw([audience])
 
-    def _read(self, audience: str, now: int) -> list[Subscriber]:
-        return list(chain.from_iterable(self._connections.subscribers(audience, now)))
+    def _read(self, audience: str, now_s: int) -> list[Subscriber]:
+        return list(chain.from_iterable(self._connections.subscribers(audience, now_s)))
 
-    def _pages(self, audience: str, now: int, readers: ThreadPoolExecutor, until: float) -> Iterator[Subscriber]:
+    def _pages(self, audience: str, now_s: int, readers: ThreadPoolExecutor, until: float) -> Iterator[Subscriber]:
         """Yield the subscribers of an audience; its next page is read while the last one is posted to."""
-        pages = self._connections.subscribers(audience, now)
+        pages = self._connections.subscribers(audience, now_s)
         reading = readers.submit(next, pages, None)
         while (page := result_of(reading, until)) is not None:
             reading = readers.submit(next, pages, None)

@@ -24,11 +24,11 @@ ACCEPTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A client's request to connect; `connected_at` in ms since the epoch."""
+    """A client's request to connect; times since the epoch."""
 
     connection_id: str
     endpoint: str
-    connected_at: int
+    connected_at_ms: int
     token: str | None
     subprotocol: str | None  # the one to answer with: a browser that offered some gives up if the answer names none
     parameters: Mapping[str, str]
@@ -54,7 +54,7 @@ def read_handshake(event: Mapping[str, Any]) -> Handshake:
     return Handshake(
         connection_id=context["connectionId"],
         endpoint=context["stage"],
-        connected_at=context["connectedAt"],
+        connected_at_ms=context["connectedAt"],
         token=parameters.get("token") or _offered_token(offered) or _authorized_token(headers.get("authorization", "")),
         subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
         parameters=parameters,
@@ -112,8 +112,8 @@ class Admission:
             connection_id=handshake.connection_id,
             endpoint=handshake.endpoint,
             user_id=identity.user_id,
-            connected_at=handshake.connected_at,
-            token_expires_at=identity.expires_at,
+            connected_at_ms=handshake.connected_at_ms,
+            token_expires_at_s=identity.expires_at_s,
             types=_types(handshake),
             batch=_batch(handshake),
         )
@@ -123,7 +123,7 @@ class Admission:
             username=identity.username,
             role=identity.role,
             now_ms=now_ms,
-            lease_until=now_ms // 1000 + self._lease_seconds,
+            lease_until_s=now_ms // 1000 + self._lease_seconds,
             limit=self._max_connections,
         )
         return connection

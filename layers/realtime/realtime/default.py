@@ -39,11 +39,11 @@ class Request:
 
 
 class _UnknownConnection(NamedTuple):
-    """A connection that is not registered, so its age is unknown and `connected_at` is the time of its frame."""
+    """A connection that is not registered, so its age is unknown and `connected_at_ms` is the time of its frame."""
 
     connection_id: str
     endpoint: str
-    connected_at: int
+    connected_at_ms: int
 
 
 class FrameHandler:
@@ -98,7 +98,7 @@ class FrameHandler:
         session = self._connections.session(connection_id)
         if session is None:
             return self._send_away(connection_id, endpoint, now_ms)
-        wait_s = session.limited_until - now_ms // 1000
+        wait_s = session.limited_until_s - now_ms // 1000
         if wait_s > 0:
             raise _too_fast(wait_s)
         self._keep_alive(session, now_ms)
@@ -115,7 +115,7 @@ class FrameHandler:
     def _post(self, connection: Connection, frames: list[str], until: float) -> None:
         """Post the frames that do not fit into the function's answer; `until` on the monotonic clock."""
         posts = [Frame(frame.encode()) for frame in frames]
-        delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at / 1000)
+        delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at_ms / 1000)
         for result in self._poster().deliver([delivery], until=until):
             if result.outcome not in {Outcome.DELIVERED, Outcome.GONE}:
                 raise Unavailable(f"posting an answer: {result.outcome.name} {result.reason}")
@@ -157,14 +157,14 @@ class FrameHandler:
         if identity.user_id != connection.user_id:
             raise PermissionDenied("The token is another user's", reason=f"user {identity.user_id}'s token")
         identity.check_endpoint(connection.endpoint)
-        self._connections.extend_token(connection.connection_id, identity.expires_at)
-        answer = {"expires_at": messages.rfc3339(identity.expires_at * 1000)}
+        self._connections.extend_token(connection.connection_id, identity.expires_at_s)
+        answer = {"expires_at": messages.rfc3339(identity.expires_at_s * 1000)}
         return [messages.encode("authenticated", answer, request.now_ms)]
 
     def _keep_alive(self, session: Session, now_ms: int) -> None:
         """Renew a lease that is past its half-life: at most one write in 7.5 minutes, however much the client sends."""
         now_s = now_ms // 1000
-        if session.lease_until - now_s < self._lease_seconds / 2:
+        if session.lease_until_s - now_s < self._lease_seconds / 2:
             self._connections.renew_lease(session.connection.connection_id, now_s + self._lease_seconds)
 
     def _send_away(self, connection_id: str, endpoint: str, now_ms: int) -> str:

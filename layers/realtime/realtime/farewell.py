@@ -96,6 +96,6 @@ class FarewellSender:
         for each in farewells:
             # It counts as old, so that the engine believes a 410 at once: here the queue does the waiting.
             frames = (Frame(each.frame.encode()),)
-            deliveries[Delivery(each.endpoint, each.connection_id, frames, connected_at=0, close=True)] = each
+            deliveries[Delivery(each.endpoint, each.connection_id, frames, connected_at_s=0, close=True)] = each
         for result in self._poster.deliver(deliveries, until=until):
             yield deliveries[result.delivery], result.outcome

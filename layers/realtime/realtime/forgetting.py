@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class Forgetting:
-    """Forgets connections, several with each call of the registry; `now` in ms."""
+    """Forgets connections, several with each call of the registry."""
 
-    def __init__(self, registry: Registry, threads: Executor, now: int) -> None:
+    def __init__(self, registry: Registry, threads: Executor, now_ms: int) -> None:
         self._registry = registry
         self._threads = threads
-        self._now = now
+        self._now_ms = now_ms
         self._group: list[Result[BatchDelivery]] = []
         self._calls: list[tuple[list[Result[BatchDelivery]], Future[Mapping[str, Exception]]]] = []
 
@@ -47,7 +47,7 @@ class Forgetting:
 
     def _call(self) -> None:
         gone = [_gone(each) for each in self._group]
-        self._calls.append((self._group, self._threads.submit(self._registry.forget_all, gone, self._now)))
+        self._calls.append((self._group, self._threads.submit(self._registry.forget_all, gone, self._now_ms)))
         self._group = []
 
 

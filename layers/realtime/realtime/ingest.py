@@ -124,7 +124,7 @@ class Ingestion:
         awaits: list[Write] = []
         if acknowledging:
             first = entries[0]
-            awaits = self._tables.acknowledgements.await_writes(acknowledging, first.event_id, first.expires_at)
+            awaits = self._tables.acknowledgements.await_writes(acknowledging, first.event_id, first.expires_at_s)
         put_once = self._tables.outbox.put_once
         try:
             return put_once(event.event_id, now_ms, entries, [*self._effects(event, now_ms), *awaits])
@@ -149,8 +149,8 @@ class Ingestion:
                 event_id=event_id,
                 kind=event.kind,
                 message=message,
-                expires_at=now_ms // 1000 + self._history_seconds,
-                not_after=event.at_ms // 1000 + event.expires_in_s if event.expires_in_s else None,
+                expires_at_s=now_ms // 1000 + self._history_seconds,
+                not_after_s=event.at_ms // 1000 + event.expires_in_s if event.expires_in_s else None,
             )
             for audience in audiences
         ]
@@ -166,9 +166,9 @@ class Ingestion:
                 event_id=make_event_id(now_ms, event.event_id),
                 kind="error",
                 message=message,
-                expires_at=now_ms // 1000 + self._history_seconds,
+                expires_at_s=now_ms // 1000 + self._history_seconds,
                 endpoint=connection.endpoint,
-                connected_at=connection.connected_at,
+                connected_at_ms=connection.connected_at_ms,
                 close=True,
             )
             for connection in (session.connection for session in sessions)
@@ -193,10 +193,10 @@ class Ingestion:
 
 def _check_in_time(entries: Sequence[Entry], recorded: Recorded, now_ms: int) -> None:
     """Raise InvalidEvent if an event had expired when it was recorded: no client received it."""
-    if not entries or entries[0].not_after is None:
+    if not entries or entries[0].not_after_s is None:
         return
     recorded_ms = now_ms if recorded.is_new else event_time_ms(recorded.event_id)
-    late_s = recorded_ms // 1000 - entries[0].not_after
+    late_s = recorded_ms // 1000 - entries[0].not_after_s
     if late_s > 0:
         raise InvalidEvent(
             f"detail.delivery.expires_in: ran out {late_s} s before the event came, by the event's own time, so that "

@@ -63,7 +63,7 @@ def state(user: User) -> dict[str, Any]:
         "user_id": id_as_json(user.user_id),
         "is_online": user.is_online,
         "is_busy": user.is_busy,
-        "last_seen": messages.rfc3339(user.last_seen) if user.last_seen else None,
+        "last_seen": messages.rfc3339(user.last_seen_ms) if user.last_seen_ms else None,
     }
 
 
@@ -86,14 +86,14 @@ def _entries(
     endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules, shown_to: frozenset[str]
 ) -> list[Entry]:
     identity = _event_id(user, kind)
-    message = messages.encode(kind, data, user.changed_at, identity, user.version)
+    message = messages.encode(kind, data, user.changed_at_ms, identity, user.version)
     return [
         Entry(
             audience=audience,
             event_id=identity,
             kind=kind,
             message=message,
-            expires_at=user.changed_at // 1000 + rules.history_seconds,
+            expires_at_s=user.changed_at_ms // 1000 + rules.history_seconds,
             hidden_from=user.hidden_from,
             shown_to=shown_to,
             # A message to only some subscribers must not replace one that all of them get.
@@ -112,12 +112,12 @@ def _bus_event(user: User) -> BusEvent:
             "user_id": id_as_json(user.user_id),
             "username": user.username,
             "version": user.version,
-            "last_seen": messages.rfc3339(user.last_seen),
+            "last_seen": messages.rfc3339(user.last_seen_ms),
             "connections": len(user.connection_ids),
         },
-        at_ms=user.changed_at,
+        at_ms=user.changed_at_ms,
     )
 
 
 def _event_id(user: User, kind: str) -> str:
-    return make_event_id(user.changed_at, kind, user.user_id, str(user.version))
+    return make_event_id(user.changed_at_ms, kind, user.user_id, str(user.version))

@@ -14,14 +14,14 @@ _HISTORY_SECONDS = 60  # nobody asks for a last message again
 
 
 class Addressee(Protocol):
-    """The connection that gets the message: a Connection, a Handshake; `connected_at` in ms since the epoch."""
+    """The connection that gets the message: a Connection, a Handshake; times since the epoch."""
 
     @property
     def connection_id(self) -> str: ...
     @property
     def endpoint(self) -> str: ...
     @property
-    def connected_at(self) -> int: ...
+    def connected_at_ms(self) -> int: ...
 
 
 def last_message(connection: Addressee, kind: str, frame: str, now_ms: int) -> Entry:
@@ -31,9 +31,9 @@ def last_message(connection: Addressee, kind: str, frame: str, now_ms: int) -> E
         event_id=make_event_id(now_ms, kind, connection.connection_id),
         kind=kind,
         message=frame,
-        expires_at=now_ms // 1000 + _HISTORY_SECONDS,
+        expires_at_s=now_ms // 1000 + _HISTORY_SECONDS,
         endpoint=connection.endpoint,
-        connected_at=connection.connected_at,
+        connected_at_ms=connection.connected_at_ms,
         close=True,
     )
 

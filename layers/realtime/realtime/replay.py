@@ -65,8 +65,8 @@ class Replay:
             entry.event_id: entry
             for entry in chain.from_iterable(newest)
             if entry.event_id != last_id
-            and entry.expires_at > now_s
-            and (entry.not_after is None or entry.not_after >= now_s)
+            and entry.expires_at_s > now_s
+            and (entry.not_after_s is None or entry.not_after_s >= now_s)
         }
         in_order = [entries[each] for each in sorted(entries)]
         return in_order[-MAX_REPLAYED:], len(in_order) <= MAX_REPLAYED
@@ -74,5 +74,5 @@ class Replay:
 
 def _as_subscriber(connection: Connection) -> Subscriber:
     return Subscriber(
-        connection.connection_id, connection.user_id, connection.connected_at, connection.types, connection.batch
+        connection.connection_id, connection.user_id, connection.connected_at_ms, connection.types, connection.batch
     )

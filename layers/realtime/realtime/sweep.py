@@ -127,16 +127,16 @@ class Sweeper:
     def _tell_to_reconnect(self, session: Session) -> None:
         """Tell a client to open another connection. Each sweep records the same entry, which the stream shows once."""
         connection = session.connection
-        at_ms = connection.connected_at + RECONNECT_AFTER_SECONDS * 1000
+        at_ms = connection.connected_at_ms + RECONNECT_AFTER_SECONDS * 1000
         self._tables.outbox.put(
             Entry(
                 audience=direct(connection.connection_id),
                 event_id=make_event_id(at_ms, "reconnect", connection.connection_id),
                 kind="reconnect",
                 message=messages.encode("reconnect", {"within_seconds": RECONNECT_WITHIN_SECONDS}, at_ms),
-                expires_at=at_ms // 1000 + SESSION_SECONDS,
+                expires_at_s=at_ms // 1000 + SESSION_SECONDS,
                 endpoint=connection.endpoint,
-                connected_at=connection.connected_at,
+                connected_at_ms=connection.connected_at_ms,
             )
         )
 
@@ -144,7 +144,7 @@ class Sweeper:
         """Renew the lease of a connection that lives; close it if it is older than API Gateway allows."""
         connection = session.connection
         now_s = now_ms // 1000
-        if connection.connected_at // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now_s:
+        if connection.connected_at_ms // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now_s:
             frame = messages.encode("reconnect", {"within_seconds": 0}, now_ms)
             close(self._tables.outbox, connection, "reconnect", frame, now_ms)
         self._tables.connections.renew_lease(connection.connection_id, now_s + self._policy.lease_seconds)
@@ -161,7 +161,7 @@ class Sweeper:
                     for connection_id in user.connection_ids:  # each is older than a connection can be
                         users.leave(user.user_id, connection_id, now_ms)
                     if not user.connection_ids:
-                        done += users.set_offline(user.user_id, user.left_at, now_ms)
+                        done += users.set_offline(user.user_id, user.left_at_ms, now_ms)
         return done
 
     def _end_expired_calls(self, now_ms: int, problems: list[RealtimeError]) -> int:
@@ -188,13 +188,13 @@ def _window(now_ms: int) -> SweepWindow:
     """Return which sessions a sweep must check."""
     old_ms = now_ms - RECONNECT_AFTER_SECONDS * 1000
     return SweepWindow(
-        lease_before=now_ms // 1000,
-        token_before=now_ms // 1000,
-        connected_from=old_ms - _RECONNECT_SWEEPS_SECONDS * 1000,
-        connected_to=old_ms,
+        lease_before_s=now_ms // 1000,
+        token_before_s=now_ms // 1000,
+        connected_from_ms=old_ms - _RECONNECT_SWEEPS_SECONDS * 1000,
+        connected_to_ms=old_ms,
     )
 
 
 def _question(session: Session) -> Delivery:
     connection = session.connection
-    return Delivery(connection.endpoint, connection.connection_id, (), connection.connected_at / 1000, ask=True)
+    return Delivery(connection.endpoint, connection.connection_id, (), connection.connected_at_ms / 1000, ask=True)

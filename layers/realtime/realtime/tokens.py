@@ -26,10 +26,10 @@ _PUBLISHED = frozenset({"RS256", "ES256"})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The claims of a valid token; `expires_at` in s since the epoch."""
+    """The claims of a valid token; `expires_at_s` since the epoch."""
 
     user_id: str
-    expires_at: int
+    expires_at_s: int
     endpoints: frozenset[str]
     username: str | None = None
     role: str | None = None
@@ -86,7 +86,7 @@ class Tokens:
             raise AuthFailed(reason=f"sub {error}") from error
         return Identity(
             user_id=user_id,
-            expires_at=_expiry(claims),
+            expires_at_s=_expiry(claims),
             endpoints=_endpoints(claims.get("scope")),
             username=_text(claims, "username"),
             role=_text(claims, "role"),
@@ -177,10 +177,10 @@ def _endpoints(scope: object) -> frozenset[str]:
 
 
 def _expiry(claims: dict[str, Any]) -> int:
-    expires_at = int(claims["exp"])
-    if expires_at > time.time() + MAX_LIFE_SECONDS:
+    expires_at_s = int(claims["exp"])
+    if expires_at_s > time.time() + MAX_LIFE_SECONDS:
         raise AuthFailed(reason="exp is more than a hundred years ahead: is it in milliseconds? it must be in seconds")
-    return expires_at
+    return expires_at_s
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:

@@ -51,7 +51,7 @@ class FakeAdmission(Admission):
         self.handshakes.append(handshake)
         if self._error:
             raise self._error
-        return Connection(handshake.connection_id, handshake.endpoint, "123", handshake.connected_at, 0)
+        return Connection(handshake.connection_id, handshake.endpoint, "123", handshake.connected_at_ms, 0)
 
     def _make_farewells(self) -> Farewells:
         if self._unavailable:

@@ -191,9 +191,9 @@ class TestFrames:
         assert each.next_request(WALL) is frames[1]
         assert (each.method, each.accepted(), each.sent) == ("POST", Outcome.DELIVERED, 2)
 
-    @pytest.mark.parametrize(("not_after", "is_sent"), [(WALL - 1, False), (WALL, True), (WALL + 1, True)])
-    def test_an_expired_frame_is_left_out(self, not_after: float, is_sent: bool) -> None:
-        frame = Frame(b"late", not_after)
+    @pytest.mark.parametrize(("not_after_s", "is_sent"), [(WALL - 1, False), (WALL, True), (WALL + 1, True)])
+    def test_an_expired_frame_is_left_out(self, not_after_s: float, is_sent: bool) -> None:
+        frame = Frame(b"late", not_after_s)
         each = progress([frame])
         assert each.next_request(WALL) is (frame if is_sent else None)
         assert each.sent == (not is_sent)

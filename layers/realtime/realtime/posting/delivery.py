@@ -30,12 +30,12 @@ class Outcome(enum.Enum):
 class Frame:
     """A message as it is posted: made once for all its recipients, so that it is hashed once."""
 
-    __slots__ = ("body", "not_after", "sha256")
+    __slots__ = ("body", "not_after_s", "sha256")
 
-    def __init__(self, body: bytes, not_after: float | None = None) -> None:
+    def __init__(self, body: bytes, not_after_s: float | None = None) -> None:
         self.body = body
         self.sha256 = sha256(body).hexdigest()
-        self.not_after = not_after
+        self.not_after_s = not_after_s
         """s since the epoch; after it the frame is left out."""
 
 
@@ -49,7 +49,7 @@ class Delivery:
     endpoint: Final[str]  # and so the API's stage
     connection_id: Final[str]  # opaque
     frames: Final[Sequence[Frame]]
-    connected_at: Final[float]  # s since the epoch
+    connected_at_s: Final[float]  # s since the epoch
     close: Final[bool] = False  # close the connection after the frames
     ask: Final[bool] = False  # with no frames: ask whether the connection exists; DELIVERED if it does
 

@@ -100,7 +100,7 @@ class Progress(Generic[D]):
             frames = delivery.frames
             while self.sent < len(frames):
                 frame = frames[self.sent]
-                if frame.not_after is not None and frame.not_after < wall:
+                if frame.not_after_s is not None and frame.not_after_s < wall:
                     self.sent += 1
                 elif len(frame.body) > MAX_FRAME_BYTES:
                     self._too_large = True
@@ -148,7 +148,7 @@ class Progress(Generic[D]):
         self.reason = f"{status} {text}".rstrip() if status else text
         self.throttled = status == 429
         if status == 410:
-            if not self._accepted_any and wall - self.delivery.connected_at < HANDSHAKE_S:
+            if not self._accepted_any and wall - self.delivery.connected_at_s < HANDSHAKE_S:
                 return self._retry(Outcome.NOT_YET_OPEN, now, jitter)
             return Outcome.GONE
         if status == 403:

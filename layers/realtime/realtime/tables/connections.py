@@ -26,38 +26,38 @@ _INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by mil
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One WebSocket connection; `connected_at` in ms, `token_expires_at` in s, both since the epoch."""
+    """One WebSocket connection; times since the epoch."""
 
     connection_id: str
     endpoint: str
     user_id: str
-    connected_at: int
-    token_expires_at: int
+    connected_at_ms: int
+    token_expires_at_s: int
     types: frozenset[str] = frozenset()  # the message types that it wants; none = all
     batch: bool = False  # a frame may be a JSON array of messages
 
     @property
-    def expires_at(self) -> int:
-        """When DynamoDB may delete its items, if they are still there (s)."""
-        return self.connected_at // 1000 + CONNECTION_TTL_SECONDS
+    def expires_at_s(self) -> int:
+        """When DynamoDB may delete its items, if they are still there."""
+        return self.connected_at_ms // 1000 + CONNECTION_TTL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connection, until when it counts as alive, and until when its frames are refused; in s since the epoch."""
+    """A connection, until when it counts as alive, and until when its frames are refused; times since the epoch."""
 
     connection: Connection
-    lease_until: int
-    limited_until: int
+    lease_until_s: int
+    limited_until_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """What `broadcast` must know of a connection to post to it; `connected_at` in ms since the epoch."""
+    """What `broadcast` must know of a connection to post to it; times since the epoch."""
 
     connection_id: str
     user_id: str
-    connected_at: int
+    connected_at_ms: int
     types: frozenset[str] = frozenset()
     batch: bool = False
 
@@ -69,20 +69,19 @@ class Connections:
         self._client = client
         self._table = table
 
-    def registration_writes(self, connection: Connection, audiences: Sequence[str], lease_until: int) -> list[Write]:
-        """Return the writes that store a connection and its subscriptions; `lease_until` in s."""
+    def registration_writes(self, connection: Connection, audiences: Sequence[str], lease_until_s: int) -> list[Write]:
+        """Return the writes that store a connection and its subscriptions."""
         session = _item(
             connection,
             direct(connection.connection_id),
-            lease_until=lease_until,
-            token_expires_at=connection.token_expires_at,
+            {"lease_until": lease_until_s, "token_expires_at": connection.token_expires_at_s},
         )
-        subscriptions = [_item(connection, audience, indexed_audience=audience) for audience in audiences]
+        subscriptions = [_item(connection, audience, {"indexed_audience": audience}) for audience in audiences]
         return [Write("Put", {"TableName": self._table, "Item": each}) for each in (session, *subscriptions)]
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
         """Subscribe a connection to more audiences."""
-        items = [_item(connection, audience, indexed_audience=audience) for audience in audiences]
+        items = [_item(connection, audience, {"indexed_audience": audience}) for audience in audiences]
         write_all(self._client, self._table, [{"PutRequest": {"Item": each}} for each in items])
 
     def is_indexed(self, audience: str, connection_id: str) -> bool:
@@ -130,17 +129,17 @@ class Connections:
         keys = [_session_key(connection_id) for connection_id in connection_ids]
         return [read_session(row) for row in read_all(self._client, self._table, keys)]
 
-    def renew_lease(self, connection_id: str, lease_until: int) -> None:
-        """Extend a connection's lease until then (s), unless it was forgotten meanwhile."""
-        self._update_session(connection_id, "lease_until", lease_until)
+    def renew_lease(self, connection_id: str, lease_until_s: int) -> None:
+        """Extend a connection's lease, unless it was forgotten meanwhile."""
+        self._update_session(connection_id, "lease_until", lease_until_s)
 
-    def extend_token(self, connection_id: str, token_expires_at: int) -> None:
-        """Keep a connection open until another token expires (s)."""
-        self._update_session(connection_id, "token_expires_at", token_expires_at)
+    def extend_token(self, connection_id: str, token_expires_at_s: int) -> None:
+        """Keep a connection open until another token expires."""
+        self._update_session(connection_id, "token_expires_at", token_expires_at_s)
 
-    def limit_until(self, connection_id: str, limited_until: int) -> None:
-        """Tell all function instances to refuse a connection's frames until then (s)."""
-        self._update_session(connection_id, "limited_until", limited_until)
+    def limit_until(self, connection_id: str, limited_until_s: int) -> None:
+        """Tell all function instances to refuse a connection's frames until then."""
+        self._update_session(connection_id, "limited_until", limited_until_s)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
         """Set one value of a session that is still there; made twice, after a lost answer, it has the same effect."""
@@ -198,7 +197,7 @@ class Connections:
         write_all(self._client, self._table, [{"DeleteRequest": {"Key": key}} for key in keys])
 
 
-def _item(connection: Connection, audience: str, **more: Value) -> dict[str, Any]:
+def _item(connection: Connection, audience: str, more: dict[str, Value]) -> dict[str, Any]:
     """Return a connection's item for one of its audiences."""
     return item(
         {
@@ -206,10 +205,10 @@ def _item(connection: Connection, audience: str, **more: Value) -> dict[str, Any
             "audience": audience,
             "user_id": connection.user_id,
             "endpoint": connection.endpoint,
-            "connected_at": connection.connected_at,
+            "connected_at": connection.connected_at_ms,
             "types": connection.types,
             "batch": connection.batch or None,
-            "expires_at": connection.expires_at,
+            "expires_at": connection.expires_at_s,
             **more,
         }
     )
@@ -221,7 +220,7 @@ def _subscriber(row: dict[str, Any]) -> Subscriber:
     return Subscriber(
         connection_id=row["connection_id"]["S"],
         user_id=row["user_id"]["S"],
-        connected_at=int(row["connected_at"]["N"]),
+        connected_at_ms=int(row["connected_at"]["N"]),
         types=frozenset(types["SS"]) if types else frozenset(),
         batch=batch["BOOL"] if batch else False,
     )
@@ -234,8 +233,8 @@ def read_session(row: Mapping[str, Any]) -> Session:
         connection_id=values["connection_id"],
         endpoint=values["endpoint"],
         user_id=values["user_id"],
-        connected_at=values["connected_at"],
-        token_expires_at=values["token_expires_at"],
+        connected_at_ms=values["connected_at"],
+        token_expires_at_s=values["token_expires_at"],
         types=values.get("types", frozenset()),
         batch=values.get("batch", False),
     )

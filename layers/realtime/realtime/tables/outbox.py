@@ -42,18 +42,18 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message for one audience; times in s since the epoch."""
+    """One message for one audience; times since the epoch."""
 
     audience: str
     event_id: str
     kind: str  # the message's type, for filters
     message: str  # the exact frame
-    expires_at: int
+    expires_at_s: int
     endpoint: str | None = None  # of the one connection addressed, if the audience is `connection/{id}`
-    connected_at: int | None = None  # likewise, in ms, if it is known: a 410 of a young connection is not believed
+    connected_at_ms: int | None = None  # likewise, if it is known: a 410 of a young connection is not believed
     close: bool = False  # close that connection after the message
     is_streamed: bool = True  # False if `broadcast` is not shown it, because another function posts it
-    not_after: int | None = None  # past it the message is not worth sending
+    not_after_s: int | None = None  # past it the message is not worth sending
     hidden_from: frozenset[str] = frozenset()  # users who must not receive it
     shown_to: frozenset[str] = frozenset()  # the only users who may receive it; none = all
     subject: str | None = None  # the user whose state it tells: a later entry of the kind makes it stale
@@ -67,11 +67,11 @@ class Entry:
                 "reach": self._reach(),
                 "kind": self.kind,
                 "message": self.message,
-                "expires_at": self.expires_at,
+                "expires_at": self.expires_at_s,
                 "endpoint": self.endpoint,
-                "connected_at": self.connected_at,
+                "connected_at": self.connected_at_ms,
                 "close": self.close or None,
-                "not_after": self.not_after,
+                "not_after": self.not_after_s,
                 "hidden_from": self.hidden_from,
                 "shown_to": self.shown_to,
                 "subject": self.subject,
@@ -90,9 +90,9 @@ _TYPES: dict[str, Any] = {
     "event_id": str,
     "kind": str,
     "message": str,
-    "expires_at": int,
-    "connected_at": int | None,
-    "not_after": int | None,
+    "expires_at_s": int,
+    "connected_at_ms": int | None,
+    "not_after_s": int | None,
     "hidden_from": frozenset,
     "shown_to": frozenset,
     "subject": str | None,
@@ -111,12 +111,12 @@ def from_image(image: Any) -> Entry:
             event_id=values["event_id"],
             kind=values["kind"],
             message=values["message"],
-            expires_at=values["expires_at"],
+            expires_at_s=values["expires_at"],
             endpoint=values.get("endpoint"),
-            connected_at=values.get("connected_at"),
+            connected_at_ms=values.get("connected_at"),
             close=values.get("close", False),
             is_streamed="reach" in values,
-            not_after=values.get("not_after"),
+            not_after_s=values.get("not_after"),
             hidden_from=values.get("hidden_from", frozenset()),
             shown_to=values.get("shown_to", frozenset()),
             subject=values.get("subject"),

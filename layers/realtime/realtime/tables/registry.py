@@ -44,10 +44,10 @@ class Registry:
         username: str | None,
         role: str | None,
         now_ms: int,
-        lease_until: int,
+        lease_until_s: int,
         limit: int,
     ) -> None:
-        """Store a connection and set its user online, both or neither; `lease_until` in s.
+        """Store a connection and set its user online, both or neither.
 
         Raises ConnectionLimit if the user has `limit` connections already.
         """
@@ -62,7 +62,7 @@ class Registry:
             now_ms=now_ms,
             limit=limit,
         )
-        writes = self._connections.registration_writes(connection, within, lease_until)
+        writes = self._connections.registration_writes(connection, within, lease_until_s)
         self._begin().add(joining, *writes).commit("registering a connection")
 
     def forget(self, connection_id: str, now_ms: int) -> str | None:

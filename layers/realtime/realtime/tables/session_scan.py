@@ -20,24 +20,24 @@ Cursor = dict[str, str] | None  # the key after which a scan goes on; None at ei
 
 @dataclass(frozen=True, slots=True)
 class SweepWindow:
-    """Which sessions a sweep must check: `connected_…` in ms, the others in s since the epoch."""
+    """Which sessions a sweep must check; times since the epoch."""
 
-    lease_before: int
-    token_before: int
-    connected_from: int
-    connected_to: int
+    lease_before_s: int
+    token_before_s: int
+    connected_from_ms: int
+    connected_to_ms: int
 
     def has_lapsed(self, session: Session) -> bool:
         """Return whether a session's lease has run out."""
-        return session.lease_until < self.lease_before
+        return session.lease_until_s < self.lease_before_s
 
     def has_expired(self, session: Session) -> bool:
         """Return whether a session's token has expired."""
-        return session.connection.token_expires_at < self.token_before
+        return session.connection.token_expires_at_s < self.token_before_s
 
     def is_old(self, session: Session) -> bool:
         """Return whether a session is of the age at which its client is told to reconnect."""
-        return self.connected_from <= session.connection.connected_at <= self.connected_to
+        return self.connected_from_ms <= session.connection.connected_at_ms <= self.connected_to_ms
 
 
 class SessionScan:
@@ -66,10 +66,10 @@ class SessionScan:
                 # Only sessions have a lease and a token's end.
                 FilterExpression=f"lease_until < :lease OR token_expires_at < :token OR ({is_old})",
                 ExpressionAttributeValues={
-                    ":lease": attribute(window.lease_before),
-                    ":token": attribute(window.token_before),
-                    ":from": attribute(window.connected_from),
-                    ":to": attribute(window.connected_to),
+                    ":lease": attribute(window.lease_before_s),
+                    ":token": attribute(window.token_before_s),
+                    ":from": attribute(window.connected_from_ms),
+                    ":to": attribute(window.connected_to_ms),
                 },
                 **start,
             )

@@ -34,7 +34,7 @@ class NotConnected(ConditionFailed):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as stored; times in ms since the epoch, 0 where never."""
+    """A user as stored; times since the epoch, 0 if there was none."""
 
     user_id: str
     username: str | None
@@ -42,10 +42,10 @@ class User:
     connection_ids: frozenset[str]
     is_online: bool
     is_busy: bool
-    last_seen: int
-    left_at: int
+    last_seen_ms: int
+    left_at_ms: int
     version: int
-    changed_at: int
+    changed_at_ms: int
     hidden_from: frozenset[str]  # the users whom this one has blocked
 
 
@@ -59,10 +59,10 @@ def from_image(image: dict[str, Any]) -> User:
         connection_ids=values.get("connection_ids", frozenset()),
         is_online=values.get("is_online", False),
         is_busy=bool(values.get("busy_calls")) or values.get("is_busy_manual", False),
-        last_seen=values.get("last_seen", 0),
-        left_at=values.get("left_at", 0),
+        last_seen_ms=values.get("last_seen", 0),
+        left_at_ms=values.get("left_at", 0),
         version=values.get("version", 0),
-        changed_at=values.get("changed_at", 0),
+        changed_at_ms=values.get("changed_at", 0),
         hidden_from=values.get("hidden_from", frozenset()),
     )
 
