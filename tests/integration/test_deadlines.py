@@ -30,7 +30,7 @@ def left(cloud: Cloud, clock: Clock) -> Cloud:
     return cloud
 
 
-def test_who_has_stayed_away_for_the_grace_period_is_offline(left: Cloud) -> None:
+def test_a_user_who_stays_away_for_the_grace_period_is_offline(left: Cloud) -> None:
     assert left.function("deadlines")(sample("deadlines.offline")) == DONE
     user = left.user()
     assert (user["is_online"], user["version"], user["last_seen"]) == (False, 2, LEFT * 1000)
@@ -46,7 +46,7 @@ def test_the_sample_of_going_offline_is_what_the_check_writes(left: Cloud) -> No
     assert record["dynamodb"]["OldImage"] == shown["OldImage"]
 
 
-def test_who_came_back_stays_online_and_nobody_sees_a_thing(left: Cloud) -> None:
+def test_a_user_who_came_back_stays_online_without_a_change(left: Cloud) -> None:
     left.function("connect")(sample("connect.token-in-header"))
     before = left.user()
     left.function("deadlines")(sample("deadlines.offline"))
@@ -54,7 +54,7 @@ def test_who_came_back_stays_online_and_nobody_sees_a_thing(left: Cloud) -> None
     assert before["is_online"] is True
 
 
-def test_who_came_back_and_left_again_has_the_grace_period_again(left: Cloud, clock: Clock) -> None:
+def test_a_user_who_came_back_and_left_again_has_another_grace_period(left: Cloud, clock: Clock) -> None:
     left.function("connect")(sample("connect.token-in-query"))
     left.function("disconnect")(sample("disconnect"))
     before = left.user()
@@ -76,7 +76,7 @@ def test_a_check_that_comes_twice_changes_nothing(left: Cloud, clock: Clock) -> 
     assert left.user() == before
 
 
-def test_a_user_of_whom_nothing_is_known_is_not_made(cloud: Cloud) -> None:
+def test_a_check_of_an_unknown_user_stores_nothing(cloud: Cloud) -> None:
     assert cloud.function("deadlines")(sample("deadlines.offline")) == DONE
     assert cloud.rows("Users") == []
 
@@ -111,9 +111,7 @@ def test_a_message_that_cannot_be_read_holds_up_no_other(left: Cloud, body: str)
     assert left.user("123")["is_online"] is False
 
 
-def test_a_check_for_which_the_functions_time_does_not_suffice_comes_again(
-    left: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_without_time_left_comes_again(left: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines = left.function("deadlines")
     monkeypatch.setattr(retries, "latest", lambda: 0.0)
     event = sample("deadlines.offline")

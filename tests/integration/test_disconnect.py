@@ -13,14 +13,14 @@ FEED, CALLS = "RfGx1dQAIAMCIhA=", "RfGx7cN9IAMCKtw="
 
 
 @pytest.mark.parametrize("name", names("disconnect"))
-def test_every_trace_of_a_connection_goes(cloud: Cloud, name: str) -> None:
+def test_every_trace_of_a_connection_is_removed(cloud: Cloud, name: str) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     assert cloud.function("disconnect")(sample(name)) == {"statusCode": 200}
     assert cloud.rows("Connections") == []
     assert "connection_ids" not in cloud.user()
 
 
-def test_its_user_stays_online_until_the_grace_period_is_over(cloud: Cloud, clock: Clock) -> None:
+def test_the_user_stays_online_until_the_grace_period_is_over(cloud: Cloud, clock: Clock) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     before = cloud.user()
     clock.now += 90
@@ -45,7 +45,7 @@ def test_the_sample_of_leaving_is_what_disconnecting_writes(cloud: Cloud, clock:
     assert record["dynamodb"]["OldImage"] == shown["OldImage"]
 
 
-def test_the_users_other_connections_live(cloud: Cloud) -> None:
+def test_the_users_other_connections_stay(cloud: Cloud) -> None:
     for name in ("connect.token-in-query", "connect.token-in-header"):
         cloud.function("connect")(sample(name))
     cloud.function("disconnect")(sample("disconnect"))
@@ -53,7 +53,7 @@ def test_the_users_other_connections_live(cloud: Cloud) -> None:
     assert cloud.user()["connection_ids"] == {CALLS}
 
 
-def test_a_disconnection_that_comes_twice_or_late_changes_nothing(cloud: Cloud, clock: Clock) -> None:
+def test_a_second_or_late_disconnect_changes_nothing(cloud: Cloud, clock: Clock) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     disconnect = cloud.function("disconnect")
     disconnect(sample("disconnect"))
@@ -63,7 +63,7 @@ def test_a_disconnection_that_comes_twice_or_late_changes_nothing(cloud: Cloud, 
     assert cloud.user() == before
 
 
-def test_a_connection_that_was_refused_leaves_no_user_behind(cloud: Cloud, logged: LogLines) -> None:
+def test_a_refused_connection_leaves_no_user_behind(cloud: Cloud, logged: LogLines) -> None:
     assert cloud.function("disconnect")(sample("disconnect")) == {"statusCode": 200}
     assert cloud.rows("Users") == []
     (line,) = logged.lines

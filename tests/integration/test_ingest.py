@@ -50,9 +50,7 @@ def test_there_is_an_event_of_every_type() -> None:
         ("session_revoked", set()),
     ],
 )
-def test_an_event_is_recorded_for_whom_it_concerns_and_nobody_else(
-    cloud: Cloud, kind: str, audiences: set[str]
-) -> None:
+def test_an_event_is_recorded_for_its_audiences_and_no_others(cloud: Cloud, kind: str, audiences: set[str]) -> None:
     assert cloud.function("ingest")(backend_event(kind)) == ALL_DONE
     assert set(recorded(cloud)) == audiences
     assert cloud.messages("RejectedEvents") == []
@@ -130,7 +128,7 @@ def test_a_call_makes_both_participants_busy_until_it_ends(cloud: Cloud) -> None
     assert "busy_calls" not in cloud.user("789")
 
 
-def test_who_is_in_two_calls_is_busy_until_both_have_ended(cloud: Cloud) -> None:
+def test_a_user_in_two_calls_is_busy_until_both_have_ended(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     other = backend_event("call_started")
     other["id"] = "another event"
@@ -141,7 +139,7 @@ def test_who_is_in_two_calls_is_busy_until_both_have_ended(cloud: Cloud) -> None
     assert cloud.user("790")["busy_calls"] == {"457"}
 
 
-def test_a_call_whose_end_came_first_is_told_but_makes_nobody_busy(cloud: Cloud) -> None:
+def test_a_call_whose_end_came_first_is_recorded_but_makes_nobody_busy(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     ingest(backend_event("call_ended"))
     ingest(backend_event("call_started"))
@@ -161,7 +159,7 @@ def test_a_user_sets_themself_busy_and_available_by_hand(cloud: Cloud) -> None:
     assert cloud.user()["version"] == 2
 
 
-def test_whom_a_user_blocks_no_more_sees_them(cloud: Cloud) -> None:
+def test_an_unblocked_user_sees_the_blocker_again(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     ingest(backend_event("user_blocked"))
     assert cloud.user("123")["hidden_from"] == {"789"}
@@ -218,7 +216,7 @@ def broken(**changes: object) -> dict[str, Any]:
         (broken(time="yesterday"), "time: must be RFC 3339"),
     ],
 )
-def test_an_event_that_breaks_its_schema_is_found_whole_with_the_reason(
+def test_an_event_that_breaks_its_schema_is_rejected_whole_with_the_reason(
     cloud: Cloud, logged: LogLines, event: dict[str, Any], reason: str
 ) -> None:
     assert cloud.function("ingest")(event) == ALL_DONE
@@ -230,7 +228,7 @@ def test_an_event_that_breaks_its_schema_is_found_whole_with_the_reason(
     assert (line["level"], line["message"], line["event_id"]) == ("WARNING", "rejected", event["id"])
 
 
-def test_the_largest_event_for_as_many_as_can_be_named_fits_into_one_transaction(cloud: Cloud) -> None:
+def test_the_largest_event_for_the_most_recipients_fits_into_one_transaction(cloud: Cloud) -> None:
     event = backend_event("system_notification")
     event["detail"] = {"text": "x" * 32_500, "delivery": {"to": list(range(MAX_RECIPIENTS))}}
     assert cloud.function("ingest")(event) == ALL_DONE
@@ -244,7 +242,7 @@ def test_a_reason_of_any_length_fits_beside_the_event(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_what_cannot_be_stored_comes_again(cloud: Cloud, kind: str, logged: LogLines) -> None:
+def test_an_event_that_cannot_be_stored_comes_again(cloud: Cloud, kind: str, logged: LogLines) -> None:
     cloud.dynamodb.delete_table(TableName="EventsTable")
     event = queued(backend_event(kind))
     assert cloud.function("ingest")(event) == {"batchItemFailures": [{"itemIdentifier": "message-0"}]}
@@ -254,9 +252,7 @@ def test_what_cannot_be_stored_comes_again(cloud: Cloud, kind: str, logged: LogL
     assert line["reason"].startswith("recording an event: ResourceNotFoundException")
 
 
-def test_an_event_that_fails_is_no_matter_to_the_others_of_its_batch(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_event_does_not_affect_the_others_of_its_batch(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     ingest = Ingestion.ingest
 
     def failing(self: Ingestion, event: BackendEvent, now: int) -> Any:
@@ -274,7 +270,7 @@ def test_an_event_that_fails_is_no_matter_to_the_others_of_its_batch(
 
 
 @pytest.mark.parametrize(("receives", "longest"), [(1, 2), (3, 8), (8, 256), (9, 300), (90, 300)])
-def test_what_fails_is_hidden_for_a_random_while_that_grows_with_each_time(
+def test_a_failing_event_is_hidden_for_a_random_time_that_grows(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, receives: int, longest: int
 ) -> None:
     hidden: list[tuple[str, int]] = []
@@ -285,7 +281,7 @@ def test_what_fails_is_hidden_for_a_random_while_that_grows_with_each_time(
     assert hidden == [("receipt-0", 1000 + longest)]
 
 
-def test_what_fails_stays_in_its_queue_until_then(cloud: Cloud) -> None:
+def test_a_failing_event_stays_in_its_queue(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     url = cloud.stack.physical["BackendEventsQueue"]
     cloud.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(backend_event("call_started")))
@@ -299,14 +295,14 @@ def test_what_fails_stays_in_its_queue_until_then(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("body", ["not JSON", "[" * 2000, "[]", '{"id": "1"}'])
-def test_what_is_no_event_of_eventbridge_is_rejected_as_it_came(cloud: Cloud, body: str) -> None:
+def test_a_body_that_is_no_event_is_rejected_as_it_came(cloud: Cloud, body: str) -> None:
     assert cloud.function("ingest")(queued(body)) == ALL_DONE
     (message,) = cloud.messages("RejectedEvents")
     assert message["Body"] == body
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith("not ")
 
 
-def test_an_event_that_no_table_takes_is_rejected_with_the_reason_and_not_tried_for_ever(strict_cloud: Cloud) -> None:
+def test_an_event_that_no_table_takes_is_rejected_with_the_reason(strict_cloud: Cloud) -> None:
     ingest = strict_cloud.function("ingest")
     others = {f"{number:0120}" for number in range(3330)}
     write = Users(strict_cloud.dynamodb, "UsersTable").block_write("123", others, 0, blocked=True)
@@ -319,7 +315,7 @@ def test_an_event_that_no_table_takes_is_rejected_with_the_reason_and_not_tried_
     assert recorded(strict_cloud) == {}
 
 
-def test_nothing_of_an_event_takes_effect_if_it_cannot_be_recorded(cloud: Cloud) -> None:
+def test_an_event_that_cannot_be_recorded_has_no_effect(cloud: Cloud) -> None:
     cloud.dynamodb.delete_table(TableName="EventsTable")
     assert cloud.function("ingest")(backend_event("call_started"))["batchItemFailures"]
     assert cloud.rows("Users") == []
@@ -334,7 +330,7 @@ def test_no_message_is_logged(cloud: Cloud, logged: LogLines, kind: str) -> None
     assert "hunter2" not in logged.text
 
 
-def test_what_goes_to_as_many_users_as_allowed_fits_into_one_transaction(cloud: Cloud) -> None:
+def test_an_event_for_the_most_users_fits_into_one_transaction(cloud: Cloud) -> None:
     event = backend_event("user_blocked")
     event["detail"]["delivery"]["to"] = list(range(90))
     cloud.function("ingest")(event)
@@ -342,7 +338,7 @@ def test_what_goes_to_as_many_users_as_allowed_fits_into_one_transaction(cloud: 
     assert len(cloud.user("123")["hidden_from"]) == 90
 
 
-def test_as_many_shards_as_the_template_allows_fit_into_one_transaction(cloud: Cloud) -> None:
+def test_the_most_shards_fit_into_one_transaction(cloud: Cloud) -> None:
     cloud.function("ingest", AudienceShards=64)(backend_event("system_notification"))
     assert len(recorded(cloud)) == 64
 
@@ -364,9 +360,7 @@ def test_a_user_with_more_connections_than_a_transaction_holds_can_be_revoked(cl
     assert set(recorded(cloud)) == {f"connection/{each}" for each in (FEED, *others)}
 
 
-def test_events_for_which_the_functions_time_does_not_suffice_come_again(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_events_without_time_left_come_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "latest", lambda: 0.0)
     batch = queued(backend_event("call_started"), backend_event("call_billing"))
     failures = [{"itemIdentifier": "message-0"}, {"itemIdentifier": "message-1"}]

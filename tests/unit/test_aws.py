@@ -36,35 +36,35 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         "AWS.SimpleQueueService.NonExistentQueue",
     ],
 )
-def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None:
+def test_a_missing_right_or_resource_is_a_configuration_error(code: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "SerializationException", "InvalidMessageContents"])
-def test_what_aws_never_takes_is_rejected_so_that_nobody_tries_it_for_ever(code: str) -> None:
+def test_a_request_that_aws_never_takes_is_rejected(code: str) -> None:
     with pytest.raises(Rejected, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
-def test_all_else_may_pass(code: str) -> None:
+def test_other_errors_may_pass(code: str) -> None:
     with pytest.raises(Unavailable, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "InvalidMessageContents", "SerializationException"])
-def test_what_is_at_fault_itself_is_rejected_for_good(code: str) -> None:
+def test_a_request_at_fault_is_rejected(code: str) -> None:
     with pytest.raises(Rejected, match=rf"^writing: {code}$"), clients.aws_errors("writing"):
         raise aws_error(code)
 
 
-def test_a_text_that_no_utf_8_has_is_rejected_for_good() -> None:
+def test_a_text_that_utf_8_cannot_encode_is_rejected() -> None:
     with pytest.raises(Rejected, match=r"^writing: "), clients.aws_errors("writing"):
         "\ud800".encode()
 
 
-def test_no_answer_may_pass() -> None:
+def test_a_missing_answer_may_pass() -> None:
     with pytest.raises(Unavailable, match=r"^reading: EndpointConnectionError$"), clients.aws_errors("reading"):
         raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
@@ -76,7 +76,7 @@ def test_the_original_error_is_kept_as_the_cause() -> None:
     assert caught.value.__cause__ is error
 
 
-def test_errors_that_are_not_of_aws_pass_as_they_are() -> None:
+def test_other_exceptions_are_not_translated() -> None:
     with pytest.raises(KeyError), clients.aws_errors("reading"):
         raise KeyError("Item")
 

@@ -57,7 +57,7 @@ ODD = ["\ud800", "\udfff", "\ufffe", "\uffff", "\ufdd0", "\x00", "\x0b", "\x7f",
 
 
 @pytest.mark.parametrize("odd", ODD, ids=ascii)
-def test_a_message_is_taken_whatever_it_holds(odd: str) -> None:
+def test_a_queue_takes_a_message_with_any_character(odd: str) -> None:
     text, attributes = sent({odd: [odd]}, reason=odd)
     assert text.isascii()
     assert json.loads(text) == {odd: [odd]}
@@ -65,20 +65,20 @@ def test_a_message_is_taken_whatever_it_holds(odd: str) -> None:
 
 
 @given(st.dictionaries(TEXT, TEXT | st.floats()), TEXT)
-def test_there_is_nothing_that_cannot_be_sent(body: dict[str, Any], reason: str) -> None:
+def test_any_body_can_be_sent(body: dict[str, Any], reason: str) -> None:
     text, _ = sent(body, reason=reason)
     assert json.loads(text).keys() == body.keys()
 
 
 @given(TEXT.filter(bool))
-def test_a_text_is_sent_as_it_is_but_for_what_is_refused(text: str) -> None:
+def test_a_text_is_sent_with_only_refused_characters_escaped(text: str) -> None:
     client = Sqs()
     Queue(as_client(client), URL).send_text(json.dumps(text, ensure_ascii=False), attributes={"reason": text})
     (body,) = client.messages.values()
     assert json.loads(body) == text
 
 
-def test_what_is_too_deep_is_left_out_and_the_rest_is_there() -> None:
+def test_values_that_are_too_deep_are_left_out() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -93,27 +93,27 @@ def test_an_attribute_is_cut_and_an_empty_one_left_out() -> None:
     assert attributes == {"reason": "x" * 999 + "…"}
 
 
-def test_where_there_is_little_room_the_reason_is_cut_first() -> None:
+def test_a_large_message_cuts_the_reason_first() -> None:
     body = {"text": "x" * (262_144 - 500)}
     text, attributes = sent(body, reason="y" * 2000)
     assert (json.loads(text), len(attributes["reason"])) == (body, 100)
 
 
-def test_then_characters_take_no_more_room_than_they_must() -> None:
+def test_a_large_message_is_sent_in_utf_8() -> None:
     body = {"text": "ж" * 100_000, "odd": "\ufffe"}
     text, attributes = sent(body, reason="too large")
     assert len(text.encode()) < 201_000
     assert (json.loads(text), attributes) == (body, {"reason": "too large"})
 
 
-def test_a_body_that_leaves_no_room_for_a_reason_goes_without() -> None:
+def test_a_body_that_leaves_no_room_is_sent_without_a_reason() -> None:
     client = Sqs()
     text = "x" * 1_048_576
     Queue(as_client(client), URL).send_text(text, attributes={"reason": "too large"})
     assert list(client.messages.values()) == [text]
 
 
-def test_of_what_no_queue_takes_the_beginning_is_sent() -> None:
+def test_a_message_that_no_queue_takes_is_sent_as_its_beginning() -> None:
     text, attributes = sent({"text": "ж" * 600_000}, reason="too large")
     told = json.loads(text)
     assert told["beginning"].startswith('{"text":"\\u0436')
@@ -136,6 +136,6 @@ def test_attributes_go_as_strings() -> None:
         ("ThrottlingException", Unavailable),
     ],
 )
-def test_aws_errors_say_what_was_being_done(code: str, error: type[Exception]) -> None:
+def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"sending to a queue: {code}"):
         Queue(as_client(Sqs(aws_error(code))), URL).send({})

@@ -119,7 +119,7 @@ def test_a_single_write_that_meets_a_transaction_is_made_again_within_50_ms(dyna
     ],
     ids=str,
 )
-def test_what_may_pass_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) -> None:
+def test_a_failure_that_may_pass_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) -> None:
     session = answering(dynamodb, clock, answer, answer, DONE)
     dynamodb.put_item(TableName="Events", Item={})
     assert len(session) == 3
@@ -128,7 +128,7 @@ def test_what_may_pass_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) 
 @pytest.mark.parametrize(
     "code", ["ConditionalCheckFailedException", "ValidationException", "AccessDeniedException", "SomethingElse"]
 )
-def test_what_no_waiting_mends_is_not_tried_again(dynamodb: Any, clock: Clock, code: str) -> None:
+def test_a_failure_that_will_not_pass_is_not_tried_again(dynamodb: Any, clock: Clock, code: str) -> None:
     session = answering(dynamodb, clock, refusal(code), DONE)
     with pytest.raises(ClientError, match=code):
         dynamodb.update_item(**UPDATE)
@@ -136,9 +136,7 @@ def test_what_no_waiting_mends_is_not_tried_again(dynamodb: Any, clock: Clock, c
 
 
 @pytest.mark.parametrize("code", ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"])
-def test_a_transaction_that_met_another_is_another_transaction_the_next_time(
-    dynamodb: Any, clock: Clock, code: str
-) -> None:
+def test_a_cancelled_transaction_is_tried_again_under_a_new_token(dynamodb: Any, clock: Clock, code: str) -> None:
     session = answering(dynamodb, clock, cancelled("None", code), DONE)
     dynamodb.transact_write_items(**TRANSACTION)
     first, second = session.sent
@@ -147,7 +145,7 @@ def test_a_transaction_that_met_another_is_another_transaction_the_next_time(
     assert first == second
 
 
-def test_a_transaction_whose_answer_was_lost_is_the_same_one_the_next_time(dynamodb: Any, clock: Clock) -> None:
+def test_a_transaction_whose_answer_was_lost_is_tried_again_under_its_token(dynamodb: Any, clock: Clock) -> None:
     session = answering(dynamodb, clock, TIMED_OUT, (500, {"__type": "InternalServerError"}), DONE)
     dynamodb.transact_write_items(**TRANSACTION)
     assert len({each["ClientRequestToken"] for each in session.sent}) == 1
@@ -157,7 +155,7 @@ def test_a_transaction_whose_answer_was_lost_is_the_same_one_the_next_time(dynam
 @pytest.mark.parametrize(
     "reasons", [("ConditionalCheckFailed", "TransactionConflict"), ("None", "ValidationError"), ("None", "None")]
 )
-def test_a_transaction_of_which_a_part_fails_for_good_is_not_tried_again(
+def test_a_transaction_with_a_failed_condition_is_not_tried_again(
     dynamodb: Any, clock: Clock, reasons: tuple[str, ...]
 ) -> None:
     session = answering(dynamodb, clock, cancelled(*reasons), DONE)
@@ -180,12 +178,12 @@ def test_no_call_takes_so_long_that_its_function_cannot_answer(
         assert 1 < len(session) <= ATTEMPTS
 
 
-def test_no_attempt_takes_longer_than_is_counted_on(dynamodb: Any) -> None:
+def test_no_attempt_takes_longer_than_planned(dynamodb: Any) -> None:
     config = dynamodb.meta.config
     assert config.connect_timeout + config.read_timeout == ATTEMPT_SECONDS
 
 
-def test_each_pause_is_a_matter_of_chance_and_the_longest_grows() -> None:
+def test_each_pause_is_random_and_the_longest_grows() -> None:
     many = [retries.Tries() for _ in range(200)]
     longest = [max(each.pause(Passing.THROTTLED) or 0 for each in many) for _ in range(5)]
     assert longest == sorted(longest)
@@ -222,7 +220,7 @@ def test_nothing_is_tried_again_that_may_outlast_the_function(
     assert retries.latest() == float("inf")
 
 
-def test_what_takes_several_calls_is_bounded_as_one_call_is(dynamodb: Any, clock: Clock) -> None:
+def test_several_calls_in_rounds_have_the_time_of_one(dynamodb: Any, clock: Clock) -> None:
     session = answering(dynamodb, clock, CONFLICT, DONE)
     with retries.rounds():
         clock.now += RETRY_SECONDS
@@ -231,7 +229,7 @@ def test_what_takes_several_calls_is_bounded_as_one_call_is(dynamodb: Any, clock
     assert len(session) == 1
 
 
-def test_progress_puts_off_when_to_give_up_but_not_for_ever(clock: Clock) -> None:
+def test_progress_postpones_giving_up_but_not_for_ever(clock: Clock) -> None:
     tries, began, count = retries.Tries(), clock.now, 0
     while tries.wait(Passing.CONFLICT, progress=True):
         count += 1
@@ -247,7 +245,7 @@ def test_progress_puts_off_when_to_give_up_but_not_for_ever(clock: Clock) -> Non
         ("events", "put_events", {"Entries": [{"Detail": "{}"}]}),
     ],
 )
-def test_every_client_has_these_rules_and_not_botocores(
+def test_every_client_follows_these_rules_and_not_botocores(
     dynamodb: Any, clock: Clock, service: str, operation: str, request_: dict[str, Any]
 ) -> None:
     client = clients.client(service)
@@ -265,7 +263,7 @@ def test_every_client_has_these_rules_and_not_botocores(
         ("secretsmanager", "get_secret_value", {"SecretId": "keys"}),
     ],
 )
-def test_a_store_of_token_keys_is_asked_once_for_known_keys_may_serve_on(
+def test_a_store_of_token_keys_is_asked_once(
     dynamodb: Any, clock: Clock, service: str, operation: str, request_: dict[str, Any]
 ) -> None:
     client = clients.client(service)
@@ -275,7 +273,7 @@ def test_a_store_of_token_keys_is_asked_once_for_known_keys_may_serve_on(
     assert len(session) == 1
 
 
-def test_all_that_botocore_would_try_again_is_tried_again() -> None:
+def test_every_failure_that_botocore_would_retry_is_retried() -> None:
     throttled: Any = ThrottledRetryableChecker
     transient: Any = TransientRetryableChecker
     codes = {*throttled._THROTTLED_ERROR_CODES, *transient._TRANSIENT_ERROR_CODES} - {"EC2ThrottledException"}
@@ -285,7 +283,7 @@ def test_all_that_botocore_would_try_again_is_tried_again() -> None:
         assert retries.passing({}, status, None) is Passing.FAILED
 
 
-def test_what_a_function_raises_is_logged_with_a_level_and_a_time_that_lambda_reads(logged: LogLines) -> None:
+def test_an_exception_of_a_function_is_logged_with_a_level_and_a_time(logged: LogLines) -> None:
     @retries.in_time
     def handler(event: dict[str, Any], context: Any) -> None:
         raise ZeroDivisionError("a token")

@@ -35,7 +35,7 @@ _forget: list[Callable[[], None]] = []
 
 
 def _kept(make: Callable[P, T]) -> Callable[P, T]:
-    """Let a function make each thing once; `forget` makes it start anew."""
+    """Keep what a function returns for its next calls; `forget` clears it."""
     kept = cache(make)
     _forget.append(kept.cache_clear)
     return kept  # type: ignore[return-value]  # the cache takes any hashable arguments
@@ -196,7 +196,7 @@ def sweeper() -> Sweeper:
 
 @_kept
 def poster(endpoint: str, posts_per_second: int) -> Poster:
-    """Return what posts to connections; `endpoint` is a URL without the stage."""
+    """Return the Poster of the API at this URL, which has no stage."""
     from realtime.posting.api import make_poster
 
     return make_poster(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)

@@ -1,6 +1,6 @@
-"""Clients of AWS services, made once and when first used, and the translation of their errors.
+"""Clients of AWS services, each made when it is first used, and the translation of their errors.
 
-botocore, not boto3: the same clients for a quarter less CPU at a cold start (docs/decisions/0002).
+They are botocore's, not boto3's: the same clients, for a quarter less CPU at a cold start (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from realtime.errors import ConfigurationError, Rejected, Unavailable
 if TYPE_CHECKING:
     from realtime.posting.signing import FrozenCredentials
 
-# A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
+# A call that hangs must not use up the function's time: API Gateway waits 29 s, a stream's shard waits for its batch.
 _CONFIG = Config(
     connect_timeout=retries.CONNECT_SECONDS,
     read_timeout=retries.ANSWER_SECONDS,
-    retries={"mode": "standard", "total_max_attempts": 1},  # ours try again (retries.py), and two would multiply
+    retries={"mode": "standard", "total_max_attempts": 1},  # retries.py tries again; two mechanisms would multiply
     tcp_keepalive=True,
 )
 
-# Token keys are asked for while a client waits, and `kept_keys` has its own way to try again.
+# Token keys are read while a client waits, and `cached_keys` has its own way to try again.
 _STORES_OF_KEYS = frozenset({"secretsmanager", "ssm"})
 _PROMPT = Config(connect_timeout=0.5, read_timeout=0.75, retries={"mode": "standard", "total_max_attempts": 1})
 
-# Copies of botocore's descriptions of services, of what we call alone: `make lock` makes them.
+# Copies of botocore's descriptions of services, with only the operations that we call: `make lock` makes them.
 _DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
 
 # Answers that may be a megabyte of items.
 _PAGES = ("before-parse.dynamodb.Query", "before-parse.dynamodb.Scan")
 
-# Codes of what waiting does not mend: a right or a resource is missing.
+# Codes of errors that an operator must mend: a right or a resource is missing.
 _OPERATORS = frozenset(
     {
         "AccessDenied",
@@ -53,7 +53,7 @@ _OPERATORS = frozenset(
     }
 )
 
-# Codes of what no try will mend: the request itself is at fault, as an item that is too large is.
+# Codes of requests that would fail every time: an item is too large, for example.
 _REJECTIONS = frozenset(
     {
         "AWS.SimpleQueueService.InvalidMessageContents",
@@ -70,27 +70,27 @@ _REJECTIONS = frozenset(
 
 @cache
 def session() -> botocore.session.Session:
-    """Return the one botocore session, which also holds the function's credentials."""
-    made = botocore.session.get_session()
-    made.register_component("data_loader", _Loader(extra_search_paths=[_DESCRIPTIONS]))
-    return made
+    """Return the one botocore session, which holds the function's credentials too."""
+    created = botocore.session.get_session()
+    created.register_component("data_loader", _Loader(extra_search_paths=[_DESCRIPTIONS]))
+    return created
 
 
 @cache
 def client(service: str) -> Any:
     """Return the one client of an AWS service, by botocore's name for it."""
-    if service in _STORES_OF_KEYS:  # which have their own way to try again
+    if service in _STORES_OF_KEYS:
         return session().create_client(service, config=_PROMPT)
-    made = session().create_client(service, config=_CONFIG)
-    retries.install(made)
+    created = session().create_client(service, config=_CONFIG)
+    retries.install(created)
     if service == "dynamodb":
         for page in _PAGES:
-            made.meta.events.register(page, read_page)
-    return made
+            created.meta.events.register(page, read_page)
+    return created
 
 
 class _Loader(Loader):
-    """Loads lean descriptions of services, and without a look into those of all 400 (docs/decisions/0015)."""
+    """Load lean descriptions of services, without searching all 400 of botocore's (docs/decisions/0015)."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # whatever is asked about it
         """Return the names of all services: each has a folder."""
@@ -99,16 +99,16 @@ class _Loader(Loader):
 
 
 def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Read a page of items in place of botocore (an event hook), which would walk through each attribute value.
+    """Read a page of items in place of botocore, which would visit each attribute value (an event hook).
 
-    DynamoDB's JSON is what botocore makes of it, but for binary values, and our tables have none.
+    Without binary values, of which our tables have none, botocore returns DynamoDB's JSON as it is.
     """
     if response_dict["status_code"] != 200:
         return
     try:
         page = json.loads(response_dict["body"])
     except ValueError:
-        return  # botocore then finds the same, and has an error for it
+        return  # botocore finds the same, and raises its own error
     customized_response_dict.update(page)
     response_dict["body"] = b"{}"
 
@@ -141,9 +141,9 @@ def error_code(error: ClientError) -> str:
 
 
 def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable | Rejected:
-    """Turn an AWS error into ours: a missing right or resource is the operator's, what cannot be taken is its sender's.
+    """Turn an AWS error into ours: ConfigurationError for the operator, Rejected for the sender of a wrong request.
 
-    All else may pass.
+    All others may pass: Unavailable.
     """
     if isinstance(error, ParamValidationError):
         return Rejected(f"{doing}: {type(error).__name__}")
@@ -156,16 +156,16 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationEr
 
 
 def refusal(code: str, doing: str) -> Rejected | Unavailable:
-    """Return the error for one of AWS's codes, which are those of a transaction's parts as well."""
+    """Return the error for one of AWS's codes, or of the reasons why a transaction was cancelled."""
     return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
 
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Run a call to AWS; errors leave as ConfigurationError, Unavailable or Rejected, which say what was being done."""
+    """Translate errors of AWS to ConfigurationError, Unavailable or Rejected, whose messages begin with `doing`."""
     try:
         yield
-    except UnicodeEncodeError as error:  # half of a character: botocore cannot write the request
+    except UnicodeEncodeError as error:  # half of a surrogate pair: botocore cannot encode the request
         raise Rejected(f"{doing}: a text that no UTF-8 has") from error
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error

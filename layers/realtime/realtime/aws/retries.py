@@ -1,8 +1,8 @@
-"""Trying again: the one place that says which failures of AWS may pass, how long to wait, and when to give up.
+"""Retries: the one place that says which failures of AWS may pass, how long to wait, and when to give up.
 
-Every client of `aws.client` is given these rules as botocore's own (its event `needs-retry`), so that no call to any
-service passes beside them; botocore's are switched off. What AWS leaves undone with a good status (the unprocessed
-rest of a batch) is tried again by the same rules: `rounds`. (docs/decisions/0023)
+Every client of `clients.client` follows these rules in place of botocore's (by botocore's event `needs-retry`), so they
+hold for every call to every service. If AWS answers with a good status but leaves a part undone (the unprocessed rest
+of a batch), that part is tried again by the same rules: `rounds`. (docs/decisions/0023)
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from realtime.log import logger
 
 T = TypeVar("T")
 
-# How long AWS may let us wait for a connection, and for an answer. s
+# The longest wait for a connection, and for an answer. s
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
 ATTEMPT_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
-# So often is a call made at most, and its last attempt begins so long after its first, if not sooner. s
+# The most attempts at one call, and the longest time between the begin of its first and its last. s
 ATTEMPTS, RETRY_SECONDS = 20, 3.5
-# What a call takes at worst, of the 10 s that a function has behind the API: API Gateway itself waits 29. s
+# The longest that a call takes. A function behind the API has 10 s, and API Gateway waits for 29 s. s
 LONGEST_CALL_SECONDS = RETRY_SECONDS + ATTEMPT_SECONDS
-_TO_ANSWER_SECONDS = 0.5  # what a function needs to say that it failed
+_TO_ANSWER_SECONDS = 0.5  # that a function needs to answer that it failed
 _SHORTEST_PAUSE_SECONDS = 0.005
 
 
 class Passing(Enum):
-    """Why a call failed that may do well later, and the longest pause before the second attempt and before any. s."""
+    """Why a call failed that may succeed later; the longest pause before the second attempt, and before any. s."""
 
-    CONFLICT = (0.05, 0.4)  # another writer is at the item, for some milliseconds
-    THROTTLED = (0.1, 1.0)  # a partition's second must go by
-    FAILED = (0.05, 0.5)  # the service, or the way to it, failed
+    CONFLICT = (0.05, 0.4)  # another writer changes the item, for some milliseconds
+    THROTTLED = (0.1, 1.0)  # a partition has no capacity left for this second
+    FAILED = (0.05, 0.5)  # the service failed, or the network
 
 
 _CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
@@ -74,7 +74,7 @@ _FAILURES = frozenset(
         "ServiceUnavailable",
     }
 )
-# Reasons for which a part of a transaction was not made; a part that is good has the reason None.
+# Reasons why a write of a transaction was not made; the reason of a write without a problem is None.
 _CANCELLED = "TransactionCanceledException"
 _GOOD_PART = "None"
 _PASSING_PARTS = {
@@ -85,9 +85,9 @@ _PASSING_PARTS = {
 
 
 def passing(answer: Mapping[str, Any] | None, status: int, problem: BaseException | None) -> Passing | None:
-    """Return why a call failed, if trying again may help; None where it may not, or where the call did well.
+    """Return why a call failed, if trying again may help; None if it may not, or if the call succeeded.
 
-    A transaction is tried again only if none of its parts fails for good: a condition counts more than a conflict.
+    A transaction is tried again only if none of its writes fails for good: a condition counts more than a conflict.
     """
     if problem is not None:
         return Passing.FAILED if isinstance(problem, (BotocoreConnectionError, HTTPClientError)) else None
@@ -111,24 +111,24 @@ def _passing_parts(answer: Mapping[str, Any]) -> Passing | None:
     return Passing.THROTTLED if Passing.THROTTLED in kinds else Passing.CONFLICT
 
 
-# No attempt but a first one begins after this time on the monotonic clock.
+# After this time on the monotonic clock no call is tried again.
 _latest: ContextVar[float] = ContextVar("latest", default=math.inf)
 
 
 def latest() -> float:
-    """Return the time after which nothing is tried again any more, on the monotonic clock."""
+    """Return the time on the monotonic clock after which nothing is tried again."""
     return _latest.get()
 
 
 class Tries:
-    """The attempts at one piece of work, of which the first was just made or is about to be."""
+    """The attempts at one piece of work; made when the first of them begins."""
 
     def __init__(self) -> None:
         self.latest = min(time.monotonic() + RETRY_SECONDS, _latest.get())
         self._made = 0
 
     def pause(self, why: Passing) -> float | None:
-        """Return how long to wait before another attempt (s), with full jitter; None when it is time to give up."""
+        """Return how long to wait before another attempt (s), with full jitter; None if it is time to give up."""
         self._made += 1
         if self._made >= ATTEMPTS:
             return None
@@ -137,7 +137,7 @@ class Tries:
         return seconds if time.monotonic() + seconds <= self.latest else None
 
     def wait(self, why: Passing, *, progress: bool = False) -> bool:
-        """Wait before another attempt; return False when it is time to give up, which `progress` puts off."""
+        """Wait before another attempt; return False if it is time to give up, which `progress` postpones."""
         if progress:
             self._made = 0
         seconds = self.pause(why)
@@ -149,7 +149,7 @@ class Tries:
 
 @contextmanager
 def rounds() -> Iterator[Tries]:
-    """Bound work that takes several calls, each of which may be tried again, as if it were one call."""
+    """Limit the time of work that takes several calls as if it were one call."""
     tries = Tries()
     before = _latest.set(tries.latest)
     try:
@@ -159,9 +159,9 @@ def rounds() -> Iterator[Tries]:
 
 
 def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
-    """Let a function try nothing again that might outlast its own time; called without a context, it has all of it.
+    """Wrap a Lambda function's handler: it retries nothing that might outlast its time, and its exceptions are logged.
 
-    What it raises is logged, in our words.
+    A handler that is called without a context has no limit.
     """
 
     @functools.wraps(handler)
@@ -173,7 +173,7 @@ def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
         try:
             return handler(event, context)
         except Exception as problem:
-            # Lambda's own line about it has no level that Lambda reads: with LogLevel=WARN it is dropped
+            # Lambda's own line about it has no level that Lambda can read, so LogLevel=WARN drops it
             # (aws-lambda-python-runtime-interface-client#202).
             logger().error("raised", extra={"reason": reason_of(problem)})
             raise
@@ -188,7 +188,7 @@ _TOKEN = re.compile(rb'("ClientRequestToken": ?")[^"]*"')
 
 
 def install(client: Any) -> None:
-    """Give a botocore client these rules."""
+    """Make a botocore client follow these rules."""
     service = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register(f"before-call.{service}", begin)
     client.meta.events.register(f"needs-retry.{service}", again)
@@ -202,10 +202,10 @@ def begin(context: dict[str, Any], **_: object) -> None:
 def again(
     request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, caught_exception: Any, **_: object
 ) -> float | None:
-    """Return how long to wait before an attempt is made again (s); None where it is not (an event hook).
+    """Return how long to wait before the next attempt (s); None if there is none (an event hook).
 
-    A cancelled transaction did nothing, so that the next attempt is a transaction of its own. After a lost answer it
-    is the same one, by its token, and DynamoDB answers well if it was made.
+    A cancelled transaction did nothing, so the next attempt is a new transaction, with a token of its own. After a lost
+    answer the token stays: DynamoDB then answers that the transaction was made, if it was.
     """
     http, answer = response if response is not None else (None, None)
     why = passing(answer, http.status_code if http is not None else 0, caught_exception)

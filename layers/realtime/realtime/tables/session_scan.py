@@ -77,7 +77,7 @@ class SessionScan:
         return [read_session(row) for row in answer["Items"]], plain(last) if last else None
 
     def cursors(self, segments: int) -> list[Cursor]:
-        """Return where the last sweep stopped in each segment; None where it reached the end."""
+        """Return where the last sweep stopped in each segment; None if it reached the end."""
         with aws_errors("reading the cursors"):
             answer = self._client.get_item(TableName=self._events_table, Key=cursors_key(), ConsistentRead=True)
         kept: list[Cursor] = json.loads(plain(answer["Item"])["cursors"]) if "Item" in answer else []

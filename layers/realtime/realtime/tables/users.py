@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 ONLINE_INDEX = "OnlineIndex"
-ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of who is online
+ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of the users who are online
 
 _UPDATING = "updating a user"
 _CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now"
