@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from realtime.aws.token_keys import PATIENCE_SECONDS, SharedKeys, parse
+from realtime.aws.token_keys import PATIENCE_SECONDS, SharedKeys, parse_secrets
 from realtime.cached_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, REFRESH_SPREAD_SECONDS, SERVE_ON_SECONDS
 from realtime.errors import ConfigurationError, Unavailable
 from tests.logs import LogLines
@@ -263,22 +263,22 @@ def test_a_missing_parameter_or_right_is_a_configuration_error(keys: SharedKeys,
 )
 def test_an_invalid_value_is_named_by_its_place_and_never_quoted(value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse(value, PARAMETER)
+        parse_secrets(value, PARAMETER)
     assert PARAMETER in str(caught.value)
     assert "hunter2" not in "".join(map(str, (caught.value, caught.value.__cause__, caught.value.__context__)))
 
 
 def test_a_valid_value_is_read() -> None:
-    assert parse(json.dumps({"new": FIRST}), PARAMETER) == {"new": FIRST}
+    assert parse_secrets(json.dumps({"new": FIRST}), PARAMETER) == {"new": FIRST}
 
 
 def test_a_secret_that_can_be_guessed_is_refused_with_advice() -> None:
     good = "x" * 32
-    assert parse(good, PARAMETER) == {"": good}
+    assert parse_secrets(good, PARAMETER) == {"": good}
     with pytest.raises(ConfigurationError, match=r"the secret is shorter than 32 bytes .*`openssl rand -base64 48"):
-        parse(good[:-1], PARAMETER)
+        parse_secrets(good[:-1], PARAMETER)
     with pytest.raises(ConfigurationError, match=f"{PARAMETER}: the secret of key id 'weak' is shorter than 32 bytes"):
-        parse(json.dumps({"good": good, "weak": "x"}), PARAMETER)
+        parse_secrets(json.dumps({"good": good, "weak": "x"}), PARAMETER)
 
 
 STORM = 300  # instances that start within a second

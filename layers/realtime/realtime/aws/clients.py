@@ -1,6 +1,6 @@
-"""Clients of AWS services, made once and when first used, and the translation of their errors.
+"""Clients of AWS services, each made once, when it is first used; and the translation of their errors.
 
-botocore, not boto3: the same clients for a quarter less CPU at a cold start (docs/decisions/0002).
+They are botocore's, not boto3's: the same clients take a quarter less CPU at a cold start (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from realtime.errors import ConfigurationError, Rejected, Unavailable
 if TYPE_CHECKING:
     from realtime.posting.signing import FrozenCredentials
 
-# A call that hangs must not eat the function's own time: API Gateway waits 29 s, a stream's shard waits for its batch.
+# A call that hangs must not use up the function's time: API Gateway waits 29 s, and a stream's shard waits for its
+# batch.
 _CONFIG = Config(
     connect_timeout=retries.CONNECT_SECONDS,
     read_timeout=retries.ANSWER_SECONDS,
-    retries={"mode": "standard", "total_max_attempts": 1},  # ours try again (retries.py), and two would multiply
+    retries={"mode": "standard", "total_max_attempts": 1},  # retries.py tries again; both together would multiply
     tcp_keepalive=True,
 )
 
-# Token keys are asked for while a client waits, and `kept_keys` has its own way to try again.
+# Token keys are read while a client waits, and `cached_keys` has its own rules for trying again.
 _STORES_OF_KEYS = frozenset({"secretsmanager", "ssm"})
 _PROMPT = Config(connect_timeout=0.5, read_timeout=0.75, retries={"mode": "standard", "total_max_attempts": 1})
 
-# Copies of botocore's descriptions of services, of what we call alone: `make lock` makes them.
+# Copies of botocore's descriptions of services, reduced to the operations that we call; `make lock` makes them.
 _DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
 
-# Answers that may be a megabyte of items.
+# The answers that may contain a megabyte of items.
 _PAGES = ("before-parse.dynamodb.Query", "before-parse.dynamodb.Scan")
 
-# Codes of what waiting does not mend: a right or a resource is missing.
+# Codes of errors that waiting does not cure, because a right or a resource is missing: an operator must act.
 _OPERATORS = frozenset(
     {
         "AccessDenied",
@@ -53,7 +54,8 @@ _OPERATORS = frozenset(
     }
 )
 
-# Codes of what no try will mend: the request itself is at fault, as an item that is too large is.
+# Codes of errors that no further try will cure, because the request itself is at fault: an item is too large, for
+# example.
 _REJECTIONS = frozenset(
     {
         "AWS.SimpleQueueService.InvalidMessageContents",
@@ -79,7 +81,7 @@ def session() -> botocore.session.Session:
 @cache
 def client(service: str) -> Any:
     """Return the one client of an AWS service, by botocore's name for it."""
-    if service in _STORES_OF_KEYS:  # which have their own way to try again
+    if service in _STORES_OF_KEYS:  # `cached_keys` tries again
         return session().create_client(service, config=_PROMPT)
     made = session().create_client(service, config=_CONFIG)
     retries.install(made)
@@ -90,25 +92,25 @@ def client(service: str) -> Any:
 
 
 class _Loader(Loader):
-    """Loads lean descriptions of services, and without a look into those of all 400 (docs/decisions/0015)."""
+    """Loads lean descriptions of services without looking through all 400 folders (docs/decisions/0015)."""
 
-    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # whatever is asked about it
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # botocore passes it
         """Return the names of all services: each has a folder."""
         folders = (Path(path) for path in self.search_paths)
         return [service.name for folder in folders if folder.is_dir() for service in folder.iterdir()]
 
 
 def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Read a page of items in place of botocore (an event hook), which would walk through each attribute value.
+    """Read a page of items instead of botocore, which would walk through each attribute value (an event hook).
 
-    DynamoDB's JSON is what botocore makes of it, but for binary values, and our tables have none.
+    botocore would return DynamoDB's JSON unchanged, except for binary values, and our tables have none.
     """
     if response_dict["status_code"] != 200:
         return
     try:
         page = json.loads(response_dict["body"])
     except ValueError:
-        return  # botocore then finds the same, and has an error for it
+        return  # botocore then finds the same fault and raises its own error
     customized_response_dict.update(page)
     response_dict["body"] = b"{}"
 
@@ -125,7 +127,7 @@ def region() -> str:
 
 
 def frozen_credentials() -> FrozenCredentials:
-    """Return the function's credentials as of now; botocore renews them when they near their end.
+    """Return the function's current credentials; botocore renews them shortly before they expire.
 
     Raises ConfigurationError if there are none.
     """
@@ -141,9 +143,10 @@ def error_code(error: ClientError) -> str:
 
 
 def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationError | Unavailable | Rejected:
-    """Turn an AWS error into ours: a missing right or resource is the operator's, what cannot be taken is its sender's.
+    """Turn an AWS error into one of ours.
 
-    All else may pass.
+    ConfigurationError: a right or a resource is missing, so an operator must act. Rejected: the request itself is at
+    fault. Unavailable: any other error, because a later try may succeed.
     """
     if isinstance(error, ParamValidationError):
         return Rejected(f"{doing}: {type(error).__name__}")
@@ -156,13 +159,13 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationEr
 
 
 def refusal(code: str, doing: str) -> Rejected | Unavailable:
-    """Return the error for one of AWS's codes, which are those of a transaction's parts as well."""
+    """Return the error for one of AWS's codes; the parts of a transaction have the same codes."""
     return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
 
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Run a call to AWS; errors leave as ConfigurationError, Unavailable or Rejected, which say what was being done."""
+    """Turn errors of a call to AWS into ConfigurationError, Unavailable or Rejected; `doing` begins their messages."""
     try:
         yield
     except UnicodeEncodeError as error:  # half of a character: botocore cannot write the request

@@ -1,8 +1,10 @@
-"""Trying again: the one place that says which failures of AWS may pass, how long to wait, and when to give up.
+"""Trying again: the one place that decides which failures of AWS are temporary, how long to wait, and when to give up.
 
-Every client of `aws.client` is given these rules as botocore's own (its event `needs-retry`), so that no call to any
-service passes beside them; botocore's are switched off. What AWS leaves undone with a good status (the unprocessed
-rest of a batch) is tried again by the same rules: `rounds`. (docs/decisions/0023)
+`clients.client` installs these rules in every client through botocore's event `needs-retry` and switches botocore's own
+rules off, so they apply to every call to every service, except for reading token keys, where `cached_keys` tries again.
+A batch may succeed and leave a part unprocessed: `rounds` tries that part again by the same rules.
+
+docs/decisions/0023
 """
 
 from __future__ import annotations
@@ -26,23 +28,23 @@ from realtime.log import logger
 
 T = TypeVar("T")
 
-# How long AWS may let us wait for a connection, and for an answer. s
+# The longest wait for a connection to AWS, and for an answer. s
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
 ATTEMPT_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
-# So often is a call made at most, and its last attempt begins so long after its first, if not sooner. s
+# The most attempts at one call, and the longest time from the beginning of the first to that of the last. s
 ATTEMPTS, RETRY_SECONDS = 20, 3.5
-# What a call takes at worst, of the 10 s that a function has behind the API: API Gateway itself waits 29. s
+# The longest time that a call takes. A function that the API invokes has 10 s; API Gateway itself waits 29 s. s
 LONGEST_CALL_SECONDS = RETRY_SECONDS + ATTEMPT_SECONDS
-_TO_ANSWER_SECONDS = 0.5  # what a function needs to say that it failed
+_TO_ANSWER_SECONDS = 0.5  # the time that a function needs to report a failure
 _SHORTEST_PAUSE_SECONDS = 0.005
 
 
 class Passing(Enum):
-    """Why a call failed that may do well later, and the longest pause before the second attempt and before any. s."""
+    """Causes of temporary failures; for each, the longest pause before the second attempt and before any (s)."""
 
-    CONFLICT = (0.05, 0.4)  # another writer is at the item, for some milliseconds
-    THROTTLED = (0.1, 1.0)  # a partition's second must go by
-    FAILED = (0.05, 0.5)  # the service, or the way to it, failed
+    CONFLICT = (0.05, 0.4)  # another writer is changing the item, which takes milliseconds
+    THROTTLED = (0.1, 1.0)  # a partition's limit holds for each second
+    FAILED = (0.05, 0.5)  # the service or the network failed
 
 
 _CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressException"})
@@ -74,7 +76,7 @@ _FAILURES = frozenset(
         "ServiceUnavailable",
     }
 )
-# Reasons for which a part of a transaction was not made; a part that is good has the reason None.
+# Why a part of a transaction was not made; a part that is not at fault has the code `None`.
 _CANCELLED = "TransactionCanceledException"
 _GOOD_PART = "None"
 _PASSING_PARTS = {
@@ -85,9 +87,9 @@ _PASSING_PARTS = {
 
 
 def passing(answer: Mapping[str, Any] | None, status: int, problem: BaseException | None) -> Passing | None:
-    """Return why a call failed, if trying again may help; None where it may not, or where the call did well.
+    """Return why a call failed if another try may succeed; None if it would not, or if the call succeeded.
 
-    A transaction is tried again only if none of its parts fails for good: a condition counts more than a conflict.
+    A transaction is tried again only if all its failures are temporary: not if a condition failed besides a conflict.
     """
     if problem is not None:
         return Passing.FAILED if isinstance(problem, (BotocoreConnectionError, HTTPClientError)) else None
@@ -111,24 +113,24 @@ def _passing_parts(answer: Mapping[str, Any]) -> Passing | None:
     return Passing.THROTTLED if Passing.THROTTLED in kinds else Passing.CONFLICT
 
 
-# No attempt but a first one begins after this time on the monotonic clock.
+# Only first attempts may begin after this time on the monotonic clock.
 _latest: ContextVar[float] = ContextVar("latest", default=math.inf)
 
 
 def latest() -> float:
-    """Return the time after which nothing is tried again any more, on the monotonic clock."""
+    """Return the time on the monotonic clock after which nothing is tried again."""
     return _latest.get()
 
 
 class Tries:
-    """The attempts at one piece of work, of which the first was just made or is about to be."""
+    """The attempts at one piece of work; the first was made just now or will be made next."""
 
     def __init__(self) -> None:
         self.latest = min(time.monotonic() + RETRY_SECONDS, _latest.get())
         self._made = 0
 
     def pause(self, why: Passing) -> float | None:
-        """Return how long to wait before another attempt (s), with full jitter; None when it is time to give up."""
+        """Return how long to wait before the next attempt (s), with full jitter; None if it is time to give up."""
         self._made += 1
         if self._made >= ATTEMPTS:
             return None
@@ -137,7 +139,7 @@ class Tries:
         return seconds if time.monotonic() + seconds <= self.latest else None
 
     def wait(self, why: Passing, *, progress: bool = False) -> bool:
-        """Wait before another attempt; return False when it is time to give up, which `progress` puts off."""
+        """Wait before the next attempt; return False if it is time to give up. `progress` restarts the count."""
         if progress:
             self._made = 0
         seconds = self.pause(why)
@@ -149,7 +151,7 @@ class Tries:
 
 @contextmanager
 def rounds() -> Iterator[Tries]:
-    """Bound work that takes several calls, each of which may be tried again, as if it were one call."""
+    """Apply the limits of one call to work that makes several calls, each of which may be tried again."""
     tries = Tries()
     before = _latest.set(tries.latest)
     try:
@@ -159,9 +161,9 @@ def rounds() -> Iterator[Tries]:
 
 
 def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
-    """Let a function try nothing again that might outlast its own time; called without a context, it has all of it.
+    """Decorate a function so that it begins no further try that might outlast its own time.
 
-    What it raises is logged, in our words.
+    Without a context, as in tests, its time is not limited. Whatever it raises is logged as `reason_of` describes it.
     """
 
     @functools.wraps(handler)
@@ -173,7 +175,7 @@ def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
         try:
             return handler(event, context)
         except Exception as problem:
-            # Lambda's own line about it has no level that Lambda reads: with LogLevel=WARN it is dropped
+            # Lambda's own log line has no level that Lambda could read, so with LogLevel=WARN it is dropped
             # (aws-lambda-python-runtime-interface-client#202).
             logger().error("raised", extra={"reason": reason_of(problem)})
             raise
@@ -183,12 +185,12 @@ def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
     return bounded
 
 
-_TRIES = "realtime.tries"  # the name under which a call's context holds them
+_TRIES = "realtime.tries"  # the key of the Tries in a call's context
 _TOKEN = re.compile(rb'("ClientRequestToken": ?")[^"]*"')
 
 
 def install(client: Any) -> None:
-    """Give a botocore client these rules."""
+    """Install these rules in a botocore client."""
     service = client.meta.service_model.service_id.hyphenize()
     client.meta.events.register(f"before-call.{service}", begin)
     client.meta.events.register(f"needs-retry.{service}", again)
@@ -202,10 +204,10 @@ def begin(context: dict[str, Any], **_: object) -> None:
 def again(
     request_dict: dict[str, Any], response: tuple[Any, dict[str, Any]] | None, caught_exception: Any, **_: object
 ) -> float | None:
-    """Return how long to wait before an attempt is made again (s); None where it is not (an event hook).
+    """Return how long to wait before the next attempt (s), or None if there is to be none (an event hook).
 
-    A cancelled transaction did nothing, so that the next attempt is a transaction of its own. After a lost answer it
-    is the same one, by its token, and DynamoDB answers well if it was made.
+    A cancelled transaction did nothing, so the next attempt is a new transaction with a new token. After a lost answer
+    the next attempt has the same token, so that DynamoDB reports a success if the transaction was made before.
     """
     http, answer = response if response is not None else (None, None)
     why = passing(answer, http.status_code if http is not None else 0, caught_exception)

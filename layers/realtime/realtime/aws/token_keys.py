@@ -1,4 +1,4 @@
-"""The shared secrets that tokens are signed with: kept in SSM or Secrets Manager."""
+"""The shared secrets that tokens are signed with; SSM or Secrets Manager stores them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from realtime.cached_keys import CachedKeys
 from realtime.errors import ConfigurationError
 from realtime.text import describe_value, loads
 
-MIN_SECRET_BYTES = 32  # RFC 7518 3.2: of an HS256 key
-# Parameter Store answers 40 requests a second: a storm of 300 fresh instances is through in 7 s. A handshake may take
-# 10 s of the function's time.
+MIN_SECRET_BYTES = 32  # the least size of an HS256 key (RFC 7518, 3.2)
+# Parameter Store answers 40 requests a second, so 300 new instances at once have their keys within 7 s. A handshake may
+# take 10 s of the function's time.
 PATIENCE_SECONDS = 7.5
 
 
 class SharedKeys:
     """The secrets by key id, from an SSM SecureString's name or a Secrets Manager secret's ARN.
 
-    The value is a JSON object of key id → secret, or one bare secret (key id: none). `client` returns a service's
-    client, which should try once and not wait long: how to try again is `CachedKeys`' matter.
+    The value is a JSON object that maps key ids to secrets, or a single secret without a key id. `client` returns a
+    service's client, which should try once and not wait long, because `CachedKeys` tries again.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class SharedKeys:
         )
 
     def candidates(self, kid: str | None) -> list[str]:
-        """Return the secrets that may have signed a token with this `kid`: all of them where it has none."""
+        """Return the secrets that may have signed a token with this `kid`; all of them if it has none."""
         keys = self._cached.get(kid)
         if kid is None or "" in keys:
             return list(keys.values())
@@ -44,12 +44,12 @@ class SharedKeys:
         with aws_errors(f"reading the token keys {self._reference}"):
             if self._reference.startswith("arn:"):
                 answer = self._client("secretsmanager").get_secret_value(SecretId=self._reference)
-                return parse(str(answer["SecretString"]), self._reference)
+                return parse_secrets(str(answer["SecretString"]), self._reference)
             answer = self._client("ssm").get_parameter(Name=self._reference, WithDecryption=True)
-            return parse(str(answer["Parameter"]["Value"]), self._reference)
+            return parse_secrets(str(answer["Parameter"]["Value"]), self._reference)
 
 
-def parse(text: str, reference: str) -> Mapping[str, str]:
+def parse_secrets(text: str, reference: str) -> Mapping[str, str]:
     """Read the stored value.
 
     Raises ConfigurationError, which names the reference and never the value.
