@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item does not have
-# API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
+# API Gateway ends a connection after 2 h, and its $disconnect may be late. TTL is only a back-stop: queries filter by
+# time.
 CONNECTION_TTL_SECONDS = 3 * 3600
 _INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
@@ -38,13 +39,13 @@ class Connection:
 
     @property
     def expires_at(self) -> int:
-        """When DynamoDB may delete its items, if they are still there (s)."""
+        """When DynamoDB may delete its items if they are still there (s since the epoch)."""
         return self.connected_at // 1000 + CONNECTION_TTL_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connection, until when it counts as alive, and until when its frames are refused; in s since the epoch."""
+    """A connection with two times (s since the epoch): when its lease ends, and until when its frames are refused."""
 
     connection: Connection
     lease_until: int
@@ -114,8 +115,8 @@ class Connections:
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None if it is not registered.
 
-        The first read is eventually consistent, for half a unit. Only if it finds nothing, a consistent one follows:
-        the connection may have been registered at this very moment.
+        The first read is eventually consistent, which costs half a unit. Only if it finds nothing, a consistent one
+        follows, because the connection may have been registered just now.
         """
         key = _session_key(connection_id)
         for is_consistent in (False, True):
@@ -131,24 +132,24 @@ class Connections:
         return [read_session(row) for row in read_all(self._client, self._table, keys)]
 
     def renew_lease(self, connection_id: str, lease_until: int) -> None:
-        """Extend a connection's lease until then (s), unless it was forgotten meanwhile."""
+        """Extend a connection's lease until `lease_until` (s), unless it was forgotten meanwhile."""
         self._update_session(connection_id, "lease_until", lease_until)
 
     def extend_token(self, connection_id: str, token_expires_at: int) -> None:
-        """Keep a connection open until another token expires (s)."""
+        """Keep a connection open until another token expires, at `token_expires_at` (s)."""
         self._update_session(connection_id, "token_expires_at", token_expires_at)
 
     def limit_until(self, connection_id: str, limited_until: int) -> None:
-        """Tell all function instances to refuse a connection's frames until then (s)."""
+        """Tell all function instances to refuse a connection's frames until `limited_until` (s)."""
         self._update_session(connection_id, "limited_until", limited_until)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
-        """Set one value of a session that is still there; made twice, after a lost answer, it has the same effect."""
+        """Set one value of a session if it still exists; doing it twice, after a lost answer, has the same effect."""
         update = {
             "TableName": self._table,
             "Key": _session_key(connection_id),
             "UpdateExpression": f"SET {name} = :value",
-            "ConditionExpression": "attribute_exists(connection_id)",  # otherwise it would come back as a ghost
+            "ConditionExpression": "attribute_exists(connection_id)",  # otherwise the write would create a ghost
             "ExpressionAttributeValues": {":value": attribute(value)},
         }
         update_if(self._client, "updating a connection", update)
@@ -163,13 +164,13 @@ class Connections:
             KeyConditionExpression="indexed_audience = :audience",
             FilterExpression="expires_at > :now",
             ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
-            ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved words, or may become some
+            ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved now, or maybe later
             ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now_s)},
         ):
             yield [_subscriber(row) for row in page]
 
     def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
-        """Return whose a connection is and all its audiences, as of now; (None, []) if it is not registered."""
+        """Return a connection's user and all its audiences, as of now; (None, []) if it is not registered."""
         user_id: str | None = None
         audiences: list[str] = []
         found = pages(

@@ -20,7 +20,7 @@ Cursor = dict[str, str] | None  # the key after which a scan goes on; None at ei
 
 @dataclass(frozen=True, slots=True)
 class SweepWindow:
-    """Which sessions a sweep must check: `connected_…` in ms, the others in s since the epoch."""
+    """The rules for which sessions a sweep checks; `connected_…` in ms, the others in s since the epoch."""
 
     lease_before: int
     token_before: int
@@ -36,12 +36,12 @@ class SweepWindow:
         return session.connection.token_expires_at < self.token_before
 
     def is_old(self, session: Session) -> bool:
-        """Return whether a session is of the age at which its client is told to reconnect."""
+        """Return whether a session has the age at which its client is told to reconnect."""
         return self.connected_from <= session.connection.connected_at <= self.connected_to
 
 
 class SessionScan:
-    """A scan of the Connections table, whose cursors stand in the Events table."""
+    """A scan of the Connections table; its cursors are kept in the Events table."""
 
     def __init__(self, client: DynamoDBClient, connections_table: str, events_table: str) -> None:
         self._client = client
