@@ -1,4 +1,4 @@
-"""Wiring: make what each Lambda function works with when it is first needed, and keep it for the next invocations.
+"""Wiring: make the objects that each Lambda function uses when they are first needed, and keep them.
 
 Imports stand inside the functions, so that a Lambda function loads only what it uses.
 """
@@ -35,7 +35,7 @@ _forget: list[Callable[[], None]] = []
 
 
 def _kept(make: Callable[P, T]) -> Callable[P, T]:
-    """Let a function make each thing once; `forget` makes it start anew."""
+    """Cache what a function makes; `forget` empties the cache."""
     kept = cache(make)
     _forget.append(kept.cache_clear)
     return kept  # type: ignore[return-value]  # the cache takes any hashable arguments
@@ -196,7 +196,7 @@ def sweeper() -> Sweeper:
 
 @_kept
 def poster(endpoint: str, posts_per_second: int) -> Poster:
-    """Return what posts to connections; `endpoint` is a URL without the stage."""
+    """Return the Poster to connections; `endpoint` is a URL without the stage."""
     from realtime.posting.api import make_poster
 
     return make_poster(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
