@@ -21,8 +21,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Post a batch; the stream goes on from the first record that is not done.
 
     Raises the problem of the first record if not even that one is done. Lambda then halves the batch, until the record
-    that is at fault fails alone and ends in the dead-letter queue, or until the time suffices. If it were reported
-    instead, the whole batch would be tried again unchanged, and given up with it.
+    that is at fault fails alone and ends in the dead-letter queue, or until the batch is small enough for the time. If
+    the record were reported instead, Lambda would try the whole batch again unchanged, and give up all of it.
     docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
     """
     deadline = Deadline.of(context, answering_s=ANSWERING_SECONDS, forgetting_s=FORGETTING_SECONDS)

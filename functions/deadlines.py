@@ -1,4 +1,4 @@
-"""Delay queue: do the checks that had to wait."""
+"""Delay queue: do the checks that are due."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ snapstart.prepare(bootstrap.frame_handler, logger)
 
 @retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Answer a frame, in any case of failure with an `error` frame; the connection stays open."""
+    """Answer a frame; after any failure the answer is an `error` frame, and the connection stays open."""
     context = event["requestContext"]
     now_ms = int(time.time() * 1000)
     connection_id, endpoint = context["connectionId"], context["stage"]

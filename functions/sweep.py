@@ -1,4 +1,4 @@
-"""Schedule, every minute: find what should not be there, and mend it."""
+"""Schedule, every minute: find what lost messages and crashes left behind, and set it right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ snapstart.prepare(bootstrap.sweeper, logger)
 
 @retries.in_time
 def handler(_event: dict[str, Any], context: Any) -> None:
-    """Sweep once; the next sweep goes on with what there was no time for."""
+    """Sweep once; if the time runs out, the next sweep continues where this one stopped."""
     deadline = Deadline.of(context, answering_s=MARGIN_SECONDS)
     found = bootstrap.sweeper().sweep(int(time.time() * 1000), deadline.post_until)
     logger().info("swept", extra=dict(found))

@@ -1,4 +1,4 @@
-"""The real-time service, one concept a module. A Lambda function and its module here have the same name.
+"""The real-time service, one module for each concept. A Lambda function and its module here have the same name.
 
 Read them in the order in which an event travels:
 
@@ -17,6 +17,6 @@ tables/                   the DynamoDB tables: connections, users, calls, outbox
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
 posting/                  the client of API Gateway's management API, which posts frames to connections
 
-Only these three folders speak to AWS, and they translate its errors. `bootstrap` makes what each Lambda function works
-with, when the function first needs it.
+Only these three folders call AWS, and they translate its errors. `bootstrap` makes the objects that a Lambda function
+uses when the function first needs them.
 """

@@ -80,7 +80,7 @@ class EventType(NamedTuple):
     """The rules for one type of event."""
 
     schema: type[Struct]
-    # Who receives it without `delivery.to`: both participants, or those that presence decides. None: `to` is required.
+    # The recipients without `delivery.to`: both participants, or those that presence decides. None: `to` is required.
     default: Literal["participants", "presence"] | None = None
     action: str | None = None  # filled in if the event has none
     may_go_to_everyone: bool = False

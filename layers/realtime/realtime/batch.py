@@ -1,7 +1,7 @@
-"""A batch of events: which of them each connection is sent, and as which frames.
+"""A batch of events: which events each connection receives, and in which frames.
 
-Most connections of a wide audience are sent the same events, so that the frames of a set of events are made once and
-shared by all of them.
+Most connections of a wide audience receive the same events. Therefore the frames of a set of events are made once, and
+these connections share them.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.outbox import Entry
 
-# A set of a batch's events: bit n stands for event n. Join, cut and subtract two by `|`, `&` and `& ~`.
+# A set of a batch's events: bit n stands for event n. `|` is union, `&` intersection and `& ~` difference.
 EventSet = NewType("EventSet", int)
 NO_EVENTS = EventSet(0)
 
 
 def first(events: EventSet) -> int:
-    """Return the number of the first event of a set that is not empty."""
+    """Return the number of the first event of a set, which must not be empty."""
     return (events & -events).bit_length() - 1
 
 
 def only(number: int) -> EventSet:
-    """Return the set of one event."""
+    """Return the set that contains one event."""
     return EventSet(1 << number)
 
 
 def before(number: int) -> EventSet:
-    """Return all events before one: the first `number` events of a batch."""
+    """Return the set of the first `number` events of a batch."""
     return EventSet((1 << number) - 1)
 
 
 class Batch:
-    """Events in their order. Of an event that appears twice, the second is in no set."""
+    """Events in their order. If an event appears twice, no set contains the second appearance."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
@@ -47,7 +47,7 @@ class Batch:
         self._reserved: dict[EventSet, frozenset[str]] = {}
         self._direct = NO_EVENTS
         self._closing = NO_EVENTS
-        self._replaced: list[tuple[EventSet, EventSet]] = []  # an event, and the one that makes it stale
+        self._replaced: list[tuple[EventSet, EventSet]] = []  # an event, and the later event that makes it stale
         self._framed: dict[tuple[EventSet, bool], Sequence[Frame]] = {}
         self._currents: dict[EventSet, EventSet] = {}
         self._index()
@@ -85,17 +85,17 @@ class Batch:
         return every
 
     def due(self, subscriber: Subscriber, events: EventSet) -> EventSet:
-        """Return the events of a set that a connection wants and may be sent."""
+        """Return the events of a set that a connection wants and may receive."""
         due: int = events
         if subscriber.types:
-            wanted: int = self._direct  # its filter does not apply to messages for this very connection
+            wanted: int = self._direct  # the filter does not apply to messages for this one connection
             for kind in subscriber.types:
                 wanted |= self._kinds.get(kind, 0)
             due &= wanted
         for event, users in self._hidden.items():
             if subscriber.user_id in users:
                 due &= ~event
-        if subscriber.batch:  # it reads all of an array at once: the last of a user's states is enough
+        if subscriber.batch:  # it reads a whole array at once, so the last state of each user is enough
             due = self._current(EventSet(due))
         for event, users in self._reserved.items():
             if subscriber.user_id not in users:
@@ -103,11 +103,11 @@ class Batch:
         return EventSet(due)
 
     def closes(self, events: EventSet) -> bool:
-        """Return whether one of the events ends the connection that is sent it."""
+        """Return whether one of the events closes the connection that receives it."""
         return bool(events & self._closing)
 
     def frames(self, events: EventSet, *, packed: bool) -> Sequence[Frame]:
-        """Return the frames of these events: one for each, or `packed` into arrays."""
+        """Return the frames of these events: one for each event, or arrays if `packed`."""
         frames = self._framed.get((events, packed))
         if frames is None:
             frames = [frame for number, frame in enumerate(self._frames) if events >> number & 1]
@@ -117,10 +117,10 @@ class Batch:
         return frames
 
     def _current(self, events: EventSet) -> EventSet:
-        """Return events without the states that a later event among them makes stale.
+        """Return these events without the states that a later one of them makes stale.
 
-        If the batch is tried again in other parts, a state that was left out may still be sent, after the later one:
-        clients know the order of a user's states by their `version`.
+        If the batch is split and tried again, a state that was left out may still be sent, after the later one. Clients
+        order the states of a user by `version`.
         """
         current = self._currents.get(events)
         if current is None:
@@ -133,7 +133,7 @@ class Batch:
 
 
 def pack(frames: Sequence[Frame]) -> list[Frame]:
-    """Join messages into JSON arrays, each of at most one metered step; a message that stands alone is not wrapped.
+    """Join messages into JSON arrays of at most 32 KB, one step of the bill; a single message becomes no array.
 
     Only messages with the same `not_after_s` are joined: an array is sent whole or not at all.
     """

@@ -1,4 +1,4 @@
-"""Wiring: make what each Lambda function works with when it is first needed, and keep it for the next invocations.
+"""Wiring: make the objects that each Lambda function uses when they are first needed, and keep them.
 
 Imports stand inside the functions, so that a Lambda function loads only what it uses.
 """

@@ -1,12 +1,13 @@
-"""From the Events stream to the posts: each event to every connection of its audience, in order, each once.
+"""From the Events stream to the posts: each event goes to every connection of its audience, in order, once.
 
-What becomes of a batch, of which the stream is to go on from the first record that is not done:
-    a record that cannot be read              goes to the dead-letter queue once all before it are done
-    an audience that cannot be read           what comes before its first event is posted, as far as still possible
-    a stage that we may not post to           all others are posted; the events for it are not done
+Afterwards the stream continues from the first record that is not done. How each problem is handled:
+    a record cannot be read                   it goes to the dead-letter queue when all records before it are done
+    an audience cannot be read                the events before its first event are posted; from there on they are not
+                                              done, and nothing more is posted if that is still possible
+    the function may not post to a stage      the other stages are posted to; the events for this stage are not done
     the time is up                            the events of all recipients that were not served are not done
-    a connection that cannot be served        is closed by the Poster; if it is STUCK, it is forgotten
-    one whose closing is throttled, too       its events are not done, while they are young
+    a connection cannot be served             the Poster closes it; if that fails too (STUCK), it is forgotten
+    its closing is throttled as well          its events are not done while they are young; later it is forgotten
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from realtime.tables.outbox import Entry, Unreadable, from_image
 from realtime.tables.registry import Registry
 from realtime.text import make_storable
 
-# An error that nobody foresaw may pass. If a record still meets it alone this long after it was written, the record is
-# taken to be the reason. s
+# An unforeseen error may be temporary. If a record that is alone in its batch still fails this long after it was
+# written, the record is assumed to be the cause. s
 PASSING_SECONDS = 60.0
 _THREADS = 8
 _LOST = frozenset({Outcome.GONE, Outcome.STUCK})
@@ -43,9 +44,9 @@ _TO_SETTLE = _LOST | _UNFINISHED
 
 
 def read_record(record: Mapping[str, Any]) -> Entry:
-    """Return the entry that a record of the Events stream shows.
+    """Return the entry in a record of the Events stream.
 
-    Raises Unreadable where none of our own functions wrote it: later, in the midst of posting, it would fail the batch.
+    Raises Unreadable if none of our own functions wrote it; while posting, it would make the whole batch fail.
     """
     change = record.get("dynamodb") or {}
     try:
@@ -56,7 +57,7 @@ def read_record(record: Mapping[str, Any]) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A batch of records as it was read: entries and problems, both by the places of their records."""
+    """A batch of records after reading: its entries and its problems, each by the index of the record."""
 
     count: int  # records
     entries: dict[int, Entry] = field(default_factory=dict)
@@ -74,23 +75,23 @@ class Reading:
         return reading
 
     def records_done(self, entries_done: int) -> int:
-        """Return how many records, from the first on, are done when this many of the entries are."""
+        """Return how many records, from the first, are done when this many entries are done."""
         return [*self.entries, self.count][entries_done]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a batch."""
+    """The outcome of a batch."""
 
-    outcomes: Counter[Outcome]  # of how many connections
-    done: int  # of what was given, from the first on: with the next one the stream is to go on
-    problem: RealtimeError | None = None  # why that one is not done, if there is one
-    unforgotten: Counter[str] = field(default_factory=Counter)  # connections that are gone, by why they are still known
+    outcomes: Counter[Outcome]  # the number of deliveries for each
+    done: int  # how many records or entries, from the first, are done; the stream continues with the next one
+    problem: RealtimeError | None = None  # why that next one is not done
+    unforgotten: Counter[str] = field(default_factory=Counter)  # connections not forgotten, by reason
 
 
 @dataclass(slots=True)
 class _Recipient:
-    """A connection that was found by narrow audiences, and the events for it."""
+    """A connection that narrow audiences led to, and the events for it."""
 
     endpoint: str
     subscriber: Subscriber
@@ -98,7 +99,7 @@ class _Recipient:
 
 
 class Broadcaster:
-    """Posts what the outbox holds."""
+    """Posts the entries of the outbox."""
 
     def __init__(
         self, connections: Connections, registry: Registry, poster: Poster, failures: Callable[[], Queue]
@@ -109,22 +110,22 @@ class Broadcaster:
         self._failures = failures
 
     def handle(self, records: Sequence[Mapping[str, Any]], deadline: Deadline, *, now_s: float) -> Report:
-        """Post a batch of records; send those that no try will mend to the dead-letter queue.
+        """Post a batch of records; send records that would fail every time to the dead-letter queue.
 
-        Raises Unforeseen where nobody foresaw what went wrong, unless it is taken to be the fault of a single record.
+        Raises Unforeseen after an unforeseen error, unless a single record is assumed to be its cause.
         """
         reading = Reading.of(records)
         try:
             with last_resort():
                 report = self.broadcast(list(reading.entries.values()), deadline, now_s=now_s)
         except Unforeseen as problem:
-            if len(records) > 1 or now_s - _recorded_at(records[0]) < PASSING_SECONDS:
+            if len(records) > 1 or now_s - _recorded_at_s(records[0]) < PASSING_SECONDS:
                 raise
             dead_letters.give_up(self._failures, records, {0: problem}, before=1)
             return Report(Counter(), done=1)
         done = reading.records_done(report.done)
         dead_letters.give_up(self._failures, records, reading.unreadable, before=done)
-        if isinstance(report.problem, Rejected):  # no table takes its audience
+        if isinstance(report.problem, Rejected):  # DynamoDB refuses to look up its audience
             dead_letters.give_up(self._failures, records, {done: report.problem}, before=done + 1)
             done += 1
         return replace(report, done=done, problem=report.problem if done < len(records) else None)
@@ -132,7 +133,7 @@ class Broadcaster:
     def broadcast(self, entries: Sequence[Entry], deadline: Deadline, *, now_s: float) -> Report:
         """Post a batch of entries, and forget the connections that turn out to be gone.
 
-        Narrow audiences go first: a call is not to wait for a feed's thousands.
+        Narrow audiences go first, because a call must not wait for the thousands of connections on feed.
         """
         backlog = Backlog(Batch(entries), now_s)
         outcomes: Counter[Outcome] = Counter()
@@ -150,7 +151,7 @@ class Broadcaster:
             backlog.undo(backlog.not_drawn(), _out_of_time())
             for result, reason in forgetting.still_known(deadline.forget_until):
                 unforgotten[reason] += 1
-                if result.outcome is Outcome.STUCK:  # it may live, and would not know what it has missed
+                if result.outcome is Outcome.STUCK:  # it may be alive, and would not know that it missed events
                     backlog.undo(result.delivery.events, Unavailable(f"giving up a connection: {reason}"))
         finally:
             for threads in (readers, forgetters):  # a call that hangs must not use up the function's time
@@ -158,7 +159,7 @@ class Broadcaster:
         return Report(outcomes, backlog.done, backlog.problem, unforgotten)
 
     def _settle(self, result: Result[BatchDelivery], backlog: Backlog, forgetting: Forgetting) -> None:
-        """Decide what becomes of a connection that was not served, and of its events."""
+        """Decide what to do with a connection that was not served, and with its events."""
         outcome, events = result.outcome, result.delivery.events
         if outcome is Outcome.STUCK and result.throttled and backlog.is_young(events):
             backlog.undo(events, Unavailable("API Gateway throttles the account's requests"))
@@ -176,7 +177,7 @@ class Broadcaster:
         )
 
     def _narrow(self, backlog: Backlog, readers: ThreadPoolExecutor, until: float) -> Iterator[BatchDelivery]:
-        """Yield the deliveries for narrow audiences: one a connection, however many of them it subscribes to."""
+        """Yield the deliveries for narrow audiences: one for each connection, even if it subscribes to several."""
         recipients: dict[str, _Recipient] = {}
         for connection_id, events, entry in backlog.direct():
             endpoint = entry.endpoint or ""  # `read_record` checks that there is one
@@ -195,14 +196,14 @@ class Broadcaster:
                 recipient = recipients.setdefault(
                     subscriber.connection_id, _Recipient(endpoint_of(audience), subscriber)
                 )
-                recipient.subscriber = subscriber  # a direct message says less about it
+                recipient.subscriber = subscriber  # it says more about the connection than a direct message does
                 recipient.events = EventSet(recipient.events | backlog.batch.audiences[audience])
         for each in recipients.values():
             yield from backlog.delivery(each.endpoint, each.subscriber, each.events)
         backlog.draw(audience for audience in backlog.batch.audiences if not is_wide(audience))
 
     def _wide(self, backlog: Backlog, readers: ThreadPoolExecutor, until: float) -> Iterator[BatchDelivery]:
-        """Yield the deliveries for wide audiences, page by page; no connection subscribes to two of them."""
+        """Yield the deliveries for wide audiences, page by page; no connection subscribes to more than one of them."""
         for audience in backlog.wide():
             events, endpoint = backlog.batch.audiences[audience], endpoint_of(audience)
             try:
@@ -229,5 +230,5 @@ def _out_of_time() -> RealtimeError:
     return Unavailable("the function's time ran out")
 
 
-def _recorded_at(record: Mapping[str, Any]) -> float:
+def _recorded_at_s(record: Mapping[str, Any]) -> float:
     return float((record.get("dynamodb") or {}).get("ApproximateCreationDateTime", 0))

@@ -29,7 +29,7 @@ SERVE_ON_SECONDS = 3600  # keys are no longer trusted this long after they were 
 MIN_REFRESH_SECONDS = 30  # the shortest time between two reads because of an unknown id or a failed attempt
 _JUST_READ_SECONDS = 2  # an id that is missing in keys of this age does not exist
 _MAX_UNKNOWN_IDS = 100  # how many such ids are remembered
-_PAUSES = (0.1, 0.25, 0.5, 1.0)  # s; the longest pause after each attempt, the last one after all later attempts
+_PAUSES = (0.1, 0.25, 0.5, 1.0)  # s; the longest pause after each attempt; the last value holds for all later ones
 _ATTEMPTS = 40
 
 K = TypeVar("K")

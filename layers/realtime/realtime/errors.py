@@ -102,7 +102,7 @@ class Internal(ClientError):
 
     @classmethod
     def because_of(cls, problem: RealtimeError) -> Internal:
-        """Return what a client is told of a failure: try again in a second, unless AWS would reject it every time."""
+        """Return the client's error for a failure: try again in a second, unless AWS would reject it every time."""
         return cls(retry_after=None if isinstance(problem, Rejected) else 1)
 
 

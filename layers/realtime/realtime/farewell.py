@@ -94,7 +94,7 @@ class FarewellSender:
     def _deliver(self, farewells: Sequence[Farewell], until: float) -> Iterator[tuple[Farewell, Outcome]]:
         deliveries: dict[Delivery, Farewell] = {}
         for each in farewells:
-            # It counts as old, so that the engine believes a 410 at once: here the queue does the waiting.
+            # `connected_at=0` makes the Poster report a 410 at once; the waiting is done in the queue.
             frames = (Frame(each.frame.encode()),)
             deliveries[Delivery(each.endpoint, each.connection_id, frames, connected_at_s=0, close=True)] = each
         for result in self._poster.deliver(deliveries, until=until):

@@ -1,4 +1,4 @@
-"""Forgetting the connections that posting found to be gone, in threads, while others are posted to."""
+"""Forget the connections that posting found to be gone, in threads, while other connections are posted to."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Forgetting:
         self._calls: list[tuple[list[Result[BatchDelivery]], Future[Mapping[str, Exception]]]] = []
 
     def add(self, result: Result[BatchDelivery]) -> None:
-        """Forget the connection of a delivery, in a while."""
+        """Queue the connection of a delivery to be forgotten with the next group."""
         self._group.append(result)
         if len(self._group) == FORGOTTEN_TOGETHER:
             self._call()
 
     def still_known(self, until: float) -> Iterator[tuple[Result[BatchDelivery], str]]:
-        """Wait until all are forgotten; yield those that could not be, with the reason; `until` is monotonic."""
+        """Wait until all are forgotten; yield each one that could not be, with the reason; `until` is monotonic."""
         if self._group:
             self._call()
         for group, call in self._calls:
             try:
                 failed = result_of(call, until)
-            except Exception as error:  # noqa: BLE001  # whatever it is, the other groups do not depend on it
+            except Exception as error:  # noqa: BLE001  # whatever the error is, the other groups do not depend on it
                 failed = {each.delivery.connection_id: error for each in group}
             for each in group:
                 if (problem := failed.get(each.delivery.connection_id)) is not None:
@@ -52,7 +52,10 @@ class Forgetting:
 
 
 def _gone(result: Result[BatchDelivery]) -> Gone:
-    """Say what is known of a connection. One that may live must be sent nothing more: its audiences are looked up."""
+    """Return what is known of a connection.
+
+    If it may be alive, it must receive nothing more, so the registry has to look up all its audiences.
+    """
     delivery = result.delivery
     may_live = result.outcome is Outcome.STUCK
     if delivery.wide is None or may_live:

@@ -128,7 +128,7 @@ class Ingestion:
         put_once = self._tables.outbox.put_once
         try:
             return put_once(event.event_id, now_ms, entries, [*self._effects(event, now_ms), *awaits])
-        except CallEnded:  # clients are told of its start, but it makes nobody busy
+        except CallEnded:  # clients still receive its start, but it makes nobody busy
             return put_once(event.event_id, now_ms, entries, awaits)
 
     def _entries(self, event: BackendEvent, now_ms: int) -> list[Entry]:

@@ -18,7 +18,7 @@ class Rules:
     """Settings of a deployment for presence."""
 
     shards: int
-    feed_role: str  # feed announces only users of this role
+    feed_role: str  # feed announces only users with this role
     history_seconds: int
 
 

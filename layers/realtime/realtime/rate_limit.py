@@ -28,7 +28,7 @@ class _Bucket:
 class RateLimit:
     """Token buckets of one function instance, each `burst` deep and filled at `rate` tokens a second.
 
-    A connection that empties its bucket is refused until the whole wait that it was told is over.
+    A connection that empties its bucket is refused until the wait in its refusal is over.
     """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:

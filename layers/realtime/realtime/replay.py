@@ -1,4 +1,4 @@
-"""Replay: send a client what it missed while it was away, read from the outbox and framed as `broadcast` would."""
+"""Replay: send a client what it missed while it was away; the outbox has it, and the frames are as `broadcast`'s."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_REPLAYED = 250  # messages; they are posted one after the other, and the cli
 # An id is made before its item is written, and items are not always written in the order of their ids: a write that
 # meets others is tried again for seconds, and a change of presence reaches the outbox by a stream and a second write.
 OVERLAP_MS = int(2 * LONGEST_CALL_SECONDS * 1000)
-# Each audience gets its messages in order, but one audience may be behind another: usually by a batch, by minutes when
-# more is sent to everyone than may be posted.
+# Each audience gets its messages in order, but one audience may be behind another: usually by a batch, by minutes if
+# more events for everyone are recorded than the quota lets us post.
 OVERLAP_OF_SEVERAL_MS = 300_000
 
 

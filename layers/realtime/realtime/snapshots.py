@@ -67,8 +67,8 @@ class Snapshots:
     def _of_everyone(self, connection: Connection, audience: str, now_ms: int) -> list[str]:
         """Return snapshot frames of every user online.
 
-        The index lists them; users with a later message in the outbox are read from the table. Users who have just left
-        are among these. They are shown offline with a version, so that a late older message cannot bring them back.
+        The index lists them; users with a later message in the outbox are read from the table. These include
+        users who have just left: they appear offline with a version, so a late, older message cannot bring them back.
         """
         found = {user.user_id: user for user in self._users.online()}
         changed: dict[str, None] = {}

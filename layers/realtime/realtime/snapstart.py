@@ -36,7 +36,7 @@ def _register(makers: tuple[Callable[[], object], ...]) -> None:
 
 
 def _make(makers: tuple[Callable[[], object], ...]) -> None:
-    """Call each maker. An error must not leave: Lambda would restart the function again and again, with no answer."""
+    """Call each maker. No error may escape: Lambda would restart the function again and again, without an answer."""
     for make in makers:
         try:
             make()

@@ -25,12 +25,12 @@ from realtime.tables.connections import Session
 from realtime.tables.outbox import Entry
 from realtime.tables.session_scan import Cursor, SweepWindow
 
-SEGMENTS = 8  # of the table, scanned at the same time
+SEGMENTS = 8  # of the table, which are scanned in parallel
 MAX_SESSIONS = 2_500  # per segment and sweep; the next sweep goes on, so that memory and time stay bounded
-SESSION_SECONDS = 2 * 3600  # after which API Gateway ends a connection
+SESSION_SECONDS = 2 * 3600  # API Gateway ends a connection after this time
 RECONNECT_AFTER_SECONDS = 110 * 60  # the age at which a connection is told to reconnect
-RECONNECT_WITHIN_SECONDS = 300  # over which clients spread their new connections
-_RECONNECT_SWEEPS_SECONDS = 180  # for this long each sweep tells it, to the same effect: some of the sweeps may fail
+RECONNECT_WITHIN_SECONDS = 300  # clients spread their new connections over this time
+_RECONNECT_SWEEPS_SECONDS = 180  # for this long each sweep tells it again, because some sweeps may fail
 _SLACK_SECONDS = 300  # for a $disconnect to arrive, and for differences between clocks
 
 
@@ -44,7 +44,7 @@ class Policy:
 
 
 class Sweeper:
-    """Find and mend what should not be there."""
+    """Find leftover connections, users and calls, and end them."""
 
     def __init__(self, tables: Tables, poster: Poster, policy: Policy) -> None:
         self._tables = tables
@@ -54,7 +54,7 @@ class Sweeper:
     def sweep(self, now_ms: int, until: float) -> Counter[str]:
         """Sweep once; return what was found and done. `until` is on the monotonic clock.
 
-        A failure keeps nothing else from being done. The first problem is raised at the end, so that an operator sees
+        After a failure everything else is still done. The first problem is raised at the end, so that an operator sees
         it, and the next sweep tries again. Raises ConfigurationError if this function's role may not ask API Gateway.
         """
         found: Counter[str] = Counter()
@@ -125,7 +125,7 @@ class Sweeper:
         refuse(self._tables.outbox, session.connection, AuthFailed(), now_ms)
 
     def _tell_to_reconnect(self, session: Session) -> None:
-        """Tell a client to open another connection. Each sweep records the same entry, which the stream shows once."""
+        """Tell a client to open another connection. Each sweep records the same entry; the stream shows it once."""
         connection = session.connection
         at_ms = connection.connected_at_ms + RECONNECT_AFTER_SECONDS * 1000
         self._tables.outbox.put(
@@ -141,7 +141,7 @@ class Sweeper:
         )
 
     def _spare(self, session: Session, now_ms: int) -> None:
-        """Renew the lease of a connection that lives; close it if it is older than API Gateway allows."""
+        """Renew the lease of a connection that is alive; close it if it is older than API Gateway allows."""
         connection = session.connection
         now_s = now_ms // 1000
         if connection.connected_at_ms // 1000 + SESSION_SECONDS + _SLACK_SECONDS < now_s:

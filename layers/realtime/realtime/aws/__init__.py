@@ -1,1 +1,1 @@
-"""Clients of AWS services, when to try a call again, and what is sent to queues and to the bus."""
+"""Clients of AWS services, the rules for trying a call again, and what is sent to queues and to the bus."""

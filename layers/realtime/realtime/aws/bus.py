@@ -39,8 +39,8 @@ class Bus:
     def put_all(self, events: Sequence[BusEvent]) -> None:
         """Put events on the bus; those that it refuses are put again, because PutEvents fails entry by entry.
 
-        An event whose answer was lost is put twice, with the same `id` in its detail. Raises Unavailable if some stay
-        refused, Rejected if the bus will never take one.
+        If an answer is lost, its events are put twice, with the same `id` in their detail. Raises Unavailable if some
+        events stay refused, and Rejected if the bus will never accept one.
         """
         for start in range(0, len(events), _PUT_EVENTS_LIMIT):
             rest: list[Any] = [self._entry(each) for each in events[start : start + _PUT_EVENTS_LIMIT]]

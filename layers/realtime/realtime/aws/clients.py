@@ -38,7 +38,7 @@ _PROMPT = Config(connect_timeout=0.5, read_timeout=0.75, retries={"mode": "stand
 # Copies of botocore's descriptions of services, with only the operations that we call: `make lock` makes them.
 _DESCRIPTIONS = str(Path(__file__).with_name("descriptions"))
 
-# Answers that may be a megabyte of items.
+# The answers that may contain a megabyte of items.
 _PAGES = ("before-parse.dynamodb.Query", "before-parse.dynamodb.Scan")
 
 # Codes of errors that an operator must mend: a right or a resource is missing.
@@ -92,7 +92,7 @@ def client(service: str) -> Any:
 class _Loader(Loader):
     """Load lean descriptions of services, without searching all 400 of botocore's (docs/decisions/0015)."""
 
-    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # whatever is asked about it
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # botocore passes it
         """Return the names of all services: each has a folder."""
         folders = (Path(path) for path in self.search_paths)
         return [service.name for folder in folders if folder.is_dir() for service in folder.iterdir()]
@@ -125,7 +125,7 @@ def region() -> str:
 
 
 def frozen_credentials() -> FrozenCredentials:
-    """Return the function's credentials as of now; botocore renews them when they near their end.
+    """Return the function's current credentials; botocore renews them shortly before they expire.
 
     Raises ConfigurationError if there are none.
     """

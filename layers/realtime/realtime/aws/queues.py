@@ -1,7 +1,7 @@
 """SQS: the delay queue, and the dead-letter queues with the reason in an attribute.
 
-SQS refuses a message with a character that XML forbids (InvalidMessageContents), in its body or in an attribute. A
-dead-letter queue that refuses odd messages would lose just those that it is there for.
+SQS refuses a message that has a character that XML forbids (InvalidMessageContents) in its body or in an attribute.
+Such characters are escaped here; otherwise the very messages that a dead-letter queue is meant for would be lost.
 docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
 
@@ -18,9 +18,9 @@ from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, make_storable
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter if the message is too large otherwise
-_SAFE_BYTES = 262_144  # every queue takes this many, attributes included
-_MAX_BYTES = 1_048_576  # a queue on AWS takes this many by default
+_ATTRIBUTE_LENGTHS = (1000, 100)  # characters; the shorter one is used if the message would be too large otherwise
+_SAFE_BYTES = 262_144  # every queue accepts this many, including the attributes
+_MAX_BYTES = 1_048_576  # a queue on AWS accepts this many by default
 
 _REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 does not have
 
@@ -35,19 +35,19 @@ class Queue:
     def send(self, body: dict[str, Any], *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
         """Send one message as JSON, to be delivered after a delay of up to 900 s.
 
-        It is sent whatever it holds: in ASCII; if that is too large, in UTF-8 with odd characters escaped; if no queue
-        takes even that, its beginning.
+        It is sent whatever it contains. The message is ASCII; if that is too large, it is UTF-8 in which unstorable
+        characters are escaped; if that is too large for any queue as well, only its beginning is sent.
         """
         try:
             text = json.dumps(body, separators=(",", ":"))
-        except (RecursionError, ValueError):  # too deep, or a number too long to be written out
+        except (RecursionError, ValueError):  # too deep, or a number with too many digits
             body = _writable(body, MAX_DEPTH)
             text = json.dumps(body, separators=(",", ":"))
         is_small = len(text) < _SAFE_BYTES // 2
         self._send([text] if is_small else [text, dumps(body, allow_nan=True)], delay_seconds, attributes or {})
 
     def send_text(self, text: str, *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
-        """Send one message as it is, but with the characters that SQS refuses escaped as in JSON."""
+        """Send one message unchanged, except that the characters that SQS refuses are escaped as in JSON."""
         clean = _REFUSED.sub(lambda refused: json.dumps(refused.group())[1:-1], text)
         self._send([clean], delay_seconds, attributes or {})
 
@@ -68,7 +68,7 @@ class Queue:
 
 
 def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the first of the texts that SQS takes, and the attributes shortened to fit, without the empty ones."""
+    """Return the first of the texts that SQS accepts, and the attributes that are not empty, shortened to fit."""
     for limit in (_SAFE_BYTES, _MAX_BYTES):
         for text in texts:
             for length in _ATTRIBUTE_LENGTHS:
@@ -82,7 +82,7 @@ def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, 
 
 
 def _writable(value: Any, depth: int) -> Any:
-    """Return a copy in which values that are too deep or too long to be written are replaced by a note."""
+    """Return a copy in which a note replaces each value that JSON cannot express: too deep or too long."""
     if isinstance(value, dict | list) and depth == 0:
         return "(too deep to be kept)"
     if isinstance(value, dict):

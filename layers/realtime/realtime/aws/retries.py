@@ -183,7 +183,7 @@ def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
     return bounded
 
 
-_TRIES = "realtime.tries"  # the name under which a call's context holds them
+_TRIES = "realtime.tries"  # the key of the Tries in a call's context
 _TOKEN = re.compile(rb'("ClientRequestToken": ?")[^"]*"')
 
 

@@ -11,9 +11,9 @@ from realtime.cached_keys import CachedKeys
 from realtime.errors import ConfigurationError
 from realtime.text import describe_value, loads
 
-MIN_SECRET_BYTES = 32  # RFC 7518 3.2: of an HS256 key
-# Parameter Store answers 40 requests a second: a storm of 300 fresh instances is through in 7 s. A handshake may take
-# 10 s of the function's time.
+MIN_SECRET_BYTES = 32  # the least size of an HS256 key (RFC 7518, 3.2)
+# Parameter Store answers 40 requests a second, so 300 new instances at once have their keys within 7 s. A handshake may
+# take 10 s of the function's time.
 PATIENCE_SECONDS = 7.5
 
 

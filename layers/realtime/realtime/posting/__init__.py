@@ -1,5 +1,5 @@
-"""Posting to connections: what to send, how fast, and what becomes of each answer.
+"""Posting to connections: what is sent, how fast, and what each answer means.
 
 `api` makes a `Poster`, which takes deliveries (`delivery`). The Poster paces requests (`pacing`), signs them
-(`signing`), makes them (`http_pool`) and asks `progress` what each answer means.
+(`signing`), makes them (`http_pool`) and lets `progress` decide what follows from each answer.
 """

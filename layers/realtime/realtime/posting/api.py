@@ -13,14 +13,14 @@ from realtime.posting.pacing import TokenBucket, Window
 from realtime.posting.poster import Clock, Pool, Poster
 from realtime.posting.signing import FrozenCredentials, Signer, canonical_path
 
-_FIRST_WINDOW = 32  # requests in flight, until answers show what is let through
-_is_usual = re.compile(r"[A-Za-z0-9_-]+=").fullmatch  # of connection ids: only their last character is encoded
+_FIRST_WINDOW = 32  # requests in flight at first; the answers then show how many API Gateway accepts
+_is_usual = re.compile(r"[A-Za-z0-9_-]+=").fullmatch  # ids of the usual form: only the last character must be encoded
 
 
 class Api:
-    """Where a management API is; `endpoint_url` is without a stage.
+    """The address of a management API; `endpoint_url` has no stage.
 
-    Raises ValueError where that is not an HTTP URL.
+    Raises ValueError if it is not an HTTP URL.
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -36,7 +36,7 @@ class Api:
         self._prefixes: dict[str, tuple[str, str]] = {}
 
     def paths(self, endpoint: str, connection_id: str) -> tuple[str, str]:
-        """Return a connection's path as it is sent, and as it is signed."""
+        """Return a connection's path in two forms: as it is sent and as it is signed."""
         prefixes = self._prefixes.get(endpoint)
         if prefixes is None:
             path = f"{self._base_path}/{quote(endpoint, safe='')}/@connections/"
@@ -45,13 +45,13 @@ class Api:
         if _is_usual(connection_id):
             return f"{sent}{connection_id[:-1]}%3D", f"{signed}{connection_id[:-1]}%253D"
         connection_id = quote(connection_id, safe="")
-        if connection_id in {".", ".."}:  # otherwise they would name a folder of the path
+        if connection_id in {".", ".."}:  # otherwise they would be read as `.` and `..` of a path
             connection_id = connection_id.replace(".", "%2E")
-        # To encode once more what is encoded already is to encode its percent signs.
+        # The signed form is encoded twice. The second encoding changes only the percent signs of the first.
         return sent + connection_id, signed + connection_id.replace("%", "%25")
 
     def signer(self, region: str, credentials: Callable[[], FrozenCredentials]) -> Signer:
-        """Return what signs requests to it."""
+        """Return the signer of requests to this API."""
         return Signer(host=self.host, region=region, service="execute-api", credentials=credentials)
 
 
@@ -70,12 +70,13 @@ def make_poster(
     clock: Clock = time,
     jitter: Callable[[], float] = random.random,
 ) -> Poster:
-    """Return what posts to a management API.
+    """Return a Poster for a management API.
 
-    `credentials` returns botocore's frozen credentials, renewed in time, and is asked once a second.
-    `posts_per_second` is the share of the account's quota that may be used; `max_in_flight` bounds connections to the
-    API. Certificates are checked against `ca_bundle`, or AWS_CA_BUNDLE, or those that botocore trusts. `open_pool` may
-    replace the network. Raises ValueError where `endpoint_url` is not an HTTP URL.
+    `credentials` is called once a second and returns botocore's frozen credentials, which it renews in time.
+    `posts_per_second` is the share of the account's quota that may be used; `max_in_flight` limits how many connections
+    to the API are open. Certificates are checked against `ca_bundle`, otherwise AWS_CA_BUNDLE, otherwise the bundle
+    that botocore trusts. A test may pass `open_pool` to replace the network. Raises ValueError if `endpoint_url` is not
+    an HTTP URL.
     """
     api = Api(endpoint_url)
 

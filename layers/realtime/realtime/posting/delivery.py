@@ -1,4 +1,4 @@
-"""What is posted to a connection, and what became of it."""
+"""A delivery, which is what one connection is to receive, and its outcome."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 
 class Outcome(enum.Enum):
-    """What became of a delivery."""
+    """How a delivery ended."""
 
-    DELIVERED = "delivered"  # every frame that had not expired; then the closing or the question, if that was wanted
-    EXPIRED = "expired"  # all frames were past their time
-    TOO_LARGE = "too_large"  # a frame was larger than API Gateway takes; the others were delivered
+    DELIVERED = "delivered"  # every frame that had not expired, and then the DELETE or GET if `close` or `ask` is set
+    EXPIRED = "expired"  # all frames were past their `not_after`
+    TOO_LARGE = "too_large"  # a frame was larger than API Gateway accepts; the others were delivered
     GONE = "gone"  # the connection does not exist any more
-    NOT_YET_OPEN = "not_yet_open"  # 410 each time, but its handshake may not be done: not to be forgotten
-    THROTTLED = "throttled"  # 429 for as long as its patience or the time lasted
-    FAILED = "failed"  # no answer or an error for as long as its patience or the time lasted
-    CLOSED = "closed"  # could not be served, so it was closed: its client will connect again
-    STUCK = "stuck"  # could be neither served nor closed
+    NOT_YET_OPEN = "not_yet_open"  # always a 410, but its handshake may not be complete, so do not forget it
+    THROTTLED = "throttled"  # 429 until its patience or the function's time ran out
+    FAILED = "failed"  # no answer, or an error, until its patience or the function's time ran out
+    CLOSED = "closed"  # its frames could not be delivered, so it was closed; its client will connect again
+    STUCK = "stuck"  # its frames could not be delivered, and it could not be closed either
     FORBIDDEN = "forbidden"  # the role may not do this; `Poster.refusal` names the request
     NOT_TRIED = "not_tried"  # the time ran out before its last frame was answered
 
-    __hash__ = object.__hash__  # in C; Enum's own, in Python, is a fortieth of what a delivery costs
+    __hash__ = object.__hash__  # runs in C; Enum's own, in Python, would take 1/40 of the time of a delivery
 
 
 class Frame:
-    """A message as it is posted: made once for all its recipients, so that it is hashed once."""
+    """A message in the form that is posted; all its recipients share one Frame, so it is hashed once."""
 
     __slots__ = ("body", "not_after_s", "sha256")
 
@@ -39,19 +39,19 @@ class Frame:
         """s since the epoch; after it the frame is left out."""
 
 
-@dataclass(slots=True, eq=False)  # mypy keeps it immutable: `frozen` would triple the time that it takes to make one
+@dataclass(slots=True, eq=False)  # mypy keeps it immutable; `frozen` would triple the time to make one
 class Delivery:
-    """What one connection is to be sent, in order.
+    """The frames that one connection is to receive, in order.
 
-    Make one delivery a connection where the order between its frames matters: deliveries do not wait for each other.
+    Make one delivery per connection if the order of its frames matters: deliveries do not wait for each other.
     """
 
-    endpoint: Final[str]  # and so the API's stage
+    endpoint: Final[str]  # also the name of the API's stage
     connection_id: Final[str]  # opaque
     frames: Final[Sequence[Frame]]
     connected_at_s: Final[float]  # s since the epoch
     close: Final[bool] = False  # close the connection after the frames
-    ask: Final[bool] = False  # with no frames: ask whether the connection exists; DELIVERED if it does
+    ask: Final[bool] = False  # needs no frames: ask whether the connection exists; the outcome is DELIVERED if it does
 
 
 D = TypeVar("D", bound=Delivery)
@@ -62,6 +62,6 @@ class Result(NamedTuple, Generic[D]):
 
     delivery: D
     outcome: Outcome
-    sent: int = 0  # frames done with: delivered, expired or too large
+    sent: int = 0  # frames that are finished: delivered, expired or too large
     reason: str = ""  # the last failure, for the log
     throttled: bool = False  # the last failure was a 429

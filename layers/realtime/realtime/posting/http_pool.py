@@ -1,4 +1,4 @@
-"""Many HTTP requests at once on kept-alive connections: libcurl's multi interface, handles and connections reused.
+"""Many HTTP requests at once over kept-alive connections, with libcurl's multi interface; handles are reused too.
 
 HTTP/1.1 on purpose: a stalled connection then stalls one request (docs/decisions/0011).
 """
@@ -13,9 +13,9 @@ import pycurl
 
 Task = TypeVar("Task")
 
-_TEXT_BYTES = 512  # of an answer's body are kept, to say why a request failed
-_IDLE_S = 60  # a connection that was idle for longer is not used again: the network may have dropped it in silence
-_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # those that libcurl reads
+_TEXT_BYTES = 512  # how much of an answer's body is kept, to report why a request failed
+_IDLE_S = 60  # after this idle time a connection is not reused: the network may have dropped it silently
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # the ones that libcurl reads
 
 
 class _Slot(Generic[Task]):
@@ -38,9 +38,9 @@ class _Slot(Generic[Task]):
 
 
 class HttpPool(Generic[Task]):
-    """Makes requests to one origin, each for a task of the caller's; returns the tasks with the answers as these come.
+    """Makes requests to one origin. Each belongs to a task of the caller, which is returned with the answer.
 
-    `timeout_s` bounds a whole request, connecting included. Not for several threads at a time.
+    `timeout_s` limits a whole request, including the time to connect. Only one thread at a time may use the pool.
     """
 
     def __init__(self, origin: str, *, connect_timeout_s: float, timeout_s: float, ca_bundle: str | None) -> None:
@@ -59,7 +59,7 @@ class HttpPool(Generic[Task]):
         return len(self._busy)
 
     def send(self, task: Task, method: str, path: str, headers: list[str], body: bytes) -> None:
-        """Start a request; it goes out with the next `receive`, its path unchanged."""
+        """Start a request; the next `receive` sends it, with its path unchanged."""
         slot = self._idle.pop() if self._idle else self._new_slot()
         curl = slot.curl
         if slot.text:
@@ -70,7 +70,7 @@ class HttpPool(Generic[Task]):
             curl.setopt(pycurl.POSTFIELDS, body)
             slot.body = body
         curl.setopt(pycurl.REQUEST_TARGET, path)
-        headers.append("Content-Type:")  # sends none; otherwise libcurl calls the body a form
+        headers.append("Content-Type:")  # no such header is sent; otherwise libcurl would declare the body a form
         curl.setopt(pycurl.HTTPHEADER, headers)
         self._multi.add_handle(curl)
         slot.task = task
@@ -79,8 +79,8 @@ class HttpPool(Generic[Task]):
     def receive(self) -> list[tuple[Task, int, str]]:
         """Send and receive without waiting; return the tasks whose requests ended, each with a status and a text.
 
-        Status 0 means that there was no answer, and the text says why. A status counts even if its body then broke off.
-        The text of a 2xx is empty.
+        Status 0 means that there was no answer, and the text says why. A status counts even if the body after it is
+        incomplete. The text of a 2xx is empty.
         """
         self._multi.perform()
         answers = []
@@ -101,15 +101,15 @@ class HttpPool(Generic[Task]):
         """Wait until something can be sent or received, for at most `seconds`."""
         if not self._busy:
             time.sleep(seconds)
-        elif self._multi.select(seconds) < 0:  # libcurl has no socket to wait for yet
+        elif self._multi.select(seconds) < 0:  # libcurl does not have a socket to wait for yet
             time.sleep(min(seconds, 0.01))
 
     def abandon(self) -> list[Task]:
-        """Break off all requests and return their tasks."""
+        """Abort all requests and return their tasks."""
         return [self._release(curl).task for curl in list(self._busy)]
 
     def close(self) -> None:
-        """Break off all requests and close all connections."""
+        """Abort all requests and close all connections."""
         self.abandon()
         for slot in self._idle:
             slot.curl.close()
@@ -117,7 +117,7 @@ class HttpPool(Generic[Task]):
 
     def _new_slot(self) -> _Slot[Task]:
         curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, self._origin)  # the path is set apart: libcurl would parse a whole URL each time
+        curl.setopt(pycurl.URL, self._origin)  # the path is set separately: libcurl would parse a whole URL each time
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_timeout_s * 1000))
         curl.setopt(pycurl.TIMEOUT_MS, int(self._timeout_s * 1000))
@@ -126,9 +126,9 @@ class HttpPool(Generic[Task]):
         if self._ca_bundle:
             curl.setopt(pycurl.CAINFO, self._ca_bundle)
         if self._proxied:
-            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)  # otherwise a proxy is asked for the URL, which lacks the path
+            curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)  # otherwise the proxy would get the URL, which has no path
         else:
-            curl.setopt(pycurl.PROXY, "")  # otherwise libcurl looks in the environment for each request
+            curl.setopt(pycurl.PROXY, "")  # otherwise libcurl would read the environment for each request
         return _Slot(curl)
 
     @staticmethod

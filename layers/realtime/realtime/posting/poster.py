@@ -1,6 +1,6 @@
-"""Posts to many connections at once, as fast as the quota lets; each connection fails alone.
+"""Post to many connections at once, as fast as the quota allows; a connection that fails affects no other.
 
-The loop: it draws deliveries, paces their requests, gives them to the pool, and does what `progress` says of each
+The loop draws deliveries, paces their requests, gives them to the pool, and does what `progress` decides about each
 answer.
 """
 
@@ -16,22 +16,22 @@ from realtime.posting.pacing import Congestion, TokenBucket, Window
 from realtime.posting.progress import AT_ONCE, Patience, Progress
 from realtime.posting.signing import Signer
 
-_MAX_WAITING = 10_000  # connections in back-off; no others are begun meanwhile, so that memory stays flat
+_MAX_WAITING = 10_000  # connections in back-off; at this limit no new delivery is begun, so that memory stays bounded
 _CONSECUTIVE_REFUSALS = 3
-_TICK_S = 0.05  # between looks at libcurl's timeouts
+_TICK_S = 0.05  # how often to let libcurl check its timeouts
 _new_tuple = tuple.__new__
-_SHORTEST_WAIT_S = 0.001  # for the quota, so that posts go out a few at a time
+_SHORTEST_WAIT_S = 0.001  # for the quota, so that each round sends several posts
 
 
 class Clock(Protocol):
-    """What of the module `time` is needed: `time()` in s since the epoch, `monotonic()` in s."""
+    """The needed functions of the module `time`: `time()` in s since the epoch, `monotonic()` in s."""
 
     def time(self) -> float: ...
     def monotonic(self) -> float: ...
 
 
 class Pool(Protocol):
-    """Makes requests at the same time (`http_pool.HttpPool` over the network)."""
+    """Makes several requests at the same time; `http_pool.HttpPool` makes them over the network."""
 
     @property
     def in_flight(self) -> int: ...
@@ -43,12 +43,12 @@ class Pool(Protocol):
 
 
 class Poster:
-    """Posts to connections of one WebSocket API (`api.make_poster` makes it).
+    """Posts to connections of one WebSocket API; `api.make_poster` makes it.
 
-    `open_pool` is called when something is first posted. `origin` is the API's, for messages; `paths` returns a
-    connection's path as it is sent and as it is signed. `patience_s` is how long a connection may fail without a
-    success before it is given up. `jitter` returns random numbers from 0 to 1. Connections to the API are kept between
-    calls. Not for several threads at a time.
+    `open_pool` is called before the first post. `origin` is the API's, for messages. `paths` returns a connection's
+    path in two forms: as it is sent and as it is signed. A connection is given up when it has failed for `patience_s`
+    without a success. `jitter` returns random numbers from 0 to 1. Connections to the API are kept between calls. Only
+    one thread at a time may use a Poster.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Poster:
 
     @property
     def pool(self) -> Pool:
-        """Return the pool, made when first used: only a function that posts pays for libcurl."""
+        """Return the pool; it is made when it is first used, so that only a function that posts loads libcurl."""
         if self._pool is None:
             self._pool = self._open_pool()
         return self._pool
@@ -93,12 +93,13 @@ class Poster:
             self._pool = None
 
     def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
-        """Post all deliveries and yield each with its outcome as soon as it is known; return by `until` (monotonic).
+        """Post all deliveries, and yield each with its outcome as soon as that is known.
 
-        Draws a delivery when there is room for it, and one ahead. When the time is up, those that were drawn are
-        reported as THROTTLED, FAILED, STUCK, NOT_YET_OPEN or NOT_TRIED and the rest is not drawn: no NOT_TRIED means
-        that everything was tried. With `close_unserved`, a connection that is given up is closed, so that its client
-        comes back: CLOSED. Raises what drawing a delivery raises.
+        It ends at the latest at `until`, on the monotonic clock. A delivery is drawn when there is room for it, and one
+        more is drawn ahead. When the time is up, the deliveries that were drawn end as THROTTLED, FAILED, STUCK,
+        NOT_YET_OPEN or NOT_TRIED, and the others are not drawn. If no outcome is NOT_TRIED, everything was tried. With
+        `close_unserved`, a connection that is given up is closed (CLOSED), so that its client connects again. Raises
+        whatever the iterable of deliveries raises.
         """
         if self._is_delivering:
             raise RuntimeError("a Poster delivers one iterable at a time")
@@ -127,7 +128,7 @@ class Poster:
                 continue
             throttled = repeated = recovered = 0
             for progress, status, text in answers:
-                is_first = not (progress.failures or progress.closing)  # later tries say less about other connections
+                is_first = not (progress.failures or progress.closing)  # later tries say less about the others
                 if 200 <= status < 300:
                     if not is_first:
                         repeated += 1
@@ -151,7 +152,7 @@ class Poster:
     def _send(
         self, queue: _Queue[D], pool: Pool, refusals: dict[tuple[str, str], int], now: float
     ) -> Iterator[Result[D]]:
-        """Start requests as far as quota and window let; yield the deliveries that turn out to need none."""
+        """Start as many requests as quota and window allow; yield the deliveries that turn out to need none."""
         wall = self._clock.time()
         room = min(self._window.size - pool.in_flight, self._quota.refill(now))
         while room > 0 and (progress := queue.take(now)) is not None:
@@ -198,18 +199,18 @@ class Poster:
 
 
 class _Queue(Generic[D]):
-    """The deliveries of one call whose next request is not under way."""
+    """The deliveries of one call of `deliver` that have no request under way."""
 
     def __init__(self, deliveries: Iterable[D], patience: Patience) -> None:
         self._deliveries = iter(deliveries)
         self._patience = patience
-        self.drawn = next(self._deliveries, None)  # one ahead
-        self.ready: deque[Progress[D]] = deque()  # in no back-off
+        self.drawn = next(self._deliveries, None)  # the one that is drawn ahead
+        self.ready: deque[Progress[D]] = deque()  # not in back-off
         self.waiting: list[tuple[float, int, Progress[D]]] = []  # a heap: when to go on, and a number for equal times
         self._waits = 0
 
     def put(self, progress: Progress[D], step: float) -> None:
-        """Take back a delivery that goes on at a monotonic time."""
+        """Take back a delivery that can go on at `step`, a time on the monotonic clock."""
         if step == AT_ONCE:
             self.ready.append(progress)
         else:
@@ -217,7 +218,7 @@ class _Queue(Generic[D]):
             heapq.heappush(self.waiting, (step, self._waits, progress))
 
     def take(self, now: float) -> Progress[D] | None:
-        """Return the delivery that goes on next: one already begun, or a new one."""
+        """Return the next delivery to go on with: preferably one that was begun, otherwise a new one."""
         if self.ready:
             return self.ready.popleft()
         if self.waiting and self.waiting[0][0] <= now:
@@ -231,12 +232,12 @@ class _Queue(Generic[D]):
         return Progress(drawn, self._patience)
 
     def begun(self) -> list[Progress[D]]:
-        """Return all that were taken before."""
+        """Return the deliveries that were begun and have no request under way."""
         return [*self.ready, *(progress for _, _, progress in self.waiting)]
 
 
 def _unfinished(queue: _Queue[D], pool: Pool) -> Iterator[Result[D]]:
-    """Yield what the deliveries come to when the time is up."""
+    """Yield the outcomes of the deliveries that are not finished when the time is up."""
     for progress in (*pool.abandon(), *queue.begun()):
         yield _result(progress, progress.unfinished)
     if queue.drawn is not None:
@@ -244,5 +245,5 @@ def _unfinished(queue: _Queue[D], pool: Pool) -> Iterator[Result[D]]:
 
 
 def _result(progress: Progress[D], outcome: Outcome) -> Result[D]:
-    # In half the time that Result(…) takes, once for each delivery.
+    # This runs once for each delivery, and takes half the time of Result(…).
     return _new_tuple(Result, (progress.delivery, outcome, progress.sent, progress.reason, progress.throttled))

@@ -1,14 +1,17 @@
-"""How far one delivery has come, and what each answer to its requests means for it. No clock and no I/O.
+"""The progress of one delivery, and what each answer to its requests means. It uses no clock and does no I/O.
 
-    2xx                  the next frame of that connection
-    410                  GONE; from a connection so young that its handshake may not be done: again, then NOT_YET_OPEN
-    413                  that frame is left out, the others go; TOO_LARGE
-    429, 5xx, none       again with full jitter, that connection alone, while its patience lasts; THROTTLED or FAILED
-                         (while 429 hits everyone, its patience does not run, for 10 s at most)
-    403                  FORBIDDEN; after three in a row, the stage is not asked again
+    2xx                  the connection's next frame follows
+    410                  GONE; but if the connection is so young that its handshake may not be complete, the request is
+                         tried again, and the outcome is NOT_YET_OPEN if it never succeeds
+    413                  this frame is left out and the others are sent; TOO_LARGE
+    429, 5xx, no answer  the request is tried again with full jitter, for this connection alone, until its patience runs
+                         out; THROTTLED or FAILED. While the whole account gets 429s, the patience is extended, by 10 s
+                         at most
+    403                  FORBIDDEN; after three in a row, no more such requests are made to the stage
     any other            FAILED at once: another request would not change it
 
-With `close_unserved`, a connection that would come to THROTTLED or FAILED is closed. Its DELETE meets the same rules:
+With `close_unserved`, a connection whose outcome would be THROTTLED or FAILED is closed. The same rules hold for the
+DELETE that closes it:
     2xx                  CLOSED
     410, 403             as above
     any other            STUCK, after the tries that the status allows
@@ -24,27 +27,27 @@ from realtime.messages import MAX_FRAME_BYTES
 from realtime.posting.delivery import D, Frame, Outcome
 from realtime.posting.pacing import Congestion
 
-# $connect may take 29 s, and until it has answered, a post to its connection is a 410. s
+# $connect may take 29 s, and until it has answered, a post to its connection gets a 410. s
 HANDSHAKE_S = 30.0
-# What is left of a handshake once its connection is known takes milliseconds. A connection that stays closed for longer
-# mostly never opens, and a batch waits for it. s
+# Once a connection is registered, the rest of its handshake takes milliseconds. A connection that gets 410s for longer
+# will usually never open, and the whole batch waits for it. s
 OPENING_PATIENCE_S = 2.0
-# The longest extra patience for a connection that is throttled together with all others. Where four of five posts are
-# refused, one connection in 400 is closed in spite of it; without it, one in seven would be. s
+# The longest extra patience for a connection that is throttled together with all others. If four of five posts are
+# refused, one connection in 400 is closed despite this patience; without it, one in seven would be. s
 CONGESTED_PATIENCE_S = 10.0
-# The longest wait after the first, second … consecutive failure, and after each further one. s
+# The longest wait after the first, second … consecutive failure; the last value holds for all further ones. s
 BACK_OFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
-Step: TypeAlias = "Outcome | float"  # how a delivery ended, or the monotonic time from which it may go on
+Step: TypeAlias = "Outcome | float"  # how a delivery ended, or when it may go on (monotonic)
 AT_ONCE: Final = 0.0
 
 _NO_BODY = Frame(b"")
-_NOT_TRIED, _DELIVERED = Outcome.NOT_TRIED, Outcome.DELIVERED  # to look up a member of an Enum takes 15 times as long
+_NOT_TRIED, _DELIVERED = Outcome.NOT_TRIED, Outcome.DELIVERED  # looking up a member of an Enum takes 15 times as long
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a connection may fail without a success before it is given up, and whether it is closed then."""
+    """For how long a connection may fail without a success before it is given up, and whether it is then closed."""
 
     seconds: float
     close_unserved: bool
@@ -52,7 +55,7 @@ class Patience:
 
 
 class Progress(Generic[D]):
-    """One delivery under way: ask for its next request, report the answer, do what is returned."""
+    """One delivery under way: get its next request, report the answer, and do what the returned Step says."""
 
     __slots__ = (
         "_accepted_any",
@@ -73,27 +76,27 @@ class Progress(Generic[D]):
 
     # Set by the first failure.
     _give_up_at: float  # monotonic
-    _congested_before: float  # s of congestion before the first of the consecutive failures
+    _congested_before: float  # s; the total congestion before the first of the consecutive failures
     _due_at: float  # monotonic; the end of its back-off
 
     def __init__(self, delivery: D, patience: Patience) -> None:
         self.delivery = delivery
         self.method = "POST"  # of the request that `next_request` returned last
-        self.sent = 0  # frames done with: delivered, expired or too large
+        self.sent = 0  # frames that are finished: delivered, expired or too large
         self.reason = ""  # the last failure
         self.throttled = False  # the last failure was a 429
         self.failures = 0  # consecutive
-        self.closing = False  # given up, and to be closed
+        self.closing = False  # it was given up and is being closed
         self.unfinished = _NOT_TRIED
-        """What the delivery comes to if the time runs out now."""
+        """The outcome if the time runs out now."""
         self._patience = patience
         self._accepted_any = False
         self._too_large = False
 
     def next_request(self, wall: float) -> Frame | None:
-        """Return the body of its next request, to be made with `method`; None if it has `ended`.
+        """Return the body of the next request, which uses `method`; None if there is none, see `ended`.
 
-        `wall` in s since the epoch.
+        `wall` is in s since the epoch.
         """
         delivery = self.delivery
         if not self.closing:
@@ -123,10 +126,10 @@ class Progress(Generic[D]):
 
     def resume(self, now: float) -> None:
         """Go on after a back-off; `now` is monotonic."""
-        self._give_up_at += now - self._due_at  # quota or window held it back: not a failure of its own
+        self._give_up_at += now - self._due_at  # quota or window held it back, which is not the connection's fault
 
     def accepted(self) -> Step:
-        """Take a 2xx."""
+        """Note a 2xx."""
         if self.closing:
             return Outcome.CLOSED
         self._accepted_any = True
@@ -141,9 +144,9 @@ class Progress(Generic[D]):
         return Outcome.TOO_LARGE if self._too_large else _DELIVERED
 
     def failed(self, status: int, text: str, *, now: float, wall: float, jitter: float) -> Step:
-        """Take any other status; 0 means that there was no answer.
+        """Note any other status; 0 means that there was no answer.
 
-        `now` is monotonic, `wall` in s since the epoch; `jitter` from 0 to 1 is the part of the back-off to wait.
+        `now` is monotonic, `wall` in s since the epoch; `jitter`, from 0 to 1, is the fraction of the back-off to wait.
         """
         self.reason = f"{status} {text}".rstrip() if status else text
         self.throttled = status == 429
@@ -162,7 +165,7 @@ class Progress(Generic[D]):
         return self._give_up(Outcome.FAILED)
 
     def _retry(self, outcome: Outcome, now: float, jitter: float) -> Step:
-        """Wait for a random time, longer with each consecutive failure; or give up with this outcome."""
+        """Wait for a random time, which grows with each consecutive failure, or give up with this outcome."""
         patience = self._patience
         congestion = patience.congestion
         if not self.failures:

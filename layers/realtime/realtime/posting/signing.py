@@ -1,7 +1,9 @@
-"""Signature Version 4 for many small requests to one host: their common parts are computed once, not once a request.
+"""Signature Version 4 for many small requests to one host: the parts that they share are not computed for each request.
 
-Once a day: the signing key. Once a second: the date, the scope, the headers to be signed. Once a request: one SHA-256
-of the canonical request and one HMAC. tests/unit/posting/test_signing.py compares every signature with botocore's.
+The signing key is computed once a day; the date, the scope and the headers to be signed once a second. Each request
+needs only one SHA-256 of its canonical form and one HMAC.
+
+tests/unit/posting/test_signing.py compares every signature with botocore's.
 docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
@@ -15,11 +17,11 @@ from typing import Protocol
 from urllib.parse import quote
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-_BLOCK_BYTES = 64  # of SHA-256, which HMAC pads its key to
+_BLOCK_BYTES = 64  # the block size of SHA-256; HMAC pads its key to it
 
 
 class FrozenCredentials(Protocol):
-    """Credentials that belong together, as botocore's `get_frozen_credentials()` returns them."""
+    """A consistent set of credentials, as botocore's `get_frozen_credentials()` returns it."""
 
     @property
     def access_key(self) -> str: ...
@@ -30,9 +32,9 @@ class FrozenCredentials(Protocol):
 
 
 def canonical_path(path: str) -> str:
-    """Return a path, already percent-encoded as it is sent, in the form that is signed: encoded once more.
+    """Return the form of a path that is signed: percent-encoded once more than the path that is sent.
 
-    All services but S3 want this: `/feed/@connections/a%3D` is signed as `/feed/%40connections/a%253D`.
+    All services except S3 require this: `/feed/@connections/a%3D` is signed as `/feed/%40connections/a%253D`.
     """
     return quote(path, safe="/~")
 
@@ -40,8 +42,8 @@ def canonical_path(path: str) -> str:
 class Signer:
     """Signs requests to one host.
 
-    `credentials` is asked once a second, so that it can renew them before they expire, even where the clock has jumped
-    over a SnapStart restore. `headers` raises what it raises.
+    `credentials` is called once a second, so that it can renew the credentials before they expire, even if the clock
+    has jumped because of a SnapStart restore. `headers` raises whatever `credentials` raises.
     """
 
     def __init__(self, *, host: str, region: str, service: str, credentials: Callable[[], FrozenCredentials]) -> None:
@@ -50,12 +52,12 @@ class Signer:
         self._service = service
         self._credentials = credentials
         self._second = -1
-        self._key_of: tuple[str, str] | None = None  # the secret and the day that the HMAC states are made of
+        self._key_of: tuple[str, str] | None = None  # the secret and the day that the HMAC states were made from
 
     def headers(self, method: str, path: str, body_sha256: str, now: float) -> list[str]:
-        """Return the header lines that sign a request without a query; of its other headers, `Host` alone is signed.
+        """Return the header lines that sign a request without a query; its only other signed header is `Host`.
 
-        `path` in canonical form, `body_sha256` in hexadecimal, `now` in s since the epoch.
+        `path` is in canonical form, `body_sha256` in hexadecimal, `now` in s since the epoch.
         """
         if int(now) != self._second:
             self._renew(int(now))
@@ -78,7 +80,7 @@ class Signer:
             names += ";x-amz-security-token"
             signed += f"x-amz-security-token:{credentials.token}\n"
             self._headers.append(f"X-Amz-Security-Token: {credentials.token}")
-        self._signed_headers = f"\n\n{signed}\n{names}\n"  # the empty line is the query's
+        self._signed_headers = f"\n\n{signed}\n{names}\n"  # the empty line stands for the empty query
         self._scope_to_sign = f"{_ALGORITHM}\n{timestamp}\n{scope}\n"
         credential = f"{credentials.access_key}/{scope}"
         self._authorization = f"Authorization: {_ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature="
@@ -91,8 +93,8 @@ class Signer:
         key = f"AWS4{secret_key}".encode()
         for part in (day, self._region, self._service, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        # An HMAC is two hashes that begin with the key (RFC 2104). To copy the two states that have read it takes
-        # 0.7 µs a signature; hmac.digest, which reads it each time, 1.7 µs.
+        # An HMAC is two hashes that begin with the key (RFC 2104). Copying the two states that have read the key takes
+        # 0.7 µs per signature; hmac.digest, which reads the key each time, takes 1.7 µs.
         padded = key.ljust(_BLOCK_BYTES, b"\0")
         self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
         self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))

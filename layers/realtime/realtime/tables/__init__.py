@@ -1,4 +1,4 @@
-"""The DynamoDB tables, and how they belong together: only this folder and `aws/` have clients of AWS."""
+"""The DynamoDB tables and how they are connected. Only this folder and `aws/` have clients of AWS."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TableNames:
 
 
 class Tables:
-    """All that the tables hold. Each part is made, and its module loaded, when it is first used."""
+    """The contents of the tables. Each part is made, and its module loaded, when it is first used."""
 
     def __init__(self, client: DynamoDBClient, names: TableNames) -> None:
         self._client = client

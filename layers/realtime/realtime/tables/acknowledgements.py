@@ -22,19 +22,19 @@ class Acknowledgements:
         self._table = table
 
     def await_writes(self, user_ids: Iterable[str], event_id: str, expires_at_s: int) -> list[Write]:
-        """Return the writes that note which users are to acknowledge an event."""
+        """Return the writes that record which users must acknowledge an event."""
         expiry = {"expires_at": attribute(expires_at_s)}
         items = [{**awaited_key(user_id, event_id), **expiry} for user_id in user_ids]
         return [Write("Put", {"TableName": self._table, "Item": each}) for each in items]
 
     def is_awaited(self, user_id: str, event_id: str) -> bool:
-        """Return whether a user has still to acknowledge an event, as of now."""
+        """Return whether a user still has to acknowledge an event; the read is consistent."""
         key = awaited_key(user_id, event_id)
         with aws_errors("reading whether a message was acknowledged"):
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return "Item" in answer
 
     def settle(self, user_id: str, event_id: str) -> None:
-        """Await a user's acknowledgement no longer; if none is awaited, nothing changes."""
+        """Stop waiting for a user's acknowledgement; if none is awaited, nothing changes."""
         with aws_errors("noting an acknowledgement"):
             self._client.delete_item(TableName=self._table, Key=awaited_key(user_id, event_id))

@@ -1,6 +1,6 @@
-"""Calls: an item for each, so that starts and ends may come twice, late, in any order, or not at all.
+"""Calls: each has an item, so that its start and its end may come twice, late, in any order, or never.
 
-The item stands in the Events table. While a call is ongoing it is also in the sparse OpenCallsIndex, where `sweep`
+The item is in the Events table. While a call is ongoing it is also in the sparse OpenCallsIndex, where `sweep`
 finds the calls whose end never came.
 """
 

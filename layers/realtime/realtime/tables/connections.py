@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item does not have
-# API Gateway ends a connection after 2 h; the rest is for its $disconnect to arrive. A back-stop: code filters by time.
+# API Gateway ends a connection after 2 h, and its $disconnect may be late. TTL is only a back-stop: queries filter by
+# time.
 CONNECTION_TTL_SECONDS = 3 * 3600
 _INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
@@ -113,8 +114,8 @@ class Connections:
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None if it is not registered.
 
-        The first read is eventually consistent, for half a unit. Only if it finds nothing, a consistent one follows:
-        the connection may have been registered at this very moment.
+        The first read is eventually consistent, which costs half a unit. Only if it finds nothing, a consistent one
+        follows, because the connection may have been registered just now.
         """
         key = _session_key(connection_id)
         for is_consistent in (False, True):
@@ -142,12 +143,12 @@ class Connections:
         self._update_session(connection_id, "limited_until", limited_until_s)
 
     def _update_session(self, connection_id: str, name: str, value: int) -> None:
-        """Set one value of a session that is still there; made twice, after a lost answer, it has the same effect."""
+        """Set one value of a session if it still exists; doing it twice, after a lost answer, has the same effect."""
         update = {
             "TableName": self._table,
             "Key": _session_key(connection_id),
             "UpdateExpression": f"SET {name} = :value",
-            "ConditionExpression": "attribute_exists(connection_id)",  # otherwise it would come back as a ghost
+            "ConditionExpression": "attribute_exists(connection_id)",  # otherwise the write would create a ghost
             "ExpressionAttributeValues": {":value": attribute(value)},
         }
         update_if(self._client, "updating a connection", update)
@@ -162,13 +163,13 @@ class Connections:
             KeyConditionExpression="indexed_audience = :audience",
             FilterExpression="expires_at > :now",
             ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
-            ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved words, or may become some
+            ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved now, or maybe later
             ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now_s)},
         ):
             yield [_subscriber(row) for row in page]
 
     def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
-        """Return whose a connection is and all its audiences, as of now; (None, []) if it is not registered."""
+        """Return a connection's user and all its audiences, as of now; (None, []) if it is not registered."""
         user_id: str | None = None
         audiences: list[str] = []
         found = pages(

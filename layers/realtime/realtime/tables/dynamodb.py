@@ -59,7 +59,7 @@ def plain(image: Mapping[str, AttributeValue]) -> dict[str, Any]:
 def pages(client: DynamoDBClient, doing: str, **query: Any) -> Iterator[list[dict[str, Any]]]:
     """Yield the items that a Query finds, a page at a time, in DynamoDB's form; `doing` is for its errors.
 
-    Each page is read when it is asked for.
+    A page is read only when the caller asks for it.
     """
     while True:
         with aws_errors(doing):
@@ -73,7 +73,7 @@ def pages(client: DynamoDBClient, doing: str, **query: Any) -> Iterator[list[dic
 def update_if(client: DynamoDBClient, doing: str, update: Mapping[str, Any]) -> bool:
     """Update an item; return False if the update's condition does not hold.
 
-    It is made again if it meets a transaction or its answer is lost: the condition must bear that.
+    The update is made again if it conflicts with a transaction or its answer is lost; its condition must allow that.
     """
     with aws_errors(doing):
         try:

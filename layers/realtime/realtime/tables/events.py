@@ -11,7 +11,7 @@ The table's partition key is called `audience`, its sort key `event_id`.
     call/{call id}                 -           a call (calls.py)        ingest, sweep      sweep (by index)   14 d, 26 h
     sweep                          -           where its scan stopped   sweep              sweep              1 h
 
-The stream shows `broadcast` the items that have a `reach`: the entries, but for the last frames that `farewell` posts.
+The stream shows `broadcast` the items that have a `reach`: all entries except the last frames that `farewell` posts.
 """
 
 from __future__ import annotations

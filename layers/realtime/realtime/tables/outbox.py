@@ -25,7 +25,7 @@ class Unreadable(RealtimeError):
 
 
 class Duplicate(ConditionFailed):
-    """The bus's event was recorded before, under `recorded_as`; None if it was for no audience."""
+    """The event of the bus was recorded before, under the id `recorded_as`; None if it had no audience."""
 
     def __init__(self, mark: Item) -> None:
         super().__init__("the event was recorded before")
@@ -34,9 +34,9 @@ class Duplicate(ConditionFailed):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Under which id an event of the bus is recorded, and whether it was recorded just now."""
+    """The id under which an event of the bus is recorded, and whether it was recorded just now."""
 
-    event_id: str | None  # None if it is for no audience
+    event_id: str | None  # None if it has no audience
     is_new: bool
 
 
@@ -56,7 +56,7 @@ class Entry:
     not_after_s: int | None = None  # past it the message is not worth sending
     hidden_from: frozenset[str] = frozenset()  # users who must not receive it
     shown_to: frozenset[str] = frozenset()  # the only users who may receive it; none = all
-    subject: str | None = None  # the user whose state it tells: a later entry of the kind makes it stale
+    subject: str | None = None  # the user whose state it reports; a later entry of the same kind makes it stale
 
     def as_item(self) -> dict[str, Any]:
         """Return the entry as it is stored."""
@@ -122,7 +122,7 @@ def from_image(image: Any) -> Entry:
             subject=values.get("subject"),
         )
         _check(entry)
-    except Exception as error:  # whatever it is, this item is at fault
+    except Exception as error:  # whatever the error is, this item is at fault
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     return entry
 
@@ -189,7 +189,7 @@ class Outbox:
         )
 
     def get(self, audience: str, event_id: str) -> Entry | None:
-        """Return an entry, or None if there is none any more."""
+        """Return an entry, or None if it does not exist any more."""
         key = entry_key(audience, event_id)
         with aws_errors("reading the outbox"):
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)

@@ -1,4 +1,4 @@
-"""Register and forget connections, in both tables that know of them."""
+"""Register and forget connections in both tables that store them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from realtime.tables.dynamodb import BATCH_WRITE_LIMIT
 from realtime.tables.transactions import TRANSACTION_LIMIT, Transaction
 from realtime.tables.users import NotConnected, Users
 
-_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 2  # the others are the user's write and the session's
-_ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other is the user's write
+_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 2  # the other two write the user and the session
+_ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other one writes the user
 
-FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes their sessions, and another, usually, one item of each
+FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes the sessions, usually a second one the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Gone:
 
     connection_id: str
     user_id: str | None = None
-    audiences: Sequence[str] = ()  # all of them, its own included
-    may_live: bool = False  # it could neither be served nor closed
+    audiences: Sequence[str] = ()  # all of them, including the one of its session
+    may_live: bool = False  # it may be alive, because it could be neither served nor closed
 
 
 class Registry:
@@ -52,9 +52,9 @@ class Registry:
         Raises ConnectionLimit if the user has `limit` connections already.
         """
         within, beyond = audiences[:_AUDIENCES_IN_TRANSACTION], audiences[_AUDIENCES_IN_TRANSACTION:]
-        if beyond:  # before, so that a registered connection has them all; if they are left alone, a post finds them
+        if beyond:  # written first, so that a registered connection has all; if the rest fails, a post deletes these
             self._connections.subscribe(connection, beyond)
-        joining = self._users.join_write(
+        join_write = self._users.join_write(
             connection.user_id,
             connection.connection_id,
             username=username,
@@ -68,7 +68,7 @@ class Registry:
     def forget(self, connection_id: str, now_ms: int) -> str | None:
         """Remove every trace of a connection; return its user, or None if it was forgotten already.
 
-        The user first: if the second step fails, the next post or sweep finds the items left and deletes them.
+        The user is changed first: if the second step fails, the next post or sweep finds and deletes the other items.
         """
         user_id, audiences = self._connections.subscriptions(connection_id)
         if user_id is None:
@@ -78,11 +78,11 @@ class Registry:
         return user_id
 
     def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
-        """Remove every trace of connections; return those of which something may be left, with the reason.
+        """Remove every trace of connections; return those that may not be removed completely, with the reason.
 
-        Their sessions first: if a later step fails, or is done in part, what is left are items of audiences, by which
-        the next post finds the connection again. One that may live is forgotten as a whole or not at all: it must never
-        go on with a part of its audiences.
+        The sessions are deleted first: if a later step fails, or is done only in part, the remaining items are
+        subscriptions, through which the next post finds the connection again. A connection that may be alive is
+        forgotten as a whole or not at all, because it must never continue with only a part of its audiences.
         """
         failed: dict[str, Exception] = {}
         known: dict[str, Gone] = {}
@@ -111,20 +111,20 @@ class Registry:
         return replace(gone, user_id=user_id, audiences=audiences)
 
     def _expel(self, gone: Gone, user_id: str, now_ms: int) -> Gone:
-        """Forget a connection in one transaction; return what is left of it beyond that."""
+        """Forget a connection in one transaction; return what did not fit into it and is left to be deleted."""
         own = direct(gone.connection_id)
         audiences = sorted(gone.audiences, key=lambda audience: audience != own)  # the session first
         within, beyond = audiences[:_ITEMS_IN_TRANSACTION], audiences[_ITEMS_IN_TRANSACTION:]
-        leaving = self._users.leave_write(user_id, gone.connection_id, now_ms)
+        leave_write = self._users.leave_write(user_id, gone.connection_id, now_ms)
         deletes = self._connections.delete_writes(gone.connection_id, within)
         try:
-            self._begin().add(leaving, *deletes).commit("giving up a connection")
-        except NotConnected:  # another function is forgetting it, too
+            self._begin().add(leave_write, *deletes).commit("giving up a connection")
+        except NotConnected:  # another function is forgetting it as well
             return gone
         return replace(gone, user_id=None, audiences=beyond)
 
     def _delete(self, gone: Iterable[Gone], *, is_session: bool) -> dict[str, Exception]:
-        """Delete the sessions of connections, or their other items; return those of which some may be left."""
+        """Delete the sessions of connections, or their other items; return the connections for which that failed."""
         items = [
             (each.connection_id, audience)
             for each in gone

@@ -41,7 +41,7 @@ class SweepWindow:
 
 
 class SessionScan:
-    """A scan of the Connections table, whose cursors stand in the Events table."""
+    """A scan of the Connections table; its cursors are kept in the Events table."""
 
     def __init__(self, client: DynamoDBClient, connections_table: str, events_table: str) -> None:
         self._client = client

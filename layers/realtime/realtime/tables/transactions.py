@@ -20,7 +20,7 @@ Item = Mapping[str, Any]
 
 
 class ConditionFailed(RealtimeError):
-    """A condition does not hold, so nothing was written; the base class of what it means to a table."""
+    """A condition does not hold, so nothing was written; each table has subclasses that say what that means."""
 
 
 def _unnamed(_found: Item) -> ConditionFailed:
@@ -29,9 +29,9 @@ def _unnamed(_found: Item) -> ConditionFailed:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of an item, as DynamoDB takes it; without a condition, or with the error that its failure means.
+    """One write of an item in DynamoDB's form; if it has a condition, `failure` makes the error for when that fails.
 
-    `failure` makes that error from the item as it was found. DynamoDB tells the item only if the request asks for it.
+    `failure` gets the item as it was found, but DynamoDB returns the item only if the request asks for it.
     """
 
     kind: Literal["Put", "Update", "Delete"]

@@ -91,7 +91,7 @@ class Users:
         return self._online()
 
     def stranded(self, *, left_before_ms: int, seen_before_ms: int) -> Iterator[User]:
-        """Yield the users who are online without cause: they have no connection, or each is older than any can be."""
+        """Yield users who are online wrongly: they have no connection, or only connections older than any can be."""
         has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
         is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
         return self._online(
@@ -150,8 +150,8 @@ class Users:
 
         An update whose answer was lost may be made again: the second finds that the user does not have the connection.
         """
-        leaving = self.leave_write(user_id, connection_id, now_ms)
-        update_if(self._client, _UPDATING, leaving.request)
+        write = self.leave_write(user_id, connection_id, now_ms)
+        update_if(self._client, _UPDATING, write.request)
 
     def leave_write(self, user_id: str, connection_id: str, now_ms: int) -> Write:
         """Return the write that takes a connection from a user; it fails with NotConnected if they do not have it."""
