@@ -49,7 +49,7 @@ def test_every_set_of_parameters_has_its_row() -> None:
     assert named == [chosen.name for chosen in sets(parsed(TEMPLATE.read_text(encoding="utf-8")))]
 
 
-def test_what_cfn_lint_is_shown_to_find_is_named() -> None:
+def test_the_page_names_each_cfn_lint_rule_that_a_breaking_shows() -> None:
     for breaking in BREAKINGS:
         if breaking.rule.startswith("cfn-lint"):
             assert breaking.rule.removeprefix("cfn-lint ") in PAGE

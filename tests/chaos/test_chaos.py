@@ -38,7 +38,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_goes_wrong_each_connection_hears_all_that_is_for_it_or_is_closed(
+def test_each_connection_gets_all_of_its_frames_or_is_closed_whatever_fails(
     seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime(seed, tables, api, monkeypatch)

@@ -25,9 +25,9 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:PutItem ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
         "dynamodb:UpdateItem UsersTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
         "dynamodb:BatchWriteItem ConnectionsTable": tests.test_a_connection_may_watch_a_hundred_users_from_its_start,
-        "dynamodb:PutItem EventsTable": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "dynamodb:PutItem EventsTable": tests.test_a_client_without_a_token_gets_an_error_and_is_closed,
         "secretsmanager:GetSecretValue": tests.test_a_ping_is_answered,
-        "sqs:SendMessage FarewellsQueue": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
+        "sqs:SendMessage FarewellsQueue": tests.test_a_client_without_a_token_gets_an_error_and_is_closed,
     },
     "Disconnect": {
         "dynamodb:Query ConnectionsTable": tests.test_a_connection_is_registered_and_forgotten_with_its_end,
@@ -41,25 +41,25 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:Query AudienceIndex": tests.test_sync_is_answered_with_the_users_online,
         "dynamodb:Query OnlineIndex": tests.test_sync_is_answered_with_the_users_online,
         "dynamodb:Query EventsTable": tests.test_sync_is_answered_with_the_users_online,
-        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
-        "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_tells_how_they_are_and_unwatching_ends_it,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_watching_users_returns_their_state_until_unwatching,
+        "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_returns_their_state_until_unwatching,
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_nobody_knows_is_sent_back,
         "execute-api:ManageConnections POST": tests.test_a_snapshot_that_no_frame_can_hold_comes_in_pages,
-        "dynamodb:DeleteItem EventsTable": acknowledging.test_what_one_device_acknowledges_is_not_told,
+        "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_one_device_acknowledges_is_not_reported,
         "secretsmanager:GetSecretValue": sessions.test_a_newer_token_lets_a_connection_live_longer,
         "sqs:SendMessage FarewellsQueue": tests.test_a_connection_that_nobody_knows_is_sent_back,
     },
     "Ingest": {
-        "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
-        "dynamodb:UpdateItem EventsTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
-        "dynamodb:UpdateItem UsersTable": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "dynamodb:PutItem EventsTable": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
+        "dynamodb:UpdateItem EventsTable": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
         "dynamodb:GetItem UsersTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:BatchGetItem ConnectionsTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:GetItem EventsTable": (
-            acknowledging.test_of_an_event_that_the_bus_delivers_twice_a_check_is_ordered_again
+            acknowledging.test_a_check_is_ordered_again_for_an_event_that_the_bus_delivers_twice
         ),
-        "dynamodb:BatchGetItem UsersTable": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
-        "sqs:SendMessage DeadlinesQueue": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
+        "dynamodb:BatchGetItem UsersTable": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
+        "sqs:SendMessage DeadlinesQueue": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
         "sqs:SendMessage RejectedEventsQueue": (
             tests.test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason
         ),
@@ -80,8 +80,8 @@ PROOFS: dict[str, dict[str, Proof]] = {
         ),
     },
     "Broadcast": {
-        "dynamodb:Query AudienceIndex": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
-        "execute-api:ManageConnections POST": tests.test_a_call_reaches_both_who_take_part_and_makes_them_busy,
+        "dynamodb:Query AudienceIndex": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
+        "execute-api:ManageConnections POST": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
         "execute-api:ManageConnections DELETE": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:Query ConnectionsTable": tests.test_a_connection_that_is_gone_is_forgotten_when_it_is_posted_to,
         "dynamodb:BatchWriteItem ConnectionsTable": (
@@ -93,25 +93,25 @@ PROOFS: dict[str, dict[str, Proof]] = {
         ),
     },
     "BroadcastWide": {
-        "dynamodb:Query AudienceIndex": tests.test_what_is_for_everyone_reaches_whoever_is_connected,
-        "execute-api:ManageConnections POST": tests.test_what_is_for_everyone_reaches_whoever_is_connected,
-        "execute-api:ManageConnections DELETE": tests.test_who_takes_in_nothing_of_what_is_for_everyone_is_closed,
-        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_who_is_gone_when_everyone_is_told_is_forgotten,
-        "dynamodb:UpdateItem UsersTable": tests.test_who_is_gone_when_everyone_is_told_is_forgotten,
-        "sqs:SendMessage StreamFailuresQueue": tests.test_what_is_for_everyone_and_cannot_be_read_is_given_up,
+        "dynamodb:Query AudienceIndex": tests.test_an_event_for_everyone_reaches_every_connected_user,
+        "execute-api:ManageConnections POST": tests.test_an_event_for_everyone_reaches_every_connected_user,
+        "execute-api:ManageConnections DELETE": tests.test_a_client_that_reads_no_event_for_everyone_is_closed,
+        "dynamodb:BatchWriteItem ConnectionsTable": tests.test_an_event_for_everyone_forgets_a_connection_that_is_gone,
+        "dynamodb:UpdateItem UsersTable": tests.test_an_event_for_everyone_forgets_a_connection_that_is_gone,
+        "sqs:SendMessage StreamFailuresQueue": tests.test_an_unreadable_event_for_everyone_is_given_up,
     },
     "Deadlines": {
         "dynamodb:UpdateItem UsersTable": (
             tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
         ),
-        "dynamodb:GetItem EventsTable": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
-        "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_was_told_as_undelivered_is_settled,
-        "events:PutEvents": acknowledging.test_of_who_has_no_connection_the_bus_is_told_at_once,
+        "dynamodb:GetItem EventsTable": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
+        "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_was_reported_as_undelivered_is_settled,
+        "events:PutEvents": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
     },
     "Farewell": {
-        "execute-api:ManageConnections POST": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
-        "execute-api:ManageConnections DELETE": tests.test_a_client_without_a_token_is_told_so_and_sent_away,
-        "sqs:SendMessage FarewellsQueue": tests.test_who_is_refused_and_not_there_yet_is_looked_for_again,
+        "execute-api:ManageConnections POST": tests.test_a_client_without_a_token_gets_an_error_and_is_closed,
+        "execute-api:ManageConnections DELETE": tests.test_a_client_without_a_token_gets_an_error_and_is_closed,
+        "sqs:SendMessage FarewellsQueue": tests.test_a_farewell_to_a_connection_that_is_not_open_yet_is_tried_again,
     },
     "Sweep": {
         "dynamodb:Scan ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
@@ -166,7 +166,7 @@ async def judged_anew(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("function", PROOFS)
-def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, function: str) -> None:
+def test_every_right_of_a_function_has_a_proof(stack: Stack, function: str) -> None:
     proven = PROOFS[function].keys()
     rights = {name for name in Role(stack, function).rights() if name in proven or not is_lambdas_own(name)}
     assert rights - NOT_PROVEN.get(function, set()) == proven
@@ -181,7 +181,9 @@ def test_every_right_that_a_function_has_is_put_to_the_proof(stack: Stack, funct
     ],
 )
 @pytest.mark.usefixtures("judged_anew")
-async def test_without_it_a_test_fails(stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_test_fails_without_the_right(
+    stack: Stack, function: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     role, proof = Role(stack, function), PROOFS[function][name]
     monkeypatch.setattr(stacks, "WITHIN", 12.0)
     with role.without(role.rights()[name]):

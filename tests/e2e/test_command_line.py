@@ -58,7 +58,7 @@ def test_env_makes_boto3_reach_the_emulator(stack: Stack, environment: dict[str,
     assert done.stdout.strip() == stack.outputs["BusArn"]
 
 
-def test_what_is_published_is_what_is_listened_to(stack: Stack, environment: dict[str, str]) -> None:
+def test_listen_shows_what_publish_sends(stack: Stack, environment: dict[str, str]) -> None:
     user = str(stack.new_user())
     listening = start(environment, "listen", "calls", "--user", user, "--count", "1")
     while not stack.is_connected(user):

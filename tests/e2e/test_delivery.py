@@ -86,7 +86,7 @@ async def test_a_connection_hears_the_types_that_it_asked_for(stack: Stack) -> N
         await hears_nothing_but(ends, "call_ended")
 
 
-async def test_an_event_that_the_bus_delivers_twice_is_told_once(stack: Stack) -> None:
+async def test_clients_hear_once_of_an_event_that_the_bus_delivers_twice(stack: Stack) -> None:
     user = stack.new_user()
     event: dict[str, Any] = {
         "id": f"twice-{user}",
@@ -141,7 +141,7 @@ async def test_busy_and_available_follow_calls(stack: Stack) -> None:
         assert told == [("listener_online", False), ("listener_busy", True), ("listener_available", False)]
 
 
-async def test_who_is_no_listener_is_not_on_the_feed(stack: Stack) -> None:
+async def test_a_user_who_is_no_listener_is_not_on_the_feed(stack: Stack) -> None:
     caller, witness = stack.new_user(), stack.new_user()
     async with (
         stack.connect("feed", stack.new_user()) as feed,

@@ -255,9 +255,7 @@ def test_the_stack_listens_on_this_machine_alone(stack: Stack, ports: list[int])
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_no_request_of_a_page_or_a_stranger_is_answered_on_any_port(
-    stack: Stack, ports: list[int], marker: Path
-) -> None:
+def test_every_port_refuses_requests_of_pages_and_unknown_callers(stack: Stack, ports: list[int], marker: Path) -> None:
     emulator, secrets = port_of(stack.running.aws_endpoint_url), secrets_of(stack)
     for port in ports:
         for attack in attacks(stack, marker, port):
@@ -271,7 +269,7 @@ def test_no_request_of_a_page_or_a_stranger_is_answered_on_any_port(
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_the_runs_own_signature_opens_the_emulator_to_no_browser_and_under_no_other_name(stack: Stack) -> None:
+def test_a_browser_and_another_host_name_are_refused_even_with_the_runs_own_signature(stack: Stack) -> None:
     running, port = stack.running, port_of(stack.running.aws_endpoint_url)
     request = AWSRequest("GET", f"{running.aws_endpoint_url}{FUNCTIONS}/")
     SigV4Auth(Credentials(running.access_key, running.secret_key), "lambda", running.region).add_auth(request)
@@ -283,7 +281,7 @@ def test_the_runs_own_signature_opens_the_emulator_to_no_browser_and_under_no_ot
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_the_runs_own_signature_in_a_url_opens_nothing(stack: Stack) -> None:
+def test_the_runs_own_signature_is_refused_in_a_url(stack: Stack) -> None:
     running, port = stack.running, port_of(stack.running.aws_endpoint_url)
     request = AWSRequest("GET", f"{running.aws_endpoint_url}{FUNCTIONS}/")
     SigV4QueryAuth(Credentials(running.access_key, running.secret_key), "lambda", running.region).add_auth(request)
@@ -292,7 +290,7 @@ def test_the_runs_own_signature_in_a_url_opens_nothing(stack: Stack) -> None:
     assert ask(port, Attack("presigned", "GET", f"{url.path}?{url.query}", {})).status == 403
 
 
-def test_a_key_that_the_emulator_gave_to_a_role_opens_it_with_its_secret_alone(stack: Stack) -> None:
+def test_a_key_that_the_emulator_gave_to_a_role_is_accepted_only_with_its_secret(stack: Stack) -> None:
     iam, sts = stack.aws("iam"), stack.aws("sts")
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -320,7 +318,7 @@ def test_a_key_that_the_emulator_gave_to_a_role_opens_it_with_its_secret_alone(s
         assert "UnrecognizedClient" in identity(aws_secret_access_key="guessed", **given)
 
 
-def test_what_functions_sign_with_cannot_be_worked_out_from_their_names(stack: Stack) -> None:
+def test_the_keys_of_functions_cannot_be_derived_from_their_names(stack: Stack) -> None:
     """The emulator derives it from the names of function and role, which are the same on every machine."""
     name = stack.outputs["ConnectFunctionName"]
     configuration = stack.aws("lambda").get_function_configuration(FunctionName=name)

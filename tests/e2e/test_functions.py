@@ -33,14 +33,14 @@ async def test_a_connection_is_registered_and_forgotten_with_its_end(stack: Stac
     await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
 
 
-async def test_a_client_without_a_token_is_told_so_and_sent_away(stack: Stack) -> None:
+async def test_a_client_without_a_token_gets_an_error_and_is_closed(stack: Stack) -> None:
     async with stack.connect("feed") as client:
         refusal = await client.hears("error")
         assert refusal["data"]["code"] == "AUTH_FAILED"
         assert await client.closed() == 1000
 
 
-async def test_who_is_refused_and_not_there_yet_is_looked_for_again(stack: Stack) -> None:
+async def test_a_farewell_to_a_connection_that_is_not_open_yet_is_tried_again(stack: Stack) -> None:
     connection_id = f"{stack.new_user():015d}="  # of which nothing is heard: its handshake might not be done
     order = {"connection_id": connection_id, "endpoint": "feed", "frame": "{}", "is_opening": True, "tries": 0}
     before = tries(stack)
@@ -102,7 +102,7 @@ async def test_sync_is_answered_with_the_users_online(stack: Stack) -> None:
         assert listener in {shown["user_id"] for shown in snapshot["data"]["users"]}
 
 
-async def test_watching_users_tells_how_they_are_and_unwatching_ends_it(stack: Stack) -> None:
+async def test_watching_users_returns_their_state_until_unwatching(stack: Stack) -> None:
     watched, user = stack.new_user(), stack.new_user()
     async with stack.connect("calls", watched), stack.connect("presence", user) as client:
         await client.send("watch", user_ids=[watched])
@@ -148,7 +148,7 @@ async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) ->
 # ---- ingest, broadcast ----------------------------------------------------------------------------------------------
 
 
-async def test_a_call_reaches_both_who_take_part_and_makes_them_busy(stack: Stack) -> None:
+async def test_a_call_reaches_both_participants_and_makes_them_busy(stack: Stack) -> None:
     user, listener = stack.new_user(), stack.new_user()
     async with stack.connect("calls", user) as one, stack.connect("calls", listener) as other:
         stack.publish("call_started", call(user, listener, user))
@@ -187,14 +187,14 @@ def failed(stack: Stack) -> list[str]:
     return [line for line in stack.logs_of("ingest") if '"message":"failed"' in line]
 
 
-async def test_what_is_for_everyone_reaches_whoever_is_connected(stack: Stack) -> None:
+async def test_an_event_for_everyone_reaches_every_connected_user(stack: Stack) -> None:
     text = f"for everyone {stack.new_user()}"
     async with stack.connect("notifications", stack.new_user()) as client:
         stack.publish("system_notification", {"text": text}, to="everyone")
         await client.hears(lambda it: it["data"].get("text") == text)
 
 
-async def test_who_is_gone_when_everyone_is_told_is_forgotten(stack: Stack) -> None:
+async def test_an_event_for_everyone_forgets_a_connection_that_is_gone(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.withheld_disconnects():
         async with stack.connect("notifications", user):
@@ -205,7 +205,7 @@ async def test_who_is_gone_when_everyone_is_told_is_forgotten(stack: Stack) -> N
         await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
 
 
-async def test_who_takes_in_nothing_of_what_is_for_everyone_is_closed(stack: Stack) -> None:
+async def test_a_client_that_reads_no_event_for_everyone_is_closed(stack: Stack) -> None:
     async with stack.connect("notifications", stack.new_user()) as client:
         await stack.set_gateway(buffer_bytes=1)
         try:
@@ -215,7 +215,7 @@ async def test_who_takes_in_nothing_of_what_is_for_everyone_is_closed(stack: Sta
             await stack.set_gateway(buffer_bytes=1_048_576)
 
 
-async def test_what_is_for_everyone_and_cannot_be_read_is_given_up(stack: Stack) -> None:
+async def test_an_unreadable_event_for_everyone_is_given_up(stack: Stack) -> None:
     event_id = f"{stack.new_user():028x}"
     key = {"audience": {"S": "notifications/*/0"}, "event_id": {"S": event_id}}
     poison = {**key, "reach": {"S": "wide"}, "message": {"S": "{}"}}  # of no type

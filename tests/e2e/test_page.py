@@ -126,7 +126,7 @@ def test_two_tabs_see_each_others_calls_and_notifications_as_they_happen(
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # nothing failed, nothing that the page's policy forbids
 
 
-def test_who_closes_their_tab_goes_offline_after_the_grace_period(jane: Person, sam: Person) -> None:
+def test_a_user_who_closes_their_tab_goes_offline_after_the_grace_period(jane: Person, sam: Person) -> None:
     sam.sees(".card.online", jane.username)
     jane.leaves()
     sam.sees(".card.offline", jane.username)

@@ -37,7 +37,7 @@ def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-async def test_three_devices_closed_in_turn_are_one_leaving_after_the_last_ones_grace(stack: Stack) -> None:
+async def test_closing_three_devices_in_turn_sets_a_user_offline_once_after_the_last_grace_period(stack: Stack) -> None:
     listener, grace = stack.new_user(), float(stack.parameters["GracePeriodSeconds"])
     async with (
         stack.connect("feed", stack.new_user()) as feed,
@@ -58,7 +58,7 @@ async def test_three_devices_closed_in_turn_are_one_leaving_after_the_last_ones_
         assert told_of(listener, feed) == ["listener_online", "listener_offline"]
 
 
-async def test_nobody_sees_a_flap_within_the_grace_period(stack: Stack) -> None:
+async def test_nobody_hears_of_a_reconnect_within_the_grace_period(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as feed, stack.bus_events() as bus:
         async with stack.connect("calls", listener, role="listener"):
@@ -90,7 +90,7 @@ async def told_by_the_bus(stack: Stack, bus: Queue, user: int) -> list[Message]:
             events.append(event)
 
 
-async def test_a_killed_socket_whose_end_nobody_tells_is_offline_after_its_lease_and_one_sweep(stack: Stack) -> None:
+async def test_a_user_whose_socket_was_killed_silently_is_offline_after_the_lease_and_one_sweep(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as feed:
         async with stack.withheld_disconnects(), stack.connect("calls", listener, role="listener"):
@@ -111,7 +111,7 @@ async def test_a_killed_socket_whose_end_nobody_tells_is_offline_after_its_lease
         assert told_of(listener, feed) == ["listener_online", "listener_offline"]
 
 
-async def test_backends_are_told_of_each_transition_once_with_rising_versions(stack: Stack) -> None:
+async def test_backends_hear_of_each_transition_once_with_rising_versions(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as bus:
         for _ in range(2):

@@ -30,7 +30,7 @@ async def test_another_users_token_is_refused_and_the_connection_lives(stack: St
         await client.pings()
 
 
-async def test_a_connection_whose_token_has_expired_is_told_so_and_ended(stack: Stack) -> None:
+async def test_a_connection_whose_token_has_expired_gets_an_error_and_is_closed(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.connect("calls", user) as client, stack.connect("notifications", user) as other:
         connection_id = next(each for each in stack.connection_ids(user) if f"calls/{user}" in stack.connection(each))

@@ -139,7 +139,7 @@ async def test_a_route_response_that_is_missing_is_named(own_stack: Stack, tmp_p
     assert run.lines["talk.sync"]["verdict"] == "skipped"
 
 
-async def test_what_a_run_left_that_was_killed_is_removed_by_the_next(own_stack: Stack, tmp_path: Path) -> None:
+async def test_a_run_removes_what_an_earlier_killed_run_left(own_stack: Stack, tmp_path: Path) -> None:
     run = f"{int(time.time()) - HOUR:08x}"
     own_stack.aws("sqs").create_queue(QueueName=f"{PREFIX}{stack_mark(own_stack.running.stack)}-{run}")
     own_stack.dynamodb.put_item(
@@ -154,7 +154,7 @@ async def test_what_a_run_left_that_was_killed_is_removed_by_the_next(own_stack:
     assert everything_of_verify(own_stack) == []
 
 
-async def test_who_ends_it_early_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
+async def test_an_interrupted_run_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
     line = command(own_stack, tmp_path / "report.json")
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:  # noqa: ASYNC220  # nothing else runs
         await eventually(lambda: bool(everything_of_verify(own_stack)), "something was made")
@@ -182,7 +182,7 @@ async def test_all_is_well_on_a_stack_that_is_whole(whole_run: Verified) -> None
     assert whole_run.report["seconds"] < MOST_SECONDS
 
 
-async def test_nothing_is_left_of_it(own_stack: Stack, whole_run: Verified) -> None:
+async def test_a_run_leaves_nothing_in_the_account(own_stack: Stack, whole_run: Verified) -> None:
     assert everything_of_verify(own_stack) == []
 
 

@@ -65,7 +65,7 @@ def proxy() -> Iterator[Proxy]:
         thread.join()
 
 
-def test_posts_go_through_the_proxy_that_the_environment_names(
+def test_posts_use_the_proxy_that_the_environment_names(
     proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -78,7 +78,7 @@ def test_posts_go_through_the_proxy_that_the_environment_names(
     assert set(proxy.requests) == {f"CONNECT {fake.url.removeprefix('http://')}"}
 
 
-def test_without_such_a_variable_no_proxy_is_asked(
+def test_posts_use_no_proxy_without_such_a_variable(
     proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

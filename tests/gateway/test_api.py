@@ -199,7 +199,7 @@ def test_a_template_without_a_websocket_api_says_so(tmp_path: Path) -> None:
         read(tmp_path, "Resources: {Http: {Type: 'AWS::ApiGatewayV2::Api', Properties: {ProtocolType: HTTP}}}", {})
 
 
-def test_of_several_apis_one_must_be_chosen(tmp_path: Path) -> None:
+def test_a_template_with_several_apis_needs_the_name_of_one(tmp_path: Path) -> None:
     both = "Resources:\n" + "".join(
         f"  {name}: {{Type: 'AWS::ApiGatewayV2::Api', Properties: {{ProtocolType: WEBSOCKET}}}}\n" for name in "AB"
     )

@@ -101,7 +101,7 @@ async def error_of(tmp_path: Path, endpoint_url: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
+async def test_the_gateway_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
     tmp_path: Path, endpoint_url: str, number: signal.Signals
 ) -> None:
     async with run(tmp_path, endpoint_url, "--stack", "there") as process, asyncio.timeout(3 * DEADLINE):
@@ -120,7 +120,9 @@ async def test_it_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
 
 
 @pytest.mark.parametrize(("host", "status"), [("realtime.example", 101), ("elsewhere.example", 421)])
-async def test_names_of_its_own_can_be_given_to_it(tmp_path: Path, endpoint_url: str, host: str, status: int) -> None:
+async def test_the_gateway_accepts_further_host_names(
+    tmp_path: Path, endpoint_url: str, host: str, status: int
+) -> None:
     options = ("--stack", "there", "--allow-host", "realtime.example")
     async with run(tmp_path, endpoint_url, *options) as process, asyncio.timeout(3 * DEADLINE):
         assert process.stdout is not None

@@ -73,7 +73,7 @@ def test_frames_within_the_limit_pass_unchanged_however_the_bytes_are_cut(sizes:
 
 
 @pytest.mark.parametrize("size", [FRAME_BYTES + 1, 65_535, 65_536, 200_000])
-def test_a_frame_over_the_limit_is_dropped_and_told_of_once(size: int) -> None:
+def test_a_frame_over_the_limit_is_dropped_and_reported_once(size: int) -> None:
     whole = frame(10) + frame(size) + frame(size) + frame(20) + CLOSE + frame(30)
     for step in (len(whole), 1000, 7):
         parser = Parser()
@@ -92,7 +92,7 @@ def test_the_frames_of_a_message_are_added_up() -> None:
     assert breached(*parts, frame(1, opcode=1)) == 0
 
 
-def test_a_breach_from_before_is_told_to_who_asks_later() -> None:
+def test_a_breach_before_the_callback_is_set_is_reported_to_it() -> None:
     guard, breaches = FrameGuard(Parser()), list[int]()
     guard.feed_data(frame(FRAME_BYTES + 1))
     guard.on_breach(lambda: breaches.append(1))

@@ -91,7 +91,7 @@ def test_a_message_says_that_it_wants_to_be_acknowledged(cloud: Cloud) -> None:
     assert awaited(cloud) == {"awaited/123", "awaited/789"}
 
 
-def test_nobody_is_asked_where_nobody_wants_to_know(cloud: Cloud) -> None:
+def test_a_message_without_ack_within_asks_for_no_acknowledgement(cloud: Cloud) -> None:
     cloud.function("ingest")(backend_event("call_started"))
     assert awaited(cloud) == set()
     assert orders(cloud) == []
@@ -107,7 +107,7 @@ def test_a_check_is_ordered_for_its_time_and_at_once_for_who_has_no_connection(c
     ]
 
 
-def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud) -> None:
+def test_the_bus_hears_once_of_a_message_that_nobody_acknowledged(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     look(cloud, order(cloud, CALLER))
     (told,) = undelivered(cloud)
@@ -122,7 +122,7 @@ def test_of_a_message_that_nobody_acknowledged_the_bus_is_told_once(cloud: Cloud
     assert undelivered(cloud) == []
 
 
-def test_what_a_device_has_acknowledged_the_bus_is_not_told(cloud: Cloud) -> None:
+def test_the_bus_does_not_hear_of_a_message_that_a_device_acknowledged(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     answer = cloud.function("default")(frame("ack", id=message_id(cloud)))
     shown = json.loads(answer["body"])
@@ -131,26 +131,26 @@ def test_what_a_device_has_acknowledged_the_bus_is_not_told(cloud: Cloud) -> Non
     assert [each["user_id"] for each in undelivered(cloud)] == [789]  # each user acknowledges for themself
 
 
-def test_an_acknowledgement_is_not_shown_as_news(cloud: Cloud) -> None:
+def test_an_acknowledgement_adds_no_new_item_to_the_stream(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     cloud.stream("Events")
     cloud.function("default")(frame("ack", id=message_id(cloud)))
     assert all("NewImage" not in record["dynamodb"] for record in cloud.stream("Events"))
 
 
-def test_one_may_acknowledge_what_nobody_asked_about(cloud: Cloud) -> None:
+def test_a_client_may_acknowledge_a_message_that_asked_for_nothing(cloud: Cloud) -> None:
     before = cloud.rows("Events")
     answer = cloud.function("default")(sample("default.ack"))
     assert json.loads(answer["body"])["type"] == "acknowledged"
     assert cloud.rows("Events") == before
 
 
-def test_an_acknowledgement_of_nothing_is_answered_with_what_is_wrong(cloud: Cloud) -> None:
+def test_an_acknowledgement_with_an_invalid_id_is_answered_with_the_reason(cloud: Cloud) -> None:
     answer = cloud.function("default")(frame("ack", id="the last one"))
     assert json.loads(answer["body"])["data"]["message"] == "id: must be the id of a message that you have heard"
 
 
-def test_should_ingest_fail_before_it_orders_a_check_the_retry_orders_it(
+def test_a_retry_of_ingest_orders_the_check_that_a_failure_left_out(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as failing:
@@ -162,7 +162,7 @@ def test_should_ingest_fail_before_it_orders_a_check_the_retry_orders_it(
     assert {each["event_id"] for each in orders(cloud)} == {recorded}
 
 
-def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_comes_again_if_the_bus_refuses_its_event(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.function("ingest")(call())
     with monkeypatch.context() as failing:
         failing.setattr("realtime.aws.bus.Bus.put_all", _fail)
@@ -173,7 +173,7 @@ def test_should_the_bus_refuse_the_check_comes_again(cloud: Cloud, monkeypatch: 
     assert len(undelivered(cloud)) == 1
 
 
-def test_what_is_no_longer_in_the_history_is_not_told(cloud: Cloud) -> None:
+def test_the_bus_does_not_hear_of_a_message_that_left_the_history(cloud: Cloud) -> None:
     cloud.function("ingest")(call())
     wanted = order(cloud, CALLER)
     for row in cloud.rows("Events"):

@@ -87,7 +87,7 @@ def test_a_start_that_comes_twice_keeps_the_time_of_the_first(line: Line) -> Non
     assert [call.call_id for call in line.open(since=NOW + 1)] == ["456"]
 
 
-def test_only_old_open_calls_are_found_in_all_shards(line: Line) -> None:
+def test_a_search_of_all_shards_finds_old_open_calls_alone(line: Line) -> None:
     for n in range(OPEN_CALLS_SHARDS * 5):
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)

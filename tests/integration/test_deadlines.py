@@ -30,7 +30,7 @@ def left(cloud: Cloud, clock: Clock) -> Cloud:
     return cloud
 
 
-def test_who_has_stayed_away_for_the_grace_period_is_offline(left: Cloud) -> None:
+def test_a_user_who_stayed_away_for_the_grace_period_is_offline(left: Cloud) -> None:
     assert left.function("deadlines")(sample("deadlines.offline")) == DONE
     user = left.user()
     assert (user["is_online"], user["version"], user["last_seen"]) == (False, 2, LEFT * 1000)
@@ -46,7 +46,7 @@ def test_the_sample_of_going_offline_is_what_the_check_writes(left: Cloud) -> No
     assert record["dynamodb"]["OldImage"] == shown["OldImage"]
 
 
-def test_who_came_back_stays_online_and_nobody_sees_a_thing(left: Cloud) -> None:
+def test_a_user_who_came_back_stays_online_and_nobody_hears_of_it(left: Cloud) -> None:
     left.function("connect")(sample("connect.token-in-header"))
     before = left.user()
     left.function("deadlines")(sample("deadlines.offline"))
@@ -54,7 +54,7 @@ def test_who_came_back_stays_online_and_nobody_sees_a_thing(left: Cloud) -> None
     assert before["is_online"] is True
 
 
-def test_who_came_back_and_left_again_has_the_grace_period_again(left: Cloud, clock: Clock) -> None:
+def test_a_user_who_came_back_and_left_again_gets_a_new_grace_period(left: Cloud, clock: Clock) -> None:
     left.function("connect")(sample("connect.token-in-query"))
     left.function("disconnect")(sample("disconnect"))
     before = left.user()
@@ -76,12 +76,12 @@ def test_a_check_that_comes_twice_changes_nothing(left: Cloud, clock: Clock) -> 
     assert left.user() == before
 
 
-def test_a_user_of_whom_nothing_is_known_is_not_made(cloud: Cloud) -> None:
+def test_a_check_does_not_create_an_unknown_user(cloud: Cloud) -> None:
     assert cloud.function("deadlines")(sample("deadlines.offline")) == DONE
     assert cloud.rows("Users") == []
 
 
-def test_only_the_check_that_failed_goes_back_to_the_queue(
+def test_a_check_that_failed_goes_back_to_the_queue_alone(
     left: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = left.function("deadlines")

@@ -20,7 +20,9 @@ def test_every_trace_of_a_connection_goes(cloud: Cloud, name: str) -> None:
     assert "connection_ids" not in cloud.user()
 
 
-def test_its_user_stays_online_until_the_grace_period_is_over(cloud: Cloud, clock: Clock) -> None:
+def test_the_user_of_an_ended_connection_stays_online_until_the_grace_period_is_over(
+    cloud: Cloud, clock: Clock
+) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     before = cloud.user()
     clock.now += 90

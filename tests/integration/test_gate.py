@@ -256,7 +256,7 @@ def test_a_user_whom_a_store_refuses_does_not_hold_up_others(
         assert given_up == []
 
 
-def test_the_users_stream_goes_on_from_the_first_record_that_is_not_done(
+def test_the_users_stream_continues_at_the_first_record_that_is_not_done(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announcer = bootstrap.announcer
@@ -310,7 +310,7 @@ def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_only(
         disconnect(sample("disconnect"))
 
 
-def test_only_the_check_with_an_unforeseen_error_comes_again(
+def test_a_check_with_an_unforeseen_error_comes_again_alone(
     cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = cloud.function("deadlines")

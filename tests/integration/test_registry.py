@@ -81,7 +81,7 @@ def test_a_connection_that_ended_makes_room_for_another(cloud: Cloud) -> None:
     assert cloud.user()["connection_ids"] == {"connection 1", "connection 2", "another"}
 
 
-def test_a_user_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
+def test_a_user_can_connect_again_after_all_connections_ended(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     registry(cloud).forget("one", NOW + 1)
     register(registry(cloud), "two")

@@ -117,7 +117,7 @@ def test_a_notification_reaches_its_recipient_only(functions: RunningFunctions) 
     }
 
 
-def test_a_blocked_user_hears_nothing_more_of_the_listener(functions: RunningFunctions) -> None:
+def test_a_blocked_user_no_longer_hears_of_the_listener(functions: RunningFunctions) -> None:
     watcher = sample("connect.token-in-query")
     watcher["requestContext"]["connectionId"] = "watcher"
     watcher["queryStringParameters"]["token"] = OTHER
@@ -131,7 +131,7 @@ def test_a_blocked_user_hears_nothing_more_of_the_listener(functions: RunningFun
     assert set(functions.run("ingest", available)) == {FEED, "watcher"}
 
 
-def test_a_revoked_user_is_told_closed_and_set_offline(functions: RunningFunctions) -> None:
+def test_a_revoked_user_gets_an_error_is_closed_and_set_offline(functions: RunningFunctions) -> None:
     functions.run("connect", sample("connect.token-in-query"))
     heard = functions.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}

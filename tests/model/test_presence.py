@@ -239,7 +239,9 @@ def pick(values: list[Any], number: int) -> Any:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", range(SEED, SEED + PARTS))
-def test_presence_is_right_in_the_end_and_nobody_was_told_otherwise(service: SimulatedService, number: int) -> None:
+def test_presence_is_right_in_the_end_and_no_client_heard_anything_wrong(
+    service: SimulatedService, number: int
+) -> None:
     machine = type("Presence", (Presence,), {"service": service})
     profile = settings(
         max_examples=EXAMPLES // PARTS,

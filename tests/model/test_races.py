@@ -144,7 +144,7 @@ def races(monkeypatch: pytest.MonkeyPatch) -> Iterator[Races]:
 
 
 @pytest.mark.timeout(900)
-def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_nobody_online_who_is_not(races: Races) -> None:
+def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_no_false_online_user(races: Races) -> None:
     random.seed(0)
     ghosts: list[str] = []
     still_online: list[str] = []

@@ -47,14 +47,14 @@ def test_a_function_is_the_handler_of_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_is_told_all_that_its_settings_ask_for(name: str) -> None:
+def test_a_functions_environment_has_all_that_its_settings_need(name: str) -> None:
     kind = getattr(settings, short_name(name).capitalize() + "Settings")
     told = FUNCTIONS[name]["Environment"]["Variables"].keys()
     assert told == {field.name.upper() for field in dataclasses.fields(kind)}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_starts_from_a_snapshot_where_that_was_asked_for(name: str) -> None:
+def test_a_function_starts_from_a_snapshot_if_the_parameter_asks_for_it(name: str) -> None:
     assert GLOBALS["AutoPublishAlias"] == "live"
     condition = "SnapsForClients" if name in ("ConnectFunction", "DefaultFunction") else "SnapsAll"
     chosen = FUNCTIONS[name].get("SnapStart", GLOBALS["SnapStart"])

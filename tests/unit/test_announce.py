@@ -131,14 +131,14 @@ def announced(fixture: AnnouncerFixture) -> tuple[set[str], list[str]]:
 UNAVAILABLE = Unavailable("writing to Events: 1 items stayed unprocessed")
 
 
-def test_backends_get_nothing_while_clients_cannot_be_told(fixture: AnnouncerFixture) -> None:
+def test_backends_get_nothing_while_clients_cannot_get_it(fixture: AnnouncerFixture) -> None:
     report = with_failing_outbox(fixture, UNAVAILABLE, "123").announcer.announce([CAME, LEFT])
     assert (report.done, report.problem, report.given_up) == (0, UNAVAILABLE, {})
     assert fixture.journal == []
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, ConfigurationError("writing to Events: AccessDeniedException")])
-def test_the_stream_goes_on_from_the_first_record_that_failed_for_now(
+def test_the_stream_continues_at_the_first_record_that_failed_for_now(
     fixture: AnnouncerFixture, error: RealtimeError
 ) -> None:
     report = with_failing_outbox(fixture, error, "2").announcer.announce(

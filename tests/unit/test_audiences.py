@@ -19,7 +19,7 @@ from realtime.messages import ENDPOINTS
         ("notifications", {"notifications/123", "notifications/*/{shard}"}),
     ],
 )
-def test_what_a_connection_hears_follows_from_its_endpoint(endpoint: str, heard: set[str]) -> None:
+def test_the_endpoint_decides_the_audiences_of_a_connection(endpoint: str, heard: set[str]) -> None:
     found = audiences.initial_audiences(endpoint, "123", "RfGx1dQAIAMCIhA=", 1)
     assert set(found) == {each.format(shard=0) for each in heard}
     assert len(found) == len(heard)
@@ -34,7 +34,9 @@ def test_every_wide_audience_that_is_heard_is_one_that_events_are_recorded_for(
 
 
 @given(st.sampled_from(ENDPOINTS), st.text(min_size=1), st.integers(1, 64))
-def test_who_hears_a_wide_audience_hears_what_is_told_of_it(endpoint: str, connection_id: str, shards: int) -> None:
+def test_a_wide_audience_determines_all_audiences_of_its_connection(
+    endpoint: str, connection_id: str, shards: int
+) -> None:
     heard = audiences.initial_audiences(endpoint, "123", connection_id, shards)
     for wide in filter(audiences.is_wide, heard):
         beside = audiences.audiences_beside(wide, "123", connection_id)
@@ -54,7 +56,7 @@ def test_a_connection_keeps_its_shard() -> None:
 
 
 @given(st.text())
-def test_the_audience_of_one_connection_tells_its_id(connection_id: str) -> None:
+def test_the_audience_of_one_connection_contains_its_id(connection_id: str) -> None:
     assert audiences.connection_of(audiences.direct(connection_id)) == connection_id
 
 

@@ -36,25 +36,25 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         "AWS.SimpleQueueService.NonExistentQueue",
     ],
 )
-def test_a_missing_right_or_resource_is_the_operators_to_mend(code: str) -> None:
+def test_a_missing_right_or_resource_is_a_configuration_error(code: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "SerializationException", "InvalidMessageContents"])
-def test_what_aws_never_takes_is_rejected_so_that_nobody_tries_it_for_ever(code: str) -> None:
+def test_a_call_that_aws_never_accepts_is_rejected_so_that_it_is_not_retried_for_ever(code: str) -> None:
     with pytest.raises(Rejected, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError"])
-def test_all_else_may_pass(code: str) -> None:
+def test_any_other_error_of_aws_is_temporary(code: str) -> None:
     with pytest.raises(Unavailable, match=rf"^reading: {code}$"), clients.aws_errors("reading"):
         raise aws_error(code)
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "InvalidMessageContents", "SerializationException"])
-def test_what_is_at_fault_itself_is_rejected_for_good(code: str) -> None:
+def test_an_invalid_request_is_rejected_for_good(code: str) -> None:
     with pytest.raises(Rejected, match=rf"^writing: {code}$"), clients.aws_errors("writing"):
         raise aws_error(code)
 
@@ -64,7 +64,7 @@ def test_a_text_that_no_utf_8_has_is_rejected_for_good() -> None:
         "\ud800".encode()
 
 
-def test_no_answer_may_pass() -> None:
+def test_a_missing_answer_is_a_temporary_error() -> None:
     with pytest.raises(Unavailable, match=r"^reading: EndpointConnectionError$"), clients.aws_errors("reading"):
         raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
@@ -113,6 +113,6 @@ def test_credentials_are_those_of_the_role(session: pytest.MonkeyPatch) -> None:
     assert (found.access_key, found.secret_key, found.token) == ("key", "secret", "token")
 
 
-def test_missing_credentials_in_a_call_may_pass() -> None:
+def test_missing_credentials_in_a_call_are_a_temporary_error() -> None:
     with pytest.raises(Unavailable, match=r"^reading: NoCredentialsError$"), clients.aws_errors("reading"):
         raise NoCredentialsError

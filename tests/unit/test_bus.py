@@ -66,13 +66,13 @@ def test_events_go_ten_at_a_time() -> None:
     assert len(client) == 23
 
 
-def test_no_events_are_no_call() -> None:
+def test_an_empty_list_of_events_makes_no_call() -> None:
     client = EventBridge()
     Bus(as_client(client), "realtime").put_all([])
     assert not client.calls
 
 
-def test_only_refused_events_are_put_again(sleeps: Sleeps) -> None:
+def test_refused_events_alone_are_put_again(sleeps: Sleeps) -> None:
     client = EventBridge(type_1=2, type_3=1)
     Bus(as_client(client), "realtime").put_all(events(5))
     assert client.calls == [5, 2, 1]

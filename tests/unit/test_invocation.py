@@ -41,7 +41,7 @@ def _monotonic(monkeypatch: pytest.MonkeyPatch) -> None:
         (500, 1.0, 2.0, 4_997.5, 4_999.5),  # too little: it is over before it began
     ],
 )
-def test_the_end_of_an_invocation_is_kept_for_its_answer_and_what_is_before_for_forgetting(
+def test_an_invocation_reserves_its_last_seconds_for_forgetting_and_then_for_its_answer(
     left_ms: int, answering_s: float, forgetting_s: float, post_until: float, forget_until: float
 ) -> None:
     deadline = Deadline.of(Context(left_ms), answering_s=answering_s, forgetting_s=forgetting_s)

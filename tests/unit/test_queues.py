@@ -65,7 +65,7 @@ def test_a_message_is_taken_whatever_it_holds(odd: str) -> None:
 
 
 @given(st.dictionaries(TEXT, TEXT | st.floats()), TEXT)
-def test_there_is_nothing_that_cannot_be_sent(body: dict[str, Any], reason: str) -> None:
+def test_any_value_can_be_sent(body: dict[str, Any], reason: str) -> None:
     text, _ = sent(body, reason=reason)
     assert json.loads(text).keys() == body.keys()
 
@@ -78,7 +78,7 @@ def test_a_text_is_sent_as_it_is_but_for_what_is_refused(text: str) -> None:
     assert json.loads(body) == text
 
 
-def test_what_is_too_deep_is_left_out_and_the_rest_is_there() -> None:
+def test_values_that_are_nested_too_deep_are_left_out_and_the_rest_stays() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -93,13 +93,13 @@ def test_an_attribute_is_cut_and_an_empty_one_left_out() -> None:
     assert attributes == {"reason": "x" * 999 + "…"}
 
 
-def test_where_there_is_little_room_the_reason_is_cut_first() -> None:
+def test_the_reason_is_cut_first_if_space_is_short() -> None:
     body = {"text": "x" * (262_144 - 500)}
     text, attributes = sent(body, reason="y" * 2000)
     assert (json.loads(text), len(attributes["reason"])) == (body, 100)
 
 
-def test_then_characters_take_no_more_room_than_they_must() -> None:
+def test_escaped_characters_do_not_make_the_others_longer() -> None:
     body = {"text": "ж" * 100_000, "odd": "\ufffe"}
     text, attributes = sent(body, reason="too large")
     assert len(text.encode()) < 201_000
@@ -113,7 +113,7 @@ def test_a_body_that_leaves_no_room_for_a_reason_goes_without() -> None:
     assert list(client.messages.values()) == [text]
 
 
-def test_of_what_no_queue_takes_the_beginning_is_sent() -> None:
+def test_the_beginning_of_a_message_is_sent_if_no_queue_takes_all_of_it() -> None:
     text, attributes = sent({"text": "ж" * 600_000}, reason="too large")
     told = json.loads(text)
     assert told["beginning"].startswith('{"text":"\\u0436')

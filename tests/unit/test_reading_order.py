@@ -44,7 +44,7 @@ def imported(module: str) -> set[str]:
     return {f"{name.removeprefix('realtime.').replace('.', '/')}.py" for name in names if name.startswith("realtime.")}
 
 
-def test_the_list_in_contributing_is_this_one() -> None:
+def test_the_reading_order_is_the_list_in_contributing() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.split("\n## Follow one event\n")[1].split("\n## ")[0]
     assert re.findall(r"^\d+\. `([\w/.]+)`", section, re.MULTILINE) == READING_ORDER

@@ -119,7 +119,7 @@ def test_a_single_write_that_meets_a_transaction_is_made_again_within_50_ms(dyna
     ],
     ids=str,
 )
-def test_what_may_pass_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) -> None:
+def test_a_temporary_failure_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) -> None:
     session = answering(dynamodb, clock, answer, answer, DONE)
     dynamodb.put_item(TableName="Events", Item={})
     assert len(session) == 3
@@ -128,7 +128,7 @@ def test_what_may_pass_is_tried_again(dynamodb: Any, clock: Clock, answer: Any) 
 @pytest.mark.parametrize(
     "code", ["ConditionalCheckFailedException", "ValidationException", "AccessDeniedException", "SomethingElse"]
 )
-def test_what_no_waiting_mends_is_not_tried_again(dynamodb: Any, clock: Clock, code: str) -> None:
+def test_a_permanent_failure_is_not_tried_again(dynamodb: Any, clock: Clock, code: str) -> None:
     session = answering(dynamodb, clock, refusal(code), DONE)
     with pytest.raises(ClientError, match=code):
         dynamodb.update_item(**UPDATE)
@@ -168,7 +168,7 @@ def test_a_transaction_of_which_a_part_fails_for_good_is_not_tried_again(
 
 @pytest.mark.parametrize("answer", [CONFLICT, refusal("ThrottlingException"), (500, {}), TIMED_OUT], ids=str)
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.5, 2.0, ATTEMPT_SECONDS])  # that an attempt takes
-def test_no_call_takes_so_long_that_its_function_cannot_answer(
+def test_every_call_ends_in_time_for_its_function_to_answer(
     dynamodb: Any, clock: Clock, answer: Any, seconds: float
 ) -> None:
     for _ in range(3):
@@ -180,12 +180,12 @@ def test_no_call_takes_so_long_that_its_function_cannot_answer(
         assert 1 < len(session) <= ATTEMPTS
 
 
-def test_no_attempt_takes_longer_than_is_counted_on(dynamodb: Any) -> None:
+def test_an_attempt_never_takes_longer_than_the_timeouts_allow(dynamodb: Any) -> None:
     config = dynamodb.meta.config
     assert config.connect_timeout + config.read_timeout == ATTEMPT_SECONDS
 
 
-def test_each_pause_is_a_matter_of_chance_and_the_longest_grows() -> None:
+def test_each_pause_is_random_and_its_maximum_grows() -> None:
     many = [retries.Tries() for _ in range(200)]
     longest = [max(each.pause(Passing.THROTTLED) or 0 for each in many) for _ in range(5)]
     assert longest == sorted(longest)
@@ -204,7 +204,7 @@ class Context:
 
 
 @pytest.mark.parametrize(("left", "attempts"), [(1.0, 1), (ATTEMPT_SECONDS + 0.4, 1), (ATTEMPT_SECONDS + 0.7, 2)])
-def test_nothing_is_tried_again_that_may_outlast_the_function(
+def test_a_retry_that_may_outlast_the_function_is_not_made(
     dynamodb: Any, clock: Clock, left: float, attempts: int
 ) -> None:
     session = answering(dynamodb, clock, CONFLICT, DONE)
@@ -222,7 +222,7 @@ def test_nothing_is_tried_again_that_may_outlast_the_function(
     assert retries.latest() == float("inf")
 
 
-def test_what_takes_several_calls_is_bounded_as_one_call_is(dynamodb: Any, clock: Clock) -> None:
+def test_a_task_of_several_calls_is_bounded_like_one_call(dynamodb: Any, clock: Clock) -> None:
     session = answering(dynamodb, clock, CONFLICT, DONE)
     with retries.rounds():
         clock.now += RETRY_SECONDS
@@ -231,7 +231,7 @@ def test_what_takes_several_calls_is_bounded_as_one_call_is(dynamodb: Any, clock
     assert len(session) == 1
 
 
-def test_progress_puts_off_when_to_give_up_but_not_for_ever(clock: Clock) -> None:
+def test_progress_extends_the_time_to_give_up_but_not_for_ever(clock: Clock) -> None:
     tries, began, count = retries.Tries(), clock.now, 0
     while tries.wait(Passing.CONFLICT, progress=True):
         count += 1
@@ -265,7 +265,7 @@ def test_every_client_has_these_rules_and_not_botocores(
         ("secretsmanager", "get_secret_value", {"SecretId": "keys"}),
     ],
 )
-def test_a_store_of_token_keys_is_asked_once_for_known_keys_may_serve_on(
+def test_a_store_of_token_keys_is_called_once_because_known_keys_stay_in_use(
     dynamodb: Any, clock: Clock, service: str, operation: str, request_: dict[str, Any]
 ) -> None:
     client = clients.client(service)
@@ -285,7 +285,7 @@ def test_all_that_botocore_would_try_again_is_tried_again() -> None:
         assert retries.passing({}, status, None) is Passing.FAILED
 
 
-def test_what_a_function_raises_is_logged_with_a_level_and_a_time_that_lambda_reads(logged: LogLines) -> None:
+def test_an_error_of_a_function_is_logged_with_a_level_and_a_time_that_lambda_reads(logged: LogLines) -> None:
     @retries.in_time
     def handler(event: dict[str, Any], context: Any) -> None:
         raise ZeroDivisionError("a token")

@@ -318,7 +318,7 @@ def test_either_store_serves_a_storm_of_new_instances(reference: str, monkeypatc
         assert longest == 0
 
 
-def test_with_botocores_retries_alone_a_storm_of_new_instances_fails() -> None:
+def test_a_storm_of_new_instances_fails_with_botocores_retries_alone() -> None:
     """Its standard mode, as it was configured before: four attempts, up to 1, 2 and 4 s apart."""
 
     def read(stores: FakeStores, time_: VirtualTime) -> None:

@@ -47,7 +47,7 @@ class TestPosting:
         simulation.outcomes([delivery("a=")])
         assert simulation.opened == 2
 
-    def test_credentials_are_renewed_while_it_delivers(self) -> None:
+    def test_credentials_are_renewed_while_the_poster_delivers(self) -> None:
         keys = (Frozen(f"KEY{number}") for number in range(100))
         simulation = Simulation(posts_per_second=2, credentials=lambda: next(keys))
         simulation.outcomes(deliveries(5))  # at 0, 0.5, 1, 1.5 and 2 s
@@ -61,7 +61,7 @@ class TestPosting:
             "KEY2",
         ]
 
-    def test_it_draws_no_more_than_it_has_room_for(self) -> None:
+    def test_the_poster_draws_no_more_deliveries_than_it_has_room_for(self) -> None:
         simulation = Simulation(max_in_flight=4)
         simulation.api.default = Trouble.HANG
         drawn: list[str] = []
@@ -317,7 +317,7 @@ class TestForbidden:
         forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
         assert self.in_turn(403, 403, 200, 403, 403, 200) == [forbidden, forbidden, delivered] * 2
 
-    def test_a_right_to_post_is_no_right_to_ask(self) -> None:
+    def test_a_right_to_post_does_not_include_a_right_to_ask(self) -> None:
         simulation = Simulation(max_in_flight=1)
         for number in range(3):
             simulation.api.script(f"{number}=", [403])
@@ -355,7 +355,7 @@ class TestClosing:
         assert self.methods(simulation, "slow") == ["POST", "POST", "POST", "DELETE"]
         assert simulation.api.times_ms("slow") == [0, 60, 170, 180]
 
-    def test_it_is_not_closed_where_the_caller_does_not_want_that(self) -> None:
+    def test_a_connection_is_not_closed_if_the_caller_does_not_want_that(self) -> None:
         simulation = Simulation(patience_s=0.2)
         simulation.api.script("slow", [429] * 9)
         assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
@@ -379,7 +379,7 @@ class TestTime:
             (500, {Outcome.FAILED, Outcome.NOT_TRIED}),
         ],
     )
-    def test_it_returns_when_the_time_is_up(self, step: Step, outcomes: set[Outcome]) -> None:
+    def test_the_poster_returns_when_the_time_is_up(self, step: Step, outcomes: set[Outcome]) -> None:
         simulation = Simulation(max_in_flight=10, patience_s=60.0)
         simulation.api.default = step
         drawn: list[str] = []
@@ -399,7 +399,7 @@ class TestTime:
         simulation.api.script("bad", [400, Trouble.HANG])
         assert simulation.outcomes([delivery("bad")], within_ms=500, close_unserved=True) == {"bad": Outcome.STUCK}
 
-    def test_without_time_nothing_is_posted_and_the_caller_is_told(self) -> None:
+    def test_without_time_nothing_is_posted_and_the_result_says_so(self) -> None:
         simulation = Simulation()
         assert simulation.outcomes([delivery("a"), delivery("b")], within_ms=0) == {"a": Outcome.NOT_TRIED}
         assert simulation.api.requests == []
