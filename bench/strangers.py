@@ -3,7 +3,7 @@
 Such a client looks like one whose handshake is not done yet: a post to either is a 410.
 
 The simulator: the real fan-out on one shard's lane, one batch at a time, over loopback, with twenty call events a
-second. Farewells send the reason to the refused clients, as `connect` orders them, by their own lane and engine. To show
+second. Farewells, which `connect` orders, send the reason to the refused clients by their own lane and engine. To show
 the value of that, another run sends the reason by the lane of calls, as the service did before.
 
 The embedded stack: real sockets that connect without a token and are dropped, and calls from PutEvents to the client.

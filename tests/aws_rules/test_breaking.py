@@ -1,4 +1,4 @@
-"""Each rule finds what it is for: template.yaml, broken in one way after another."""
+"""Each rule finds its fault in a template.yaml that was broken in one way."""
 
 from __future__ import annotations
 

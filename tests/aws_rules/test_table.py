@@ -1,4 +1,4 @@
-"""docs/aws-rules.md has a row for every rule, with its source and the faults that show it, and no row besides."""
+"""docs/aws-rules.md has one row for every rule, with its source and the faults that break it, and no other rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(first: str) -> list[str]:
 
 
 def expected(name: str) -> str:
-    """A rule's row: what it demands, who says so, and the faults of the template that it finds."""
+    """A rule's row: its demand, its source, and the faults of the template that it finds."""
     faults = "; ".join(breaking.what for breaking in BREAKINGS if breaking.rule == name)
     return f"| `{name}` | {RULES[name].meaning} | {RULES[name].source} | {faults} |"
 

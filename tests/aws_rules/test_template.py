@@ -1,4 +1,4 @@
-"""template.yaml breaks no rule of AWS's, whatever it is deployed with."""
+"""template.yaml breaks no rule of AWS's with any set of parameters."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_resource_and_every_branch_is_judged_in_one_set_at_least() -> None
 
 
 def _without_hash(name: str) -> str:
-    """A logical id without what SAM appends to those of versions and layers."""
+    """A logical id without the hash that SAM appends for versions and layers."""
     return re.sub("[0-9a-f]{10}$", "", name)
 
 

@@ -1,4 +1,4 @@
-"""Chaos: runs of 500 connections and 50 events in which everything goes wrong that can, and what is promised holds.
+"""Chaos: runs of 500 connections and 50 events with failures of all kinds, in which all promises must hold.
 
 A small number of runs is part of the tests; `make chaos` makes 200, and `make chaos SEED=17` repeats one.
 """

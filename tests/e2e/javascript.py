@@ -22,7 +22,7 @@ Deed = dict[str, Any]
 
 
 class DocumentedClients:
-    """What documented clients do, as it happens; `deeds` is all of it."""
+    """The actions of documented clients, as they happen; `deeds` has all of them."""
 
     def __init__(self, process: Process) -> None:
         self.deeds: list[Deed] = []

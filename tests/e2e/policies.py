@@ -1,7 +1,7 @@
-"""Takes each right away from each function in turn, and shows by a test that fails that it was needed.
+"""Removes each right of each function in turn, and shows by a failing test that the function needs it.
 
-`make policies` runs it: some minutes, so not a part of `make test`. The rights are taken from the running stack's own
-roles, so what is shown is shown of template.yaml.
+`make policies` runs it. It takes some minutes, so it is not a part of `make test`. It removes the rights from the
+running stack's own roles, so the result holds for template.yaml.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
 }
 
 NOT_PROVEN = {
-    # For who can neither be served nor closed, which the gateway lets nobody be; tests/chaos has it.
+    # For connections that can be neither served nor closed, which the gateway never has; tests/chaos covers them.
     "BroadcastWide": {"dynamodb:Query ConnectionsTable"},
 }
 
@@ -145,14 +145,14 @@ LAMBDAS_OWN = {
     "sqs:ReceiveMessage",
     "sqs:SendMessage StreamFailuresQueue",
 }
-"""What Lambda itself does in a function's name. The emulator asks for none of these: tests/template holds them."""
+"""Rights that Lambda itself uses with a function's role. The emulator requires none; tests/template checks them."""
 
 PROVEN_ELSEWHERE = {"dynamodb:DeleteItem ConnectionsTable"}
-"""Needed for a connection that can be neither posted to nor closed, which a gateway that works has none of."""
+"""Needed for a connection that can be neither posted to nor closed, which a working gateway never has."""
 
 FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError)
 REMEMBERED = {"secretsmanager:GetSecretValue"}
-"""Rights whose use a function remembers: it must start anew to need them."""
+"""Rights whose result a function caches: it needs them only after a new start."""
 
 
 def is_lambdas_own(name: str) -> bool:
@@ -161,7 +161,7 @@ def is_lambdas_own(name: str) -> bool:
 
 @pytest.fixture
 async def judged_anew(stack: Stack) -> None:
-    """Let the gateway ask for the rights of each caller of its management API, each time."""
+    """Make the gateway check the right of a caller of its management API for every request."""
     await stack.set_gateway(decision_seconds=0.001)
 
 

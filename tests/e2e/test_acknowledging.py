@@ -1,4 +1,4 @@
-"""A backend hears of what no device of a user has acknowledged in time."""
+"""A backend hears of messages that no device of a user has acknowledged in time."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ async def test_a_message_that_one_device_acknowledges_is_not_reported(stack: Sta
         await phone.pings()
         assert (await phone.hears("acknowledged"))["data"] == {"id": message["id"]}
         assert await other.hears("favorite_added") == message
-        # Both are looked at by one check: had the first not acknowledged, the bus would have been told of it first.
+        # One check covers both users: if the first had not acknowledged, the bus would have an event about it first.
         assert (await undelivered(bus, user, silent))["user_id"] == silent
 
 
 async def test_a_check_is_ordered_again_for_an_event_that_the_bus_delivers_twice(stack: Stack) -> None:
-    """The first time it may have been recorded, and no more: what follows must not be lost."""
+    """Ingest may have recorded the event the first time, but no more: the steps after that must not be lost."""
     user = stack.new_user()
     event = {
         "id": str(uuid.uuid4()),

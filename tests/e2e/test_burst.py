@@ -1,4 +1,4 @@
-"""A burst of backends' events is taken in by few processes, soon, and without anything else standing still."""
+"""Few processes handle a burst of backends' events soon, and do not delay other work."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_few_environments_deliver_a_burst_of_a_thousand_events(stack: Stac
             await client.hears("system_notification", within=deadline - time.monotonic())
             if len(client.heard) % 100 == 0:
                 most = max(most, environments(stack, "Ingest"))
-                await other.pings()  # somebody else is served meanwhile
+                await other.pings()  # another client is served at the same time
         await putting
     told = sorted(each["data"]["number"] for each in client.heard if each["type"] == "system_notification")
     assert told == list(range(EVENTS))

@@ -1,4 +1,4 @@
-"""`realtime`, as a person uses it beside a running stack."""
+"""`realtime`, as a person uses it with a running stack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALL = {"call_id": 456, "user_id": 123, "listener_id": 789, "call_type": "audio"
 
 @pytest.fixture
 def environment(stack: Stack) -> dict[str, str]:
-    """A shell's, with the stack's state folder chosen and a profile that does not exist."""
+    """The environment of a shell, with the stack's state folder and a profile that does not exist."""
     return {**os.environ, "REALTIME_STATE": str(stack.folder.path), "AWS_PROFILE": "of-another-project"}
 
 

@@ -1,4 +1,4 @@
-"""Who hears what: those whom it concerns, and nobody else."""
+"""Each message reaches the users whom it concerns, and nobody else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def call(user: int, listener: int, call_id: int | None = None) -> dict[str, Any]
 
 
 async def hears_nothing_but(client: Client, last: str) -> None:
-    """Wait for a message that is the last to come; nothing else came before it."""
+    """Wait for a message that must be the last one; nothing else came before it."""
     await client.hears(last)
     assert [message["type"] for message in client.heard if message["type"] != "pong"] == [last]
 
 
 def about(user: int, client: Client) -> list[Message]:
-    """What a client has heard about a user."""
+    """The messages that a client has received about a user."""
     return [message for message in client.heard if message["data"].get("user_id") == user]
 
 

@@ -43,7 +43,7 @@ TURNED_AWAY = ("answers no browser", "no such host name", "not a name of this ga
 
 
 def family(root: int) -> set[int]:
-    """A process and all that came of it."""
+    """A process and all its descendants."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -69,7 +69,7 @@ def sockets(pid: int) -> Iterator[str]:
 
 
 def listening(root: int) -> set[tuple[str, int]]:
-    """The addresses, as the kernel writes them, and the ports on which a process and all that came of it listen."""
+    """The addresses, as the kernel writes them, and the ports on which a process and its descendants listen."""
     inodes = {inode for pid in family(root) for inode in sockets(pid)}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -97,7 +97,7 @@ def port_of(url: str) -> int:
 
 @dataclass(frozen=True)
 class Attack:
-    """One request: `headers` beside what its carrier sends."""
+    """One request; its carrier sends `headers` in addition to its own."""
 
     what: str
     method: str
@@ -157,7 +157,7 @@ def in_header(key: str, service: str) -> dict[str, str]:
 
 
 def calls(stack: Stack, marker: Path) -> list[tuple[str, str, str, str, dict[str, str], str]]:
-    """What an attacker would have done: name, service, method, path, headers, body."""
+    """The requests of an attacker: name, service, method, path, headers, body."""
     role = f"arn:aws:iam::000000000000:role/{stack.outputs['ConnectFunctionName']}"
     function = {
         "FunctionName": NAME,
@@ -194,7 +194,7 @@ def calls(stack: Stack, marker: Path) -> list[tuple[str, str, str, str, dict[str
 
 
 def attacks(stack: Stack, marker: Path, own_port: int) -> Iterator[Attack]:
-    """Each of the calls, as pages, rebound names and strangers on this machine would make it."""
+    """Each of the calls, as pages, rebound names and other programs on this machine would make it."""
     loopback = f"127.0.0.1:{own_port}"
     key = stack.running.access_key
     page = {"Origin": f"https://{ELSEWHERE}", "Content-Type": "text/plain"}
@@ -222,19 +222,19 @@ def functions(stack: Stack) -> set[str]:
 
 
 def secrets_of(stack: Stack) -> list[str]:
-    """What must be in no answer."""
+    """Texts that no answer may contain."""
     return [*stack.deployment.token_keys().values(), stack.running.secret_key, TREASURE]
 
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """A file that is there once an attacker's code ran."""
+    """A file that exists after an attacker's code ran."""
     return tmp_path / "ran"
 
 
 @pytest.fixture
 def unharmed(stack: Stack, marker: Path) -> Iterator[None]:
-    """Nothing was made, run or taken away by a test."""
+    """Check that the attack created, ran and removed nothing."""
     ssm = stack.aws("ssm")
     ssm.put_parameter(Name=PARAMETER, Value=TREASURE, Type="SecureString", Overwrite=True)
     before = functions(stack)
@@ -423,7 +423,7 @@ function socket(url) {
 
 
 class _AttackersPage(BaseHTTPRequestHandler):
-    """An empty page: what it does, the test tells it."""
+    """An empty page, whose actions the test controls."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>elsewhere</title><body>"
@@ -474,7 +474,7 @@ async def test_a_page_of_another_origin_gets_nothing_by_fetch_form_or_websocket(
     sockets = [f"ws://127.0.0.1:{port}{path}" for port in ports for path in paths]
 
     def browse() -> tuple[list[Any], list[str]]:
-        # The attacker's name leads to this machine: from any other, newer browsers do not even ask.
+        # The attacker's name resolves to this machine: newer browsers send it no requests from pages of other names.
         with chromium(tmp_path / "profile", f"host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1") as browser:
             browser.set_script_timeout(120)
             browser.get(f"http://{ELSEWHERE}:{elsewhere}/")

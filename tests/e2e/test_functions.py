@@ -1,6 +1,6 @@
-"""Each function does all that it is there for, with the rights of its own role and no others.
+"""Each function does all of its work with the rights of its own role and no others.
 
-policies.py takes each right away in turn, and expects the test here that it names to fail.
+policies.py removes each right in turn, and expects the test here that it names to fail.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def test_a_client_without_a_token_gets_an_error_and_is_closed(stack: Stack
 
 
 async def test_a_farewell_to_a_connection_that_is_not_open_yet_is_tried_again(stack: Stack) -> None:
-    connection_id = f"{stack.new_user():015d}="  # of which nothing is heard: its handshake might not be done
+    connection_id = f"{stack.new_user():015d}="  # an unknown connection, whose handshake might not be done
     order = {"connection_id": connection_id, "endpoint": "feed", "frame": "{}", "is_opening": True, "tries": 0}
     before = tries(stack)
     stack.aws("sqs").send_message(QueueUrl=stack.outputs["FarewellsQueueUrl"], MessageBody=json.dumps(order))
@@ -49,7 +49,7 @@ async def test_a_farewell_to_a_connection_that_is_not_open_yet_is_tried_again(st
 
 
 def tries(stack: Stack) -> int:
-    """How often a farewell met nobody."""
+    """How often a farewell found no connection."""
     return sum('"gone":' in line for line in stack.logs_of("farewell"))
 
 
@@ -117,7 +117,7 @@ async def test_watching_users_returns_their_state_until_unwatching(stack: Stack)
 
 @contextmanager
 def many_online(stack: Stack) -> Iterator[set[str]]:
-    """More users online than one frame can name."""
+    """More online users than one frame can name."""
     users = {str(stack.new_user()) for _ in range(40)}
     online = {"is_online": {"BOOL": True}, "version": {"N": "1"}, "last_seen": {"N": str(int(time.time() * 1000))}}
     try:
@@ -183,7 +183,7 @@ async def test_an_event_that_cannot_be_taken_in_comes_again_within_seconds(stack
 
 
 def failed(stack: Stack) -> list[str]:
-    """What ingest has put off."""
+    """The messages that ingest has delayed."""
     return [line for line in stack.logs_of("ingest") if '"message":"failed"' in line]
 
 
@@ -278,7 +278,7 @@ async def test_a_change_that_cannot_be_read_is_given_up_and_holds_up_no_other(st
     stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": poison}})
 
 
-# ---- broadcast, when what it finds in the Events table is none of ours -----------------------------------------------
+# ---- broadcast, with items in the Events table that our functions do not write ---------------------------------------
 
 
 async def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(stack: Stack) -> None:

@@ -12,7 +12,7 @@ from tests.e2e import documented
 CALLS = documented.endpoints()["calls"][0]
 FRIENDS = documented.endpoints()["notifications"][0]
 ADDITIONS = {"id", "version"}
-"""What we add beside the documented keys; clients ignore keys that they don't know."""
+"""The keys that we add to the documented ones; clients ignore keys that they don't know."""
 
 
 def assert_as_documented(message: Message, kind: str) -> None:

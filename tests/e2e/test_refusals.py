@@ -1,4 +1,4 @@
-"""Who is refused, how they are told, and what they may do about it."""
+"""Refused clients and frames: the reason, how it is sent, and what the client may do next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_connection_over_the_limit_is_refused_and_the_others_stay(stack:
 
 
 async def test_a_flood_is_refused_and_served_again_after_the_wait_that_the_answer_names(stack: Stack) -> None:
-    # Slower than by default, which is more than the emulator can serve.
+    # Slower than the default rate, which is more than the emulator can serve.
     with reconfigured(stack, "Default", MESSAGE_RATE="1", MESSAGE_BURST="2"):
         async with stack.connect("notifications", stack.new_user()) as client:
             for _ in range(20):  # one by one: each instance of the function counts for itself
@@ -54,7 +54,7 @@ async def test_a_flood_is_refused_and_served_again_after_the_wait_that_the_answe
             assert {error["code"] for error in errors} == {"RATE_LIMITED"}
             waits = [error["retry_after"] for error in errors]
             assert all(isinstance(wait, int) and wait > 0 for wait in waits)
-            await asyncio.sleep(max(waits))  # as the client is told to
+            await asyncio.sleep(max(waits))  # as the answer requires
             await client.pings()
 
 

@@ -1,4 +1,4 @@
-"""A client that was away hears what it missed, once it says what it heard last."""
+"""A client that was away gets the missed messages after it names the last message that it received."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def billing(user: int, witness: int, number: int) -> dict[str, Any]:
 
 
 def events(client: Client) -> list[Message]:
-    """Return what a client heard that has happened, answers aside."""
+    """Return the messages about events that a client received, without answers."""
     return [each for each in client.heard if "id" in each]
 
 

@@ -1,4 +1,4 @@
-"""How long a connection lives: as long as its token, or a newer one, and never quite as long as API Gateway lets it."""
+"""The life of a connection: as long as its token, or a newer one, and shorter than API Gateway's limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`realtime verify` on a stack of its own: all is well, and what it advises once something is taken away."""
+"""`realtime verify` on a stack of its own: it passes, and it gives the right advice after a part is removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Verified:
-    """What a run said and reported."""
+    """The output and the report of a run."""
 
     def __init__(self, code: int, text: str, report: dict[str, Any]) -> None:
         self.code, self.text, self.report = code, text, report
@@ -165,7 +165,7 @@ async def test_an_interrupted_run_leaves_nothing(own_stack: Stack, tmp_path: Pat
     assert everything_of_verify(own_stack) == []
 
 
-# ---- last, so that it shows that all is well again with what was taken away ----------------------------------------
+# ---- last, so that it also shows that the removed parts are back ---------------------------------------------------
 
 
 @pytest.fixture(scope="module")
