@@ -1,4 +1,4 @@
-"""The pool over real sockets: requests as they arrive, and what it makes of broken answers."""
+"""The pool over real sockets: the requests that arrive, and the results of broken answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy of the environment is asked for a tunnel, and posts go through it unchanged."""
+"""The pool requests a tunnel from the environment's proxy, and posts go through it unchanged."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]
 
 
 class Tunnel(socketserver.StreamRequestHandler):
-    """Answers CONNECT, then passes on what comes from either side until one of them leaves."""
+    """Answers CONNECT, then passes on the data of both sides until one of them leaves."""
 
     server: Proxy
 
     def handle(self) -> None:
         line = self.rfile.readline().decode()
         if not line:
-            return  # a connection that was opened for nothing
+            return  # a connection without a request
         while self.rfile.readline().strip():
             pass  # headers
         self.server.requests.append(line.rpartition(" ")[0])

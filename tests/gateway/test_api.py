@@ -1,4 +1,4 @@
-"""What is read of an API: from raw resources as in our template, and from AWS::Serverless::WebSocketApi."""
+"""The gateway reads an API from raw resources, as in our template, and from AWS::Serverless::WebSocketApi."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command, as a process of its own before a fake CloudFormation."""
+"""The command, as a process of its own with a fake CloudFormation."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def run(tmp_path: Path, endpoint_url: str, *options: str) -> AsyncIterator
 
 
 async def error_of(tmp_path: Path, endpoint_url: str, *options: str) -> str:
-    """What a command that must fail prints: one line."""
+    """Run a command that must fail, and return the one line that it prints."""
     async with run(tmp_path, endpoint_url, *options) as process, asyncio.timeout(3 * DEADLINE):
         _, error = await process.communicate()
     assert process.returncode == 1

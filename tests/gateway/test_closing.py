@@ -1,4 +1,4 @@
-"""How connections end, and what the `$disconnect` function is told."""
+"""The ends of connections, and the events for the `$disconnect` function."""
 
 from __future__ import annotations
 

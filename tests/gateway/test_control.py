@@ -1,4 +1,4 @@
-"""The gateway's own endpoint, with which tests make happen what is rare on AWS."""
+"""The gateway's own endpoint, with which tests cause events that are rare on AWS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another server behind the gateway's port: it gets what is for no stage, and nothing else."""
+"""Another server behind the gateway's port: it gets the requests for no stage, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Other:
-    """A server that knows `/` and `/ask`, and keeps what it was asked."""
+    """A server that knows `/` and `/ask`, and records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []

@@ -16,7 +16,7 @@ CLOSE = b"\x88\x82mask\x03\xe8"
 
 
 class Parser:
-    """Stands for aiohttp's parser: keeps what it was fed."""
+    """Replaces aiohttp's parser and records the data that it gets."""
 
     def __init__(self) -> None:
         self.fed = b""
@@ -51,14 +51,14 @@ def fed(*chunks: bytes) -> bytes:
 
 
 def watched(parser: Parser) -> tuple[FrameGuard, list[int]]:
-    """A guard, and a list that grows with each breach told of."""
+    """A guard, and a list that grows with each reported breach."""
     guard, breaches = FrameGuard(parser), list[int]()
     guard.on_breach(lambda: breaches.append(1))
     return guard, breaches
 
 
 def breached(*frames: bytes) -> int:
-    """How often a breach is told of."""
+    """How often a breach is reported."""
     guard, breaches = watched(Parser())
     for part in frames:
         guard.feed_data(part)

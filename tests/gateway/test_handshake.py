@@ -1,4 +1,4 @@
-"""Connecting: who is let in, with which status, and what the `$connect` function is told."""
+"""Handshakes: which clients are accepted, with which status, and the events for the `$connect` function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`@connections`: what backends can do with a connection, and who may."""
+"""`@connections`: the requests of backends for a connection, and the rights that they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client's messages: which function gets them, and what comes back."""
+"""A client's messages: which function gets them, and what the client gets back."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ BOTH = frozenset({"123", "789"})
 
 
 class Line:
-    """A line on which calls start and end."""
+    """Starts and ends calls."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud

@@ -1,4 +1,4 @@
-"""docs/cost.md says what the handlers do."""
+"""docs/cost.md has the figures that the handlers cause."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ LEFT = STORY_BEGINS + 90  # when the sample's user left
 
 @pytest.fixture
 def left(cloud: Cloud, clock: Clock) -> Cloud:
-    """Let jane_smith have come and gone as the samples say."""
+    """Connect and disconnect jane_smith as the samples say."""
     cloud.function("connect")(sample("connect.token-in-query"))
     clock.now = LEFT
     cloud.function("disconnect")(sample("disconnect"))

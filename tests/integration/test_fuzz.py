@@ -1,6 +1,7 @@
 """Any input of any trigger: no exception leaves a client's function, and a backend's event is recorded or rejected.
 
-What AWS itself makes of an event (ids of connections, times, sequence numbers) is as AWS makes it; all else is made up.
+The parts of an event that AWS itself generates (ids of connections, times, sequence numbers) have AWS's form; all other
+parts are arbitrary.
 """
 
 from __future__ import annotations

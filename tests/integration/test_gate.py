@@ -1,4 +1,4 @@
-"""Attacks on the gate: ids, names and events that some store refuses come in by every way; no other user is affected.
+"""Attacks on the gate: ids, names and events that some store refuses come in every way; no other user is affected.
 
 /docs/decisions/0021-one-gate.md
 """

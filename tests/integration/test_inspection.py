@@ -1,4 +1,4 @@
-"""What an operator is shown of a user, against the tables."""
+"""The facts about a user that an operator sees, compared with the tables."""
 
 from __future__ import annotations
 

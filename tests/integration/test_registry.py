@@ -89,7 +89,7 @@ def test_a_user_can_connect_again_after_all_connections_ended(cloud: Cloud) -> N
 
 
 def meeting(cloud: Cloud, **chances: float) -> StrictDynamoDB:
-    """Let each call meet something twice before it does well."""
+    """Let each call fail twice before it succeeds."""
     assert cloud.strict is not None
     cloud.strict.chances = Chances(in_a_row=2, **chances)
     return cloud.strict
@@ -210,7 +210,7 @@ def test_partly_forgotten_connections_keep_the_items_that_the_next_post_finds(
     batches: list[set[str]] = []
 
     def fails(params: dict[str, Any], **_: object) -> None:
-        """Let the second batch not be written any more."""
+        """Make the time run out before the second batch is written."""
         requests = params["RequestItems"]["ConnectionsTable"]
         batches.append({each["DeleteRequest"]["Key"]["audience"]["S"] for each in requests})
         if len(batches) == 2:

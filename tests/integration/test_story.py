@@ -1,4 +1,4 @@
-"""From one function to the next by way of the streams, as events travel: nothing but the management API is a fake."""
+"""Events pass from one function to the next through the streams: the management API alone is a fake."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunningFunctions:
         self.cloud = cloud
 
     def run(self, name: str, event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Invoke a function and all that follow from what it writes; return what each connection hears."""
+        """Invoke a function, and all functions that its writes trigger; return the messages of each connection."""
         self.cloud.poster = FakePoster()
         self.cloud.function(name)(event)
         changes = self.cloud.stream("Users")

@@ -1,4 +1,4 @@
-"""The door before the emulator: what it refuses has been neither read nor run."""
+"""The check before the emulator: it does not read or run a request that it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 class Emulator:
-    """What stands behind the door: takes note of what reaches it, and lets any page read its answer."""
+    """The application behind the check: records the requests that reach it, and lets any page read its answer."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -43,7 +43,7 @@ class Emulator:
 
 
 class Caller:
-    """Sends requests to a door without a socket; `reads` counts what the door read of their bodies."""
+    """Sends requests to a check without a socket; `reads` counts how often the check read from their bodies."""
 
     def __init__(self) -> None:
         self.emulator = Emulator()
@@ -126,7 +126,7 @@ KEYS = ["test", "000000000000", "123456789012", "", "AKIAAAAAAAAAAAAAAAAA", KEY.
 
 
 async def refused(caller: Caller, status: int, *arguments: Any, **options: Any) -> None:
-    """Send what must be refused: with nothing read, nothing run, and nothing that lets a page read the answer."""
+    """Send a request that must be refused: not read, not run, and without headers that let a page read the answer."""
     answered, headers = await caller.send(*arguments, **options)
     assert answered == status
     assert caller.emulator.bodies == []

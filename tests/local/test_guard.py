@@ -1,4 +1,4 @@
-"""No program outlives the one who started it."""
+"""A program does not outlive the process that started it."""
 
 from __future__ import annotations
 

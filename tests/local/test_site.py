@@ -1,4 +1,4 @@
-"""The page of the embedded stack on a real socket: its files, and who may ask what of the stack."""
+"""The page of the embedded stack on a real socket: its files, and the requests that the stack accepts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "a secret that the page must never see"
 
 
 class FakeDeployment:
-    """A stack's secret, and its bus, which refuses what it is told to refuse."""
+    """A stack's secret, and its bus, which refuses the events that a test selects."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, Any], str]] = []
@@ -44,7 +44,7 @@ class FakeDeployment:
 
 
 class Page:
-    """What a browser sends."""
+    """The headers of a browser."""
 
     def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
         self.client, self.url = client, url

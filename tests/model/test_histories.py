@@ -1,4 +1,4 @@
-"""Histories that once went wrong, each as small as it could be made."""
+"""Histories that once failed, each reduced as far as possible."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def test_sync_right_after_an_unblock_shows_the_former_blocker(service: Simulated
     check_all(service)
 
 
-@pytest.mark.parametrize("seconds", [0, 120])  # before the snapshot; what is older, the outbox's last minute lacks
+@pytest.mark.parametrize(
+    "seconds", [0, 120]
+)  # before the snapshot; the outbox's last minute does not include older entries
 def test_a_late_message_does_not_bring_back_a_user_whom_a_snapshot_left_out(
     service: SimulatedService, seconds: int
 ) -> None:

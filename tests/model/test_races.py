@@ -1,7 +1,7 @@
-"""Sockets of one user that close and open at the same moment, as a page's do that is loaded again.
+"""Sockets of one user that close and open at the same moment, as those of a reloaded page do.
 
 Real threads run the real handlers with botocore's real client, on a DynamoDB whose transactions take time and conflict.
-They take turns on a clock of their own, so that what overlaps does not hang on the machine. A small number of rounds is
+They take turns on a clock of their own, so that the overlaps do not depend on the machine. A small number of rounds is
 part of the tests; `make model` makes 500.
 """
 
@@ -42,7 +42,7 @@ LONGEST_SECONDS = 5  # of the 10 that the functions have
 
 
 class Keys:
-    """Stands for the clients of the services that hold the token keys."""
+    """Replaces the clients of the services that store the token keys."""
 
     def get_parameter(self, **_: object) -> dict[str, Any]:
         return {"Parameter": {"Value": SECRET}}

@@ -1,4 +1,4 @@
-"""The parts of the simulator that others stand on: were they wrong, the model would promise too much."""
+"""The basic parts of the simulator: if they were wrong, the model would promise too much."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_frozen_indexes_show_the_old_state_and_tables_the_current_one(tables: Ta
 
 
 class Function:
-    """A function that makes three calls to AWS and goes on where one fails, in the place of a real one."""
+    """A replacement for a real function: it makes three calls to AWS, and continues if one fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []

@@ -1,4 +1,4 @@
-"""`realtime cost`: a month's bill from what was measured."""
+"""`realtime cost`: a month's bill from the measured costs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ SETTINGS = Settings(
 
 
 class RedriveFixture:
-    """The Events table, its stream and mapping, and a function that fails until it is mended."""
+    """The Events table, its stream and mapping, and a function that fails until it is repaired."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -50,7 +50,7 @@ class RedriveFixture:
             self.tables.call("put_item", {"TableName": "EventsTable", "Item": item})
 
     def settle(self) -> None:
-        """Let the stream come to rest, and what is given up reach the queue."""
+        """Process the whole stream, and send the records that were given up to the queue."""
         self.mapping.drain()
         for failure in self.mapping.discarded[self._sent :]:
             self.sqs.send(json.dumps(failure))
@@ -61,7 +61,7 @@ class RedriveFixture:
         return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(dry_run=dry_run))
 
     def change_user(self, user_id: str, *versions: int) -> dict[str, Any]:
-        """Let the Users stream show changes of a user, and return the message of `announce` giving up on them."""
+        """Put changes of a user into the Users stream, and return the message that `announce` gave up on them."""
         keys = {"user_id": {"S": user_id}}
         self.stream = Stream(ARN.replace("Events", "Users"), "user_id", now=self.stream.now)
         records = [self.stream.put("MODIFY", keys, {**keys, "version": {"N": str(each)}}) for each in versions]

@@ -1,4 +1,4 @@
-"""`realtime redrive` for events of backends: from the queue where they were kept back into the one of `ingest`."""
+"""`realtime redrive` for events of backends: from the queues that keep failed events back to the queue of `ingest`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.samples import backend_event
 
 
 class Queues:
-    """SQS, as the bodies in two queues, each hidden once it is received until it is shown again."""
+    """SQS with two queues; a received message is hidden until it is made visible again."""
 
     def __init__(self, *bodies: str) -> None:
         self.bodies: dict[str, list[str]] = {"kept": list(bodies), "ingest": []}

@@ -1,4 +1,4 @@
-"""The state folder tells truly whether a stack runs, however it ended."""
+"""The state folder says correctly whether a stack runs, even after a crash."""
 
 from __future__ import annotations
 

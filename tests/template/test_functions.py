@@ -1,4 +1,4 @@
-"""The functions: where they run, what they are told, what triggers them, what happens when they fail."""
+"""The functions: their runtime, their environment, their triggers, and the results of their failures."""
 
 from __future__ import annotations
 

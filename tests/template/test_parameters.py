@@ -1,4 +1,4 @@
-"""Parameters and outputs: what a person who deploys is asked for and told."""
+"""The parameters and outputs of a deployment."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """All statements of a role, those that a condition chooses between among them."""
+    """All statements of a role, including those that depend on a condition."""
     found: list[dict[str, Any]] = []
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:

@@ -82,7 +82,7 @@ def test_an_alarm_is_raised_when_a_stream_is_read_late(name: str, function: str)
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 60_000)  # ms
     assert alarm["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    # Told once a batch: while one runs there are minutes without it, and they must not count as good ones.
+    # Lambda emits it once for each batch: a running batch causes minutes without it, which must not count as good.
     timeout = resources("AWS::Serverless::Function")[function]["Timeout"]
     assert alarm["EvaluationPeriods"] * alarm["Period"] >= timeout
     assert alarm["DatapointsToAlarm"] < alarm["EvaluationPeriods"]

@@ -18,7 +18,7 @@ CAME, LEFT, WENT, BUSY = (
 
 
 class AnnouncerFixture:
-    """An announcer on fakes, which journal the order of their calls."""
+    """An announcer with fakes that record the order of their calls."""
 
     def __init__(self, *, grace_seconds: int = 10) -> None:
         self.journal: list[str] = []

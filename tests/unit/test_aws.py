@@ -12,7 +12,7 @@ from tests.unit.fakes import aws_error
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Return what changes the environment that a fresh session reads."""
+    """Return a function that changes the environment which a new session reads."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")

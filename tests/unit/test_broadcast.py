@@ -33,7 +33,7 @@ def subscriber(connection_id: str, user_id: str = "123", *, batch: bool = False,
 
 
 class Service:
-    """A Broadcaster, the subscribers of each audience, and what was posted to them."""
+    """A Broadcaster, the subscribers of each audience, and the posts to them."""
 
     def __init__(self, outcomes: dict[str, Outcome] | None = None, room: int | None = None, **more: Any) -> None:
         self.poster = FakePoster(outcomes, room=room)
@@ -468,7 +468,7 @@ def test_an_audience_that_cannot_be_read_holds_up_no_event_before_its_own() -> N
     service = Service().audience("feed/2", [subscriber("two")]).audience("feed/3", [subscriber("three")])
     service.connections.failing["feed/1"] = 0
     report = service.broadcast(entry("feed/2", "A"), entry("feed/3", "B"), entry("feed/1", "C"), entry("feed/2", "D"))
-    assert service.posted() == {"two": ["A"], "three": ["B"]}  # D comes after C, and so it shall stay
+    assert service.posted() == {"two": ["A"], "three": ["B"]}  # D must stay after C
     assert report.done == 2
     assert "reading an audience" in str(report.problem)
 
@@ -512,7 +512,7 @@ def test_a_state_is_not_replaced_by_one_that_is_not_posted_now() -> None:
 
 
 def test_the_table_knows_more_of_a_connection_than_a_direct_message() -> None:
-    """A connection that a direct message found is taken for a new one, unless the table knows it."""
+    """A connection known only from a direct message counts as a new one, unless the table knows it."""
     batched = replace(subscriber("one", batch=True), connected_at=5_000)
     service = Service().audience("feed/7", [batched])
     service.broadcast(entry("connection/one", "1", endpoint="feed"), entry("feed/7", "2"))
@@ -540,7 +540,7 @@ def test_a_state_is_replaced_only_by_a_later_one_for_the_same_audience() -> None
 
 
 def test_the_first_problem_of_an_event_is_the_one_reported() -> None:
-    """The missing right is not hidden by the time that ran out later."""
+    """Running out of time later does not hide the missing right."""
     outcomes = {"one": Outcome.FORBIDDEN, "two": Outcome.NOT_TRIED}
     service = Service(outcomes).audience("calls/123", [subscriber("one"), subscriber("two")])
     assert isinstance(service.broadcast(entry("calls/123", "A")).problem, ConfigurationError)

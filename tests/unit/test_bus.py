@@ -15,7 +15,7 @@ AT = 1_705_314_600_123
 
 
 class EventBridge:
-    """PutEvents: answers 200 and refuses some entries, so often, by their detail-type."""
+    """PutEvents: answers 200 and refuses some entries by their detail-type, a number of times."""
 
     def __init__(self, **refusals: int) -> None:
         self._refusals = refusals

@@ -13,7 +13,7 @@ from tests.unit.fakes import Sleeps, as_client, aws_error
 
 
 class Table:
-    """BatchWriteItem and BatchGetItem: take so much of each batch, and return the rest as unprocessed."""
+    """BatchWriteItem and BatchGetItem: process a part of each batch, and return the rest as unprocessed."""
 
     def __init__(self, capacity: int = BATCH_WRITE_LIMIT) -> None:
         self.capacity = capacity

@@ -1,4 +1,4 @@
-"""The report on mutants: what was killed, what survived, and what is explained."""
+"""The report on mutants: the killed ones, the survivors, and the explained survivors."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ FUNCTION_SECONDS = 10
 
 
 class Session:
-    """Stands for botocore's HTTP session: gives these answers one after another, the last of them for ever."""
+    """Replaces botocore's HTTP session: gives these answers one after another, and then the last one for ever."""
 
     def __init__(self, clock: Clock, *answers: tuple[int, dict[str, Any]] | Exception, seconds: float = 0.0) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class Session:
 
 
 class Raw:
-    """What botocore reads an answer's body from."""
+    """The object from which botocore reads an answer's body."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

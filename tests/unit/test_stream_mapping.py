@@ -37,7 +37,7 @@ class MappedFunction:
         return self.answer(values)
 
     def seen(self) -> list[str]:
-        """Return what each invocation was given, as one text."""
+        """Return the records of each invocation, as one text."""
         return ["".join(values) for values in self.invocations]
 
     def discarded(self) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""The strict DynamoDB: were it kinder than AWS, what is shown with it would be worth nothing."""
+"""The strict DynamoDB: if it were less strict than AWS, tests with it would prove nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def update(user_id: str, *connections: str) -> dict[str, Any]:
 
 
 def event(audience: str = "calls/1", event_id: str = "1", size: int = 100) -> dict[str, Any]:
-    """Return an item of so many bytes."""
+    """Return an item of a given size in bytes."""
     made = item({"audience": audience, "event_id": event_id, "message": ""})
     made["message"]["S"] = "x" * (size - item_bytes(made))
     return made
@@ -80,7 +80,7 @@ def reasons_of(caught: pytest.ExceptionInfo[ClientError]) -> list[str]:
 
 
 def overlapping(tables: Tables, first: Call, second: Call) -> Any:
-    """Make a call while another is under way; return what it is answered, or the error that it raises."""
+    """Make a call while another is in progress; return its answer, or the error that it raises."""
     answers: list[Any] = []
 
     def meanwhile(_: float) -> None:

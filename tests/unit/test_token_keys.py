@@ -319,7 +319,7 @@ def test_either_store_serves_a_storm_of_new_instances(reference: str, monkeypatc
 
 
 def test_a_storm_of_new_instances_fails_with_botocores_retries_alone() -> None:
-    """Its standard mode, as it was configured before: four attempts, up to 1, 2 and 4 s apart."""
+    """botocore's standard mode, as the service configured it before: four attempts, up to 1, 2 and 4 s apart."""
 
     def read(stores: FakeStores, time_: VirtualTime) -> None:
         for attempt in range(4):

@@ -1,4 +1,4 @@
-"""From what went wrong to what a person should do."""
+"""Errors and logs lead to the right advice."""
 
 from __future__ import annotations
 

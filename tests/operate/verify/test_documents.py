@@ -1,4 +1,4 @@
-"""docs/verify.md says which line asks what our documents call not known, and which rights verify needs."""
+"""docs/verify.md says which line asks each unknown of our documents, and which rights verify needs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def not_known() -> list[str]:
 
 
 def asked() -> dict[str, str]:
-    """By what is not known, what docs/verify.md says that asks it."""
+    """The unknowns in docs/verify.md, each with the line that asks it."""
     section = VERIFY.split("\n## What our documents call not known")[1]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     return {what: how for what, how in rows if what != "not known" and not set(what) <= {"-", " "}}

@@ -1,4 +1,4 @@
-"""What an operator relies on: alarms are quiet, and functions run as the stack says."""
+"""Checks for the operator: alarms are quiet, and functions run with the stack's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the account may do, beside what the stack is set to."""
+"""The account's quotas compared with the stack's settings."""
 
 from __future__ import annotations
 

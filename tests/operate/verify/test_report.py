@@ -1,4 +1,4 @@
-"""The report: all that was found, and nothing that must not leave the account."""
+"""The report: all findings, and nothing that must not leave the account."""
 
 from __future__ import annotations
 

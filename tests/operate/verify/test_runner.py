@@ -1,4 +1,4 @@
-"""Scenes are played side by side; one that fails ends no other, and one cause is one failed line."""
+"""Scenes run in parallel; a failing scene ends no other, and one cause makes one failed line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of scenes that no embedded stack shows."""
+"""The parts of scenes that do not run on an embedded stack."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_events_are_out_of_order_by_the_time_between_their_ids() -> None:
 
 
 async def asked(error: Exception | None) -> Line:
-    """What is said of a question that ends so."""
+    """The line of a question that ends with this error."""
     said: list[Line] = []
 
     async def explain(problem: Exception, advice: str, _blame: object) -> FailedError:

@@ -66,7 +66,7 @@ def install(
     *,
     unavailable: Exception | None = None,
 ) -> FakeAdmission:
-    """Let the function work with a fake admission; making its farewells may raise `unavailable`."""
+    """Give the function a fake admission; creating its farewells may raise `unavailable`."""
     admission = FakeAdmission(error, mode, unavailable)
     monkeypatch.setattr(bootstrap, "admission", lambda: admission)
     return admission

@@ -31,7 +31,7 @@ class FakeFrameHandler(FrameHandler):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> FakeFrameHandler:
-    """Let the function work with a fake frame handler at a fixed time."""
+    """Give the function a fake frame handler at a fixed time."""
     frame_handler = FakeFrameHandler(answer)
     monkeypatch.setattr(bootstrap, "frame_handler", lambda: frame_handler)
     monkeypatch.setattr(time, "time", lambda: NOW)

@@ -1,4 +1,4 @@
-"""The Poster on a simulated API and clock: order, pace, and that no connection's trouble is another's."""
+"""The Poster on a simulated API and clock: order and pace; the trouble of one connection affects no other."""
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ class TestTime:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_connection_gets_what_its_own_script_lets_through(seed: int) -> None:
-    """In a crowd of which a third is in trouble of some kind, each outcome and all frames are as if alone."""
+    """If a third of many connections is in trouble, each has the outcome and the frames that it would have alone."""
     chance = random.Random(seed)
     simulation = Simulation(patience_s=30.0, max_in_flight=32, jitter=chance.random())
     ends: list[Step] = [200, 200, 200, 200, 200, 410, 413]
@@ -423,7 +423,7 @@ def test_each_connection_gets_what_its_own_script_lets_through(seed: int) -> Non
     for number in range(150):
         connection_id = f"{chance.getrandbits(60):x}{number}="
         count = chance.randint(1, 4)
-        before = chance.randint(0, count - 1)  # frames that go well before anything else
+        before = chance.randint(0, count - 1)  # frames that succeed before any failure
         trouble = [chance.choice(passing) for _ in range(chance.choice([0, 0, 0, 0, 1, 2]))]
         end = chance.choice(ends)
         simulation.api.script(connection_id, [200] * before + trouble + [end])

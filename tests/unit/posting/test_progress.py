@@ -1,4 +1,4 @@
-"""What each answer means for one delivery, and when it goes on: all times in ms, on no clock at all."""
+"""The effect of each answer on one delivery, and when it continues: all times are given in ms, without a clock."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ class TestClosing:
 
 
 class TestWhenTheTimeRunsOut:
-    """What a delivery comes to that is not done."""
+    """The outcome of a delivery that is not done."""
 
     def test_an_unfinished_connection_that_never_failed_was_not_tried(self) -> None:
         assert progress().unfinished is Outcome.NOT_TRIED

@@ -1,4 +1,4 @@
-"""Our Signature Version 4 against botocore's, and when its parts are made anew."""
+"""Our Signature Version 4 compared with botocore's, and when its parts are computed again."""
 
 from __future__ import annotations
 
