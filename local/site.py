@@ -93,7 +93,7 @@ class Site:
         return application
 
     def close(self) -> None:
-        """Let no more calls begin."""
+        """Refuse new calls from now on."""
         self._aws.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware

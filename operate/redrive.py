@@ -119,7 +119,7 @@ class Redrive:
             if error.response["Error"]["Code"] not in _FORGOTTEN:
                 raise
             self._show_again(failure.receipt)
-            yield Step(f"left: {failure}: the stream has it no more, for it keeps records for 24 hours", left=True)
+            yield Step(f"left: {failure}: the stream no longer has it: it keeps records for 24 hours", left=True)
             return
         is_left = False
         for record in records:

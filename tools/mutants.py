@@ -72,7 +72,7 @@ class Explanation:
 def read_explanations(text: str) -> list[Explanation]:
     """Read `[[survivor]]` tables: `module` (a pattern), `before` and `after` (lines, or patterns in slashes), `reason`.
 
-    A missing `after` stands for whatever the line is changed to.
+    A missing `after` matches any change of the line.
     """
     return [
         Explanation(re.compile(each["module"]), _line(each["before"]), _line(each.get("after", "/.*/")), each["reason"])

@@ -147,7 +147,7 @@ def _of_aws(error: ClientError, advice: str) -> FailedError:
         action = found["action"] if found else error.operation_name
         return FailedError(
             f"your own credentials may not {action}",
-            f"Give whoever runs verify the right {action} (docs/verify.md has the whole policy). "
+            f"Give the user who runs verify the right {action} (docs/verify.md has the whole policy). "
             "No function of the stack is at fault for this.",
         )
     return FailedError(f"{error.operation_name}: {code}: {_shortened(message)}", advice)

@@ -83,7 +83,7 @@ async def _why_silent(run: VerifyRun) -> str:
             f"get-route-responses. {template}."
         )
     return (
-        "The route $default has its route response, but the stages do not seem to have it: deploy each anew, with aws "
+        "The route $default has its route response, but the stages do not seem to have it: deploy each again, with aws "
         f"apigatewayv2 create-deployment --api-id {api} --stage-name feed (then presence, calls, notifications), and "
         "tell us that auto-deploy did not."
     )

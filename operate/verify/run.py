@@ -25,7 +25,7 @@ PREFIX = "realtime-verify-"
 """The prefix of the names of all that verify makes: users, a rule, a queue. No real user may have such an id."""
 USERNAME = "realtime verify"
 MAX_USERS = 64
-"""A run has no more users, so that a later one can name those of a run that was killed."""
+"""The most users of a run, so that a later run can name the users of one that was killed."""
 ENDPOINTS = ("feed", "presence", "calls", "notifications")
 _REGISTERED_WITHIN = 20.0
 _COMPLAINTS = '?ERROR ?CRITICAL ?"timed out" ?"not authorized" ?ManageConnections'

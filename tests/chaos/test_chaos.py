@@ -38,7 +38,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_connection_gets_all_of_its_frames_or_is_closed_whatever_fails(
+def test_each_connection_gets_all_of_its_frames_or_is_closed_after_any_failure(
     seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime(seed, tables, api, monkeypatch)

@@ -53,7 +53,7 @@ class DocumentedClients:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise AssertionError(f"waited in vain for {wanted}; {self.deeds}") from None
+            raise AssertionError(f"timed out waiting for {wanted}; {self.deeds}") from None
         assert line, f"Node ended before {wanted}"
         self.deeds.append(json.loads(line))
 

@@ -69,12 +69,12 @@ PROOFS: dict[str, dict[str, Proof]] = {
     },
     "Announce": {
         "dynamodb:BatchWriteItem EventsTable": (
-            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+            tests.test_a_listener_is_announced_on_the_feed_as_online_and_offline_after_the_grace_period
         ),
         "sqs:SendMessage DeadlinesQueue": (
-            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+            tests.test_a_listener_is_announced_on_the_feed_as_online_and_offline_after_the_grace_period
         ),
-        "events:PutEvents": tests.test_the_bus_is_told_who_came_online,
+        "events:PutEvents": tests.test_the_bus_hears_of_a_user_who_came_online,
         "sqs:SendMessage StreamFailuresQueue": (
             tests.test_a_change_that_cannot_be_read_is_given_up_and_holds_up_no_other
         ),
@@ -102,7 +102,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
     },
     "Deadlines": {
         "dynamodb:UpdateItem UsersTable": (
-            tests.test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period
+            tests.test_a_listener_is_announced_on_the_feed_as_online_and_offline_after_the_grace_period
         ),
         "dynamodb:GetItem EventsTable": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
         "dynamodb:DeleteItem EventsTable": acknowledging.test_a_message_that_was_reported_as_undelivered_is_settled,
@@ -123,8 +123,8 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:GetItem EventsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
         "execute-api:ManageConnections GET": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
         "dynamodb:PutItem EventsTable": tests.test_a_connection_that_has_outlived_two_hours_is_asked_to_come_again,
-        "dynamodb:UpdateItem EventsTable": tests.test_a_call_whose_end_never_comes_is_let_go,
-        "dynamodb:Query OpenCallsIndex": tests.test_a_call_whose_end_never_comes_is_let_go,
+        "dynamodb:UpdateItem EventsTable": tests.test_a_call_whose_end_never_comes_is_ended,
+        "dynamodb:Query OpenCallsIndex": tests.test_a_call_whose_end_never_comes_is_ended,
     },
 }
 

@@ -35,7 +35,7 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_status_tells_programs_where_everything_is(environment: dict[str, str]) -> None:
+def test_status_prints_all_addresses_for_programs(environment: dict[str, str]) -> None:
     status: dict[str, Any] = json.loads(realtime(environment, "status", "--json"))
     assert status["state"] == "ready"
     assert status["websocket_url"].startswith("ws://localhost:")

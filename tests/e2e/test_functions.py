@@ -249,7 +249,7 @@ async def test_a_client_that_takes_nothing_in_is_closed_so_that_it_comes_again(s
 # ---- announce, deadlines --------------------------------------------------------------------------------------------
 
 
-async def test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period(stack: Stack) -> None:
+async def test_a_listener_is_announced_on_the_feed_as_online_and_offline_after_the_grace_period(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as client:
         async with stack.connect("calls", listener, role="listener"):
@@ -257,7 +257,7 @@ async def test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_pe
         await client.hears(lambda it: it["type"] == "listener_offline" and it["data"]["user_id"] == listener)
 
 
-async def test_the_bus_is_told_who_came_online(stack: Stack) -> None:
+async def test_the_bus_hears_of_a_user_who_came_online(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as queue, stack.connect("calls", user):
         body, _ = await queue.holds(lambda body: json.loads(body)["detail"]["user_id"] == user)
@@ -324,7 +324,7 @@ async def test_a_connection_that_has_outlived_two_hours_is_asked_to_come_again(s
         assert await client.closed() == 1000
 
 
-async def test_a_call_whose_end_never_comes_is_let_go(stack: Stack) -> None:
+async def test_a_call_whose_end_never_comes_is_ended(stack: Stack) -> None:
     user, listener = stack.new_user(), stack.new_user()
     async with stack.connect("calls", user) as client:
         stack.publish("call_started", call(user, listener, user))

@@ -64,7 +64,7 @@ async def all_hear(groups: list[Group], endpoint: str, wanted: Predicate) -> Non
 
 
 @pytest.mark.timeout(300)
-async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_of_the_others(stack: Stack) -> None:
+async def test_each_of_five_hundred_connections_hears_its_twenty_events_and_no_others(stack: Stack) -> None:
     groups = [Group(stack.new_user(), [stack.new_user() for _ in range(USERS)]) for _ in range(GROUPS)]
     states = [number % 2 == 0 for number in range(EVENTS)]
     assert GROUPS * USERS * 4 >= 500

@@ -111,7 +111,7 @@ async def test_an_event_that_could_not_be_taken_in_is_heard_when_it_is_put_throu
         assert (await client.hears("call_started"))["data"]["call_id"] == user
 
 
-async def test_a_rejected_event_is_taken_in_again_where_that_is_asked_for(stack: Stack) -> None:
+async def test_a_rejected_event_is_processed_again_if_the_option_asks_for_it(stack: Stack) -> None:
     event_id = stack.deployment.publish("call_paused", '{"call_id": 1}', "marketplace")
     rejected = stack.queue("RejectedEventsQueue")
     body, _ = await rejected.holds(lambda body: event_id in body)

@@ -53,7 +53,7 @@ async def test_many_missed_messages_cost_a_client_that_takes_arrays_a_single_fra
             assert after.frames == 3  # with the pong that all begin with, and `resumed`
 
 
-async def test_everyones_messages_are_replayed_whichever_shard_the_new_connection_hears(stack: Stack) -> None:
+async def test_messages_for_everyone_are_replayed_to_a_new_connection_of_any_shard(stack: Stack) -> None:
     async with stack.connect("notifications", stack.new_user()) as witness:
         stack.publish("system_notification", {"title": "first"}, to="everyone")
         first = await witness.hears("system_notification")

@@ -42,7 +42,7 @@ async def test_a_connection_whose_token_has_expired_gets_an_error_and_is_closed(
         await other.pings()
 
 
-async def test_a_connection_is_told_to_move_in_time_and_lives_on_meanwhile(stack: Stack) -> None:
+async def test_a_connection_gets_reconnect_in_time_and_lives_on_until_its_end(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.connect("calls", user) as client:
         (connection_id,) = stack.connection_ids(user)

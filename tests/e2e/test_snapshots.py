@@ -139,7 +139,7 @@ async def test_five_thousand_users_are_shown_in_pages_that_fit_a_frame(stack: St
         assert sum(len(page["users"]) for page in pages) == len(shown)
 
 
-async def test_users_coming_and_going_during_a_sync_leave_the_client_with_what_the_table_says(
+async def test_a_client_has_the_state_of_the_table_even_if_users_come_and_go_during_a_sync(
     stack: Stack, crowd: Crowd
 ) -> None:
     present = await asyncio.to_thread(crowd.come_in_silence, COMING_AND_GOING // 2)

@@ -115,7 +115,7 @@ async def test_keys_that_connect_does_not_know_are_named(own_stack: Stack, tmp_p
     assert run.lines["door.feed"]["verdict"] == "skipped"  # one reason is enough
 
 
-async def test_keys_that_are_gone_are_named_and_how_they_come_back(own_stack: Stack, tmp_path: Path) -> None:
+async def test_deleted_keys_are_named_with_the_way_to_restore_them(own_stack: Stack, tmp_path: Path) -> None:
     secrets, place = own_stack.aws("secretsmanager"), own_stack.outputs["TokenKeys"]
     secrets.delete_secret(SecretId=place)
     try:
@@ -174,7 +174,7 @@ def whole_run(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ver
     return verify(own_stack, tmp_path_factory.mktemp("whole"))
 
 
-async def test_all_is_well_on_a_stack_that_is_whole(whole_run: Verified) -> None:
+async def test_all_lines_pass_on_a_complete_stack(whole_run: Verified) -> None:
     assert whole_run.failed() == set(), whole_run.text
     assert whole_run.code == 0
     assert whole_run.report["counts"]["passed"] > 50

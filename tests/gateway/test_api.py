@@ -163,7 +163,7 @@ def test_a_route_leads_to_its_function_through_its_integration(raw: WebSocketApi
     assert raw.routes["two"].integration == Integration(kind="MOCK")
 
 
-def test_a_route_response_counts_where_it_is_there_and_selected_even_if_its_condition_is_false(
+def test_an_existing_and_selected_route_response_counts_even_if_its_condition_is_false(
     raw: WebSocketApi,
 ) -> None:
     assert {key: route.two_way for key, route in raw.routes.items()} == {

@@ -193,7 +193,7 @@ def test_a_connection_is_idle_only_from_its_last_traffic_on() -> None:
     assert expired(opened=0, last_active=7_199, now=7_200, settings=settings)
 
 
-async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(start: Starter, aws: FakeAws) -> None:
+async def test_a_busy_connection_is_closed_at_its_greatest_age_too(start: Starter, aws: FakeAws) -> None:
     gateway = await start(settings={"max_age": 0.3})
     client = await gateway.connect()
     closed = asyncio.create_task(client.closed())

@@ -66,7 +66,9 @@ def breached(*frames: bytes) -> int:
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 125, 126, 127, 1000, FRAME_BYTES])), cuts=st.lists(st.integers(0, 40_000)))
-def test_frames_within_the_limit_pass_unchanged_however_the_bytes_are_cut(sizes: list[int], cuts: list[int]) -> None:
+def test_frames_within_the_limit_pass_unchanged_with_any_division_of_the_bytes(
+    sizes: list[int], cuts: list[int]
+) -> None:
     data = b"".join(map(frame, sizes))
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     assert fed(*(data[start:end] for start, end in pairwise(edges))) == data

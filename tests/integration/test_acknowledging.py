@@ -98,7 +98,9 @@ def test_a_message_without_ack_within_asks_for_no_acknowledgement(cloud: Cloud) 
     assert all("ack" not in json.loads(row["message"]) for row in cloud.rows("Events") if "message" in row)
 
 
-def test_a_check_is_ordered_for_its_time_and_at_once_for_who_has_no_connection(cloud: Cloud, delays: list[int]) -> None:
+def test_a_check_is_ordered_for_its_time_and_at_once_for_a_user_without_a_connection(
+    cloud: Cloud, delays: list[int]
+) -> None:
     cloud.function("ingest")(call(ack_within=15))
     assert sorted(delays) == [0, 15]
     assert sorted(orders(cloud), key=lambda each: str(each["reason"])) == [

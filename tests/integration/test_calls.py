@@ -62,7 +62,7 @@ def test_a_call_that_has_ended_does_not_start_again(line: Line) -> None:
 
 
 @pytest.mark.parametrize("order", sorted(set(itertools.permutations(["start", "start", "end", "end"]))))
-def test_nobody_stays_busy_in_whatever_order_starts_and_ends_come(line: Line, order: tuple[str, ...]) -> None:
+def test_nobody_stays_busy_with_any_order_of_starts_and_ends(line: Line, order: tuple[str, ...]) -> None:
     for each in order:
         try:
             getattr(line, each)()

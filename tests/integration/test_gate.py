@@ -301,7 +301,7 @@ def test_default_answers_an_unforeseen_error_with_internal(
     assert "hunter2" not in logged.text + answer["body"]
 
 
-def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_only(
+def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_alone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disconnect = cloud.function("disconnect")

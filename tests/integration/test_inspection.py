@@ -52,7 +52,7 @@ def test_inspection_names_the_reasons_why_a_user_is_busy(cloud: Cloud) -> None:
     assert "busy (call 456, by their own setting)" in shown(cloud)
 
 
-def test_the_last_events_are_shown_newest_first_whatever_their_audience(cloud: Cloud) -> None:
+def test_the_last_events_of_all_audiences_are_shown_newest_first(cloud: Cloud) -> None:
     register(registry(cloud), "a=")
     outbox = Outbox(cloud.dynamodb, "EventsTable")
     for age, audience in enumerate(["calls/123", "notifications/123", "presence/123", "calls/999"] * 6):

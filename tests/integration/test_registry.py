@@ -112,7 +112,7 @@ def test_a_registration_that_meets_conflicts_is_made(strict_cloud: Cloud, sleeps
         ({"lost": 1.0}, "lost"),
     ],
 )
-def test_a_connection_is_forgotten_whatever_failures_its_calls_meet(
+def test_a_connection_is_forgotten_in_spite_of_failures_of_its_calls(
     strict_cloud: Cloud, chances: dict[str, float], code: str
 ) -> None:
     register(registry(strict_cloud), "one")

@@ -220,6 +220,6 @@ async def test_a_default_port_is_in_no_browsers_host(deployment: FakeDeployment)
         assert answer.status == 200
 
 
-async def test_a_page_may_only_read_with_get(page: Page) -> None:
+async def test_a_token_cannot_be_requested_with_get(page: Page) -> None:
     async with page.client.get(page.url + "/_local/token", headers=OWN) as answer:
         assert answer.status == 404

@@ -209,7 +209,7 @@ class SimulatedService:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Empty the service."""
         self.tables.wipe()
         self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
         bootstrap.forget()

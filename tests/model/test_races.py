@@ -164,7 +164,7 @@ def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_no_false_on
             still_online.append(user_id)
     met = races.dynamodb.met
     told = f"{ROUNDS} rounds, {races.requests} requests, the longest {races.longest:.2f} s, met {dict(met)}"
-    print(told)  # noqa: T201  # figures for whoever asks with -s
+    print(told)  # noqa: T201  # figures for a run with -s
     assert not races.failures, f"{len(races.failures)} failed, {len(ghosts)} users with ghosts: {told}"
     assert (ghosts, still_online) == ([], []), told
     assert races.longest < LONGEST_SECONDS, told

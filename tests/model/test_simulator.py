@@ -188,7 +188,7 @@ def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(servi
     assert service.checks == []
 
 
-def test_a_batch_of_records_comes_again_where_its_invocation_failed(service: SimulatedService) -> None:
+def test_a_batch_of_records_comes_again_if_its_invocation_failed(service: SimulatedService) -> None:
     service.connect("1", "calls")
     (record,) = service.user_records
     service.announce([record], Trouble("crash", 0))

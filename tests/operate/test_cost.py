@@ -22,7 +22,7 @@ def test_a_day_is_the_sum_of_what_happens_in_it() -> None:
     assert day(measured, load) == Cost(writes=30, reads=14, messages=56 + 12)
 
 
-def test_a_lease_is_renewed_by_whatever_a_client_sends() -> None:
+def test_any_frame_of_a_client_renews_a_lease() -> None:
     measured = {**NOTHING, "ping": Cost(reads=0.5), "renewal": Cost(reads=0.5, writes=1)}
     half_an_hour = Workload(sessions=1, minutes=30, ping_seconds=60, watchers=0)
     assert day(measured, half_an_hour) == Cost(reads=15, writes=3)

@@ -73,7 +73,7 @@ def test_the_configuration_names_all_that_a_functions_environment_depends_on(nam
 
 
 @pytest.mark.parametrize(("name", "table", "event"), STREAMS)
-def test_batches_run_in_parallel_only_where_order_is_that_of_single_items(name: str, table: str, event: str) -> None:
+def test_batches_run_in_parallel_only_if_the_order_of_single_items_suffices(name: str, table: str, event: str) -> None:
     keys = resources("AWS::DynamoDB::Table")[table]["KeySchema"]
     factor = FUNCTIONS[name]["Events"][event]["Properties"].get("ParallelizationFactor", 1)
     assert (factor > 1) == (len(keys) == 1)

@@ -44,7 +44,7 @@ def test_a_record_is_read_as_the_user_before_and_after_the_change() -> None:
     assert (went.old.is_online, went.old.left_at) == (True, 1_705_314_690_000)
 
 
-def test_clients_come_first_and_backends_last(fixture: AnnouncerFixture) -> None:
+def test_changes_go_to_clients_first_and_to_backends_last(fixture: AnnouncerFixture) -> None:
     fixture.announcer.announce([CAME, LEFT])
     assert fixture.journal == ["outbox", "queue", "bus"]
 

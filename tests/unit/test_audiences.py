@@ -26,7 +26,7 @@ def test_the_endpoint_decides_the_audiences_of_a_connection(endpoint: str, heard
 
 
 @given(st.sampled_from(ENDPOINTS), st.text(min_size=1), st.integers(1, 64))
-def test_every_wide_audience_that_is_heard_is_one_that_events_are_recorded_for(
+def test_events_are_recorded_for_every_wide_audience_that_a_connection_hears(
     endpoint: str, connection_id: str, shards: int
 ) -> None:
     wide = [each for each in audiences.initial_audiences(endpoint, "123", connection_id, shards) if "/*/" in each]

@@ -456,7 +456,7 @@ def test_an_event_whose_audience_was_not_read_is_not_done() -> None:
     assert report.done == 1
 
 
-def test_an_audience_that_was_posted_to_in_part_is_not_done() -> None:
+def test_a_partly_posted_audience_is_not_done() -> None:
     service = Service(room=2).audience(
         "feed/*/1", [subscriber("a"), subscriber("b")], [subscriber("c"), subscriber("d")]
     )

@@ -23,7 +23,7 @@ class EventBridge:
         self.calls: list[int] = []
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  # AWS's name
-        assert 0 < len(Entries) <= 10, "AWS refuses so many"
+        assert 0 < len(Entries) <= 10, "AWS accepts 1 to 10 entries"
         self.calls.append(len(Entries))
         results: list[dict[str, str]] = []
         for entry in Entries:

@@ -19,7 +19,7 @@ from tests.unit.fakes import Clock
 TIMED_OUT = ReadTimeoutError(endpoint_url="https://dynamodb")
 UPDATE: dict[str, Any] = {"TableName": "Users", "Key": {"user_id": {"S": "1"}}}
 TRANSACTION: dict[str, Any] = {"TransactItems": [{"Update": {**UPDATE, "UpdateExpression": "SET a = :a"}}]}
-# `functions/connect`, `disconnect` and `default` have so long. s
+# s; the timeout of `connect`, `disconnect` and `default`
 FUNCTION_SECONDS = 10
 
 

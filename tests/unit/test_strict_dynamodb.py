@@ -164,7 +164,7 @@ def test_a_transaction_takes_twice_the_units_and_is_cancelled_if_they_are_missin
     assert reasons_of(caught) == ["None", "ThrottlingError"]
 
 
-def test_a_new_table_takes_four_thousand_whatever_its_partitions(strict: StrictDynamoDB) -> None:
+def test_a_new_table_takes_four_thousand_units_with_any_number_of_partitions(strict: StrictDynamoDB) -> None:
     for n in range(20):
         strict.call("put_item", put(event(f"partition {n}", "1", 200 * KB)))
     with pytest.raises(ClientError):

@@ -101,7 +101,7 @@ def test_congestion_begins_when_most_first_tries_meet_a_429() -> None:
     assert congestion.seconds(5.0) == 3.0
 
 
-def test_a_few_slow_clients_are_no_congestion_however_often_they_are_tried() -> None:
+def test_a_few_slow_clients_are_no_congestion_even_after_many_tries() -> None:
     congestion = Congestion()
     congestion.answered(1.0, first=100, throttled=20, later=0, accepted=0)
     congestion.answered(2.0, first=0, throttled=0, later=100, accepted=0)

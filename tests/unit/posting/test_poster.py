@@ -24,7 +24,7 @@ class TestPosting:
         assert outcomes == {each.connection_id: Outcome.DELIVERED for each in everyone}
         assert all(simulation.api.bodies(each.connection_id) == bodies(3) for each in everyone)
 
-    def test_nothing_is_posted_where_there_are_no_deliveries(self) -> None:
+    def test_nothing_is_posted_without_deliveries(self) -> None:
         simulation = Simulation()
         assert simulation.outcomes([]) == {}
         assert simulation.api.requests == []
@@ -249,7 +249,7 @@ class TestPace:
         assert account.refused > 300
         assert outcomes == {Outcome.DELIVERED: 300}
 
-    def test_slow_clients_are_not_given_the_patience_of_a_throttled_account(self) -> None:
+    def test_slow_clients_do_not_get_the_patience_of_a_throttled_account(self) -> None:
         simulation = Simulation(patience_s=0.5)
         everyone = deliveries(300)
         for each in everyone[::15]:
@@ -275,7 +275,7 @@ class TestPace:
         assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
         assert simulation.clock.now_ms < 61_000
 
-    def test_a_congestion_without_end_is_borne_for_ten_seconds(self) -> None:
+    def test_a_connection_is_tried_for_ten_seconds_in_an_endless_congestion(self) -> None:
         simulation = Simulation(patience_s=0.1)
         simulation.api.default = 429
         outcomes = Counter(simulation.outcomes(deliveries(30)).values())
@@ -308,7 +308,7 @@ class TestForbidden:
         assert len(simulation.api.requests) == len(steps) or Outcome.FORBIDDEN in outcomes
         return outcomes
 
-    def test_the_third_refusal_in_a_row_is_the_stages(self) -> None:
+    def test_the_third_refusal_in_a_row_stops_posts_to_the_stage(self) -> None:
         forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
         assert self.in_turn(403, 403, 200) == [forbidden, forbidden, delivered]
         assert self.in_turn(403, 403, 403, 200) == [forbidden] * 4
@@ -327,7 +327,7 @@ class TestForbidden:
         assert simulation.poster.refusal.startswith("GET ")
         assert [each.method for each in simulation.api.requests] == ["GET"] * 3 + ["POST"]
 
-    def test_the_next_delivery_asks_again(self) -> None:
+    def test_the_next_call_of_deliver_tries_the_stage_again(self) -> None:
         simulation = Simulation()
         simulation.api.default = 403
         simulation.outcomes(deliveries(50))

@@ -145,7 +145,7 @@ class TestCongestion:
         assert outcome is Outcome.THROTTLED
         assert tries[-1] == 11_550  # the last that begins within 2.5 + 10 s
 
-    def test_another_failure_is_not_the_accounts(self) -> None:
+    def test_a_failure_other_than_429_gets_no_longer_patience(self) -> None:
         tries, _ = fail_until_it_ends(progress(congestion=congested()), 500)
         assert tries[-1] == 1_550
 
@@ -160,15 +160,15 @@ class TestCongestion:
 
 class TestOpening:
     @pytest.mark.parametrize(("age_s", "step"), [(0.0, 50), (29.9, 50), (30.0, Outcome.GONE), (60.0, Outcome.GONE)])
-    def test_a_410_is_believed_once_the_handshake_must_be_over(self, age_s: float, step: Outcome | float) -> None:
+    def test_a_410_counts_after_the_handshake_must_be_over(self, age_s: float, step: Outcome | float) -> None:
         assert fail(progress(age_s=age_s), 410) == step
 
-    def test_a_410_is_believed_once_something_was_accepted(self) -> None:
+    def test_a_410_counts_after_an_accepted_frame(self) -> None:
         each = progress((*HELLO, *HELLO), age_s=0.0)
         each.accepted()
         assert fail(each, 410) is Outcome.GONE
 
-    def test_a_connection_may_outgrow_its_youth_in_back_off(self) -> None:
+    def test_a_connection_may_stop_being_young_in_back_off(self) -> None:
         each = progress(age_s=29.98)
         assert fail(each, 410, at_ms=0) == 50
         assert fail(each, 410, at_ms=50) is Outcome.GONE
@@ -239,7 +239,7 @@ class TestClosing:
         assert each.method == "DELETE"
         assert each.accepted() is Outcome.DELIVERED
 
-    def test_a_close_is_tried_again_and_not_taken_for_a_frame(self) -> None:
+    def test_a_close_is_tried_again_and_does_not_count_as_a_frame(self) -> None:
         each = progress((), close=True)
         assert fail(each, 429) == 50
         assert fail(each, 413) is Outcome.FAILED
