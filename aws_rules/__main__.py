@@ -1,4 +1,4 @@
-"""`python -m aws_rules`: judge template.yaml, one line for each set of parameters."""
+"""`python -m aws_rules`: check template.yaml, one line for each set of parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def verdict(chosen: ParameterSet) -> tuple[str, list[str]]:
 
 
 def main() -> int:
-    """Print what was found, and return 1 where something was."""
+    """Print the findings, and return 1 if there are any."""
     broken = False
     with ProcessPoolExecutor() as pool:
         for line, found in pool.map(verdict, sets(parsed(TEMPLATE.read_text(encoding="utf-8")))):

@@ -1,4 +1,4 @@
-"""The template's text, and what the SAM transform makes of it: no network and no account is needed."""
+"""The template's text, and the result of the SAM transform, without a network or an account."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LOCAL_PATHS: Final = {_FUNCTION: "CodeUri", _LAYER: "ContentUri"}
 
 @dataclass(frozen=True)
 class _Session:
-    """Stands where the transform would ask this machine's AWS configuration for its Region."""
+    """Replaces the session from which the transform reads the Region of this machine's AWS configuration."""
 
     region_name: str
 
@@ -42,7 +42,7 @@ def transformed(
     `code` and `layer` stand for hashes: `sam deploy` puts both into a bucket under their hashes, and then transforms.
 
     Raises:
-        samtranslator's InvalidDocumentException: SAM does not take the template.
+        samtranslator's InvalidDocumentException: SAM refuses the template.
     """
     packaged: Document = json.loads(json.dumps(document))  # a copy: the transform works in place
     for resource in packaged["Resources"].values():

@@ -1,4 +1,4 @@
-"""The whole verdict: every rule and cfn-lint, over every set of parameters."""
+"""The whole check: every rule and cfn-lint, over every set of parameters."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from aws_rules.rules import RULES, Broken, Case
 
 @dataclass(frozen=True)
 class Finding:
-    """One breach: which rule, where, how, and who says so."""
+    """One broken rule: which one, where, how, and the rule's source."""
 
     rule: str
     source: str
     where: Broken
 
     def __str__(self) -> str:
-        """One line, for a person who has to mend it."""
+        """One line, for the person who repairs the template."""
         return f"{self.where.resource}.{self.where.place}: {self.where.message} [{self.rule}, {self.source}]"
 
 
 def by_rules(document: Document, chosen: ParameterSet, *names: str) -> Iterator[Finding]:
-    """What our own rules find, or those named."""
+    """The findings of our own rules: of all, or of those named."""
     case = Case(document, chosen)
     for rule in (RULES[name] for name in names or RULES):
         for broken in rule.check(case):
@@ -33,7 +33,7 @@ def by_rules(document: Document, chosen: ParameterSet, *names: str) -> Iterator[
 
 
 def by_linter(document: Document, chosen: ParameterSet) -> Iterator[Finding]:
-    """What cfn-lint finds in the stack as CloudFormation reads it, and in thorough sets with plausible values too."""
+    """The findings of cfn-lint in the stack as CloudFormation reads it; in thorough sets also with plausible values."""
     stack = Case(document, chosen).stack
     forms = (False, True) if chosen.thorough else (False,)
     found = {pair for concrete in forms for pair in linting.linted(stack, concrete=concrete)}

@@ -1,4 +1,4 @@
-"""cfn-lint over a stack of the template: every error and every warning that it knows of, none left out."""
+"""Runs cfn-lint over a stack of the template, with every error and every warning that it knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE: Final = "https://github.com/aws-cloudformation/cfn-lint/blob/main/docs/r
 
 
 def linted(stack: Stack, *, concrete: bool) -> Iterator[tuple[str, Broken]]:
-    """What cfn-lint finds in a stack, each with the check that found it.
+    """The findings of cfn-lint in a stack, each with the check that found it.
 
     With `concrete` it sees plausible values in place of references, so that lengths and patterns count. Its
     warnings are left out then: they miss the references.

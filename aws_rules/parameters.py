@@ -1,4 +1,4 @@
-"""The sets of parameter values that the template is judged with, and whether the template takes them."""
+"""The sets of parameter values with which the template is checked, and whether the template accepts them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from aws_rules.documents import Document
 ACCOUNT: Final = "123456789012"
 REGION: Final = "us-east-1"
 LONGEST_REGION: Final = "ap-southeast-1"
-LONGEST_STACK_NAME: Final = "s" * 128  # CloudFormation takes no longer one
+LONGEST_STACK_NAME: Final = "s" * 128  # the longest that CloudFormation accepts
 SAMCONFIG: Final = Path(__file__).resolve().parents[1] / "samconfig.toml"
 
 
 @dataclass(frozen=True)
 class ParameterSet:
-    """Values that a stack is deployed with. What is not given has the template's default.
+    """Values that a stack is deployed with. Other parameters have the template's default.
 
-    A `thorough` set is also asked what each other value of each parameter would change, and linted with plausible
-    values in place of references. Between them, these sets have every condition true and false.
+    A `thorough` set is also checked with each other value of each parameter, as an update, and linted with plausible
+    values in place of references. Together, these sets have every condition true and false.
     """
 
     name: str

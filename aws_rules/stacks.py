@@ -1,4 +1,4 @@
-"""What one set of parameters makes of the template: conditions decided, functions resolved, names at their longest."""
+"""The stack that one set of parameters yields: conditions decided, functions resolved, names at their longest."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _PHYSICAL: Final[dict[tuple[str, str | None], str]] = {
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource that is there under a set's conditions. What refers to other resources still does."""
+    """One resource that exists under a set's conditions. It still contains its references to other resources."""
 
     logical_id: str
     type: str
@@ -69,12 +69,12 @@ class Resource:
 
     @property
     def depends_on(self) -> list[str]:
-        """What it waits for by DependsOn."""
+        """The resources that it waits for by DependsOn."""
         return as_list(self.attributes.get("DependsOn", []))
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list, where one thing may stand for a list of it."""
+    """The value as a list: a single value becomes a list of one."""
     return value if isinstance(value, list) else [value]
 
 
@@ -119,7 +119,7 @@ class Stack:
         """Transform the template and decide its conditions.
 
         Raises:
-            samtranslator's InvalidDocumentException: SAM does not take the template.
+            samtranslator's InvalidDocumentException: SAM refuses the template.
         """
         self.parameters = chosen
         self.values = chosen.values(document)
@@ -138,7 +138,7 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, Resource]:
-        """The resources that are made, by logical id."""
+        """The resources that the stack creates, by logical id."""
         return {
             logical_id: Resource(
                 logical_id,
@@ -284,12 +284,12 @@ class Stack:
         return f"{self.parameters.stack}-{resource.logical_id}"[: most - len(end) - 1] + f"-{end}"
 
     def _of(self, resource: Resource) -> str:
-        """The name of what a resource is a part of: of a version's function, of a rule's bus with a slash."""
+        """The name of the parent of a resource: a version's function, or a rule's bus with a slash."""
         name = str(self.concrete(resource.properties.get(_PART_OF.get(resource.type, ""), "")))
         return f"{name}/" if name and resource.type == "AWS::Events::Rule" else name
 
     def _random(self, logical_id: str, characters: int) -> str:
-        """An id as AWS makes it up, another one for each resource of each stack."""
+        """An id as AWS generates it, different for each resource of each stack."""
         return hashlib.sha256(f"{self._uuid} {logical_id}".encode()).hexdigest()[:characters]
 
     # ---- for a linter -----------------------------------------------------------------------------------------------

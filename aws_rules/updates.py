@@ -1,4 +1,4 @@
-"""What CloudFormation makes anew when a parameter, a resource or the code changes."""
+"""The resources that CloudFormation replaces when a parameter, a resource or the code changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RENAMED_BY_SAM: Final = ("AWS::Lambda::LayerVersion", "AWS::Lambda::Version")
 
 @dataclass(frozen=True)
 class Update:
-    """One change of a stack: what it was, what it is, and the resources that have another physical id after it."""
+    """One change of a stack: the stack before and after it, and the resources that get another physical id."""
 
     what: str
     before: Stack
@@ -40,7 +40,7 @@ def _changed(before: Any, after: Any, renewed: frozenset[str]) -> bool:
 
 
 def update(what: str, before: Stack, after: Stack, *, replaced: frozenset[str] = frozenset()) -> Update:
-    """Find all that is made anew: what is new, what was replaced, and whatever cannot take a new value in place."""
+    """Find all resources with a new physical id: new ones, and those with a change that requires replacement."""
     renewed = replaced | (after.resources.keys() - before.resources.keys())
     while True:
         more = {
@@ -55,7 +55,7 @@ def update(what: str, before: Stack, after: Stack, *, replaced: frozenset[str] =
 
 
 def others(document: Document, chosen: ParameterSet, name: str) -> Iterator[str]:
-    """Some other values that a parameter may have: ones it allows, a number one off, and those of the other sets."""
+    """Some other values of a parameter: ones that it allows, a number one higher or lower, and those of other sets."""
     body = document["Parameters"][name]
     value = chosen.values(document)[name]
     if "AllowedValues" in body:
@@ -71,7 +71,7 @@ def others(document: Document, chosen: ParameterSet, name: str) -> Iterator[str]
 
 
 def updates(document: Document, stack: Stack) -> Iterator[Update]:
-    """What a stack must survive: each resource replaced, other code, another layer, each parameter changed."""
+    """The updates that a stack must survive: each resource replaced, other code or layer, each parameter changed."""
     chosen = stack.parameters
     for logical_id, resource in stack.resources.items():
         if resource.type not in _RENAMED_BY_SAM:

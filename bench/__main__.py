@@ -12,7 +12,7 @@ NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "strangers")
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the named benchmarks, or all."""
     chosen = sys.argv[1:] or NAMES
     unknown = set(chosen) - set(NAMES)
     if unknown:

@@ -1,9 +1,9 @@
 """What a cold start of each function costs: the CPU of its imports and of all that its first invocation needs.
 
-The interpreter runs already; the function's module is imported, and what `bootstrap` wires for it is made, with the
-AWS clients that the first invocation calls and the logger. Beside it, in the same run and by turns, a process that only
-runs `import boto3; boto3.client("dynamodb")`. Bytecode is cached for both. Also: how much the artifact with its layer
-takes unpacked, of the 250 MB that Lambda allows.
+The interpreter runs already. The process imports the function's module and creates what `bootstrap` wires for it, with
+the AWS clients that the first invocation calls and the logger. For comparison, in the same run and alternating, a
+process only runs `import boto3; boto3.client("dynamodb")`. Bytecode is cached for both. The benchmark also measures the
+unpacked size of the artifact with its layer, of which Lambda allows 250 MB.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def artifact_megabytes() -> float:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     codes = {"boto3": BARE, **{function: code_of(function) for function in FIRST}}
     measured: dict[str, list[float]] = {name: [] for name in codes}
     for number in range(ROUNDS + 1):
@@ -59,7 +59,7 @@ def main() -> None:
             if number:  # the first writes bytecode and warms the disk's cache
                 measured[name].append(milliseconds)
     results.progress()
-    # The least: what the machine does besides can only add to it.
+    # The minimum: other work of the machine can only add to it.
     least = {name: min(each) for name, each in measured.items()}
     ratios = {name: least[name] / least["boto3"] for name in FIRST}
     print(f"{'cold start':<26}{'CPU ms':>10}{'median':>10}{'beside boto3':>14}")

@@ -1,8 +1,8 @@
-"""From PutEvents to the client on the embedded stack: milliseconds, beside a bare chain of two functions.
+"""From PutEvents to the client on the embedded stack, in milliseconds, compared with a bare chain of two functions.
 
-The bare chain is the least that does the same: a rule hands an event to a function that writes an item, whose stream
-hands it to a function that posts it by boto3 to the one connection that the event names. It runs on the same emulator,
-through the same gateway, to the same client, in the same run and by turns.
+The bare chain is the least that does the same: a rule sends an event to a function that writes an item, whose stream
+sends it to a function that posts it by boto3 to the one connection that the event names. It runs on the same emulator,
+through the same gateway, to the same client, in the same run, alternating with the service.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ async def timed(client: Client, publish: Callable[[int], object], number: int) -
 
 
 async def measure(stack: Stack) -> dict[str, list[float]]:
-    """Publish by turns to the service and to the bare chain."""
+    """Publish alternately to the service and to the bare chain."""
     events = stack.aws("events")
     user = stack.new_user()
 
@@ -138,7 +138,7 @@ async def measure(stack: Stack) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     with tempfile.TemporaryDirectory() as folder, embedded_stack(Path(folder), {}) as (state, running):
         stack = Stack(state, running, {})
         deploy(stack)

@@ -1,8 +1,8 @@
 """Posts a second over TLS on one core: our engine, other clients of the management API, and wrk, which signs nothing.
 
-`python -m bench.engine` runs them in turn, several times round, each on core 0 against nginx on the last core, and
-keeps each one's median: what the machine does besides meets all of them. A rate is that of a second of the core's time,
-the posts a second that a client makes with a core for itself, so that it does not tell how busy the machine was;
+`python -m bench.engine` runs them in turn, several times, each on core 0 against nginx on the last core, and stores the
+median of each: other work of the machine affects all of them alike. A rate is per second of the core's time, that is,
+the posts a second of a client that has a core for itself, so that it does not depend on how busy the machine was;
 `_wall` is by the clock.
 """
 
@@ -69,7 +69,7 @@ def measure_wrk(server: nginx.Server) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     nginx.require("nginx", "wrk", "taskset")
     if not AIOBOTOCORE_PYTHON.exists():
         sys.exit("aiobotocore's environment is missing: make .tools/bench/.ready")

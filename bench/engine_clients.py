@@ -1,4 +1,4 @@
-"""One client posts to a server for some seconds, and says how many posts it made and how much CPU they took.
+"""One client posts to a server for some seconds, and prints how many posts it made and how much CPU they took.
 
 Run by bench/engine.py as `python engine_clients.py CLIENT URL CERTIFICATE SECONDS`. Each posts the same 200 bytes,
 signed with the same credentials, to a new connection id each time, and each may keep its connections.
@@ -80,7 +80,7 @@ def ours(url: str, certificate: str, clock: Clock) -> None:
 
 
 def _of_client(url: str, certificate: str) -> dict[str, Any]:
-    """Return what a client of the management API is made with, its Config aside."""
+    """Return the arguments for a client of the management API, without its Config."""
     return {
         "service_name": "apigatewaymanagementapi",
         "endpoint_url": f"{url}/feed",

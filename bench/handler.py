@@ -1,9 +1,10 @@
 """One event through the real `broadcast` handler, to 1,000, 10,000 and 100,000 connections of which 1 % are gone.
 
-The table (bench/tables.py) and the management API (nginx) run in processes of their own on the last core; what is
-measured is the CPU of the function's process, on core 0: reading the pages, posting, forgetting the gone, logging.
-A figure is connections a second of the core's time. A process for each size, so that its memory is its own. Before
-each, the engine alone posts for a while: beside it, the handler's figure does not tell how busy the machine was.
+The table (bench/tables.py) and the management API (nginx) run in processes of their own on the last core. The benchmark
+measures the CPU of the function's process, on core 0: reading the pages, posting, forgetting gone connections, logging.
+A figure is connections per second of the core's time. Each size has its own process, so that its memory is its own.
+Before each, the engine alone posts for a while: the ratio of the handler's figure to the engine's does not depend on
+how busy the machine was.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Context:
     """What Lambda tells a function of its invocation."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return more than enough: it is the work that is measured, not how much of it a minute holds."""
+        """Return more than enough time: the benchmark measures the work, not how much of it fits in a minute."""
         return 600_000
 
 
@@ -40,7 +41,7 @@ def event(connections: int) -> dict[str, Any]:
     records = []
     for shard in range(SHARDS):
         image = {
-            # The table names audiences for their size; a shard is told from the others by its leading zeros.
+            # The table names audiences by their size; the number of leading zeros distinguishes the shards.
             "audience": {"S": f"feed/*/{'0' * shard}{connections // SHARDS}"},
             "event_id": {"S": "018d0c9a5b7c0123456789abcdef"},
             "kind": {"S": "listener_online"},
@@ -52,7 +53,7 @@ def event(connections: int) -> dict[str, Any]:
 
 
 def run(connections: int, times: int, report: Path) -> None:
-    """Handle the event so many times in this process, and write down what it took."""
+    """Handle the event a number of times in this process, and record the cost."""
     import broadcast  # the function, with the environment that `measure` gives it
 
     assert broadcast.handler(event(WARM_UP), Context()) == {"batchItemFailures": []}
@@ -114,7 +115,7 @@ def _gone(connections: int) -> int:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     cores = os.cpu_count() or 1
     if cores < 2:
         sys.exit("the servers need a core of their own")

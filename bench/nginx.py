@@ -1,4 +1,4 @@
-"""A TLS server on loopback that is faster than any client: nginx, which answers posts without a look at them."""
+"""A TLS server on loopback that is faster than any client: nginx, which answers posts without reading them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Server:
 
 
 def require(*programs: str) -> None:
-    """End with a word on what to install if a program is missing."""
+    """Exit with a message that names the packages to install, if a program is missing."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         packages = " ".join({"nginx": "nginx-light"}.get(program, program) for program in missing)

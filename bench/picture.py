@@ -1,4 +1,4 @@
-"""Draws bench/results.json as docs/benchmarks.svg: bars, in colours that light and dark pages both bear."""
+"""Draws bench/results.json as docs/benchmarks.svg: bars, in colours that suit light and dark pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTH, _NAMES, _BAR, _GAP = 720, 230, 18, 8  # px
 
 @dataclass(frozen=True)
 class Chart:
-    """A group of bars: each has a key of the results, and a name to be shown by."""
+    """A group of bars: each has a key of the results, and a name to display."""
 
     title: str
     bars: Mapping[str, str]
@@ -71,7 +71,7 @@ CHARTS = (
 
 
 def draw(path: Path = PATH) -> None:
-    """Draw every chart of which something was measured."""
+    """Draw every chart that has a measured figure."""
     figures = results.load()
     parts: list[str] = []
     top = 0

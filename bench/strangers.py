@@ -1,13 +1,15 @@
-"""How late call events are while fifty clients a second are refused and leave at once, beside without them.
+"""How late call events are while fifty clients a second ("strangers") are refused and leave at once, and without them.
 
-Such a client cannot be told from one whose handshake is not done yet: a post to either is a 410.
+Such a client looks like one whose handshake is not done yet: a post to either is a 410.
 
-The simulator: the real fan-out on one shard's lane, one batch at a time, over loopback; call events come twenty a
-second. The refused are told by farewells, as `connect` has them told, by a lane and an engine of their own; and, to
-show what that is worth, by the lane of calls, as they were before. The embedded stack: real sockets that connect
-without a token and are dropped, and calls from PutEvents to the client, by turns: without them, with four a second
-(which took everybody's calls from 0.05 s to 0.99 s once), with fifty, and with fifty that are refused by their
-handshake's status, at one invocation each: how much of it is the load of so many handshakes on this machine.
+The simulator: the real fan-out on one shard's lane, one batch at a time, over loopback, with twenty call events a
+second. Farewells, which `connect` orders, send the reason to the refused clients by their own lane and engine. To show
+the value of that, another run sends the reason by the lane of calls, as the service did before.
+
+The embedded stack: real sockets that connect without a token and are dropped, and calls from PutEvents to the client.
+The cases alternate: without strangers; with four a second (which once delayed everybody's calls from 0.05 s to 0.99 s);
+with fifty; and with fifty that are refused by their handshake's status, at one invocation each, which shows the load of
+the handshakes themselves on this machine.
 """
 
 from __future__ import annotations
@@ -60,14 +62,14 @@ def quantiles(latencies: list[float]) -> tuple[float, float]:
 
 
 class TimedPoster(Poster):
-    """A real Poster, which notes when each delivery ended."""
+    """A real Poster that records when each delivery ended."""
 
     def __init__(self, api: FakeApi) -> None:
         self._poster = make_poster(api.url, "us-east-1", Frozen, posts_per_second=5_000)
         self.done_at: dict[str, float] = {}
 
     def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
-        """Deliver, as it does."""
+        """Deliver as the Poster does."""
         for result in self._poster.deliver(deliveries, until=until, close_unserved=close_unserved):
             self.done_at[result.delivery.connection_id] = time.monotonic()
             yield result
@@ -123,7 +125,7 @@ class NothingRegistered(Registry):
 
 
 class Lane:
-    """One shard of the stream, and the function that is given its batches one after another."""
+    """One shard of the stream, and the function that gets its batches one after another."""
 
     def __init__(self, api: FakeApi) -> None:
         self.engine = TimedPoster(api)
@@ -138,7 +140,7 @@ class Lane:
             self._records.append(entry)
 
     def read(self) -> bool:
-        """Handle what is there as one batch; return whether there was anything."""
+        """Handle the available entries as one batch; return whether there were any."""
         with self._lock:
             batch, self._records = self._records[:500], self._records[500:]
         if batch:
@@ -151,7 +153,7 @@ CALLS = int(SECONDS * CALLS_A_SECOND)
 
 
 def simulate(strangers: str) -> list[float]:
-    """Return the seconds that each call event took, with `strangers` told by nobody, by farewells or by the lane."""
+    """Return the seconds that each call event took. `strangers` get the reason from nobody, farewells or the lane."""
     with FakeApi() as api:
         lane, queue = Lane(api), DelayQueue()
         speaker, over = FarewellSender(TimedPoster(api), queue), threading.Event()
@@ -212,7 +214,7 @@ def _refuse(api: FakeApi, lane: Lane, queue: DelayQueue, connection_id: str, way
 
 
 async def drop_by(stack: Stack, a_second: int, over: asyncio.Event) -> int:
-    """Connect without a good token and leave at once, so many times a second; returns how often."""
+    """Connect without a good token and leave at once, at a rate a second; returns how often."""
     came, tasks = 0, set[asyncio.Task[None]]()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
 
@@ -252,7 +254,7 @@ async def calls(stack: Stack, client: Client, user: int, first: int) -> list[flo
 
 
 async def on_the_stack(stack: Stack) -> dict[str, list[float]]:
-    """Measure by turns without strangers and with them."""
+    """Measure alternately without strangers and with them."""
     ways = {"without": 0, "four": FEW_A_SECOND, "fifty": STRANGERS_A_SECOND, "fifty_by_status": STRANGERS_A_SECOND}
     user, number = stack.new_user(), 0
     found = {way: list[float]() for way in ways}
@@ -284,7 +286,7 @@ async def among_strangers(stack: Stack, client: Client, user: int, first: int, a
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     figures: dict[str, float] = {}
 
     def show(name: str, latencies: list[float], beside: float | None) -> float:

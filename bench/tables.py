@@ -1,11 +1,11 @@
-"""A table that costs its clients nothing: a DynamoDB on loopback with prepared answers, in a process of its own.
+"""A DynamoDB on loopback with prepared answers, in a process of its own, so that it costs its clients no CPU.
 
-`python -m bench.tables PORT` serves, over HTTP/1.1 and in DynamoDB's wire format (JSON 1.0, CRC32 header), what the
-benchmarks ask for, and counts it. `GET /counts` tells how often each operation was called and how many items of
-connections were deleted.
+`python -m bench.tables PORT` serves, over HTTP/1.1 and in DynamoDB's wire format (JSON 1.0, CRC32 header), the
+operations that the benchmarks call, and counts them. `GET /counts` returns how often each operation was called and how
+many items of connections were deleted.
 
-An audience is named for its size: `feed/*/100000` has so many connections, in pages of 1 MB as DynamoDB measures items.
-Leading zeros make it another audience, with other connections.
+The name of an audience contains its size: `feed/*/100000` has 100,000 connections, in pages of 1 MB as DynamoDB
+measures items. With leading zeros it is another audience, with other connections.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Connection(asyncio.Protocol):
         if operation == "BatchWriteItem":
             self.counts["deleted"] += sum(map(len, request["RequestItems"].values()))
             return _answer({"UnprocessedItems": {}})
-        return _answer({})  # UpdateItem, PutItem and TransactWriteItems, of which nothing was asked for
+        return _answer({})  # UpdateItem, PutItem and TransactWriteItems, which request no return values
 
     def _tell(self) -> bytes:
         return _answer(dict(self.counts))
@@ -174,7 +174,7 @@ def running(core: int) -> Iterator[str]:
 
 
 def counts(url: str) -> Counter[str]:
-    """Ask what was called, and how often."""
+    """Return how often each operation was called."""
     with urllib.request.urlopen(f"{url}/counts", timeout=60) as answer:
         return Counter(json.load(answer))
 

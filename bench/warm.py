@@ -1,7 +1,7 @@
-"""What a warm ping, connect and disconnect cost: CPU of one invocation beside that of the bare boto3 calls it makes.
+"""The CPU of a warm ping, connect and disconnect, compared with that of the bare boto3 calls that they make.
 
-The real handlers and boto3 call the same table (bench/tables.py, on the last core), by turns in one process on core 0,
-so that a ratio does not tell how busy the machine was. The bare calls have the very parameters that the handlers' have.
+The real handlers and boto3 call the same table (bench/tables.py, on the last core), alternating in one process on core
+0, so that a ratio does not depend on how busy the machine was. The bare calls have the parameters of the handlers'.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _events() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def run(report: Path) -> None:
-    """Measure in this process, which has the environment of a function, and write down µs by route."""
+    """Measure in this process, which has the environment of a function, and record µs by route."""
     import importlib
 
     import boto3
@@ -51,7 +51,7 @@ def run(report: Path) -> None:
     from realtime.aws import clients
 
     class Keys:
-        """The secrets, without the service that keeps them: they are read once in five minutes."""
+        """The secrets, without the service that stores them, because functions read them once in five minutes."""
 
         def get_parameter(self, **_: object) -> dict[str, Any]:
             return {"Parameter": {"Value": SECRET}}
@@ -112,7 +112,7 @@ def _cpu(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    """Measure, print and keep."""
+    """Measure, print and store the figures."""
     nginx.require("taskset")
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder, tables.running(core=cores - 1) as url:

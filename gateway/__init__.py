@@ -4,5 +4,5 @@ It reads the API from the template, invokes the functions that were deployed to 
 What it does as API Gateway does, and where it differs, is listed with sources and tests in `docs/conformance.md`.
 
 Follow one message through the modules in this order: `server` (which path is what) → `connection` (one client) →
-`events` (what a function is told) → `integrations` (the function is asked) → `management` (a backend posts an answer).
+`events` (the event for the function) → `integrations` (its answer) → `management` (a backend posts to the client).
 """

@@ -47,7 +47,7 @@ class Authorizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A route: `two_way` where what the function returns is sent to the client."""
+    """A route. If it is `two_way`, the client gets what the function returns."""
 
     key: str
     integration: Integration
@@ -81,9 +81,9 @@ class WebSocketApi:
     throttles: Mapping[tuple[str, str], Throttle] = field(default_factory=dict)
 
     def route_for(self, message: str) -> Route | None:
-        """The route of a client's message; None where nothing matches and there is no `$default`.
+        """The route of a client's message; None if nothing matches and there is no `$default`.
 
-        `$connect` and `$disconnect` are never reached by a message.
+        A message never reaches `$connect` or `$disconnect`.
         """
         key = select(self.selection_expression, message)
         if key is not None and key not in (CONNECT, DISCONNECT) and (route := self.routes.get(key)):
@@ -100,11 +100,11 @@ def read_api(
 ) -> WebSocketApi:
     """Read the WebSocket API that the template describes and the stack deployed.
 
-    `logical_id` chooses among several; `name` is what the template is called in messages.
+    `logical_id` selects one of several APIs; error messages call the template `name`.
 
     Raises:
         NoWebSocketApiError: there is none.
-        AmbiguousApiError: there are several, and none was chosen.
+        AmbiguousApiError: there are several, and no `logical_id` selects one.
         UnresolvedError: a value cannot be worked out.
     """
     candidates = [
@@ -186,7 +186,7 @@ class _Reader:
     def _routes_with_a_response(self) -> set[str]:
         """The logical ids of the routes that have a `$default` route response.
 
-        Conditions are not looked at: an emulator that cannot deploy a route response has it hidden behind a false one.
+        It ignores their conditions: for an emulator that cannot deploy route responses, a false condition hides them.
         """
         found = set()
         for response in self._template.of_type(f"{_RAW}RouteResponse"):

@@ -37,11 +37,20 @@ _DEFAULTS = Settings()
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option(
-    "--allow-host", "hosts", metavar="NAME", multiple=True, help="Name by which clients reach it, beside localhost."
+    "--allow-host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Another name, beside localhost, by which clients reach the gateway.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="0 takes a free one.")
-@click.option("--url-prefix", default="ws/", help="What stands before the stage in a custom domain's mapping keys.")
-@click.option("--fallback", "fallback_url", metavar="URL", help="Server for what is for no stage, such as a page.")
+@click.option("--url-prefix", default="ws/", help="The part of a custom domain's mapping keys before the stage.")
+@click.option(
+    "--fallback",
+    "fallback_url",
+    metavar="URL",
+    help="Server that answers requests for no stage, such as those for a page.",
+)
 @click.option("--concurrency", type=click.IntRange(1), default=8, help="Invocations of one function at a time.")
 @click.option("--idle-timeout", type=float, default=_DEFAULTS.idle_timeout, help="Seconds without traffic.")
 @click.option("--max-age", type=float, default=_DEFAULTS.max_age, help="Seconds that a connection may last.")
@@ -53,9 +62,14 @@ _DEFAULTS = Settings()
 @click.option("--post-frame-bytes", type=int, default=_DEFAULTS.post_frame_bytes, help="A larger post closes.")
 @click.option("--buffer-bytes", type=int, default=_DEFAULTS.buffer_bytes, help="Unread bytes that a client may leave.")
 @click.option(
-    "--decision-seconds", type=float, default=_DEFAULTS.decision_seconds, help="That a right counts, once asked."
+    "--decision-seconds",
+    type=float,
+    default=_DEFAULTS.decision_seconds,
+    help="Seconds for which a caller's right is remembered.",
 )
-@click.option("--withhold-disconnect", is_flag=True, help="Never tell $disconnect, to see what a missed one does.")
+@click.option(
+    "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
+)
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO")
 def main(
     template: Path,

@@ -29,7 +29,7 @@ _NEVER_PAUSE: Final = 1 << 30
 
 
 def new_websocket() -> web.WebSocketResponse:
-    """A WebSocket without compression. Its closing is the connection's affair, its limits are the frame guard's."""
+    """A WebSocket without compression. `Connection` closes it, and the frame guard enforces its limits."""
     return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
 
 
@@ -39,9 +39,9 @@ def expired(*, opened: float, last_active: float, now: float, settings: Settings
 
 
 class Connection:
-    """An open WebSocket and what is known of its client.
+    """An open WebSocket, and the facts about its client.
 
-    The closing handshake is done here, for aiohttp's own closes the socket without waiting for the client's answer.
+    It does the closing handshake itself, because aiohttp closes the socket without waiting for the client's answer.
     """
 
     def __init__(self, handshake: Handshake, websocket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
@@ -66,7 +66,7 @@ class Connection:
 
     @property
     def last_active_at(self) -> int:
-        """Milliseconds since the epoch of the last message either way: pings and pongs are none."""
+        """Time of the last message either way, in milliseconds since the epoch. Pings and pongs do not count."""
         return int((self._epoch + self._last_active) * 1000)
 
     def expired(self, settings: Settings, now: float) -> bool:
@@ -101,7 +101,7 @@ class Connection:
             await self._send_close(code, reason)
 
     def lost(self) -> None:
-        """Nothing more will be heard of the client."""
+        """Note that the client will send nothing more."""
         if self.is_open:
             self._ended.set_result((ABNORMAL, ""))
 

@@ -1,4 +1,4 @@
-"""`/_gateway/…`: what tests and tools ask of the gateway itself; web pages are not answered. None of it exists on AWS.
+"""`/_gateway/…`: requests of tests and tools to the gateway itself. It refuses web pages. AWS has no such paths.
 
 | request | answer |
 | --- | --- |

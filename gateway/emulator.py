@@ -1,4 +1,4 @@
-"""The emulator, asked from the event loop: Lambda's Invoke, and whether a caller may manage connections."""
+"""An asynchronous client of the emulator: Lambda's Invoke, and the right of a caller to manage connections."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Denial:
 class Emulator:
     """An AWS endpoint behind one keep-alive client.
 
-    At most `concurrency` invocations of a function run at a time, for the emulator keeps an environment for each that
-    ever ran beside another. The others wait their turn here, which is not counted as the integration's time.
+    At most `concurrency` invocations of a function run at a time, because the emulator keeps an environment for each
+    concurrent invocation that it ever had. The others wait here; this wait does not count as the integration's time.
     """
 
     def __init__(
@@ -107,11 +107,12 @@ class Emulator:
     async def permission(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
     ) -> Denial | None:
-        """Whether a management request's caller may make it: None if so, else the emulator's refusal.
+        """Check the right of a management request's caller: None if it has the right, else the emulator's refusal.
 
         The request is sent on as it came (the signature covers method, path, Host and body) to the emulator, which
         serves the same path and knows no connection of ours: it answers 403 to a caller without the right, and 410 to
-        any other. A yes counts for `counts_for` seconds for that access key, method and stage; a no is asked for again.
+        any other. The gateway remembers a granted right for `counts_for` seconds for that access key, method and stage.
+        It does not remember a refusal.
 
         Raises:
             aiohttp.ClientError: the emulator does not answer.

@@ -1,4 +1,4 @@
-"""Everything that goes wrong in the gateway.
+"""The errors of the gateway.
 
 GatewayError
 ├── StartError                    ends the command; its text is the one line that is printed
@@ -13,7 +13,7 @@ GatewayError
 │   ├── FunctionFailedError       502
 │   ├── FunctionUnavailableError  500
 │   └── IntegrationTimeoutError   504
-├── RefusedError                  the authorizer said no; carries the handshake's status
+├── RefusedError                  the authorizer refuses a client; carries the handshake's status
 └── DeliveryError                 a management request cannot be carried out
     ├── GoneError
     ├── MalformedIdError
@@ -75,7 +75,7 @@ class TemplateError(StartError):
 
 
 class NoWebSocketApiError(TemplateError):
-    """The template has no WebSocket API that is deployed, or not the one that was asked for."""
+    """The template has no deployed WebSocket API, or not the one that the command names."""
 
     def __init__(self, template: str, logical_id: str | None = None) -> None:
         super().__init__(template, logical_id)
@@ -115,7 +115,7 @@ class UnresolvedError(TemplateError):
 class IntegrationError(GatewayError):
     """A route's backend gave no usable answer.
 
-    `status` is what a refused handshake shows, `message` what the error frame of a message shows.
+    A refused handshake has `status`; the error frame that answers a message has `message`.
     """
 
     status: ClassVar[int] = 500
@@ -142,7 +142,7 @@ class IntegrationTimeoutError(IntegrationError):
 
 
 class RefusedError(GatewayError):
-    """The `$connect` route's authorizer let nobody in."""
+    """The `$connect` route's authorizer refused the client."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -161,11 +161,11 @@ class GoneError(DeliveryError):
 
 
 class MalformedIdError(DeliveryError):
-    """The connection id is none that API Gateway makes."""
+    """The connection id does not have the form that API Gateway's ids have."""
 
 
 class BufferFullError(DeliveryError):
-    """The client does not read what it was sent."""
+    """The client does not read the frames that were sent to it."""
 
 
 class TooLargeError(DeliveryError):

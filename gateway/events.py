@@ -32,7 +32,7 @@ def new_id() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Handshake:
-    """What a client's upgrade request said, kept for as long as its connection lives.
+    """The contents of a client's upgrade request, kept while its connection lives.
 
     `connected_at` is in milliseconds since the epoch. `authorizer` is what the `$connect` authorizer returned.
     """
@@ -73,7 +73,7 @@ def handshake_headers(
 ) -> dict[str, list[str]]:
     """The headers that `$connect` sees: the client's without hop-by-hop ones, and those that API Gateway adds.
 
-    `lower_case` is what a custom domain's multi-level mapping key does to their names.
+    `lower_case` turns their names into lower case, as a custom domain's multi-level mapping key does.
     """
     headers = multi_values((name, value) for name, value in pairs if name.lower() not in _HOP_BY_HOP)
     added = {
@@ -99,7 +99,7 @@ def connect_event(handshake: Handshake) -> dict[str, Any]:
 
 
 def authorizer_event(handshake: Handshake, method_arn: str) -> dict[str, Any]:
-    """What a REQUEST authorizer of the `$connect` route is asked."""
+    """The event for a REQUEST authorizer of the `$connect` route."""
     return {
         "type": "REQUEST",
         "methodArn": method_arn,

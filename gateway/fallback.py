@@ -1,6 +1,6 @@
 """Another server, which gets the requests that lead to no stage: a page beside the API, from the same origin.
 
-Nothing of it exists on AWS, where such a request is a 403: so is what the other server does not know either.
+AWS has no such server, and answers these requests with 403. So does the gateway if the other server answers 404.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, connect=5)
-# Of one connection, not of the message that it carries (RFC 9110, section 7.6.1); the lengths are counted anew.
+# These headers describe one connection, not the message (RFC 9110, section 7.6.1); aiohttp sets the lengths itself.
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -51,8 +51,8 @@ class Fallback:
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
         """Answer as the other server answers; 502 if it does not."""
-        # What would become a WebSocket is meant for a stage, and may have a token in its URL. A path in the form of
-        # a whole URL would lead elsewhere.
+        # A handshake is meant for a stage, and its URL may contain a token: do not pass it on. A path in the form of a
+        # whole URL would lead to a third server.
         if self._client is None or "Upgrade" in request.headers or not request.raw_path.startswith("/"):
             return management.forbidden()
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]

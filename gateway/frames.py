@@ -22,8 +22,8 @@ class FrameGuard:
     """Stands before aiohttp's WebSocket parser, reads the heads of the frames, and drops what is too large.
 
     aiohttp limits messages but not frames, and at its limit it hangs up at once: a client that is still sending would
-    see a broken socket in place of the close code. So the guard tells of the breach and lets only control frames
-    through from then on, the client's answer to the close frame among them.
+    see a broken socket in place of the close code. So the guard reports the breach, and from then on passes on control
+    frames alone, such as the client's answer to the close frame.
     """
 
     def __init__(self, parser: Any) -> None:
@@ -37,7 +37,7 @@ class FrameGuard:
         self._on_breach: Callable[[], object] | None = None
 
     def on_breach(self, call: Callable[[], object]) -> None:
-        """Have a function called once, when a frame or message is too large."""
+        """Set the function that the guard calls once, when a frame or message is too large."""
         self._on_breach = call
         if self._breached:
             call()
@@ -105,7 +105,7 @@ class GuardedProtocol(web.RequestHandler):
         """Answer a request that cannot be parsed, or whose handling failed."""
         if status == 500:
             return super().handle_error(request, status, exc, message)
-        # aiohttp logs, and sends, a message that quotes the request: a token may stand in it.
+        # aiohttp logs and sends a message that quotes the request, which may contain a token.
         _logger.warning("bad request from %s: %s", request.remote, type(exc).__name__)
         response = web.json_response({"message": "Bad Request"}, status=status)
         response.force_close()

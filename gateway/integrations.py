@@ -1,4 +1,4 @@
-"""What a route's backend answers."""
+"""The answer of a route's backend."""
 
 from __future__ import annotations
 

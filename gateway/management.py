@@ -51,7 +51,7 @@ def error(status: int, kind: str, message: str | None) -> web.Response:
 
 
 def forbidden() -> web.Response:
-    """What a request gets for a path that leads to no stage."""
+    """The answer to a request whose path leads to no stage."""
     return error(403, "ForbiddenException", "Forbidden")
 
 
@@ -99,8 +99,9 @@ class Management:
     async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:
         """The answer to a caller without the right to manage the stage's connections.
 
-        The emulator judges requests under a path that it serves too. The signature covers the path, so it can judge
-        none under another: those pass only if it lets an unsigned request through, that is, if it enforces nothing.
+        The emulator checks requests under a path that it serves too. The signature covers the path, so the emulator
+        cannot check requests under another path: these pass only if it enforces nothing, that is, if it accepts an
+        unsigned request.
         """
         counts_for = self._settings.decision_seconds
         try:
@@ -122,10 +123,10 @@ class Management:
 
 
 async def _body(request: BaseRequest) -> bytes:
-    """What a POST sends.
+    """The body of a POST.
 
     Raises:
-        TooLargeError: it is over the limit; what is announced as such is not read.
+        TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
     """
     if request.method != "POST":
         return b""

@@ -1,10 +1,10 @@
-"""Who may ask a server of the embedded stack: the checks that the emulator, the gateway and the page have in common.
+"""Which requests a server of the embedded stack accepts: checks that the emulator, the gateway and the page share.
 
-Any page of the web can make a browser send requests to this machine. Two marks give it away. Its requests carry an
-`Origin` or `Sec-Fetch-Site` that is not ours. And a page whose own name was rebound to 127.0.0.1, whose requests look
-like ours in that, still sends its own name as `Host`.
+Any page of the web can make a browser send requests to this machine. Two signs show this. Its requests carry an
+`Origin` or `Sec-Fetch-Site` that is not ours. A page whose own name was rebound to 127.0.0.1 has the same origin as its
+requests, but it still sends its own name as `Host`.
 
-Standard library alone: the emulator's interpreter, which has none of our libraries, loads it too.
+This module imports the standard library alone: the emulator's interpreter, which has none of our libraries, loads it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def is_loopback(name: str) -> bool:
 def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Collection[int] | None = None) -> bool:
     """Whether a request was sent to a name of this machine, or to one of some other `names`.
 
-    `hosts` are its `Host` headers, of which there must be one. `ports` are those that it may name, any if None:
-    whoever forwards a port of this machine to another uses that one.
+    `hosts` are its `Host` headers; there must be exactly one. `ports` are those that it may name, any if None: a person
+    who forwards a port of this machine to another one uses that other port.
     """
     if len(hosts) != 1 or (host := _HOST.fullmatch(hosts[0].lower())) is None:
         return False
@@ -44,7 +44,7 @@ def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Col
 
 
 def is_from_a_page(headers: Mapping[str, str]) -> bool:
-    """Whether a web page sent a request: it has an `Origin`, or the browser marks it as another site's.
+    """Whether a web page sent a request: the request has an `Origin`, or the browser marks it as another site's.
 
     A person who opens the address in a browser sends neither. The names of `headers` are in lower case, or
     are compared without case.

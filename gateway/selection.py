@@ -1,7 +1,7 @@
 """Route selection expressions: which route a client's message takes.
 
-Source: docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html, whose table of examples
-is the test's.
+Source: docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html. The test uses its table
+of examples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def select(expression: str, message: str) -> str | None:
     r"""The route key that a message selects, or None where the expression cannot be evaluated against it.
 
     `expression` is `$request.body.{path}`, text with `${request.body.{path}}` in it, or static text (`\$default`). A
-    path that leads nowhere counts as an empty text. A message that is not JSON selects nothing.
+    path that does not exist counts as an empty text. A message that is not JSON selects nothing.
     """
     unwrapped = _UNWRAPPED.match(expression)
     if unwrapped is None and _WRAPPED.search(expression) is None:
@@ -52,7 +52,7 @@ def _walk(value: Any, path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """How API Gateway writes a value into a route key: `[item1, item2]` for an array, nothing for what is missing."""
+    """Write a value as API Gateway does in a route key: an array as `[item1, item2]`, a missing value as nothing."""
     if value is _MISSING or value is None:
         return ""
     if isinstance(value, str):

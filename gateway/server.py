@@ -9,9 +9,9 @@ Paths, with `ws/` as the prefix of a custom domain's mapping keys:
 | `/_gateway/…` | control |
 | anything else | another server, where one is given (`fallback`); else forbidden |
 
-All of it is served under the names of this machine and those that it was told of (`hosts`) alone, so that a web page
-whose own name was rebound to this machine gets nothing. Clients may be pages of any origin, for a token says who they
-are; control and management answer no page.
+The gateway serves them only under the names of this machine and under further names that it is given (`hosts`), so that
+a web page whose own name was rebound to this machine gets nothing. Clients may be pages of any origin, because a token
+identifies them. Control and management refuse pages.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _access = logging.getLogger("gateway.access")
 _EXPIRY_SECONDS: Final = 0.25
 _SHUTDOWN_SECONDS: Final = 5.0
 _MESSAGES_IN_FLIGHT: Final = 128
-"""Messages of one connection that may wait for their functions; past it the connection is not read."""
+"""Messages of one connection that may wait for their functions. While so many wait, the connection is not read."""
 
 
 class Gateway:
@@ -100,7 +100,7 @@ class Gateway:
             AddressInUseError: another process listens there.
             StartError: the address cannot be used.
         """
-        # aiohttp warns with the subprotocols that a client offered: a token may be among them.
+        # aiohttp's warning contains the subprotocols that a client offered, which may include a token.
         ws_logger.setLevel(logging.ERROR)
         loop = asyncio.get_running_loop()
         self._handler = handler = web.Server(self._handle, loop=loop)
@@ -118,7 +118,7 @@ class Gateway:
         return bound
 
     async def __aenter__(self) -> Self:
-        """Nothing yet: `listen` opens the port."""
+        """Do nothing yet: `listen` opens the port."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -209,7 +209,7 @@ class Gateway:
     async def _connect(
         self, request: BaseRequest, stage: str, query_string: str, *, lower_case: bool
     ) -> web.StreamResponse:
-        """Answer what should be a handshake."""
+        """Answer a request that should be a handshake."""
         websocket = new_websocket()
         if (refusal := self._unfit(request, stage, websocket)) is not None:
             return refusal
@@ -230,7 +230,7 @@ class Gateway:
         *,
         lower_case: bool,
     ) -> web.StreamResponse:
-        """Let a client in, and serve its connection until it is closed; or refuse it."""
+        """Accept a client and serve its connection until it is closed, or refuse the client."""
         handshake = self._handshake(request, stage, query_string, lower_case=lower_case)
         try:
             handshake, response = await self._ask_connect(handshake)
@@ -258,7 +258,7 @@ class Gateway:
         return websocket
 
     def _unfit(self, request: BaseRequest, stage: str, websocket: web.WebSocketResponse) -> web.Response | None:
-        """The answer to a request that is no handshake, or one too many."""
+        """The answer to a request that is no handshake, or to a handshake over the rate."""
         if "websocket" not in request.headers.get("Upgrade", "").lower():
             return web.json_response({"message": "Upgrade Required"}, status=426, headers={"Upgrade": "websocket"})
         if len(request.raw_path) > URL_CHARACTERS:
@@ -285,7 +285,7 @@ class Gateway:
         )
 
     async def _ask_connect(self, handshake: Handshake) -> tuple[Handshake, ProxyResponse]:
-        """Ask the authorizer and the function of `$connect`, so far as there are any.
+        """Invoke the authorizer and the function of `$connect`, if the route has them.
 
         Raises:
             RefusedError: the authorizer refuses.
@@ -301,7 +301,7 @@ class Gateway:
         return handshake, await ask(self._emulator, route, events.connect_event(handshake))
 
     async def _serve(self, connection: Connection) -> None:
-        """Keep a connection until either side closes it; then tell `$disconnect`."""
+        """Keep a connection until either side closes it, then invoke `$disconnect`."""
         self._connections[connection.id] = connection
         reading = self._spawn(self._read(connection))
         reading.add_done_callback(lambda _: connection.lost())
@@ -326,7 +326,7 @@ class Gateway:
             task.add_done_callback(lambda _: in_flight.release())
 
     async def _message(self, connection: Connection, message: str, route: Route | None) -> None:
-        """Send a message to its route's function, and what comes back to the client where the route says so."""
+        """Send a message to its route's function, and send the result to the client if the route says so."""
         handshake = connection.handshake
         if route is None:
             _log(handshake, "-", 403)

@@ -1,4 +1,4 @@
-"""What can be set on the command line, and while the gateway runs under `/_gateway/settings`."""
+"""The settings on the command line, which `/_gateway/settings` can change while the gateway runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SWITCHES = ("withhold_disconnect", "withhold_route_response")
 
 @dataclass(kw_only=True)
 class Settings:
-    """API Gateway's quotas, and the switches that tests turn.
+    """API Gateway's quotas, and switches for tests.
 
-    Durations are in seconds, rates in requests a second. `decision_seconds` is how long the emulator's yes to a caller
-    of the management API counts. `requests_per_second` and `requests_burst` are the account's one bucket, from which
-    handshakes, clients' messages and calls of the management API all take. A post of more than `post_frame_bytes`
-    closes its connection. Source of the defaults:
+    Durations are in seconds, rates in requests a second. `decision_seconds` is how long the gateway remembers the right
+    of a caller of the management API. `requests_per_second` and `requests_burst` are the account's one bucket, which
+    handshakes, clients' messages and calls of the management API share. A post of more than `post_frame_bytes` closes
+    its connection. Source of the defaults:
     docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html and
     …/developerguide/limits.html; the buffer's size is not documented.
     """

@@ -1,4 +1,4 @@
-"""What CloudFormation tells of a deployed stack."""
+"""A deployed stack as CloudFormation describes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(name: str, *, endpoint_url: str, region: str, access_key: str, secr
     except BotoConnectionError as error:
         raise EmulatorUnreachableError(endpoint_url) from error
     except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":  # of a name alone: no such stack
+        if error.response["Error"]["Code"] == "ValidationError":  # about a name: CloudFormation has no such stack
             raise StackNotFoundError(name, endpoint_url) from error
         raise StartError(f"cannot read stack {name} at {endpoint_url}: {error}") from error
     except BotoCoreError as error:

@@ -129,7 +129,7 @@ class Resolver:
         """The value with all intrinsic functions in it replaced.
 
         Raises:
-            UnresolvedError: one of them needs what neither the template nor the stack tells.
+            UnresolvedError: one of them needs a value that neither the template nor the stack has.
         """
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
@@ -146,7 +146,7 @@ class Resolver:
         return {key: self.resolve(item) for key, item in value.items()}
 
     def holds(self, condition: str | None) -> bool:
-        """Whether a named condition of the template is true; no condition is."""
+        """Whether a named condition of the template is true. None, for no condition, counts as true."""
         if condition is None:
             return True
         if condition not in self._template.conditions:
@@ -178,7 +178,7 @@ class Resolver:
         return str(value)
 
     def _generated(self, logical_id: str, attribute: str) -> str:
-        """The physical id of what SAM generated from a resource, such as its function's alias."""
+        """The physical id of a resource that SAM generated from another, such as a function's alias."""
         for candidate, physical in self._stack.physical.items():
             kind = self._stack.types.get(candidate, "").rsplit("::", 1)[-1]
             # MyFunctionAliaslive, MyFunctionVersion0a1b2c3d4e, MyApiprodStage

@@ -1,4 +1,4 @@
-"""What tests and benchmarks share: a running embedded stack with clients of it, and a fake management API.
+"""Code that tests and benchmarks share: a running embedded stack with its clients, and a fake management API.
 
-It is neither a test nor a benchmark, so that tests and `bench` need nothing of each other.
+With it, tests and `bench` do not import each other.
 """

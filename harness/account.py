@@ -1,4 +1,4 @@
-"""The account's one bucket of requests to API Gateway, from which everything takes.
+"""The account's one bucket of requests to API Gateway, which all requests share.
 
 docs.aws.amazon.com/apigateway/latest/developerguide/limits.html: 10,000 requests a second with a burst of 5,000, for
 the HTTP, REST and WebSocket APIs of a Region together, `@connections` included.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Account:
-    """Grants requests; `clock` in s. Other APIs may take a share of them for a while, and what was saved up."""
+    """Grants requests; `clock` is in s. Other APIs may take a share of the rate for a while, and the saved burst."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self.granted = self.refused = 0
@@ -32,14 +32,14 @@ class Account:
             return True
 
     def others_take(self, share: float, seconds: float) -> None:
-        """Let others take a share (0 to 1) of the rate for so long, and all that was saved up."""
+        """Let other APIs take a share (0 to 1) of the rate for some seconds, and the whole saved burst."""
         with self._lock:
             self._refill()
             self._tokens = 0.0
             self._share, self._busy_until = share, self._clock() + seconds
 
     def calm_down(self) -> None:
-        """Let others take nothing more."""
+        """Let other APIs take nothing from now on."""
         with self._lock:
             self._share, self._busy_until, self._tokens = 0.0, 0.0, self._burst
 

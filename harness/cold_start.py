@@ -1,8 +1,8 @@
-"""The cold start of each function: its imports, and all that its first invocation makes."""
+"""The cold start of each function: its imports, and all objects that its first invocation creates."""
 
 from __future__ import annotations
 
-# What the first invocation makes, beside what `bootstrap` wires: the clients that are made when they are first called.
+# What the first invocation creates in addition to what `bootstrap` wires: clients that are created on first use.
 FIRST = {
     "connect": "bootstrap.admission(); clients.client('ssm')",
     "disconnect": "bootstrap.disconnect_registry()",
@@ -48,7 +48,7 @@ ENVIRONMENT = {
 
 
 def code_of(function: str) -> str:
-    """Return what a cold start of a function runs."""
+    """Return the code that a cold start of a function runs."""
     wiring = "from realtime import bootstrap; from realtime.aws import clients; from realtime.log import logger"
     endpoint = f"endpoint = {ENVIRONMENT['MANAGEMENT_ENDPOINT']!r}"
     return f"import {function}; {wiring}; {endpoint}; {FIRST[function]}; logger()"

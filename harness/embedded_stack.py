@@ -1,4 +1,4 @@
-"""Starts embedded stacks for end-to-end tests, which end with the tests however those end."""
+"""Starts embedded stacks for end-to-end tests. A stack ends with the tests, even if they are killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def embedded_stack(path: Path, parameters: Mapping[str, str]) -> Iterator[tuple[
     """Run `realtime up` on free ports, with its state in a folder of its own.
 
     Raises:
-        AssertionError: it does not start; with all that it said.
+        AssertionError: it does not start; the error has its whole output.
     """
     path.mkdir(parents=True, exist_ok=True)
     folder, output = StateFolder(path), path / "up.log"
@@ -35,7 +35,7 @@ def embedded_stack(path: Path, parameters: Mapping[str, str]) -> Iterator[tuple[
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    with process:  # leaving closes its standard input, at which the guard ends it, and waits for that
+    with process:  # on exit this closes the standard input, so the guard ends the stack, and waits for its end
         yield folder, _ready(process, folder, output)
 
 

@@ -1,6 +1,6 @@
-"""A management API on loopback that answers by a script, and keeps what it was asked.
+"""A management API on loopback that answers by a script, and records its requests.
 
-Each connection id has a script: the steps that its requests meet, in turn; after the last, all goes well.
+Each connection id has a script: one step for each of its requests, in order. After the last step, all requests succeed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.serving import Serving
 
 
 class Trouble(Enum):
-    """What may happen to a request instead of an answer."""
+    """A failure that a request may meet instead of an answer."""
 
     HANG = "no answer, ever"
     RESET = "the connection is reset"
@@ -91,11 +91,11 @@ class FakeApi(Serving):
         ]
 
     def hold(self) -> None:
-        """Answer nobody until `release`."""
+        """Hold back all answers until `release`."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def release(self) -> None:
-        """Answer those held, and all others."""
+        """Send the held answers, and answer all later requests."""
         self._loop.call_soon_threadsafe(self._open.set)
 
     async def _serve(self) -> asyncio.Server:

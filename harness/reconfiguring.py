@@ -1,4 +1,4 @@
-"""Gives a deployed function other settings for a while, as another deployment would: by another version of it."""
+"""Gives a deployed function other settings for a while, as a deployment does: by another version of the function."""
 
 from __future__ import annotations
 

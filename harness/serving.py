@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Serving(ABC):
-    """What a server on loopback is made of, but for what it serves."""
+    """The parts that all servers on loopback have in common."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -22,7 +22,7 @@ class Serving(ABC):
 
     @abstractmethod
     async def _end(self) -> None:
-        """End what goes on with clients; nobody new comes."""
+        """End the work for clients; no new ones can connect."""
 
     def __enter__(self) -> Self:
         self._thread.start()

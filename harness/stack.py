@@ -24,7 +24,7 @@ from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
 
 WITHIN = 30.0
-"""Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""
+"""Seconds that any wait may take: enough for a function's cold start on a busy machine, which takes longest by far."""
 
 Message = dict[str, Any]
 Item = dict[str, Any]
@@ -32,7 +32,7 @@ Predicate = Callable[[Message], bool]
 
 
 async def eventually(holds: Callable[[], bool], what: str, within: float | None = None) -> None:
-    """Wait until something holds that no message tells of."""
+    """Wait until a condition holds that no message announces."""
     deadline = time.monotonic() + (within or WITHIN)
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, f"never: {what}"
@@ -40,7 +40,7 @@ async def eventually(holds: Callable[[], bool], what: str, within: float | None 
 
 
 class Client:
-    """One connection. What it heard, in `frames` frames, is in `heard`; what no `hears` asked for yet, in `unread`."""
+    """One connection. `heard`: all its messages, from `frames` frames; `unread`: those that no `hears` has returned."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -65,12 +65,12 @@ class Client:
             await self._receive(deadline, wanted)
 
     async def pings(self) -> Message:
-        """Ping, and wait for the answer: all that was posted before has come by then."""
+        """Ping, and wait for the answer: all earlier posts have arrived by then."""
         await self.send("ping")
         return await self.hears("pong")
 
     async def snapshot(self, kind: str = "sync", **data: Any) -> dict[int | str, Message]:
-        """Ask how things stand, wait for all pages of the answer, and return the users shown by id."""
+        """Request a snapshot, wait for all its pages, and return its users by id."""
         await self.send(kind, **data)
         shown: dict[int | str, Message] = {}
         complete = False
@@ -107,7 +107,7 @@ class Client:
 
 
 class Stack:
-    """The embedded stack that all end-to-end tests share. Tests keep apart by users of their own: `new_user()`."""
+    """The embedded stack that all end-to-end tests share. Each test uses users of its own: `new_user()`."""
 
     def __init__(self, folder: StateFolder, running: Running, parameters: dict[str, str]) -> None:
         self.folder, self.running, self.parameters = folder, running, parameters
@@ -119,7 +119,7 @@ class Stack:
         self._users = itertools.count(int(time.time() * 1000))  # new to a stack that earlier sessions have used, too
 
     def new_user(self) -> int:
-        """The id of a user whom no other test knows."""
+        """The id of a user that no other test uses."""
         return next(self._users)
 
     def token(self, user: int | str, **claims: Any) -> str:
@@ -155,7 +155,7 @@ class Stack:
             yield client
 
     async def quiet(self, within: float = 60.0) -> None:
-        """Wait until all that was written has been told: one more user comes, and hears of it after all else."""
+        """Wait until all earlier events are delivered: one more user comes online, whose event is delivered last."""
         user = self.new_user()
         async with self.connect("presence", user, settled=False) as client:
             await client.hears(lambda message: message["data"].get("user_id") == user, within)
@@ -195,7 +195,7 @@ class Stack:
         )
 
     def age(self, connection_id: str, seconds: float) -> None:
-        """Let a connection have been opened so many seconds ago: of a new one a 410 is not believed."""
+        """Make a connection look older by some seconds: the service does not rely on a 410 of a new one."""
         connected_at = int((time.time() - seconds) * 1000)
         for audience in self.connection(connection_id):
             self.dynamodb.update_item(
@@ -206,7 +206,7 @@ class Stack:
             )
 
     async def sweep(self) -> None:
-        """Have everything swept now, not with the next minute; a sweep that fails is an error."""
+        """Run a sweep now, not with the next minute; a sweep that fails is an error."""
         invoked = await asyncio.to_thread(
             self.aws("lambda").invoke, FunctionName=self.outputs["SweepFunctionName"], Qualifier="live"
         )
@@ -214,7 +214,7 @@ class Stack:
 
     @asynccontextmanager
     async def withheld_disconnects(self) -> AsyncIterator[None]:
-        """API Gateway promises no $disconnect: let none come."""
+        """Withhold $disconnect, which API Gateway does not promise."""
         await self.set_gateway(withhold_disconnect=True)
         try:
             yield
@@ -237,7 +237,7 @@ class Stack:
 
     @asynccontextmanager
     async def bus_events(self) -> AsyncIterator[Queue]:
-        """A queue that gets what the service tells the bus."""
+        """A queue that gets the service's events on the bus."""
         sqs, events = self.aws("sqs"), self.aws("events")
         name = f"told-{next(self._users)}"
         bus = self.outputs["BusName"]
@@ -254,7 +254,7 @@ class Stack:
             sqs.delete_queue(QueueUrl=url)
 
     def restart_function(self, name: str) -> None:
-        """End the processes that run a function, and what they remember with them; the next call starts another."""
+        """End the processes that run a function, with their caches; the next call starts a new one."""
         worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name}FunctionName']}-"
         listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
         for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
@@ -262,7 +262,7 @@ class Stack:
                 os.kill(int(pid), signal.SIGKILL)
 
     async def set_gateway(self, **settings: Any) -> None:
-        """Turn switches of the gateway, such as `withhold_disconnect`."""
+        """Change settings of the gateway, such as `withhold_disconnect`."""
         async with aiohttp.ClientSession() as http, http.patch(self._gateway("settings"), json=settings) as answer:
             assert answer.status == 200, await answer.text()
 
@@ -289,13 +289,13 @@ class Stack:
 
 
 class Queue:
-    """A queue whose messages a test looks for."""
+    """A queue in which a test searches for messages."""
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
 
     async def holds(self, wanted: Callable[[str], bool], within: float | None = None) -> tuple[str, dict[str, str]]:
-        """Wait for a message whose body the predicate holds for, take it out, and return its body and attributes."""
+        """Wait for a message whose body the predicate accepts, delete it, and return its body and attributes."""
         deadline = time.monotonic() + (within or WITHIN)
         seen: list[str] = []
         while time.monotonic() < deadline:

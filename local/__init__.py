@@ -1,1 +1,1 @@
-"""The embedded stack: the service on one machine, with no account and no Docker. Never part of the artifact."""
+"""The embedded stack: the service on one machine, without an AWS account or Docker. It is never deployed."""

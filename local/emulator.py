@@ -1,13 +1,13 @@
-"""Runs the AWS emulator behind a door that opens to this run's own programs alone.
+"""Runs the AWS emulator behind a check that accepts requests of this run's own programs alone.
 
-The emulator by itself answers any page of the web: it lets any `Origin` read, takes any `Host`, and takes the access
-key `test` with any signature for its root user. Whoever may ask it may run code on this machine. So no request may come
-from a browser, and each must be signed, in its `Authorization` header, with the access key of this run or one that the
-emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
+The emulator by itself answers any page of the web: it lets any `Origin` read, accepts any `Host`, and treats the access
+key `test` with any signature as its root user. A caller of the emulator can run code on this machine. So the check
+refuses browsers, and every request must be signed, in its `Authorization` header, with the access key of this run or
+one that the emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
-The door is put before the emulator inside its own process, so that there is no second port without one. The emulator's
-interpreter runs this: `python -m local.emulator --gateway-port 8080`, settings in the environment as the emulator takes
-them, the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+The check runs inside the emulator's own process, so that no second port exists without it. The emulator's interpreter
+runs this module: `python -m local.emulator --gateway-port 8080`, with the emulator's settings in the environment and
+the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 HEALTH: Final = "/_ministack/health"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
-# Browsers send one of these with what a page asks for. `Sec-Fetch-Mode` is not among them: Node's `fetch` sends it.
+# Browsers send one of these with a page's requests. `Sec-Fetch-Mode` is not in the list: Node's `fetch` sends it.
 _BROWSERS: Final = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "access-control-request-method")
 
 
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer to a request that does not come in: an AWS error's code, and what to do about it."""
+    """The answer to a refused request: an AWS error's code, and what to do about it."""
 
     status: int
     code: str
@@ -98,7 +98,7 @@ IsSigned = Callable[[Request, bytes, str], bool]
 
 
 class Admission:
-    """An ASGI application before another, which sees only what may come in."""
+    """An ASGI application before another one, which gets accepted requests alone."""
 
     def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
         """Take the emulator, the ports that a `Host` may name, and what knows secrets and signatures."""
@@ -106,7 +106,7 @@ class Admission:
         self._secret, self._is_signed = secret, is_signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or refuse it. Only one of a known access key has its body read."""
+        """Accept or refuse a request. The body is read only if the access key is known."""
         if scope["type"] == "lifespan":
             await self._inside(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -131,7 +131,7 @@ class Admission:
             await _refuse(refusal, send)
 
     def _stranger(self, scope: Scope, request: Request) -> Refusal | None:
-        """The refusal of what a browser sends, or is sent to another name than this machine's."""
+        """The refusal of a request that a browser sent, or that was sent to a name that is not this machine's."""
         if any(name in request.headers for name in _BROWSERS):
             return FROM_A_BROWSER
         hosts = [_text(value) for name, value in scope["headers"] if name.lower() == b"host"]
@@ -160,7 +160,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read once more, and then what comes after it."""
+    """An ASGI `receive` that first gives a body that was read already, and then the messages after it."""
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive_again() -> Event:
@@ -170,7 +170,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _without_cors(send: Send) -> Send:
-    """What sends an answer without the headers by which a page of another origin may read it."""
+    """An ASGI `send` that removes the headers which let a page of another origin read the answer."""
 
     async def send_without(event: Event) -> None:
         if "headers" in event:
@@ -198,15 +198,15 @@ class Keys:
     """The access keys of one run of the emulator: the run's own, and those that it issued."""
 
     def __init__(self, access_key: str, secret: str) -> None:
-        """Take the run's own."""
+        """Take the run's own access key."""
         self._access_key, self._secret_key = access_key, secret
         self._iam = importlib.import_module("ministack.core.iam_evaluator")
         self._sigv4 = importlib.import_module("ministack.core.sigv4")
 
     def secret(self, access_key: str) -> str | None:
-        """The secret of an access key, None if it is nobody's.
+        """The secret of an access key, None if the key is unknown.
 
-        To the emulator `test` and every account's number are root, whatever the signature: to us they are nobody's.
+        The emulator treats `test` and every account number as root, with any signature. Here these keys are unknown.
         """
         if secrets.compare_digest(access_key.encode(), self._access_key.encode()):
             return self._secret_key
@@ -220,7 +220,7 @@ class Keys:
         return getattr(issued, "secret_access_key", None)
 
     def is_signed(self, request: Request, body: bytes, secret: str) -> bool:
-        """Whether a request is signed with a secret, and lately."""
+        """Whether a request was signed with a secret, and recently."""
         signature = self._sigv4.parse_header_signature(request.headers)
         if isinstance(signature, tuple) or self._sigv4.request_time_failure(signature):
             return False
@@ -231,10 +231,10 @@ class Keys:
 
 
 def hide_role_credentials() -> None:
-    """Make what functions sign with unknown to others.
+    """Make the credentials of functions impossible to guess.
 
-    The emulator works a function's access key, secret and session token out from the names of function and role,
-    which anybody can do as well. A secret of this run is put beside the names.
+    The emulator derives a function's access key, secret and session token from the names of function and role, and
+    anybody else can do so too. This adds a secret of this run to the names.
     """
     runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
     derive, salt = runtime.execution_credentials, secrets.token_hex(32)
@@ -250,8 +250,8 @@ def hide_role_credentials() -> None:
 
 def main() -> None:
     """Run the emulator until it is ended."""
-    parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a door.")
-    # The gateway shows the emulator management requests as they came: their signature covers a Host with its port.
+    parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
+    # The gateway passes management requests to the emulator unchanged: their signature covers a Host with its port.
     parser.add_argument("--gateway-port", type=int, required=True)
     gateway_port = parser.parse_args().gateway_port
     secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment

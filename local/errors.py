@@ -1,4 +1,4 @@
-"""What keeps the embedded stack from starting or ends it, in words for the person at the keyboard.
+"""The errors that keep the embedded stack from starting or end it. Their texts tell a user what to do.
 
 CommandError
 ├── ToolMissingError
@@ -16,7 +16,7 @@ from operate.errors import CommandError
 
 
 class ToolMissingError(CommandError):
-    """A program that the stack is made of is not installed."""
+    """A program that the stack needs is not installed."""
 
     def __init__(self, tool: str, path: Path) -> None:
         """Name the tool and where it was looked for."""
@@ -29,7 +29,7 @@ class ToolMissingError(CommandError):
 
 
 class PortTakenError(CommandError):
-    """Something else listens on a port that the stack was told to use."""
+    """Another program listens on a port that the stack is to use."""
 
     def __init__(self, port: int, option: str) -> None:
         """Name the port and the command-line option that chooses another."""
@@ -55,7 +55,7 @@ class StepFailedError(CommandError):
 
 
 class ServiceEndedError(CommandError):
-    """A program that the stack is made of ended although nobody asked it to."""
+    """A program of the stack ended by itself."""
 
     def __init__(self, service: str, code: int, log: Path, tail: str) -> None:
         """Name the service, its exit code, its log, and that log's last lines."""
@@ -68,13 +68,13 @@ class ServiceEndedError(CommandError):
 
 
 class NotAnsweringError(CommandError):
-    """Something runs but does not answer as it should."""
+    """A program runs but does not answer as it should."""
 
     def __init__(self, what: str, seconds: float, reason: str, log: Path) -> None:
-        """Name what was asked, how long, what came instead, and where to look."""
+        """Name the program, the time that it had, what came instead of an answer, and its log."""
         super().__init__(what, seconds, reason, log)
         self.what, self.seconds, self.reason, self.log = what, seconds, reason, log
 
     def __str__(self) -> str:
-        """Say what came instead."""
+        """Say what came instead of an answer."""
         return f"The {self.what} did not answer within {self.seconds:.0f} s ({self.reason}). Look into {self.log}"

@@ -1,8 +1,8 @@
-"""Runs a command and ends it, with all that it started, when whoever asked for it is gone.
+"""Runs a command and ends it, with all that it started, when the process that started the guard has ended.
 
-The one who starts the guard holds the other end of its standard input: however that process ends, even by SIGKILL, the
-pipe closes. The guard leads a process group of its own, so a Ctrl-C at the terminal does not reach the command before
-its turn. Needs the standard library alone, so that it starts in 20 ms.
+The starting process holds the other end of the guard's standard input: this pipe closes even if SIGKILL ends that
+process. The guard leads its own process group, so a Ctrl-C at the terminal does not reach the command before the
+stack's own shutdown does. It imports the standard library alone, so that it starts in 20 ms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 
 GRACE_SECONDS = 5.0
-"""How long the command may take to end by itself once it is asked to."""
+"""Seconds that the command has to end by itself after SIGTERM."""
 
 
 def main(command: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Starts the programs that the stack is made of, so that none outlives it."""
+"""Starts the programs of the stack in such a way that none outlives it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Program:
             raise StepFailedError(self.name, code, self.log, tail(self.log))
 
     async def attend(self) -> None:
-        """Run what should not end; end it when cancelled.
+        """Run a program that should not end by itself; end it when cancelled.
 
         Raises:
             ServiceEndedError: it ended by itself.
@@ -77,7 +77,7 @@ class Program:
 async def stop(process: Process) -> None:
     """End a program and all that it started; returns when it is gone."""
     if process.returncode is None and process.stdin is not None:
-        process.stdin.close()  # the guard takes this for our end
+        process.stdin.close()  # to the guard, this means that we have ended
     await process.wait()
 
 

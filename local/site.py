@@ -1,4 +1,4 @@
-"""The page of the embedded stack, and what it asks of the stack: a token, and an event on the bus.
+"""The page of the embedded stack, and its requests to the stack: for a token, and to put an event on the bus.
 
 | request | body | answer |
 | --- | --- | --- |
@@ -6,9 +6,9 @@
 | `POST /_local/token` | `{"user", "username", "role"}`, the last two optional | `{"token"}` |
 | `POST /_local/events` | `{"type", "detail"}` | `{"event_id"}` |
 
-It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays
-here. Only the page itself may ask: another site's page has another `Origin`, and one whose name was rebound to this
-machine has another `Host` (`gateway/origin_check.py`).
+It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays in
+this server. The page alone may send these requests: another site's page has another `Origin`, and a page whose name was
+rebound to this machine has another `Host` (`gateway/origin_check.py`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 PAGE: Final = Path(__file__).parent / "page"
 SOURCE: Final = "realtime-page"
 _SHUTDOWN_SECONDS: Final = 2.0
-"""How long a question may still wait for its answer once the stack ends."""
+"""Seconds that an open request has to be answered after the stack begins to end."""
 LOOPBACK: Final = "127.0.0.1"
 
-# Not by the machine's own tables: what they make of a module may be nothing that a browser runs.
+# Not from the machine's own tables: a browser might not run a module with the type that they give it.
 _KINDS: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -72,16 +72,16 @@ async def serving(deployment: Deployment, port: int, folder: Path = PAGE) -> Asy
 
 
 class Site:
-    """Serves the page, and answers it for one stack."""
+    """Serves the page and answers its requests, for one stack."""
 
     def __init__(self, deployment: Deployment, port: int, folder: Path) -> None:
         """Take the stack, the gateway's port, and the folder of the page's files."""
         self._deployment = deployment
-        # Those that are here now and no others, so that no path can lead out of the folder.
+        # The files that exist now and no others, so that no path can leave the folder.
         self._files = {f"/{path.name}": path for path in folder.iterdir() if path.suffix in _KINDS}
         self._files["/"] = folder / "index.html"
         self._url = f"http://localhost:{port}/"
-        # One thread: botocore's sessions are not for several, and events stay in the order of the clicks.
+        # One thread: botocore's sessions are not thread-safe, and events stay in the order of the clicks.
         self._aws = ThreadPoolExecutor(1, "site")
 
     def application(self) -> web.Application:
@@ -93,12 +93,12 @@ class Site:
         return application
 
     def close(self) -> None:
-        """Let no more calls begin."""
+        """Refuse new calls from now on."""
         self._aws.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let in only what our own page asks, in the way that it asks."""
+        """Accept the requests of our own page alone, in the form in which it sends them."""
         if not is_own_host(request.headers.getall("Host", [])):
             return _problem(MISDIRECTED, f"this is the page of a stack on this machine; open {self._url}")
         if request.method == "POST":
@@ -135,7 +135,7 @@ class Site:
         )
 
     async def _answer(self, ask: Callable[[], dict[str, str]]) -> web.Response:
-        """What the stack says, or why it says nothing."""
+        """The stack's answer, or the reason why there is none."""
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
         except (CommandError, BotoCoreError, ClientError) as error:

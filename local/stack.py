@@ -1,4 +1,4 @@
-"""Starts the embedded stack: the emulator, the real template on it by the real SAM CLI, and our gateway before it."""
+"""Starts the embedded stack: the emulator, our template (which the SAM CLI deploys to it), and our gateway."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Options:
-    """What to start. An `aws_port` of 0 is a free one; `parameters` override those of the template."""
+    """What to start. An `aws_port` of 0 means any free port; `parameters` override those of the template."""
 
     port: int = 8080
     aws_port: int = 0
@@ -82,13 +82,13 @@ def free_port(port: int, option: str) -> Iterator[int]:
 
 
 def complaint(log: Path) -> str | None:
-    """The last thing that the emulator complained of, such as a function that does not start."""
+    """The emulator's last complaint, such as one about a function that does not start."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line for line in reversed(lines) if " WARNING " in line or " ERROR " in line), None)
 
 
 def _first(error: Exception) -> Exception:
-    """What went wrong first, out of all that went wrong because of it."""
+    """The first of several errors, which caused the others."""
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
@@ -100,7 +100,7 @@ class EmbeddedStack:
 
         Raises:
             ToolMissingError: a program is not installed.
-            PortTakenError: a chosen port is taken.
+            PortTakenError: another program uses a port of the stack.
         """
         self._tools = Tools.installed()
         access_key, secret_key = new_access_key()
@@ -204,7 +204,7 @@ class EmbeddedStack:
         return self._program("gateway", command, self._aws_environment())
 
     def _sam(self, command: str, arguments: list[str | Path]) -> Program:
-        home = self._scratch / "sam"  # or the SAM CLI asks the network for a newer version of itself
+        home = self._scratch / "sam"  # else the SAM CLI looks on the network for a newer version of itself
         home.mkdir(exist_ok=True)
         (home / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}), encoding="utf-8")
         variables = {
@@ -262,13 +262,13 @@ class EmbeddedStack:
             await self._sam("build", arguments).run()
 
     def _prepare(self) -> None:
-        """Put what the deployment expects to be there: a bucket for code."""
+        """Create the resource that the deployment needs: a bucket for code."""
         self._clients.s3().create_bucket(Bucket=BUCKET)
 
     def _bound_concurrency(self) -> None:
-        """Tell the emulator's mappings again how many batches they may have at the same time, now as a number.
+        """Set again, as a number, how many batches each of the emulator's mappings may handle at the same time.
 
-        Its CloudFormation hands on the text that parameters are, where AWS makes a number of it.
+        The emulator's CloudFormation passes a parameter on as text; AWS turns it into a number.
         """
         functions = self._clients.functions()
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
@@ -299,7 +299,7 @@ class EmbeddedStack:
             raise NotAnsweringError(what, seconds, reason, self._folder.logs / f"{what}.log") from None
 
     async def _handshake(self) -> None:
-        """Wait until a client without a token is refused, which takes every part from the gateway to `broadcast`.
+        """Wait until a client without a token is refused, which needs every part from the gateway to `broadcast`.
 
         Raises:
             NotAnsweringError: it is not, in time.

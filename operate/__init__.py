@@ -1,1 +1,1 @@
-"""What an operator does with a stack, on this machine or in an account: the command `realtime`."""
+"""The command `realtime`, with which an operator works on a stack on this machine or in an AWS account."""

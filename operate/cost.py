@@ -1,6 +1,6 @@
-"""What a workload costs a month on AWS, computed from what the handlers were measured to use.
+"""What a workload costs a month on AWS, computed from the measured use of the handlers.
 
-The measurements are made by tests/support/costs.py.
+tests/support/costs.py makes the measurements.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ SCENARIOS = {
     "disconnect": "disconnect, with a connection left",
     "offline": "a listener goes offline (last connection, and the check)",
 }
-"""What is measured, by the name that results.json has for it."""
+"""The description of each measured action, by its name in results.json."""
 
 USERS_A_READ = 12
-"""How many users online a sweep reads for a read unit, beside what it reads in any case."""
+"""How many online users a sweep reads for one read unit, in addition to what it reads in any case."""
 
 RENEWAL_MINUTES = 7.5
 """How often a ping also renews its connection's lease."""
@@ -70,7 +70,7 @@ RENEWAL_MINUTES = 7.5
 
 @dataclass
 class Cost:
-    """What one thing takes. Units of capacity are as billed on demand; messages are those from and to clients."""
+    """What one action uses. Units of capacity are as billed on demand; messages are those from and to clients."""
 
     invocations: float = 0
     requests: float = 0
@@ -91,7 +91,7 @@ class Cost:
         return float(priced + self.invocations * ASSUMED_GB_SECONDS * GB_SECOND)
 
     def times(self, factor: float) -> Cost:
-        """What it takes so many times."""
+        """The cost multiplied by a factor."""
         return Cost(*(getattr(self, field.name) * factor for field in fields(self)))
 
     def plus(self, other: Cost) -> Cost:
@@ -107,11 +107,11 @@ class Workload:
     minutes: int = 30
     """Minutes a session."""
     ping_seconds: int = 30
-    """Seconds between pings, as the documented clients send them; 0 where other traffic makes all of them needless."""
+    """Seconds between pings, as the documented clients send them; 0 if other traffic makes them unnecessary."""
     watchers: int = 20
     """Connections that hear each coming and going."""
     calls: float = 0
-    """Calls, each told when it begins and when it ends."""
+    """Calls; each has one event when it begins and one when it ends."""
     notifications: float = 0
 
     @property
@@ -120,7 +120,7 @@ class Workload:
         return self.sessions * self.minutes
 
     def online(self, users: int) -> float:
-        """How many of so many users are online at a time, on average."""
+        """How many of `users` are online at a time, on average."""
         return users * self.connection_minutes / (24 * 60)
 
     @property
@@ -158,7 +158,7 @@ def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
 
 
 def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: str = "none") -> Iterator[Line]:
-    """A month of so many users, line by line, as AWS charges it; storage is left out.
+    """The bill for a month of `users`, line by line, as AWS charges it, without storage.
 
     `snapstart` is the template's parameter; of each function one published version is counted.
     """
@@ -185,7 +185,7 @@ def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: st
 
 
 def read() -> dict[str, Cost]:
-    """What was measured last."""
+    """The latest measurements."""
     results = json.loads(MEASURED.read_text(encoding="utf-8"))
     names = [field.name for field in fields(Cost)]
     return {scenario: Cost(**{name: results[f"cost.{scenario}_{name}"] for name in names}) for scenario in SCENARIOS}

@@ -1,4 +1,4 @@
-"""A deployed stack to talk to: the embedded one, or one in the cloud."""
+"""A deployed stack to work on: the embedded one, or one in the cloud."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def new_access_key() -> tuple[str, str]:
 
 
 class Clients:
-    """Makes clients of AWS services. By botocore: boto3 takes a quarter of a second more to load."""
+    """Makes clients of AWS services. It uses botocore because boto3 takes a quarter of a second more to load."""
 
     def __init__(self, session: botocore.session.Session, **arguments: Any) -> None:
         """Take a session, and what all clients are made with."""
@@ -152,7 +152,7 @@ class Deployment:
         """The secrets that sign tokens, by key id; one alone has none."""
         place = self.outputs.get("TokenKeys")
         if place is None:
-            raise CommandError("This stack has no secret that signs tokens, for it takes those of JwksUrl alone.")
+            raise CommandError("This stack has no secret that signs tokens: it accepts the keys of JwksUrl alone.")
         if place.startswith("arn:"):
             text = self.clients.secretsmanager().get_secret_value(SecretId=place)["SecretString"]
         else:

@@ -1,4 +1,4 @@
-"""What keeps a command from doing what it was asked, in words for the person at the keyboard.
+"""The errors that make a command fail. Their texts tell the user what is wrong and what to do.
 
 CommandError
 ├── AlreadyRunningError

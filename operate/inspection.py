@@ -17,7 +17,7 @@ LAST_EVENTS = 10
 
 @dataclass(frozen=True)
 class Event:
-    """An event that the user heard, or that told of them; `at` in ms since the epoch."""
+    """An event that was sent to the user, or that is about them; `at` is in ms since the epoch."""
 
     event_id: str
     audience: str
@@ -31,7 +31,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One user, as the tables have them: `item` is theirs in the Users table, None where there is none."""
+    """One user as the tables have them: `item` is the user's item in the Users table, None if there is none."""
 
     user_id: str
     item: dict[str, Any] | None

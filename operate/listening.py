@@ -1,4 +1,4 @@
-"""Hears an endpoint as a client does."""
+"""Receives the messages of an endpoint as a client does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOSE_MESSAGES = {
 
 
 async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[str, Any]]:
-    """Each message that one connection hears, answers to its own pings apart.
+    """Each message that one connection receives, except answers to its own pings.
 
     Raises:
         CommandError: the connection is refused or ends.

@@ -1,4 +1,4 @@
-"""What the functions of a stack logged."""
+"""Reads the logs of a stack's functions."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class LogReader:
         """Take the log groups as `log_groups` gives them."""
         self._client = client
         self._groups = groups
-        # Lines of the newest millisecond are asked for again, as more of them may come: count those already given.
+        # The next call reads the newest millisecond again, because more of its lines may come: count those seen so far.
         self._newest: dict[str, Counter[Line]] = {short: Counter() for short in groups}
 
     def read(self) -> list[Line]:
-        """What came since the last call, in the order of time."""
+        """The lines since the last call, in the order of time."""
         return sorted(
             (line for short in self._groups for line in self._new_lines(short)), key=lambda line: line.milliseconds
         )
 
     def follow(self) -> Iterator[list[Line]]:
-        """What comes, for ever."""
+        """The lines that come, without end."""
         while True:
             yield self.read()
             time.sleep(POLL_SECONDS)

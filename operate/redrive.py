@@ -1,14 +1,14 @@
-"""Puts through again what `broadcast` and `announce` gave up on.
+"""Processes again the records that `broadcast` and `announce` gave up on.
 
-What Lambda leaves in the stream-failures queue says where in a stream the records stand, but not what they are; a
-stream can be read again for 24 h. So the records are looked up there.
+Lambda's messages in the stream-failures queue say where in a stream the records are, but do not contain them. A stream
+can be read again for 24 h, so the records are looked up there.
 docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
 
-An event is put through again by touching its item in the Events table: a write that changes nothing would make no
-record, one that counts `redriven` up makes the stream show the item again. A change of a user is an old image and a
-new one, which no write brings back: `announce` is invoked with the record itself.
+To process an event again, this updates its item in the Events table: a write that changes nothing would make no record,
+but one that increments `redriven` makes the stream show the item again. A change of a user consists of an old and a new
+image, which no write can bring back: `announce` is invoked with the record itself.
 
-Whoever has heard an event already hears it again under the same `id`.
+A client that has received an event already receives it again under the same `id`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 HIDDEN_SECONDS = 300
-"""Seconds for which nobody else sees the messages that are worked on; those that are left are shown again at once."""
+"""Seconds for which the queue hides the messages in work; those that are left become visible again at once."""
 
-# The stream, its shard or the record is there no more.
+# The stream, its shard or the record no longer exists.
 _FORGOTTEN = ("TrimmedDataAccessException", "ResourceNotFoundException", "ExpiredIteratorException")
-_EMPTY_PAGES = 100  # on end; a shard may have many before the next record, but what is looked for has been there
+_EMPTY_PAGES = (
+    100  # in a row; a shard may return many empty pages before the next record, but the wanted record was there once
+)
 
 
 @dataclass(frozen=True)
 class Failure:
     """A message of the queue: records of one shard, from one sequence number to another, that a function gave up on.
 
-    A sequence number is named as it is written, with the zeros that it may begin with, but ordered as a number.
+    A sequence number is printed as it was written, with its leading zeros, but compared as a number.
     """
 
     receipt: str
@@ -54,13 +56,13 @@ class Failure:
         return self.stream_arn.split("/")[1]
 
     def __str__(self) -> str:
-        """Say where the records stand."""
+        """Say where in the stream the records are."""
         return f"{self.table}, {self.shard_id}, {self.first} to {self.last} ({self.condition})"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What was done, in words; `left` if it was not done, and stays in the queue."""
+    """What was done, in words; `left` if nothing was done and the message stays in the queue."""
 
     text: str
     left: bool = False
@@ -88,9 +90,9 @@ class Redrive:
         self._names = names
 
     def run(self, *, dry_run: bool) -> Iterator[Step]:
-        """Put everything in the queue through again, oldest first, and tell of each step.
+        """Process everything in the queue again, oldest first, and yield each step.
 
-        With `dry_run`, nothing is changed.
+        `dry_run` changes nothing.
         """
         failures: list[Failure] = []
         for receipt, body in list(receive(self._sqs, self._names.queue_url)):
@@ -117,12 +119,12 @@ class Redrive:
             if error.response["Error"]["Code"] not in _FORGOTTEN:
                 raise
             self._show_again(failure.receipt)
-            yield Step(f"left: {failure}: the stream has it no more, for it keeps records for 24 hours", left=True)
+            yield Step(f"left: {failure}: the stream no longer has it: it keeps records for 24 hours", left=True)
             return
         is_left = False
         for record in records:
             place = failure.stream_arn, int(record["dynamodb"]["SequenceNumber"])
-            if place not in done:  # what Lambda gives up together may overlap
+            if place not in done:  # batches that Lambda gives up at the same time may overlap
                 done.add(place)
                 step = put_through(record, dry_run=dry_run)
                 is_left = is_left or step.left
@@ -153,7 +155,7 @@ class Redrive:
         return Step(f"put through again: {name}")
 
     def _announce(self, record: dict[str, Any], *, dry_run: bool) -> Step:
-        """Show `announce` a change of a user again."""
+        """Invoke `announce` again with a change of a user."""
         name = f"what changed of user {record['dynamodb']['Keys']['user_id']['S']}"
         if dry_run:
             return Step(f"would announce again: {name}")
@@ -169,7 +171,7 @@ class Redrive:
     def _read(self, failure: Failure) -> Iterator[dict[str, Any]]:
         """Yield the records that the function was to handle.
 
-        Others than those given up may stand between them. They are put through again, too.
+        Records that were not given up may be between them. These are processed again, too.
         """
         iterator: str | None = self._streams.get_shard_iterator(
             StreamArn=failure.stream_arn,
@@ -199,7 +201,7 @@ class Redrive:
 
 
 def receive(sqs: SQSClient, queue_url: str) -> Iterator[tuple[str, str]]:
-    """Yield the receipt and the body of every message of a queue that can be had now."""
+    """Yield the receipt and the body of every message that a queue has available now."""
     while True:
         answer = sqs.receive_message(
             QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS, WaitTimeSeconds=1
@@ -229,7 +231,7 @@ def parse(receipt: str, body: str) -> Failure | None:
 
 
 def _why_left(body: str) -> str:
-    """Say what a message is that is no on-failure record: the functions themselves send there what no try will mend."""
+    """Describe a message that is no on-failure record: functions send items there that fail on every try."""
     try:
         keys = json.loads(body)["keys"]
         name = " ".join(str(value["S"]) for value in keys.values())

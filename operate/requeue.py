@@ -1,7 +1,7 @@
-"""Puts events of backends that were not taken in back into the queue of `ingest`.
+"""Moves events of backends that `ingest` did not process back into its queue.
 
-They lie, whole, in three queues: those that `ingest` failed on for hours, those that EventBridge could not hand on, and
-those that break their schema. The last are refused again unless the backend's schema, or ours, was mended meanwhile.
+Three queues keep these events whole: those that `ingest` failed on for hours, those that EventBridge could not deliver,
+and those that break their schema. `ingest` refuses the last again unless the schema has changed in the meantime.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Iterator[Step]:
-    """Put through again all that a stack gave up on; what breaks its schema only where `rejected`."""
+    """Process again all that a stack gave up on; events that break their schema only if `rejected` is true."""
     clients, outputs = deployment.clients, deployment.outputs
     sqs = clients.sqs()
     kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
@@ -41,9 +41,9 @@ def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Ite
 
 
 def requeue(sqs: SQSClient, source_url: str, target_url: str, *, dry_run: bool) -> Iterator[Step]:
-    """Move every message that can be had now from one queue to another, and tell of each; `dry_run` changes nothing.
+    """Move every available message from one queue to another, and yield a line for each; `dry_run` changes nothing.
 
-    A message is sent before it is deleted: should this stop in between, the event is taken in once, by its id.
+    A message is sent before it is deleted. If this stops in between, `ingest` still takes the event once, by its id.
     """
     for receipt, body in list(receive(sqs, source_url)):  # all before the first is moved: it may come back at once
         name = _name(body)

@@ -18,14 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository."""
 
 PRIVATE = 0o700
-"""The mode of folders that are nobody else's business on a machine with several users."""
+"""The mode of folders that other users of the machine must not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A stack that runs or is about to. `realtime status --json` prints these fields, but for the access key.
+    """A stack that runs or is about to. `realtime status --json` prints these fields, except for the access key.
 
-    The key, made for this run, is the emulator's root: whoever has it may run code as this machine's user.
+    The key is made for this run and has the rights of the emulator's root: with it, a program can run code as this
+    machine's user.
     """
 
     state: Literal["starting", "ready"]
@@ -100,7 +101,7 @@ class StateFolder:
         return None
 
     def write(self, running: Running) -> None:
-        """Tell this machine's user, and nobody else, what runs; readers never see half of it."""
+        """Write the state so that this user of the machine alone can read it; readers never see a partial file."""
         draft = self._file.with_suffix(".new")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600, exist_ok=False)
@@ -108,7 +109,7 @@ class StateFolder:
         os.replace(draft, self._file)  # noqa: PTH105 - Path.replace says nothing of being atomic
 
     def read(self) -> Running | None:
-        """What runs from this folder, or None."""
+        """The stack that runs from this folder, or None."""
         if self.holder() is None:
             return None
         try:
@@ -117,10 +118,10 @@ class StateFolder:
             return None
 
     def ready(self) -> Running:
-        """What runs from this folder and answers.
+        """The stack that runs from this folder and is ready.
 
         Raises:
-            NotRunningError: nothing does yet, or any more.
+            NotRunningError: there is none yet, or none any longer.
         """
         running = self.read()
         if running is None or running.state != "ready":

@@ -1,4 +1,4 @@
-"""Signs tokens as the marketplace's own backend would, for trials and tests."""
+"""Signs tokens as the marketplace's own backend does, for trials and tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import jwt
 
 SECRET_BYTES = 32
-"""HS256 wants a secret no shorter than its hash (RFC 7518, section 3.2)."""
+"""HS256 needs a secret no shorter than its hash (RFC 7518, section 3.2)."""
 
 
 def new_secret() -> str:
@@ -28,7 +28,7 @@ def sign(
     issuer: str | None = None,
     audience: str | None = None,
 ) -> str:
-    """A token for a user, signed (HS256) with the first of the keys. `ttl` is in seconds; below zero has expired."""
+    """A token for a user, signed (HS256) with the first key. `ttl` is in seconds; a negative one means expired."""
     key_id, secret = next(iter(keys.items()))
     now = time.time()
     optional = {"username": username, "role": role, "scope": scope, "iss": issuer, "aud": audience}

@@ -1,4 +1,4 @@
-"""What holds for all tests: which may open sockets, and which share one embedded stack."""
+"""Rules for all tests: which may open sockets, and which share one embedded stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOPBACK = ["127.0.0.1", "::1"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by the folder that it stands in."""
+    """Mark each test by its folder."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in WITHOUT_SOCKETS:

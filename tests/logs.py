@@ -1,4 +1,4 @@
-"""What the functions log, caught for a test."""
+"""The logs of the functions, captured for a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from realtime import log
 
 
 class LogLines:
-    """What a function logged, as text and as one dict a line."""
+    """The log of a function, as text and as one dict for each line."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
@@ -30,7 +30,7 @@ class LogLines:
 
 @pytest.fixture
 def logged() -> Iterator[LogLines]:
-    """Catch what the functions log."""
+    """Capture the logs of the functions."""
     handler = log.logger().registered_handler
     assert isinstance(handler, logging.StreamHandler)
     stream = io.StringIO()

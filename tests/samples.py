@@ -25,14 +25,14 @@ def sample(name: str) -> dict[str, Any]:
 
 
 def backend_event(kind: str) -> dict[str, Any]:
-    """Return a fresh copy of what a backend says in a sample of `ingest`: EventBridge's event."""
+    """Return a fresh copy of the backend's event in a sample of `ingest`, as EventBridge sends it."""
     (record,) = sample(f"ingest.{kind}")["Records"]
     event: dict[str, Any] = json.loads(record["body"])
     return event
 
 
 def queued(*events: object, receives: int = 1) -> dict[str, Any]:
-    """Return what `ingest` is given of events of EventBridge: messages of its queue."""
+    """Return the batch of queue messages that `ingest` gets for events of EventBridge."""
     (record,) = sample("ingest.call_started")["Records"]
     attributes = {**record["attributes"], "ApproximateReceiveCount": str(receives)}
     return {

@@ -1,7 +1,7 @@
 """Makes lean copies of botocore's service descriptions for the layer: of the operations that we call, without texts.
 
 botocore reads a service's whole description to make its client: 1.4 MB of JSON for SSM, of which one operation is
-called. `python -m tools.descriptions` (part of `make lock`) writes the copies anew; a test holds them to botocore's.
+called. `python -m tools.descriptions` (part of `make lock`) writes the copies; a test compares them with botocore's.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def lean(description: dict[str, Any], operations: Iterable[str]) -> dict[str, An
 
 
 def written() -> dict[Path, str]:
-    """Return what each file of the folder should hold."""
+    """Return the expected content of each file of the folder."""
     loader = Loader()
     files = {}
     for service, operations in OPERATIONS.items():
@@ -62,7 +62,7 @@ def written() -> dict[Path, str]:
 
 def _without_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        # What is called "documentation" and is no text is a member of a shape.
+        # A "documentation" that is not a text is a member of a shape.
         return {k: _without_texts(v) for k, v in value.items() if not (k in _TEXTS and isinstance(v, str))}
     return [_without_texts(each) for each in value] if isinstance(value, list) else value
 

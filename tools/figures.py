@@ -1,4 +1,4 @@
-"""Writes the figures of docs/benchmarks.md and README.md from bench/results.json: what was measured last."""
+"""Writes the latest measured figures from bench/results.json into docs/benchmarks.md and README.md."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def sentence(figures: Mapping[str, float]) -> str:
 
 
 def printed(page: str) -> str:
-    """Return what stands between the marks of a page."""
+    """Return the text between the marks of a page."""
     return page[page.index(BEGIN) + len(BEGIN) : page.index(END)].strip()
 
 
 def write() -> None:
-    """Replace the figures of both pages, once everything was measured."""
+    """Replace the figures of both pages, if everything was measured."""
     figures = results.load()
     for path, text in ((TABLE_PATH, table(figures)), (SENTENCE_PATH, sentence(figures))):
         page = path.read_text(encoding="utf-8")

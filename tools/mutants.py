@@ -1,7 +1,7 @@
 """Changes the core modules in small ways, one at a time, and shows which changes no fast test notices.
 
 `make mutants` runs it. mutmut (github.com/boxed/mutmut) makes the changes, the mutants, and runs for each the tests
-that reach it. It wants the package at the top of the tree, so the tree is copied to `.mutants`. The results stay there:
+that reach it. It needs the package at the top of the tree, so the tree is copied to `.mutants`. The results stay there:
 a second run tries only what changed. pyproject.toml says which modules are changed and which tests must notice.
 `tests/mutants.toml` explains the survivors that no test can notice.
 
@@ -53,7 +53,7 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why survivors of a kind change nothing that a test could notice."""
+    """The reason why survivors of a kind change nothing that a test could notice."""
 
     module: re.Pattern[str]
     before: re.Pattern[str]
@@ -72,7 +72,7 @@ class Explanation:
 def read_explanations(text: str) -> list[Explanation]:
     """Read `[[survivor]]` tables: `module` (a pattern), `before` and `after` (lines, or patterns in slashes), `reason`.
 
-    A missing `after` stands for whatever the line is changed to.
+    A missing `after` matches any change of the line.
     """
     return [
         Explanation(re.compile(each["module"]), _line(each["before"]), _line(each.get("after", "/.*/")), each["reason"])
@@ -139,7 +139,7 @@ def results() -> dict[str, int | None]:
 
 
 def survivors(names: Sequence[str]) -> Iterator[Mutant]:
-    """Yield what these mutants change."""
+    """Yield the changes of these mutants."""
     os.chdir(STAGE)  # mutmut reads its files from there
     from mutmut.mutation.diff_apply import find_mutant, get_diff_for_mutant  # noqa: PLC0415
 

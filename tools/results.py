@@ -1,6 +1,6 @@
-"""Keeps what benchmarks measure in bench/results.json: one flat object of numbers, with the machine and the date.
+"""Stores the figures of benchmarks in bench/results.json: one flat object of numbers, with the machine and the date.
 
-A benchmark also shows here how far it is, if a terminal is there to show it on.
+A benchmark also shows its progress with this module, if there is a terminal.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def progress(text: str = "") -> None:
 
 
 def load() -> dict[str, float]:
-    """Return what was measured so far."""
+    """Return the figures measured so far."""
     return {key: value for key, value in _read().items() if isinstance(value, int | float)}
 
 
 def save(group: str, figures: Mapping[str, float]) -> None:
-    """Put the figures of a group in the place of its former ones, as `group.name`, and note when and on what."""
+    """Replace the figures of a group, under `group.name`, and store the date and the machine."""
     kept = {key: value for key, value in _read().items() if not key.startswith(f"{group}.")}
     new: dict[str, object] = {f"{group}.{name}": _rounded(value) for name, value in figures.items()}
     new[f"{group}.measured"] = f"{datetime.now(UTC):%Y-%m-%d}, {machine()}"
@@ -38,7 +38,7 @@ def save(group: str, figures: Mapping[str, float]) -> None:
 
 
 def machine() -> str:
-    """Say what this machine is."""
+    """Describe this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} × {models[0] if models else platform.machine()}, Python {platform.python_version()}"

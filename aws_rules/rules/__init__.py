@@ -1,4 +1,4 @@
-"""What no linter knows: one small function a rule, in a module for each service."""
+"""Rules that no linter knows: one small function for each, in a module for each service."""
 
 from aws_rules.rules import (
     alarms,

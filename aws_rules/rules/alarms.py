@@ -1,4 +1,4 @@
-"""Alarms: they look at metrics that there are, and at all that should never happen."""
+"""Alarms: they watch existing metrics, and everything that should never happen."""
 
 from __future__ import annotations
 

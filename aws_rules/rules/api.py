@@ -1,4 +1,4 @@
-"""The WebSocket API: in which order it is made, who may be called, which addresses lead to it."""
+"""The WebSocket API: the order of its creation, the functions that it may call, the addresses that lead to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EventBridge: what a rule may hand on, and where to."""
+"""EventBridge: the events that a rule may deliver, and their targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions: what SnapStart and structured logs ask of them."""
+"""Functions: the requirements of SnapStart and of structured logs."""
 
 from __future__ import annotations
 

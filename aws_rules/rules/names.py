@@ -1,4 +1,4 @@
-"""Physical names: two stacks of this template stand side by side in one account and Region."""
+"""Physical names: one account and Region can have two stacks of this template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queues: how long what is in them is hidden and kept, and who may put something in."""
+"""Queues: how long they hide and keep messages, and who may send to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOUR_DAYS = 345_600
 
 
 def dead_letter_queue(stack: Stack, queue: Resource) -> Resource | None:
-    """Where a queue's messages go that were received too often."""
+    """The queue that gets a queue's messages after too many receives."""
     return stack.referred(queue.properties.get("RedrivePolicy", {}), "AWS::SQS::Queue")
 
 

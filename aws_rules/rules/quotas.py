@@ -1,4 +1,4 @@
-"""Quotas and lengths that CloudFormation's schemas do not hold."""
+"""Quotas and lengths that CloudFormation's schemas do not contain."""
 
 from __future__ import annotations
 

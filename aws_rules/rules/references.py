@@ -1,4 +1,4 @@
-"""References: what is referred to is there."""
+"""References: every reference has a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rule is: a small function over one stack, with the document of AWS that says so."""
+"""The form of a rule: a small function over one stack, with the document of AWS that states the rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aws_rules.updates import Update, updates
 
 @dataclass(frozen=True)
 class Broken:
-    """Where a rule is broken, and how."""
+    """The place where a rule is broken, and how."""
 
     resource: str
     place: str
@@ -23,7 +23,7 @@ class Broken:
 
 
 class Case:
-    """One stack to judge, and what can be asked about it."""
+    """One stack to check, and the facts about it that rules use."""
 
     def __init__(self, document: Document, chosen: ParameterSet) -> None:
         """Take a parsed template and the parameters to judge it with."""
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def updates(self) -> Iterator[Update]:
-        """What may change about it. Each takes a transform, so they are made when they are asked for, and kept."""
+        """The possible updates of the stack. Each needs a transform, so they are made on first use and kept."""
         yield from self._made
         for made in self._updates:
             self._made.append(made)

@@ -1,4 +1,4 @@
-"""What roles may do: enough for Lambda to read for them, and nothing that nobody named."""
+"""The rights of roles: enough for Lambda to read for the function, and no rights that no policy names."""
 
 from __future__ import annotations
 

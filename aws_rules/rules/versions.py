@@ -1,4 +1,4 @@
-"""Versions of functions: what is live is what the template says."""
+"""Versions of functions: the live version is what the template says."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from aws_rules.rules.registry import Broken, Case, rule
 from aws_rules.stacks import Stack, references
 from aws_rules.updates import Update
 
-# What belongs to the function, and not to a version of it.
+# Properties of the function itself, not of a version of it.
 _NOT_FROZEN: Final = frozenset({"CodeSigningConfigArn", "RecursiveLoop", "ReservedConcurrentExecutions", "Tags"})
 
 
 def live_versions(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Each function that an alias stands for, and the version that the alias points to."""
+    """Each function that has an alias, and the version that the alias points to."""
     for alias in stack.of_type("AWS::Lambda::Alias"):
         function = stack.referred(alias.properties["FunctionName"], "AWS::Lambda::Function")
         version = stack.referred(alias.properties["FunctionVersion"], "AWS::Lambda::Version")

@@ -1,4 +1,4 @@
-// The page: shows what a client hears on the four endpoints, and lets you be the backend that makes it happen.
+// The page: shows the messages of a client on the four endpoints, and lets you act as the backend that causes them.
 
 import { Calls, Connection, Roster, WITH_PRESENCE, asId, delay } from "./realtime.mjs";
 
@@ -29,7 +29,7 @@ function element(tag, attributes = {}, ...children) {
 
 // ---- the stack ------------------------------------------------------------------------------------------------------
 
-/** Ask the local stack, which alone has the secret that signs tokens and the way to the bus. */
+/** Send a request to the local stack, which alone has the secret that signs tokens and access to the bus. */
 async function ask(path, body) {
   const answer = await fetch(path, {
     method: "POST",
@@ -41,7 +41,7 @@ async function ask(path, body) {
   return said;
 }
 
-let token = null; // a promise, so that four connections ask once
+let token = null; // a promise, so that four connections share one request
 
 async function currentToken({ anew }) {
   const given = await token?.catch(() => null);
@@ -49,7 +49,7 @@ async function currentToken({ anew }) {
     const { user, username, role } = me;
     const asked = ask("/_local/token", { user, username: username || undefined, role: role || undefined });
     token = asked.then((answer) => answer.token);
-    token.then(showToken, () => {}); // who waits for it hears what is wrong
+    token.then(showToken, () => {}); // the code that waits for the token reports the error
   }
   return token;
 }
@@ -123,7 +123,7 @@ const hashOf = ({ user, username, role }) => `#${new URLSearchParams({ user, use
 function enter() {
   me = identity();
   token = null;
-  history.replaceState(null, "", hashOf(me)); // so that a reload, or the tab's copy, is the same person
+  history.replaceState(null, "", hashOf(me)); // so that a reload, or a copy of the tab, has the same user
   document.title = `${me.username || me.user} · Listener Realtime`;
   restoreCalls();
   ENDPOINTS.filter((endpoint) => rows[endpoint].wanted.checked).forEach((endpoint) => connections[endpoint].start());
@@ -232,9 +232,9 @@ function nameOf(id) {
   return known ?? Object.values(PERSONAS).find(({ user }) => user === String(id))?.username ?? `user ${id}`;
 }
 
-const asked = new Set(); // whose names were asked for: not everybody has one
+const asked = new Set(); // users whose names were requested: not all have one
 
-/** A presence event names nobody, a snapshot does. */
+/** A presence event has no name of its user, a snapshot has. */
 function learnName(id) {
   if (isMe(id) || asked.has(id) || rosters.presence.users.get(id).username) return;
   asked.add(id);
@@ -260,7 +260,7 @@ function button(text, key, onclick, attributes = {}) {
   return made;
 }
 
-/** Show people and calls: each needs what is known of the other. */
+/** Show people and calls: each list needs the data of the other. */
 function show() {
   showPeople();
   showCalls();
@@ -358,7 +358,7 @@ function restoreCalls() {
   show();
 }
 
-/** Who is not busy has no call: those kept are of an earlier stack, or ended while nobody listened. */
+/** A user who is not busy has no call: remaining calls are of an earlier stack, or ended while the page was closed. */
 function forgetCalls() {
   if (!rosters.presence.users.get(asId(me.user))?.is_busy) {
     restored.forEach((call) => calls.take({ type: "call_ended", data: call }));
@@ -398,12 +398,12 @@ function startCall(user, listener) {
 
 const acquaint = (type, who, whom) => publish(type, { user_id: who, username: nameOf(who), delivery: { to: [whom] } });
 
-/** The calls that the two have with each other, as far as this page has heard of them. */
+/** The calls between the two users that this page knows. */
 const callsOf = (who, whom) => calls.list().filter(
   ({ ended, user_id: user, listener_id: listener }) => !ended && [user, listener].every((id) => id === who || id === whom),
 );
 
-/** Go on with the last call of the two, or say that there is none. */
+/** Continue with the last call of the two, or say that there is none. */
 function withCall(who, whom, type, more) {
   const [call] = callsOf(who, whom);
   if (!call) return tell(`Between ${nameOf(who)} and ${nameOf(whom)} this tab has heard of no call.`, { wrong: true });
@@ -453,7 +453,7 @@ for (const [about, acts] of Object.entries(EVENTS)) {
 
 const figures = { heard: 0, took: [] };
 
-/** Add a line: what was heard, sent or published, where, and how long it took (ms). */
+/** Add a line: a received, sent or published message, its endpoint, and its time in ms. */
 function log({ kind, from, type, took, shown }) {
   if (kind === "heard" || kind === "error") figures.heard += 1;
   showFigures();

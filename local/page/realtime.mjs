@@ -1,32 +1,32 @@
-// What a client of the service does: a connection that comes back by itself, and what its messages add up to.
-// No DOM here, so that `node --test` runs it.
+// A client of the service: a connection that reconnects by itself, and the state that its messages add up to.
+// It uses no DOM, so that `node --test` can run it.
 
-const PING_AFTER = 240_000; // ms in which nothing was heard; API Gateway ends a connection after 600,000
-const PONG_WITHIN = 10_000; // ms; a socket that is dead without knowing it does not answer at all
+const PING_AFTER = 240_000; // ms without a message; API Gateway ends a connection after 600,000
+const PONG_WITHIN = 10_000; // ms; a broken socket that still looks open does not answer at all
 const FIRST_PAUSE = 500; // ms, doubled with each attempt that fails
 const LONGEST_PAUSE = 30_000; // ms
-const REMEMBERED = 1_000; // ids of messages, to know one that comes again
+const REMEMBERED = 1_000; // ids of messages, to recognise a repeated one
 
-/** Endpoints that answer `sync` with how things stand. */
+/** Endpoints that answer `sync` with a snapshot. */
 export const WITH_PRESENCE = new Set(["feed", "presence"]);
 
 /**
- * One endpoint, kept connected: it comes back with back-off and full jitter, moves when it is told `reconnect`, asks,
- * whenever it is new, how things stand or what it has missed, tells each event once, acknowledges what is to be, and
- * pings only when it has heard nothing for a while.
+ * A lasting connection to one endpoint: it reconnects with back-off and full jitter, and moves after a `reconnect`.
+ * Each new connection requests a snapshot or the missed messages. It reports each event once, acknowledges messages
+ * that require it, and pings only after a time without messages.
  *
  * `open(endpoint, token)` makes a WebSocket; `token({ anew })` promises a token, never one given before if `anew`;
- * `on.state(state, why)` is told "off", "connecting", "open", "waiting" or "refused"; `on.heard(message, frame)` gets
- * each message, with `frame.roundTrip` (ms) where it answers one of ours; `on.sent(message)` what we send.
+ * `on.state(state, why)` gets "off", "connecting", "open", "waiting" or "refused"; `on.heard(message, frame)` gets
+ * each message, with `frame.roundTrip` (ms) if it answers one of ours; `on.sent(message)` gets each message of ours.
  */
 export class Connection {
   #socket = null;
-  #run = 0; // what belongs to an earlier run, such as a token that comes late, changes nothing
+  #run = 0; // results of an earlier run, such as a token that comes late, are ignored
   #failures = 0;
   #anew = false;
   #refusal = "";
   #timers = {};
-  #asked = []; // what was sent and is not answered yet
+  #asked = []; // frames that were sent and are not answered yet
   #last = ""; // the highest id that was heard
   #heard = new Set(); // the latest ids
 
@@ -42,7 +42,7 @@ export class Connection {
     this.#attempt(this.#run);
   }
 
-  /** Leave. */
+  /** Close the connection, and do not reconnect. */
   stop() {
     this.#run += 1;
     Object.keys(this.#timers).forEach((name) => this.#cancel(name));
@@ -78,7 +78,7 @@ export class Connection {
     this.#anew = false;
     socket.onopen = () => run === this.#run && this.#opened(socket);
     socket.onmessage = ({ data }) => run === this.#run && this.#received(socket, data);
-    // Until it is open it is not ours: its failure is only then our end if nothing else is open.
+    // The new socket replaces the old one when it opens. If it fails before, an old one that is open stays in use.
     socket.onclose = ({ code }) => {
       if (run !== this.#run) return;
       if (socket === this.#socket || this.state !== "open") this.#ended(this.#refusal || `closed with ${code}`);
@@ -97,9 +97,9 @@ export class Connection {
   }
 
   #received(socket, text) {
-    if (!text) return; // what API Gateway sends where there is no answer, if it sends anything, is not documented
+    if (!text) return; // AWS does not document what API Gateway sends without an answer, if it sends anything
     const heard = JSON.parse(text);
-    for (const message of Array.isArray(heard) ? heard : [heard]) { // an array where `batch=true` was asked for
+    for (const message of Array.isArray(heard) ? heard : [heard]) { // an array if the query has `batch=true`
       if (message.ack) this.send("ack", { id: message.id });
       if (!this.#isNew(message)) continue;
       this.on.heard(message, { roundTrip: this.#answers(message) });
@@ -110,7 +110,7 @@ export class Connection {
     if (socket === this.#socket) this.#listen();
   }
 
-  /** Delivery is at least once: what comes again has the same id. */
+  /** Delivery is at least once: a repeated message has the same id. */
   #isNew({ id }) {
     if (!id) return true; // an answer
     if (this.#heard.has(id)) return false;
@@ -130,7 +130,7 @@ export class Connection {
     return this.now() - at;
   }
 
-  /** Three errors end a connection. Two of them may pass; the third would meet a new connection too. */
+  /** Three errors end a connection. Two of them are temporary; the third would end a new connection too. */
   #refused({ code, message }) {
     const refusal = `${code}: ${message}`;
     if (code === "PERMISSION_DENIED") {
@@ -140,13 +140,13 @@ export class Connection {
       this.#anew = true; // the token has expired, the secret was changed, or the session was revoked
       this.#refusal = refusal;
     } else if (code === "CONNECTION_LIMIT") {
-      this.#refusal = refusal; // until others end: our own, too, where the service has not noticed their loss yet
+      this.#refusal = refusal; // until other connections end, such as lost ones that the service still counts
     }
   }
 
   #move(seconds) {
     if (seconds > 0) this.#set("retry", this.random() * seconds * 1000, () => this.#attempt(this.#run));
-    // else the service closes this one, which is as good as any other end
+    // else the service closes this connection, and we handle that like any other end
   }
 
   #ended(why) {
@@ -157,7 +157,7 @@ export class Connection {
   #again(why) {
     const pause = this.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.#failures);
     this.#failures += 1;
-    if (!this.#socket) { // else it was to move, and stays where it is for now
+    if (!this.#socket) { // else this was a move, and the old connection stays for now
       this.#cancel("silence");
       this.#become("waiting", `${why}; again in ${(pause / 1000).toFixed(1)} s`);
     }
@@ -195,25 +195,25 @@ export class Connection {
   }
 }
 
-/** Who is online and who is busy, from snapshots and events: of two messages about a user the higher version holds. */
+/** The online and busy users, from snapshots and events: the message about a user with the higher version holds. */
 export class Roster {
   #users = new Map();
-  #next = null; // what a snapshot that is still coming adds up to, with the events since it was asked for
+  #next = null; // the users of a snapshot that is not complete yet, with the events since its request
 
   /** Users by id, each `{user_id, username, is_online, is_busy, last_seen, version}`. */
   get users() {
     return this.#users;
   }
 
-  /** A snapshot was asked for. When it is complete, it and the events since are all that is known. */
+  /** Note the request of a snapshot. When it is complete, it and the later events replace all known users. */
   expect() {
     this.#next = new Map();
   }
 
-  /** Take a message; returns whether it told of anybody. */
+  /** Take a message; returns whether it was about a user. */
   take({ type, data, version }) {
     if (type === "snapshot") {
-      const into = this.#next ?? this.#users; // one that answers `watch` adds to what is known
+      const into = this.#next ?? this.#users; // a snapshot that answers `watch` adds to the known users
       data.users.forEach((user) => keepYounger(into, user));
       if (data.complete && this.#next) [this.#users, this.#next] = [this.#next, null];
       return true;
@@ -230,10 +230,10 @@ function keepYounger(users, user) {
   const known = users.get(user.user_id);
   if (!known) users.set(user.user_id, user);
   else if (user.version > known.version) users.set(user.user_id, { ...known, ...user });
-  else users.set(user.user_id, { ...user, ...known }); // what the younger one did not say, such as a name
+  else users.set(user.user_id, { ...user, ...known }); // add values that the newer one lacks, such as a name
 }
 
-/** Calls by id, the youngest first; an end is the end, whatever comes late. */
+/** Calls by id, the newest first; a late message does not reopen an ended call. */
 export class Calls {
   #calls = new Map();
 
@@ -246,17 +246,17 @@ export class Calls {
     return true;
   }
 
-  /** All of them. */
+  /** All calls. */
   list() {
     return [...this.#calls.values()].reverse();
   }
 
-  /** Those that go on, for a page that is loaded again: nobody tells of a call that began before. */
+  /** The ongoing calls, for a reloaded page: no message announces a call that began before. */
   ongoing() {
     return this.list().filter(({ ended }) => !ended);
   }
 
-  /** Take back what `ongoing` gave; what was heard since is younger. */
+  /** Restore the calls that `ongoing` returned; messages since then are newer. */
   restore(calls) {
     const heard = this.#calls;
     this.#calls = new Map([...calls].reverse().map((call) => [call.call_id, call]));

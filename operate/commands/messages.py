@@ -1,4 +1,4 @@
-"""The commands that do what a client or a backend does: `token`, `publish` and `listen`."""
+"""The commands that act as a client or a backend: `token`, `publish` and `listen`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def publish(deployment: Deployment, detail_type: str, detail: str, source: str) 
 @click.option("--types", metavar="A,B", help="Hear only these types of messages.")
 @click.option("--watch", metavar="1,2", help="Hear only about these users.")
 @click.option("--batch", is_flag=True, help="Let the service put several messages in one frame.")
-@click.option("--count", type=click.IntRange(1), help="End after so many messages.")
+@click.option("--count", type=click.IntRange(1), help="End after this number of messages.")
 @token_options
 @deployment_option
 def listen(

@@ -81,7 +81,7 @@ def _up_detached(folder: StateFolder, arguments: list[str]) -> None:
     """Start the same command without `--detach`, print its output until the stack is ready, and leave it running.
 
     Raises:
-        SystemExit: it ended before the stack was ready; its output says why.
+        SystemExit: the command ended before the stack was ready; its output says why.
     """
     folder.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     output = folder.path / "up.log"
@@ -146,7 +146,7 @@ def down(folder: StateFolder) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while folder.holder() is not None:
         if time.monotonic() > deadline:
-            os.kill(holder, signal.SIGKILL)  # its programs end with it
+            os.kill(holder, signal.SIGKILL)  # the stack's programs end with that process
         time.sleep(0.05)
     click.echo("Stopped.")
 

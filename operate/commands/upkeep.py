@@ -1,4 +1,4 @@
-"""The commands of whoever runs a stack: `cost`, `redrive`, `verify`, `user` and `logs`."""
+"""The commands for the operator of a stack: `cost`, `redrive`, `verify`, `user` and `logs`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cost(
     notifications: float,
     snapstart: str,
 ) -> None:
-    """Print what a workload costs a month on AWS, computed from what the functions were measured to use."""
+    """Print what a workload costs a month on AWS, computed from the measured use of the functions."""
     from operate.cost import Workload, bill, read
 
     load = Workload(sessions, minutes, ping, watchers or 0, calls, notifications)
@@ -66,13 +66,13 @@ def cost(
 @click.option(
     "--rejected",
     is_flag=True,
-    help="Process again also the events that did not fit their schema, which they may fit by now.",
+    help="Also process again the events that did not fit their schema.",
 )
 @deployment_option
 def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
-    """Process again what the service gave up on: events of backends, and batches of broadcast and announce.
+    """Process events again that the service gave up on: events of backends, and batches of broadcast and announce.
 
-    Batches can be read again from their stream for 24 hours. Exits with 1 if anything had to be left.
+    Batches can be read again from their stream for 24 hours. Exits with 1 if anything stays in a queue.
     """
     from operate.requeue import put_through
 
@@ -159,7 +159,7 @@ def user(deployment: Deployment, user_id: str) -> None:
 @click.option("--follow", is_flag=True, help="Go on printing as more is logged.")
 @deployment_option
 def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
-    """Print what all functions logged, or only one FUNCTION."""
+    """Print the logs of all functions, or of one FUNCTION."""
     from operate.logs import LogReader, log_groups
 
     groups = log_groups(deployment.outputs)

@@ -1,4 +1,4 @@
-"""A temporary queue that hears what the service tells the bus of verify's own users, and what verify puts there."""
+"""A temporary queue that receives the bus events about verify's own users: the service's, and those of verify."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Ear:
     """The queue, and the rule that fills it."""
 
     def __init__(self, run: VerifyRun) -> None:
-        """Name them by the run, so that a later one finds what this one leaves."""
+        """Name queue and rule after the run, so that a later run finds what this one leaves."""
         self._run = run
         self._bus = run.outputs["BusName"]
         self._rule = run.source
@@ -68,7 +68,7 @@ class Ear:
         self._listening = asyncio.create_task(self._listen())
 
     async def hears(self, wanted: Callable[[Event], bool]) -> Event:
-        """The first event for which a predicate holds, now or later; who calls sets the time."""
+        """The first event for which a predicate holds, now or later; the caller limits the time."""
         async with self._news:
             while not (found := [each for each in self._heard if wanted(each)]):
                 await self._news.wait()
@@ -79,7 +79,7 @@ class Ear:
         return [each for each in self._heard if wanted(each)]
 
     async def told(self, kind: str, user: str) -> Event:
-        """What the service tells of a user."""
+        """The service's event of a kind about a user."""
         return await self.hears(
             lambda event: (
                 event["source"] == "realtime"
@@ -89,7 +89,7 @@ class Ear:
         )
 
     async def close(self) -> None:
-        """Listen no more; cleanup removes queue and rule."""
+        """Stop listening; cleanup removes queue and rule."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
@@ -100,7 +100,7 @@ class Ear:
                 page = await self._run.call(
                     "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
                 )
-            except Exception:  # noqa: BLE001  # a moment of trouble; who waits here says what did not come
+            except Exception:  # noqa: BLE001  # temporary; the code that waits for the event reports what did not come
                 await asyncio.sleep(1)
                 continue
             messages = page.get("Messages", [])

@@ -1,6 +1,6 @@
-"""Takes away what verify made: this run's, and that of a run that was killed.
+"""Removes what verify made, in this run and in an earlier run that was killed.
 
-A run's queue goes last: as long as it is there, a later run knows that something may be left, and of which run.
+A run's queue is removed last: while it exists, a later run knows that something may be left, and of which run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from operate.verify.run import ENDPOINTS, MAX_USERS, PREFIX, VerifyRun, stack_mark
 
 YOUNG_SECONDS = 1800
-"""A run that is younger may be going on."""
+"""A younger run may still be active."""
 _GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 PROBE_MAPPING = "ws/verify-probe"
 
@@ -29,7 +29,7 @@ async def tidy(run: VerifyRun, grace_seconds: float) -> list[str]:
     left += await _attempt(f"the rule {run.source}", _remove_rule(run, run.source))
     queue = f"{PREFIX}{stack_mark(run.deployment.stack)}-{run.run_id}"
     if run.has_failed and await run.waiting_events():
-        # They will be told of users who are deleted by then: a later run is to look again.
+        # When these events are processed, their users are deleted already: a later run has to look again.
         return [*left, "what events of this run make that still wait in BackendEventsQueue: a run in half an hour does"]
     left += await _attempt(f"the queue {queue}", _remove_queue(run, queue))
     return left
@@ -64,13 +64,13 @@ async def _earlier_runs(run: VerifyRun) -> list[tuple[str, str]]:
 async def _attempt(what: str, work: Any) -> list[str]:
     try:
         await work
-    except Exception as error:  # noqa: BLE001  # the rest is to be removed all the same
+    except Exception as error:  # noqa: BLE001  # the rest must be removed nevertheless
         return [f"{what}: {error}"]
     return []
 
 
 async def _offline(run: VerifyRun, grace_seconds: float) -> None:
-    """Wait until clients have been told that the test users are gone: who is deleted before would seem online."""
+    """Wait until clients have heard that the test users are offline: a user deleted earlier would seem online."""
     deadline = time.monotonic() + grace_seconds + 15
     for user in run.users:
         while time.monotonic() < deadline:
@@ -103,7 +103,7 @@ async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[s
 
 
 async def _delete_wide(run: VerifyRun, users: list[str], since: float) -> None:
-    """Delete what everyone on an endpoint was told of the test users: an hour's history would bring it again."""
+    """Delete an endpoint's events about the test users: otherwise the history of an hour would replay them."""
     first = f"{int(since * 1000):012x}"
     last = f"{int((since + 3600) * 1000):012x}"
     names = set(users)

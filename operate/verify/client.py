@@ -1,4 +1,4 @@
-"""One connection, as a client has it."""
+"""A client with one connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Predicate = Callable[[Message], bool]
 
 
 class ClosedError(FailedError):
-    """The connection ended while more was to be heard."""
+    """The connection ended before an expected message came."""
 
     def __init__(self, code: int | None, wanted: str) -> None:
         """Take the close code, and what did not come before it."""
@@ -24,7 +24,7 @@ class ClosedError(FailedError):
 
 
 class Client:
-    """One connection. What no `hears` asked for yet is in `unread`; frames that are no JSON are in `unreadable`."""
+    """One connection. `unread`: messages that no `hears` has returned yet; `unreadable`: frames without JSON."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, user: str = "", connection_id: str = "") -> None:
         """Take an open socket."""
@@ -38,7 +38,7 @@ class Client:
         await self.socket.send_str(json.dumps({"type": kind, "data": data}))
 
     async def hears(self, wanted: str | Predicate, name: str = "") -> Message:
-        """The first unread message of a type, or for which a predicate holds; who calls sets the time.
+        """The first unread message of a type, or for which a predicate holds; the caller limits the time.
 
         Raises:
             ClosedError: the connection ends before.
@@ -53,7 +53,7 @@ class Client:
             await self._receive(name or str(wanted))
 
     async def pings(self) -> Message:
-        """Ping, and wait for the answer: all that was posted before has come by then."""
+        """Ping, and wait for the answer: all earlier posts have arrived by then."""
         await self.send("ping")
         return await self.hears("pong")
 
@@ -68,7 +68,7 @@ class Client:
             self._take(frame.data)
 
     async def close(self) -> None:
-        """End the connection as a client does that leaves."""
+        """Close the connection as a client does when it leaves."""
         await self.socket.close()
 
     async def _receive(self, wanted: str) -> None:

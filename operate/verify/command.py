@@ -1,4 +1,4 @@
-"""All of it, in order: what earlier runs left is removed, scenes are played, what they made is removed."""
+"""A whole run, in order: removes what earlier runs left, runs the scenes, removes what they made."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCENES: list[Scene[VerifyRun]] = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The outcome of a run."""
 
     report: dict[str, Any]
     is_good: bool
@@ -60,7 +60,7 @@ def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
     """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
 
     Raises:
-        CommandError: a beginning is that of no key.
+        CommandError: no key begins with one of them.
     """
     if not only:
         return SCENES
@@ -80,7 +80,7 @@ def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
 async def verify(
     deployment: Deployment, options: Options, say: Callable[[str], None], only: Sequence[str] = ()
 ) -> Outcome:
-    """Verify a stack. What was made is removed however it ends; Ctrl-C is a cancellation."""
+    """Verify a stack. At any end, also by Ctrl-C (a cancellation), all that the run made is removed."""
     scenes = chosen(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
@@ -126,7 +126,7 @@ def _runner(run: VerifyRun, say: Callable[[str], None]) -> Runner[VerifyRun]:
 
 
 async def _tidy_earlier(run: VerifyRun, say: Callable[[str], None]) -> None:
-    """Remove what a run left that was killed; that it cannot be removed stops nothing."""
+    """Remove what a killed run left; a failure to remove it does not stop this run."""
     try:
         for run_id in await cleanup.tidy_earlier(run):
             say(f"Removed what an earlier run left: {run_id}.")

@@ -1,4 +1,4 @@
-"""From what went wrong to what a person should do."""
+"""Turns errors and logs into advice for a person."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def complaint(function: str, text: str) -> Complaint | None:
 
 
 def missing_right(complaints: Iterable[Complaint]) -> str | None:
-    """What to do about a right that a function lacks, if one complained of that: it explains all else."""
+    """What to do if a function complained of a missing right, which explains all other errors."""
     return next((right for each in complaints if (right := _right(each))), None)
 
 
 def advise(complaints: Iterable[Complaint]) -> str | None:
-    """What to do about what functions complained of."""
+    """What to do about the complaints of functions."""
     texts = list(dict.fromkeys(complaints))
     if right := missing_right(texts):
         return right
@@ -111,7 +111,7 @@ def _shortened(text: str, length: int = 300) -> str:
 
 
 def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911  # a return for each kind
-    """Say what an exception of verify's own means, for a person; `advice` is what the check has to say."""
+    """Say in words what an exception in verify means; `advice` is the check's own advice."""
     if isinstance(error, ClientError):
         return _of_aws(error, advice)
     if isinstance(error, NoCredentialsError):
@@ -135,7 +135,7 @@ def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether AWS says that the caller may not."""
+    """Whether AWS refused the call because the caller lacks the right."""
     return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code", "") in DENIED
 
 
@@ -147,7 +147,7 @@ def _of_aws(error: ClientError, advice: str) -> FailedError:
         action = found["action"] if found else error.operation_name
         return FailedError(
             f"your own credentials may not {action}",
-            f"Give whoever runs verify the right {action} (docs/verify.md has the whole policy). "
+            f"Give the user who runs verify the right {action} (docs/verify.md has the whole policy). "
             "No function of the stack is at fault for this.",
         )
     return FailedError(f"{error.operation_name}: {code}: {_shortened(message)}", advice)

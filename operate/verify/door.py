@@ -1,4 +1,4 @@
-"""Handshakes: who is let in, by which URL and with the token in which place, and how others are refused."""
+"""Handshakes: which clients are accepted, by which URL and with the token in which place; how others are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def _answer(run: VerifyRun, client: Client) -> dict[str, object]:
     """Wait for an answer of any kind.
 
     Raises:
-        FailedError: none comes; it says what of the three that an answer needs is missing.
+        FailedError: none comes; the error says which part that an answer needs is missing.
     """
     try:
         async with asyncio.timeout(_ANSWERED_WITHIN):
@@ -54,7 +54,7 @@ async def _answer(run: VerifyRun, client: Client) -> dict[str, object]:
 
 
 async def _why_silent(run: VerifyRun) -> str:
-    """Which is missing: a function that works, a selection expression, a route response, or a deployment."""
+    """Find the missing part: a function that works, a selection expression, a route response, or a deployment."""
     complaint = await run.advice("", "default")
     if complaint:
         return complaint
@@ -83,7 +83,7 @@ async def _why_silent(run: VerifyRun) -> str:
             f"get-route-responses. {template}."
         )
     return (
-        "The route $default has its route response, but the stages do not seem to have it: deploy each anew, with aws "
+        "The route $default has its route response, but the stages do not seem to have it: deploy each again, with aws "
         f"apigatewayv2 create-deployment --api-id {api} --stage-name feed (then presence, calls, notifications), and "
         "tell us that auto-deploy did not."
     )

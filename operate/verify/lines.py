@@ -1,4 +1,4 @@
-"""What a person reads: one line for each thing that was looked at."""
+"""The lines of the output: one for each check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Verdict(Enum):
-    """What a line says at its beginning."""
+    """The result at the beginning of a line."""
 
     PASSED = "✓"
     FAILED = "✗"
@@ -20,7 +20,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one check; `facts` are for the report."""
+    """The result of one check; `facts` are for the report."""
 
     key: str
     title: str
@@ -31,13 +31,13 @@ class Line:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return it as it is shown; advice stands below."""
+        """Return the line as it is printed, with the advice below."""
         text = f"{self.verdict.value} {self.title}" + (f": {self.says}" if self.says else "")
         return f"{text}\n    → {self.advice}" if self.advice else text
 
 
 class FailedError(Exception):
-    """A check found what should not be. `advice` says what a person should do; "" where only a log can tell."""
+    """A check found a fault. `advice` says what a person should do; it is "" if only a log can show that."""
 
     def __init__(self, says: str, advice: str = "") -> None:
         """Take both."""

@@ -1,4 +1,4 @@
-"""What an operator relies on: the sweep, queues, alarms, and functions that are what the stack says."""
+"""Checks for the operator: the sweep, the queues, the alarms, and whether functions have the stack's settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from operate.verify.run import VerifyRun, until
 from operate.verify.runner import Notes, Scene
 
 SWEPT_WITHIN = 180.0
-"""Seconds that the last sweep may be ago; there is one each minute."""
+"""Greatest age of the last sweep in seconds; there is one each minute."""
 QUEUES = {
     "FailedEventsQueueUrl": "good events that could not be taken in; `realtime redrive` puts them through again",
     "UndeliveredEventsQueueUrl": "events that EventBridge could not hand on; `realtime redrive` does it again",
@@ -157,7 +157,7 @@ async def _alarms(run: VerifyRun, notes: Notes) -> None:
 
 
 def judge_alarms(names: list[str], states: Mapping[str, str], described: Mapping[str, str]) -> None:
-    """Find fault with alarms that are not quiet.
+    """Check that no alarm is raised or missing.
 
     Raises:
         FailedError: one is raised, or not there.
@@ -217,7 +217,7 @@ async def _variables(run: VerifyRun, name: str, qualifier: str) -> dict[str, str
 def judge_version(
     live: Mapping[str, str], newest: Mapping[str, str], outputs: Mapping[str, str], configuration: str | None
 ) -> list[str]:
-    """What is wrong with the environment that the alias `live` runs with: the names of variables, never values."""
+    """The faults in the environment that the alias `live` runs with: names of variables, never values."""
     problems = []
     differing = sorted(name for name in live.keys() | newest.keys() if live.get(name) != newest.get(name))
     if differing:

@@ -1,4 +1,4 @@
-"""Who comes, is busy and goes: what those who watch hear, and what the bus is told."""
+"""Users come online, are busy and leave: the messages for watching clients, and the events on the bus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANNOUNCING = ["announce", "broadcast", "broadcast-wide"]
 _BUSY = ["ingest", "announce", "broadcast", "broadcast-wide"]
 _LEAVING = ["disconnect", "announce", "deadlines", "broadcast", "broadcast-wide"]
 SLACK_SECONDS = 20.0
-"""How much later than the grace period a user may be told as offline: a queue's delay, and a cold start."""
+"""How much later than the grace period user_offline may come: a queue's delay, and a cold start."""
 
 
 async def _presence(run: VerifyRun, notes: Notes) -> None:
@@ -114,7 +114,7 @@ async def _blocked(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _hears_only_the_pong(client: Client) -> None:
-    """See that what another was told has not come here.
+    """Check that a message for another user has not come here.
 
     Raises:
         FailedError: it has.

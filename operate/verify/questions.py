@@ -1,6 +1,6 @@
-"""What no document says of API Gateway, asked of it: each answer is a fact, not a fault.
+"""Questions about API Gateway that no document answers, put to API Gateway itself. An answer is a fact, not a fault.
 
-docs/verify.md names the question in our documents that each of them answers.
+docs/verify.md says which question in our documents each of them answers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REACHED_WITHIN = 15.0
 
 @asynccontextmanager
 async def asking(notes: Notes, key: str, within: float = WITHIN) -> AsyncIterator[Passing]:
-    """Ask one question: that a connection ends, that AWS refuses or that nothing comes is an answer, and no fault."""
+    """Ask one question. The end of a connection, a refusal by AWS or a missing message is an answer, not a fault."""
     async with notes.line(key, within=within + 5) as line:
         try:
             async with asyncio.timeout(within):
@@ -70,7 +70,7 @@ def _answer(error: ClientError) -> str:
 
 
 async def _posts(run: VerifyRun, notes: Notes) -> None:
-    """Ask what a post does; of a connection each, for it may be the last that the connection hears."""
+    """Ask what a post does. Each post gets its own connection, because it may be the last one for that connection."""
     for key, ask in (
         ("question.last-active", _last_active),
         ("question.not-utf-8", _not_utf_8),
@@ -206,7 +206,7 @@ async def _get(run: VerifyRun, url: str, headers: dict[str, str]) -> str:
 
 
 async def _leave_early(run: VerifyRun, line: Passing) -> None:
-    """Send a handshake and be gone before it is answered, and see what becomes of the connection."""
+    """Send a handshake, leave before it is answered, and observe what happens to the connection."""
     user = run.new_user()
     url = URL(f"{_http(run.deployment.websocket_url)}/calls").with_query(token=run.token(user))
     context = ssl.create_default_context() if url.scheme == "https" else None
@@ -277,7 +277,7 @@ async def _characters(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _fate(run: VerifyRun, client: Client, detail: str, mark: str) -> str:
-    """Where an event ends: with its client, or in which queue; from queues it is taken out."""
+    """Find where an event ends, with its client or in a queue, and remove it from the queue."""
     try:
         event_id = await run.publish("system_notification", detail)
     except (CommandError, ClientError) as error:

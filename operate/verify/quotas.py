@@ -1,4 +1,4 @@
-"""What the account may do a second, beside what the stack is set to."""
+"""Compares the account's quotas with the settings of the stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INCREASE = "Ask for more in the console of Service Quotas, or set the parameter
 
 @dataclass(frozen=True)
 class Judgement:
-    """A quota beside what the stack is set to; `advice` is "" where all is well, `fails` where it cannot work."""
+    """A quota compared with the stack's settings; `advice` is "" if all is well, `fails` is true if it cannot work."""
 
     says: str
     advice: str = ""
@@ -30,7 +30,7 @@ class Judgement:
 
 
 def judge_requests(quota: float, posts_per_second: float, shards: float) -> Judgement:
-    """Hold PostsPerSecond, which each instance of broadcast may use, against the account's requests a second."""
+    """Compare PostsPerSecond, which each instance of broadcast may use, with the account's requests a second."""
     says = f"{quota:,.0f} a second in the account, PostsPerSecond {posts_per_second:,.0f} for each instance"
     if posts_per_second > quota:
         return Judgement(
@@ -50,7 +50,7 @@ def judge_requests(quota: float, posts_per_second: float, shards: float) -> Judg
 
 
 def judge_concurrency(quota: float, ingest: float) -> Judgement:
-    """Hold Lambda's concurrent executions against what the functions want at once."""
+    """Compare Lambda's concurrent executions with the number that the functions need at once."""
     says = f"{quota:,.0f} in the account, IngestConcurrency {ingest:g}"
     if ingest >= quota:
         return Judgement(
@@ -69,13 +69,13 @@ def judge_concurrency(quota: float, ingest: float) -> Judgement:
 
 
 def judge_connections(quota: float) -> Judgement:
-    """Say how long a reconnect of all takes."""
+    """Say how long a reconnect of all clients takes."""
     minutes = 400_000 / quota / 60
     return Judgement(f"{quota:,.0f} a second in the account: 100,000 users with 4 sockets each take {minutes:,.0f} min")
 
 
 def judge_throughput(place: str, setting: str, connections: float | None) -> Judgement:
-    """Hold Parameter Store's throughput against a storm of handshakes, each first of an environment with a read."""
+    """Compare Parameter Store's throughput with a storm of handshakes: each new environment reads the keys once."""
     if place.startswith("arn:"):
         return Judgement("the keys are in Secrets Manager, which has 10,000 reads a second")
     if setting == "true":
@@ -140,7 +140,7 @@ async def _listed(run: VerifyRun, service: str) -> list[dict[str, Any]] | Except
             if not page.get("NextToken"):
                 return found
             start = {"NextToken": page["NextToken"]}
-    except Exception as error:  # noqa: BLE001  # told line by line
+    except Exception as error:  # noqa: BLE001  # each line reports its own error
         return error
 
 
@@ -178,7 +178,7 @@ def _say(notes: Notes, key: str, judgement: Judgement, **facts: Any) -> None:
 
 
 async def _cannot(notes: Notes, key: str, error: Exception) -> None:
-    """Quotas are beside the point of a stack that works: without the right to read them, they are left out."""
+    """Skip the lines about quotas without the right to read them: a stack that works does not depend on them."""
     problem = explain(error)
     await notes.fails(key, problem if is_denied(error) else SkippedError(problem.says))
 

@@ -1,4 +1,4 @@
-"""The report: everything that was found, as JSON, with nothing in it that is secret or names the account."""
+"""The report: all findings as JSON, without secrets and without the account number."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
 _ACCESS_KEY = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
 _SIGNED = re.compile(r"(?i)\b(x-amz-(?:security-token|signature|credential)|token)=[^&\s\"']+")
 _SHORTEST = 4
-"""Characters of the shortest secret that is looked for; a shorter one would be found in every word."""
+"""Length of the shortest secret that is removed; a shorter text would be found in many words."""
 
 
 class Redactor:
-    """Takes out of texts what must not leave the account."""
+    """Removes from texts what must not leave the account."""
 
     def __init__(self, secrets: Iterable[str], names: dict[str, str] | None = None) -> None:
-        """Take the secrets that are known, and what else is known by a name: `{value: name}`."""
+        """Take the known secrets, and other values to be replaced by names: `{value: name}`."""
         known = dict.fromkeys(secrets, "{secret}") | {v: f"{{{n}}}" for v, n in (names or {}).items()}
         self._known = {value: name for value, name in known.items() if len(value) >= _SHORTEST}
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")  # or what matches nothing
 
     def text(self, text: str) -> str:
-        """Return a text without any of it."""
+        """Return a text without these values."""
         text = self._pattern.sub(lambda found: self._known[found[0]], text)
         text = _TOKEN.sub("{token}", text)
         text = _SIGNED.sub(r"\1={secret}", text)
@@ -39,7 +39,7 @@ class Redactor:
         return _ACCOUNT.sub("{account}", text)
 
     def value(self, value: Any) -> Any:
-        """Return what JSON holds, without any of it, keys included."""
+        """Return a JSON value without these values, also in its keys."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -64,7 +64,7 @@ _PRIVATE = frozenset(
         "TokenKeysSecretArn",
     }
 )
-"""Parameters of which the report tells only whether they are set."""
+"""Parameters of which the report says only whether they are set."""
 
 
 def make(run: VerifyRun, lines: Sequence[Line], seconds: float) -> dict[str, Any]:

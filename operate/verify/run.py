@@ -22,10 +22,10 @@ from operate.verify.diagnosis import Complaint, advise, complaint
 from operate.verify.lines import FailedError, SkippedError
 
 PREFIX = "realtime-verify-"
-"""What all that verify makes is called: users, a rule, a queue. No real user may have such an id."""
+"""The prefix of the names of all that verify makes: users, a rule, a queue. No real user may have such an id."""
 USERNAME = "realtime verify"
 MAX_USERS = 64
-"""A run has no more users, so that a later one can name those of a run that was killed."""
+"""The most users of a run, so that a later run can name the users of one that was killed."""
 ENDPOINTS = ("feed", "presence", "calls", "notifications")
 _REGISTERED_WITHIN = 20.0
 _COMPLAINTS = '?ERROR ?CRITICAL ?"timed out" ?"not authorized" ?ManageConnections'
@@ -34,8 +34,8 @@ _LOG_PAGES = 20
 
 @dataclass(frozen=True)
 class Options:
-    """What may be done: `everyone` tells all who are connected of a test, `slow` takes 12 minutes more, and
-    `probe_changes` makes and removes what clients could meet.
+    """Optional checks: `everyone` sends a test message to all connected clients, `slow` takes 12 minutes more, and
+    `probe_changes` makes and removes a mapping that clients could use.
     """
 
     everyone: bool = False
@@ -46,7 +46,7 @@ class Options:
 
 
 class VerifyRun:
-    """One run of `realtime verify`: `run_id` is in the names of all that it makes, and tells when it began."""
+    """One run of `realtime verify`: `run_id` is in the names of all that it makes, and says when the run began."""
 
     def __init__(self, deployment: Deployment, options: Options, http: aiohttp.ClientSession) -> None:
         """Bind a run to a stack."""
@@ -71,7 +71,7 @@ class VerifyRun:
     # ---- the stack ------------------------------------------------------------------------------------------------
 
     async def describe(self) -> None:
-        """Read what the stack is set to."""
+        """Read the stack's settings."""
         described = await self.call("cloudformation", "describe_stacks", StackName=self.deployment.stack)
         stack = described["Stacks"][0]
         self.account = stack["StackId"].split(":")[4]
@@ -121,7 +121,7 @@ class VerifyRun:
         return await asyncio.to_thread(ask)
 
     async def manage(self, endpoint: str, operation: str, **arguments: Any) -> Any:
-        """Ask the management API of a stage something, with the operator's own credentials."""
+        """Send a request to the management API of a stage, with the operator's own credentials."""
 
         def ask() -> Any:
             client = self.aws("apigatewaymanagementapi", f"{self.outputs['ManagementUrl'].rstrip('/')}/{endpoint}")
@@ -170,7 +170,7 @@ class VerifyRun:
     # ---- users and their connections --------------------------------------------------------------------------------
 
     def new_user(self) -> str:
-        """The id of a user whom nobody knows."""
+        """The id of a new user."""
         number = next(self._numbers)
         if number >= MAX_USERS:
             raise ValueError("more users than a later run would clean up")
@@ -281,7 +281,7 @@ class VerifyRun:
     # ---- what functions say -----------------------------------------------------------------------------------------
 
     async def complaints(self, *functions: str) -> list[Complaint]:
-        """What functions, such as `broadcast-wide`, complained of since this run began."""
+        """The complaints that functions, such as `broadcast-wide`, logged since this run began."""
         found: list[Complaint] = []
         for name in functions:
             key = "".join(part.capitalize() for part in name.split("-"))
@@ -319,7 +319,7 @@ class VerifyRun:
         return sum(int(value) for value in answer["Attributes"].values())
 
     async def advice(self, otherwise: str, *functions: str) -> str:
-        """What to do, by what functions complained of; else what is said."""
+        """The advice that the functions' complaints give, else the given advice."""
         return advise(await self.complaints(*functions)) or otherwise
 
 
@@ -329,7 +329,7 @@ def stack_mark(stack: str) -> str:
 
 
 async def until(holds: Any, every: float = 0.2) -> Any:
-    """Wait until an asynchronous question has an answer that is true, and return it; who calls sets the time."""
+    """Wait until an asynchronous function returns something true, and return it; the caller limits the time."""
     while not (answer := await holds()):  # noqa: ASYNC110  # it is AWS that is asked
         await asyncio.sleep(every)
     return answer

@@ -1,4 +1,4 @@
-"""Plays scenes side by side. A scene is what has to happen in one order; its lines are what is looked at meanwhile.
+"""Runs scenes in parallel. A scene is a sequence of steps in a fixed order; its lines are the checks during them.
 
 A line that fails ends neither its scene nor another. A scene that fails leaves its first open line failed, with the
 reason, and the lines after it skipped.
@@ -18,12 +18,12 @@ from operate.verify.lines import FailedError, Line, Say, SkippedError, Verdict
 WITHIN = 25.0
 """Seconds that one line may take: a function's cold start, and far more than all else."""
 IMPATIENT = 4.0
-"""Seconds that a line gets once another of its scene has waited in vain: what is broken is seldom broken alone."""
+"""Seconds that a line gets after another line of its scene has timed out: a fault seldom comes alone."""
 
 W = TypeVar("W")
 Explain = Callable[[Exception, str, Sequence[str]], Awaitable[FailedError]]
-"""Turns what went wrong into what a person should do, with the advice that the scene has for it and the functions that
-may know better: what they logged says more than what did not come.
+"""Turns an error into advice for a person, from the scene's own advice and the logs of the functions that may be at
+fault: a log says more than a missing message.
 """
 
 
@@ -40,14 +40,14 @@ class Notes:
 
     @property
     def open(self) -> list[str]:
-        """The keys of the lines about which nothing was said yet."""
+        """The keys of the lines that have no result yet."""
         return [key for key in self._titles if key not in self._noted]
 
     @asynccontextmanager
     async def line(
         self, key: str, advice: str = "", blame: Sequence[str] = (), within: float = WITHIN
     ) -> AsyncIterator[Passing]:
-        """Look at one thing within a time; what goes wrong is noted, and the scene goes on.
+        """Do one check within a time; an error is noted, and the scene continues.
 
         `blame` names the functions whose logs may say why, such as `broadcast`.
         """
@@ -66,7 +66,7 @@ class Notes:
     async def fails(
         self, key: str, error: Exception, advice: str = "", blame: Sequence[str] = (), seconds: float = 0.0
     ) -> None:
-        """Note what went wrong."""
+        """Note an error."""
         if isinstance(error, SkippedError):
             self._note(key, Verdict.SKIPPED, error.reason, "", seconds, {})
             return
@@ -86,7 +86,7 @@ class Notes:
         self._note(key, Verdict.FOUND, says, "", time.monotonic() - self._began, facts)
 
     def skips(self, key: str, reason: str) -> None:
-        """Note what cannot be looked at, and why."""
+        """Note a check that cannot be made, and why."""
         self._note(key, Verdict.SKIPPED, reason, "", 0.0, {})
 
     def _note(
@@ -113,7 +113,7 @@ class Passing:
 
 @dataclass(frozen=True)
 class Scene(Generic[W]):
-    """What happens in one order. It is played once the lines that it needs have passed; else its lines are skipped.
+    """Steps in a fixed order. The scene runs after the lines that it needs have passed; else its lines are skipped.
 
     `within` is in seconds.
     """
@@ -126,7 +126,7 @@ class Scene(Generic[W]):
 
 
 class Runner(Generic[W]):
-    """Plays scenes, at most `at_once` at a time."""
+    """Runs scenes, at most `at_once` at a time."""
 
     def __init__(self, say: Say, explain: Explain, at_once: int = 8) -> None:
         """Take where lines are said."""
@@ -135,7 +135,7 @@ class Runner(Generic[W]):
         self.lines: list[Line] = []
 
     async def run(self, run: W, scenes: Sequence[Scene[W]]) -> None:
-        """Play all, and return once each of their lines was said."""
+        """Run all scenes, and return when each of their lines has a result."""
         promised = {key: asyncio.get_running_loop().create_future() for scene in scenes for key in scene.lines}
 
         def said(line: Line) -> None:
@@ -164,7 +164,7 @@ class Runner(Generic[W]):
             await self._close(notes, FailedError("nothing was found out about it", "This is a fault of verify itself."))
 
     async def _close(self, notes: Notes, error: Exception) -> None:
-        """Say of the lines that are still open why they are: one line of a scene tells what failed, not each."""
+        """Report the error on the first open line alone, and say of the others that they were not reached."""
         for key in notes.open:
             if not notes.has_failed:
                 await notes.fails(key, error)

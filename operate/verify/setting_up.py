@@ -1,4 +1,4 @@
-"""First: what all else needs."""
+"""The first checks, which all others need."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def _ear(run: VerifyRun, notes: Notes) -> None:
         user = run.new_user()
 
         async def heard() -> bool:
-            # A new rule takes a while to work, so that the first events may pass it by.
+            # A new rule takes a while to work, so it may miss the first events.
             await run.publish("system_notification", {"user_id": user, "text": "probe"}, to=[user])
             return bool(run.ear.has_heard(lambda event: event["source"] == run.source))
 

@@ -1,4 +1,4 @@
-"""What a client says, and what it is answered."""
+"""The frames of clients, and the answers to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from operate.verify.runner import Notes, Scene
 
 BUS = "setup.bus"
 ACK_WITHIN = 4
-"""Seconds that a message has to be acknowledged in."""
+"""Seconds within which a message has to be acknowledged."""
 
 
 async def _watch(run: VerifyRun, notes: Notes) -> None:
@@ -24,7 +24,7 @@ async def _watch(run: VerifyRun, notes: Notes) -> None:
             if [each["user_id"] for each in shown] != [watched] or not shown[0]["is_online"]:
                 raise FailedError(f"the snapshot shows {shown}, not {watched} online")
             line.says = "a snapshot of who is watched"
-        # Whoever watches is shown those alone: of all who are online, a snapshot may be large.
+        # A client that watches users gets these alone: a snapshot of all online users may be large.
         async with notes.line("talk.sync", blame=["default"]):
             shown = await _snapshot(client, "sync")
             if [each["user_id"] for each in shown] != [watched]:
@@ -87,7 +87,7 @@ async def _resume(run: VerifyRun, notes: Notes) -> None:
         async with run.connect("notifications", user) as client:
             await client.send("resume", last_id=before["id"])
             missed = await _until_resumed(client)
-            # What was recorded just before may be posted as well, under the same id; and others may tell everyone.
+            # A message recorded just before may be posted as well, under the same id; and others may send to everyone.
             texts = {message["id"]: message["data"].get("text") for message in missed}
             heard = sorted(text for text in texts.values() if text in {"before", "first", "second"})
             if heard != ["first", "second"]:

@@ -1,4 +1,4 @@
-"""What backends say, and who hears it: each type of message, in order, and what breaks its schema."""
+"""The events of backends and who gets them: each type of message, their order, and an event that breaks its schema."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _calls(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _acquaintances(run: VerifyRun, notes: Notes) -> None:
-    """To be blocked and to be shown again is told here; what it does is looked at elsewhere."""
+    """Check the messages user_blocked and user_unblocked; the scene `presence` checks their effect."""
     for kind in _ACQUAINTANCES:
         who, told = run.new_user(), run.new_user()
         async with notes.line(f"tell.{kind}", WAY, _PATH), run.connect("notifications", told) as client:
@@ -87,7 +87,7 @@ async def _order(run: VerifyRun, notes: Notes) -> None:
 
 
 def _turned_round(ids: list[str]) -> list[int]:
-    """How many milliseconds lay between the two of each pair of neighbours that came in the wrong order."""
+    """The milliseconds between the two events of each pair of neighbours that came in the wrong order."""
     moments = [int(each[:12], 16) for each in ids]
     latest, found = 0, []
     for moment in moments:
@@ -124,7 +124,7 @@ async def _rejected(run: VerifyRun, notes: Notes) -> None:
 
 
 async def take(run: VerifyRun, queue: str, wanted: Callable[[str], bool]) -> str:
-    """Wait for a message, delete it and no other, and return its reason; others are shown again at once."""
+    """Wait for a message, delete it alone, and return its reason; other messages become visible again at once."""
     url = run.outputs[queue]
     while True:
         page = await run.call(

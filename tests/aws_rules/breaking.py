@@ -1,4 +1,4 @@
-"""Ways to break template.yaml: for each rule at least one, and those faults that it had before it was held to AWS."""
+"""Ways to break template.yaml: at least one for each rule, and the faults that it had before it was checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Breaking:
-    """One way to break the template, the rule that must say so, and the resource that it must name."""
+    """One way to break the template, the rule that must report it, and the resource that the report must name."""
 
     what: str
     rule: str
@@ -120,7 +120,7 @@ def stage(name: str) -> dict[str, Any]:
     return {"Type": "AWS::ApiGatewayV2::Stage", "Properties": {"ApiId": {"Ref": "Api"}, "StageName": name}}
 
 
-# What the template did before: each must be found again if it comes back. Codes are those of the review.
+# Earlier faults of the template: each must be found if it comes back. The codes are those of the review.
 TAKEN_BACK = [
     Breaking(
         "B1: both kinds of events mapped to one function",

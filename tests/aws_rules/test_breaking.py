@@ -1,4 +1,4 @@
-"""Each rule finds what it is for: template.yaml, broken in one way after another."""
+"""Each rule finds its fault in a template.yaml that was broken in one way."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_every_rule_has_a_way_to_break_it(rule: str) -> None:
     assert rule in {breaking.rule for breaking in BREAKINGS}
 
 
-def test_no_fault_that_the_template_had_can_come_back() -> None:
+def test_each_earlier_fault_of_the_template_is_found_if_it_comes_back() -> None:
     codes = {breaking.what.partition(":")[0] for breaking in TAKEN_BACK}
     assert codes >= {"B1", "B3", "B4", "L1", "L2", "L3", "R1", "R4", "R9", "R15"}

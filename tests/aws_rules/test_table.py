@@ -1,4 +1,4 @@
-"""docs/aws-rules.md has a row for every rule, with its source and the faults that show it, and no row besides."""
+"""docs/aws-rules.md has one row for every rule, with its source and the faults that break it, and no other rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(first: str) -> list[str]:
 
 
 def expected(name: str) -> str:
-    """A rule's row: what it demands, who says so, and the faults of the template that it finds."""
+    """A rule's row: its demand, its source, and the faults of the template that it finds."""
     faults = "; ".join(breaking.what for breaking in BREAKINGS if breaking.rule == name)
     return f"| `{name}` | {RULES[name].meaning} | {RULES[name].source} | {faults} |"
 
@@ -49,7 +49,7 @@ def test_every_set_of_parameters_has_its_row() -> None:
     assert named == [chosen.name for chosen in sets(parsed(TEMPLATE.read_text(encoding="utf-8")))]
 
 
-def test_what_cfn_lint_is_shown_to_find_is_named() -> None:
+def test_the_page_names_each_cfn_lint_rule_that_a_breaking_shows() -> None:
     for breaking in BREAKINGS:
         if breaking.rule.startswith("cfn-lint"):
             assert breaking.rule.removeprefix("cfn-lint ") in PAGE

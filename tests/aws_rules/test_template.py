@@ -1,4 +1,4 @@
-"""template.yaml breaks no rule of AWS's, whatever it is deployed with."""
+"""template.yaml breaks no rule of AWS's with any set of parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_cfn_lint_finds_nothing(chosen: ParameterSet) -> None:
         ({"CloudFront": "true", "CloudFrontDomainName": "live.example.com"}, "CloudFrontDomainNeedsCertificate"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_made(given: dict[str, str], rule: str) -> None:
+def test_parameters_that_cannot_work_are_refused_before_anything_is_created(given: dict[str, str], rule: str) -> None:
     (finding,) = by_rules(DOCUMENT, ParameterSet("refused", given), "assertions-hold")
     assert finding.where.resource == rule
 
@@ -54,7 +54,7 @@ def test_every_resource_and_every_branch_is_judged_in_one_set_at_least() -> None
 
 
 def _without_hash(name: str) -> str:
-    """A logical id without what SAM appends to those of versions and layers."""
+    """A logical id without the hash that SAM appends for versions and layers."""
     return re.sub("[0-9a-f]{10}$", "", name)
 
 
@@ -93,7 +93,7 @@ def test_one_set_is_what_the_embedded_stack_is_deployed_with(tmp_path: Path, mon
         ("UrlPrefix", "ws/", "is no parameter"),
     ],
 )
-def test_a_value_that_cloudformation_refuses_is_told(name: str, value: str, why: str) -> None:
+def test_a_value_that_cloudformation_refuses_is_reported(name: str, value: str, why: str) -> None:
     ((told, reason),) = refused(DOCUMENT, {name: value})
     assert told == name
     assert why in reason

@@ -1,6 +1,6 @@
 """A management API on loopback over sockets that open, close, stall and fail by a script.
 
-Made for speed: a run of the chaos posts thousands of frames, and a second's work is all it may be.
+It is fast, because a run of the chaos posts thousands of frames and may take no more than a second of work for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.serving import Serving
 
 
 class Trouble(Enum):
-    """What may happen to a request instead of a plain answer."""
+    """A failure that a request may meet instead of a plain answer."""
 
     HANG = "no answer, and nothing done"
     HANG_AFTER = "no answer, but it was done"
@@ -32,7 +32,7 @@ class Trouble(Enum):
 
 
 Step = Literal[429, 500, 503] | Trouble
-ACCOUNT_RATE, ACCOUNT_BURST = 4000, 400  # requests a second: about what the engine makes of one processor here
+ACCOUNT_RATE, ACCOUNT_BURST = 4000, 400  # requests a second: about the rate of the engine on one processor here
 FRAME_BYTES = 32 * 1024
 _is_well_formed = re.compile(r"[a-z0-9-]+=").fullmatch  # the ids that the chaos makes
 _DONE = (Trouble.HANG_AFTER, Trouble.RESET_AFTER, Trouble.SLOW_BODY)
@@ -42,8 +42,8 @@ _DONE = (Trouble.HANG_AFTER, Trouble.RESET_AFTER, Trouble.SLOW_BODY)
 class Socket:
     """One client's WebSocket connection, as the management API knows it.
 
-    `troubles` are what its next requests meet, each once; `posts_meet` is what all its POSTs do, `deletes_meet` all its
-    DELETEs. After `leaves_after` frames the client is gone.
+    Its next requests meet `troubles`, each once; all its POSTs meet `posts_meet`, and all its DELETEs `deletes_meet`.
+    After `leaves_after` frames the client is gone.
     """
 
     connection_id: str
@@ -54,17 +54,17 @@ class Socket:
     leaves_after: int | None = None
     heard: list[bytes] = field(default_factory=list, repr=False)
     closed_by_service: bool = False
-    was_missed: bool = False  # a post was told that it is gone
+    was_missed: bool = False  # a post was answered with 410
 
     def step(self, method: str) -> Step | None:
-        """Return what a request meets: a trouble, or none."""
+        """Return the trouble that a request meets, or none."""
         always = self.posts_meet if method == "POST" else self.deletes_meet
         if always is not None:
             return always
         return self.troubles.popleft() if self.troubles else None
 
     def perform(self, method: str, body: bytes) -> int:
-        """Do what a request asks, and return its status."""
+        """Carry out a request, and return its status."""
         if self.state != "open":
             self.was_missed = self.was_missed or self.state == "closed"
             return 410
@@ -97,7 +97,7 @@ class Api(Serving):
         return f"http://127.0.0.1:{self._port}"
 
     def answer(self, method: str, path: str, body: bytes) -> int | Trouble:
-        """Return what becomes of a request."""
+        """Return the outcome of a request."""
         self.requests += 1
         _, stage, _, connection_id = path.split("/")
         if not self.account.take():

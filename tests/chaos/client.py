@@ -1,4 +1,4 @@
-"""A client of the chaos: its connection, what happens to its socket, and what it is to hear."""
+"""A client of the chaos: its connection, the troubles of its socket, and the messages that it must hear."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STAGES = ("feed", "presence", "calls", "notifications")
 
 @dataclass(eq=False)
 class Client:
-    """One connection, and which entries it is to hear."""
+    """One connection, and the entries that it must hear."""
 
     connection: Connection
     audiences: list[str]
     socket: Socket
-    since: int  # it hears the entries that are recorded after so many others
+    since: int  # the number of entries before the first one that it hears
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ class Client:
         return heard
 
     def wants(self, entry: Entry) -> bool:
-        """Return whether it is to hear an entry for one of its audiences."""
+        """Return whether it must hear an entry for one of its audiences."""
         if self.connection.user_id in entry.hidden_from:
             return False
         if entry.not_after_s is not None and entry.not_after_s < time.time():
@@ -45,7 +45,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Recorded:
-    """An entry that the stream has shown, and how many it had shown before."""
+    """An entry that the stream has shown, and the number of entries before it."""
 
     at: int
     entry: Entry

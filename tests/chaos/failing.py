@@ -1,4 +1,4 @@
-"""What the function of the chaos calls: clients and a Poster that fail, and that end the process, as a plan says."""
+"""The clients and the Poster of the function in the chaos: they fail, or end the process, as a plan says."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from tests.support.strict_dynamodb import Chances, StrictDynamoDB
 if TYPE_CHECKING:
     from tests.chaos.runtime import Runtime
 
-# Impatient, so that a run takes seconds: in production a post may take 2 s, and 2.5 s of failures are borne.
+# Short, so that a run takes seconds: in production a post may take 2 s, and a connection may fail for 2.5 s.
 POST_SECONDS, PATIENCE_SECONDS = 0.1, 0.2
-# What each attempt of a call to DynamoDB may meet, and must succeed when tried again.
+# Errors that each attempt of a call to DynamoDB may meet; the call must succeed by its retries.
 CHANCES = Chances(conflict=0.1, throttle=0.03, failure=0.01, lost=0.02, partial=0.3)
 
 
 @dataclass
 class Plan:
-    """What goes wrong in one invocation."""
+    """The failures in one invocation."""
 
     remaining_ms: int = 60_000
     killed_after_posts: int | None = None
@@ -51,9 +51,9 @@ class DeadLetters:
 
 
 class FunctionsClient:
-    """The functions' client of DynamoDB: some calls fail for good, and some are the last of their process.
+    """The functions' client of DynamoDB: some calls fail for good, and some end their process.
 
-    Many more meet what passes, attempt by attempt.
+    Many more calls meet temporary errors, attempt by attempt.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -85,7 +85,7 @@ class FunctionsClient:
 
 
 class FailingPoster(Poster):
-    """A real Poster whose process may end at any outcome, and which notes the connections that are stuck."""
+    """A real Poster that records the stuck connections, and whose process may end at any outcome."""
 
     def __init__(self, runtime: Runtime, rate: int) -> None:
         self._poster = make_poster(
@@ -108,7 +108,7 @@ class FailingPoster(Poster):
                 self._runtime.given_up.add(result.delivery.connection_id)
             yield result
         if last is not None:
-            raise Killed  # all was posted, but nobody will know
+            raise Killed  # everything was posted, but the function does not report it
 
     def close(self) -> None:
         self._poster.close()

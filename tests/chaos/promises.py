@@ -1,4 +1,4 @@
-"""What is promised however much goes wrong: checked after a run, by what each client got and what is stored."""
+"""The promises that hold in spite of all failures, checked after a run with the clients' messages and the tables."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ def check(scenario: Scenario) -> None:
 
 
 def check_dead_letters(scenario: Scenario, failures: Iterable[dict[str, Any]]) -> None:
-    """Every poison record ends in the dead-letter queue, and no other does.
+    """Every unreadable record ends in the dead-letter queue, and no other record does.
 
-    While a stage may not be posted to, its records do, and those that grew too old behind them: to be redriven.
+    While the right to post to a stage is missing, its records end there too, with those that grew too old behind them;
+    a redrive brings them back.
     """
     given_up = set(keys_of(scenario.runtime.stream, failures))
     assert scenario.runtime.poisons <= given_up | set(scenario.runtime.dead_letters)
@@ -53,7 +54,7 @@ def keys_of(stream: Stream, failures: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def _check_heard(scenario: Scenario, client: Client, by_audience: dict[str, list[Recorded]]) -> None:
-    """A connection hears what is for it, all of it unless it ends, in order, and nothing else."""
+    """A connection hears its own messages, in order and nothing else; if it does not end, it hears all of them."""
     who = f"{client.connection} {client.socket}"
     messages = [each for each in client.messages if each["type"] != "reconnect"]
     heard: dict[str, dict[str, Any]] = {}
@@ -69,9 +70,9 @@ def _check_heard(scenario: Scenario, client: Client, by_audience: dict[str, list
 
 
 def _check_order(scenario: Scenario, client: Client, recorded: list[Recorded], heard: list[str], who: str) -> None:
-    """Within an audience, what is heard comes in order and without a gap; all of it if the connection lives.
+    """Within an audience, messages come in order and without a gap; a connection that lives hears all of them.
 
-    What was given up and redriven is late, and so may be what an array left out for a later state of the same user.
+    Records that were given up and redriven come late. So may states that an array left out for a later state of a user.
     """
     entries = {each.entry.event_id: each.entry for each in recorded}
     ids = list(entries)
@@ -92,7 +93,7 @@ def _check_order(scenario: Scenario, client: Client, recorded: list[Recorded], h
 
 
 def _check_forgotten(scenario: Scenario) -> None:
-    """Who was found gone is forgotten; who lives is not, unless it could neither be served nor closed."""
+    """A connection found gone is forgotten; a live one is not, unless it could be neither served nor closed."""
     rows = [plain(row) for row in scenario.runtime.tables.all("ConnectionsTable")]
     stored = {row["connection_id"] for row in rows}
     users = [plain(row) for row in scenario.runtime.tables.all("UsersTable")]
@@ -107,7 +108,7 @@ def _check_forgotten(scenario: Scenario) -> None:
 
 
 def _check_resumed(scenario: Scenario, by_audience: dict[str, list[Recorded]]) -> None:
-    """Whose connection has ended, whatever the reason, is told the rest when it comes back: late, never behind."""
+    """A client whose connection ended for any reason gets the missed messages when it comes back: late, but all."""
     ended = [each for each in scenario.clients.values() if each.socket.state != "open" and len(each.messages)]
     for client in ended[:20]:
         names = {each.entry.event_id for name in client.audiences for each in by_audience[name]}
@@ -127,7 +128,7 @@ def _check_resumed(scenario: Scenario, by_audience: dict[str, list[Recorded]]) -
 
 
 def _check_sent_away(scenario: Scenario) -> None:
-    """Who lives and was forgotten hears why, or is told to reconnect and to be closed, at its next frame."""
+    """A live connection that was forgotten gets an error, or a request to reconnect and a close, at its next frame."""
     told = {each.entry.audience for each in scenario.runtime.recorded}
     strays = [scenario.clients[connection_id] for connection_id in scenario.runtime.given_up]
     strays = [client for client in strays if client.socket.state == "open" and not scenario.is_registered(client)]
@@ -152,8 +153,8 @@ def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Ite
 def _replaceable(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield the ids of states of a user that a later one follows.
 
-    Left out of an array for it, they may yet come where the batch is tried again in other parts: clients know the order
-    of a user's states by their `version`.
+    An array leaves them out, but they may still come if the batch is tried again in other parts: clients know the order
+    of a user's states from their `version`.
     """
     latest: dict[tuple[str, str], str] = {}
     for entry in entries:

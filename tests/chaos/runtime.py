@@ -1,7 +1,7 @@
-"""What runs in the chaos: the real `broadcast` on the simulated stream mapping, and what it calls.
+"""The system of the chaos: the real `broadcast` on the simulated stream mapping, and the services that it calls.
 
 The handler and all that it uses are real; the tables are moto's, made from template.yaml's; the posts go over loopback.
-Threads and sockets have their own time, so that a seed repeats the script of a run, not each of its moments.
+Threads and sockets have their own timing, so a seed repeats the script of a run, but not its exact timing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CONGESTED_SECONDS, YOUNG_SECONDS = 1.0, 2.0  # instead of 10 s and 10 min
 
 
 class Runtime:
-    """The stream, its mappings, the function and what it calls, in one run of the chaos."""
+    """The stream, its mappings, the function and the services that it calls, in one run of the chaos."""
 
     def __init__(self, seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seed = seed
@@ -64,7 +64,7 @@ class Runtime:
         self.given_up: set[str] = set()  # connections that could be neither served nor closed
         self.is_calm = False
         self.invocations = 0
-        self.surprises: list[Exception] = []  # what the function failed with, and never should
+        self.surprises: list[Exception] = []  # errors of the function that must never occur
         self.plan = Plan()
         self._posters: list[Poster] = []
         self._lock = threading.Lock()
@@ -97,17 +97,17 @@ class Runtime:
             mapping.drain()
 
     def calm_down(self) -> None:
-        """Let nothing go wrong any more, beginning with a new environment."""
+        """Stop all failures from now on, and begin with a new environment."""
         self.is_calm = True
         self.api.account.calm_down()
         bootstrap.forget()
 
     @property
     def discarded(self) -> list[dict[str, Any]]:
-        """Return what the mappings gave up."""
+        """Return the records that the mappings gave up."""
         return [failure for mapping in self.mappings for failure in mapping.discarded]
 
-    # ---- what the functions call -----------------------------------------------------------------------------------
+    # ---- services for the functions --------------------------------------------------------------------------------
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         """Stand for botocore's client of DynamoDB, one that never fails."""
@@ -128,8 +128,8 @@ class Runtime:
     def _page(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return a page of a Query of the Connections table or its index.
 
-        moto sorts all of a table for each Query, which would take a run ten times as long: it is asked in one run of
-        twenty. In the others, dictionaries answer that are kept in step with the changes of moto's tables.
+        moto sorts the whole table for each Query, which would make a run ten times as long: one run in twenty uses it.
+        In the others, dictionaries answer, which follow the changes of moto's tables.
         """
         if self.seed % 20 == 0:
             return self.tables.call("query", {**request, "Limit": PAGE})

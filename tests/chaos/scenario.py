@@ -1,4 +1,4 @@
-"""What happens in one run of the chaos: who connects, which events come, and what goes wrong. A seed decides it all."""
+"""The script of one run of the chaos: its clients, events and failures. A seed decides all of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERRO
 
 
 class Scenario:
-    """The script of one run, from the first connection until all is calm again."""
+    """The script of one run, from the first connection until no more failures happen and all work is done."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -120,13 +120,13 @@ class Scenario:
         return self.runtime.tables.get("ConnectionsTable", item(key)) is not None
 
     def open_handshakes(self) -> None:
-        """Let the handshakes that are under way be done; what is recorded from now on will be heard."""
+        """Finish the handshakes in progress; their clients will hear entries that are recorded from now on."""
         for client in self.clients.values():
             if client.socket.state == "connecting":
                 client.socket.state, client.since = "open", len(self.runtime.recorded)
 
     def send(self, client: Client, kind: str, **data: Any) -> dict[str, Any]:
-        """Let a client send a frame, and return what it is answered."""
+        """Let a client send a frame, and return the answer."""
         self.runtime.api.account.take()
         event = sample("default.ping")
         event["requestContext"] |= {
@@ -160,7 +160,7 @@ class Scenario:
         self._outbox.put_all(Entry(audience, name, kind, message, expires_at, **more) for audience in audience_names)
 
     def record_something(self) -> None:
-        """Record an event of a kind that happens."""
+        """Record an event of a random kind."""
         chance = self._chance
         user = str(chance.randrange(USERS))
         hidden = frozenset({str(each) for each in chance.sample(range(USERS), 3)} if chance.random() < 0.2 else ())
@@ -186,14 +186,14 @@ class Scenario:
                 self.record([name], "error", endpoint=client.connection.endpoint, close=True)
 
     def _lifetime(self) -> dict[str, int]:
-        """Return how long a message is worth hearing: mostly for ever, or a day; or not any more."""
+        """Return when a message expires: mostly never, or in a day; or it has expired already."""
         choice = self._chance.random()
         if choice < 0.1:
             return {"not_after_s": int(time.time()) - 60}
         return {"not_after_s": int(time.time()) + 86_400} if choice < 0.3 else {}
 
     def record_poison(self) -> None:
-        """Put an item in the Events table that no function of ours would write, in the midst of the others."""
+        """Put an item that no function of ours would write between the others in the Events table."""
         user = str(self._chance.randrange(USERS))
         endpoint = self._chance.choice(STAGES)
         audience = self._chance.choice(
@@ -221,7 +221,7 @@ class Scenario:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Let everything happen, then calm down, then let every connection be posted to once more."""
+        """Run all events and failures, then finish all work without failures, then post to each connection once."""
         chance = self._chance
         poisoned = set(chance.sample(range(EVENTS), 4))
         waves = sorted(chance.sample(range(1, EVENTS), 3))
@@ -262,7 +262,7 @@ class Scenario:
         self.runtime.drain()
 
     def _redrive(self) -> None:
-        """Put through again what was given up, now that the right is there that was missing."""
+        """Redrive the records that were given up, now that the missing right exists."""
         queue, before = FakeSqs(), self.runtime.discarded
         for failure in before:
             queue.send(json.dumps(failure))

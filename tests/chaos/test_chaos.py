@@ -1,4 +1,4 @@
-"""Chaos: runs of 500 connections and 50 events in which everything goes wrong that can, and what is promised holds.
+"""Chaos: runs of 500 connections and 50 events with failures of all kinds, in which all promises must hold.
 
 A small number of runs is part of the tests; `make chaos` makes 200, and `make chaos SEED=17` repeats one.
 """
@@ -38,7 +38,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_whatever_goes_wrong_each_connection_hears_all_that_is_for_it_or_is_closed(
+def test_each_connection_gets_all_of_its_frames_or_is_closed_after_any_failure(
     seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime(seed, tables, api, monkeypatch)

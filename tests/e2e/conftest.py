@@ -13,7 +13,7 @@ from harness.stack import Stack
 from operate.state import StateFolder
 
 PARAMETERS = {
-    # Short enough to wait for, long enough not to be met by chance.
+    # Short enough to wait for, long enough not to expire by chance.
     "GracePeriodSeconds": "4",
     "LeaseSeconds": "60",
     "MaxConnectionsPerUser": "5",
@@ -23,7 +23,7 @@ LAST = Path(__file__).with_name("test_logs.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what judges the logs of all other tests."""
+    """Move the tests of all other tests' logs to the end."""
     items.sort(key=lambda item: item.path == LAST)
 
 

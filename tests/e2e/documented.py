@@ -1,4 +1,4 @@
-"""What docs/api.md promises: its message types by endpoint, and its example messages."""
+"""The promises of docs/api.md: its message types by endpoint, and its example messages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def example(kind: str) -> dict[str, Any]:
 
 
 def shape(data: dict[str, Any]) -> Shape:
-    """The keys of a message's data, each with what kind of value it has."""
+    """The keys of a message's data, each with the kind of its value."""
     return {key: _kind(value) for key, value in data.items()}
 
 

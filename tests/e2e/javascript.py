@@ -22,7 +22,7 @@ Deed = dict[str, Any]
 
 
 class DocumentedClients:
-    """What documented clients do, as it happens; `deeds` is all of it."""
+    """The actions of documented clients, as they happen; `deeds` has all of them."""
 
     def __init__(self, process: Process) -> None:
         self.deeds: list[Deed] = []
@@ -53,7 +53,7 @@ class DocumentedClients:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise AssertionError(f"waited in vain for {wanted}; {self.deeds}") from None
+            raise AssertionError(f"timed out waiting for {wanted}; {self.deeds}") from None
         assert line, f"Node ended before {wanted}"
         self.deeds.append(json.loads(line))
 

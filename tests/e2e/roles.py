@@ -51,7 +51,7 @@ class Role:
         self._iam.put_role_policy(RoleName=self._name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
 
     def _name_of(self, resource: str) -> str:
-        """The logical name of what an ARN names; nothing where the action says enough."""
+        """The logical name of an ARN's resource; empty if the action says enough."""
         if ":execute-api:" in resource:
             return resource.split("/")[2]
         if "/index/" in resource:

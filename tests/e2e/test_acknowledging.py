@@ -1,4 +1,4 @@
-"""A backend hears of what no device of a user has acknowledged in time."""
+"""A backend hears of messages that no device of a user has acknowledged in time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def undelivered(bus: Queue, *users: int) -> dict[str, Any]:
     return detail
 
 
-async def test_what_nobody_acknowledges_in_time_is_told_to_the_bus(stack: Stack) -> None:
+async def test_the_bus_hears_of_a_message_that_nobody_acknowledges_in_time(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as bus, stack.connect("notifications", user) as client:
         stack.publish("favorite_added", SENDER, to=[user], ack_within=1)
@@ -41,14 +41,14 @@ async def test_what_nobody_acknowledges_in_time_is_told_to_the_bus(stack: Stack)
         }
 
 
-async def test_of_who_has_no_connection_the_bus_is_told_at_once(stack: Stack) -> None:
+async def test_a_recipient_without_a_connection_is_reported_at_once(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as bus:
         stack.publish("favorite_added", SENDER, to=[user], ack_within=900)
         assert (await undelivered(bus, user))["reason"] == "not_connected"
 
 
-async def test_what_one_device_acknowledges_is_not_told(stack: Stack) -> None:
+async def test_a_message_that_one_device_acknowledges_is_not_reported(stack: Stack) -> None:
     user, silent = stack.new_user(), stack.new_user()
     async with (
         stack.bus_events() as bus,
@@ -63,12 +63,12 @@ async def test_what_one_device_acknowledges_is_not_told(stack: Stack) -> None:
         await phone.pings()
         assert (await phone.hears("acknowledged"))["data"] == {"id": message["id"]}
         assert await other.hears("favorite_added") == message
-        # Both are looked at by one check: had the first not acknowledged, the bus would have been told of it first.
+        # One check covers both users: if the first had not acknowledged, the bus would have an event about it first.
         assert (await undelivered(bus, user, silent))["user_id"] == silent
 
 
-async def test_of_an_event_that_the_bus_delivers_twice_a_check_is_ordered_again(stack: Stack) -> None:
-    """The first time it may have been recorded, and no more: what follows must not be lost."""
+async def test_a_check_is_ordered_again_for_an_event_that_the_bus_delivers_twice(stack: Stack) -> None:
+    """Ingest may have recorded the event the first time, but no more: the steps after that must not be lost."""
     user = stack.new_user()
     event = {
         "id": str(uuid.uuid4()),
@@ -88,7 +88,7 @@ async def test_of_an_event_that_the_bus_delivers_twice_a_check_is_ordered_again(
         await undelivered(bus, user)
 
 
-async def test_a_message_that_was_told_as_undelivered_is_settled(stack: Stack) -> None:
+async def test_a_message_that_was_reported_as_undelivered_is_settled(stack: Stack) -> None:
     user = stack.new_user()
 
     def is_awaited(event_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""A burst of backends' events is taken in by few processes, soon, and without anything else standing still."""
+"""Few processes handle a burst of backends' events soon, and do not delay other work."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def put(stack: Stack, user: int) -> None:
         assert events.put_events(Entries=entries)["FailedEntryCount"] == 0
 
 
-async def test_a_burst_of_a_thousand_events_is_told_by_few_environments(stack: Stack) -> None:
+async def test_few_environments_deliver_a_burst_of_a_thousand_events(stack: Stack) -> None:
     user, most = stack.new_user(), 0
     deadline = time.monotonic() + WITHIN
     async with stack.connect("notifications", user) as client, stack.connect("calls", stack.new_user()) as other:
@@ -48,7 +48,7 @@ async def test_a_burst_of_a_thousand_events_is_told_by_few_environments(stack: S
             await client.hears("system_notification", within=deadline - time.monotonic())
             if len(client.heard) % 100 == 0:
                 most = max(most, environments(stack, "Ingest"))
-                await other.pings()  # somebody else is served meanwhile
+                await other.pings()  # another client is served at the same time
         await putting
     told = sorted(each["data"]["number"] for each in client.heard if each["type"] == "system_notification")
     assert told == list(range(EVENTS))

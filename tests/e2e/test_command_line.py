@@ -1,4 +1,4 @@
-"""`realtime`, as a person uses it beside a running stack."""
+"""`realtime`, as a person uses it with a running stack."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALL = {"call_id": 456, "user_id": 123, "listener_id": 789, "call_type": "audio"
 
 @pytest.fixture
 def environment(stack: Stack) -> dict[str, str]:
-    """A shell's, with the stack's state folder chosen and a profile that does not exist."""
+    """The environment of a shell, with the stack's state folder and a profile that does not exist."""
     return {**os.environ, "REALTIME_STATE": str(stack.folder.path), "AWS_PROFILE": "of-another-project"}
 
 
@@ -35,7 +35,7 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_status_tells_programs_where_everything_is(environment: dict[str, str]) -> None:
+def test_status_prints_all_addresses_for_programs(environment: dict[str, str]) -> None:
     status: dict[str, Any] = json.loads(realtime(environment, "status", "--json"))
     assert status["state"] == "ready"
     assert status["websocket_url"].startswith("ws://localhost:")
@@ -58,7 +58,7 @@ def test_env_makes_boto3_reach_the_emulator(stack: Stack, environment: dict[str,
     assert done.stdout.strip() == stack.outputs["BusArn"]
 
 
-def test_what_is_published_is_what_is_listened_to(stack: Stack, environment: dict[str, str]) -> None:
+def test_listen_shows_what_publish_sends(stack: Stack, environment: dict[str, str]) -> None:
     user = str(stack.new_user())
     listening = start(environment, "listen", "calls", "--user", user, "--count", "1")
     while not stack.is_connected(user):

@@ -1,4 +1,4 @@
-"""Who hears what: those whom it concerns, and nobody else."""
+"""Each message reaches the users whom it concerns, and nobody else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def call(user: int, listener: int, call_id: int | None = None) -> dict[str, Any]
 
 
 async def hears_nothing_but(client: Client, last: str) -> None:
-    """Wait for a message that is the last to come; nothing else came before it."""
+    """Wait for a message that must be the last one; nothing else came before it."""
     await client.hears(last)
     assert [message["type"] for message in client.heard if message["type"] != "pong"] == [last]
 
 
 def about(user: int, client: Client) -> list[Message]:
-    """What a client has heard about a user."""
+    """The messages that a client has received about a user."""
     return [message for message in client.heard if message["data"].get("user_id") == user]
 
 
@@ -86,7 +86,7 @@ async def test_a_connection_hears_the_types_that_it_asked_for(stack: Stack) -> N
         await hears_nothing_but(ends, "call_ended")
 
 
-async def test_an_event_that_the_bus_delivers_twice_is_told_once(stack: Stack) -> None:
+async def test_clients_hear_once_of_an_event_that_the_bus_delivers_twice(stack: Stack) -> None:
     user = stack.new_user()
     event: dict[str, Any] = {
         "id": f"twice-{user}",
@@ -141,7 +141,7 @@ async def test_busy_and_available_follow_calls(stack: Stack) -> None:
         assert told == [("listener_online", False), ("listener_busy", True), ("listener_available", False)]
 
 
-async def test_who_is_no_listener_is_not_on_the_feed(stack: Stack) -> None:
+async def test_a_user_who_is_no_listener_is_not_on_the_feed(stack: Stack) -> None:
     caller, witness = stack.new_user(), stack.new_user()
     async with (
         stack.connect("feed", stack.new_user()) as feed,

@@ -128,7 +128,7 @@ async def test_a_client_without_a_good_token_hears_an_error(
         await clients.does(refused["name"], "close")
 
 
-async def test_the_page_as_it_is_printed_is_told_that_its_sample_token_is_none(stack: Stack) -> None:
+async def test_the_page_as_printed_is_refused_because_its_sample_token_is_invalid(stack: Stack) -> None:
     async with documented_clients(stack, {"name": "page", "kind": "page"}, speed=1) as clients:
         assert (await clients.hears("page", "error"))["data"]["code"] == "AUTH_FAILED"
 

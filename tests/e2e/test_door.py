@@ -43,7 +43,7 @@ TURNED_AWAY = ("answers no browser", "no such host name", "not a name of this ga
 
 
 def family(root: int) -> set[int]:
-    """A process and all that came of it."""
+    """A process and all its descendants."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -69,7 +69,7 @@ def sockets(pid: int) -> Iterator[str]:
 
 
 def listening(root: int) -> set[tuple[str, int]]:
-    """The addresses, as the kernel writes them, and the ports on which a process and all that came of it listen."""
+    """The addresses, as the kernel writes them, and the ports on which a process and its descendants listen."""
     inodes = {inode for pid in family(root) for inode in sockets(pid)}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -97,7 +97,7 @@ def port_of(url: str) -> int:
 
 @dataclass(frozen=True)
 class Attack:
-    """One request: `headers` beside what its carrier sends."""
+    """One request; its carrier sends `headers` in addition to its own."""
 
     what: str
     method: str
@@ -157,7 +157,7 @@ def in_header(key: str, service: str) -> dict[str, str]:
 
 
 def calls(stack: Stack, marker: Path) -> list[tuple[str, str, str, str, dict[str, str], str]]:
-    """What an attacker would have done: name, service, method, path, headers, body."""
+    """The requests of an attacker: name, service, method, path, headers, body."""
     role = f"arn:aws:iam::000000000000:role/{stack.outputs['ConnectFunctionName']}"
     function = {
         "FunctionName": NAME,
@@ -194,7 +194,7 @@ def calls(stack: Stack, marker: Path) -> list[tuple[str, str, str, str, dict[str
 
 
 def attacks(stack: Stack, marker: Path, own_port: int) -> Iterator[Attack]:
-    """Each of the calls, as pages, rebound names and strangers on this machine would make it."""
+    """Each of the calls, as pages, rebound names and other programs on this machine would make it."""
     loopback = f"127.0.0.1:{own_port}"
     key = stack.running.access_key
     page = {"Origin": f"https://{ELSEWHERE}", "Content-Type": "text/plain"}
@@ -222,19 +222,19 @@ def functions(stack: Stack) -> set[str]:
 
 
 def secrets_of(stack: Stack) -> list[str]:
-    """What must be in no answer."""
+    """Texts that no answer may contain."""
     return [*stack.deployment.token_keys().values(), stack.running.secret_key, TREASURE]
 
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """A file that is there once an attacker's code ran."""
+    """A file that exists after an attacker's code ran."""
     return tmp_path / "ran"
 
 
 @pytest.fixture
 def unharmed(stack: Stack, marker: Path) -> Iterator[None]:
-    """Nothing was made, run or taken away by a test."""
+    """Check that the attack created, ran and removed nothing."""
     ssm = stack.aws("ssm")
     ssm.put_parameter(Name=PARAMETER, Value=TREASURE, Type="SecureString", Overwrite=True)
     before = functions(stack)
@@ -255,9 +255,7 @@ def test_the_stack_listens_on_this_machine_alone(stack: Stack, ports: list[int])
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_no_request_of_a_page_or_a_stranger_is_answered_on_any_port(
-    stack: Stack, ports: list[int], marker: Path
-) -> None:
+def test_every_port_refuses_requests_of_pages_and_unknown_callers(stack: Stack, ports: list[int], marker: Path) -> None:
     emulator, secrets = port_of(stack.running.aws_endpoint_url), secrets_of(stack)
     for port in ports:
         for attack in attacks(stack, marker, port):
@@ -271,7 +269,7 @@ def test_no_request_of_a_page_or_a_stranger_is_answered_on_any_port(
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_the_runs_own_signature_opens_the_emulator_to_no_browser_and_under_no_other_name(stack: Stack) -> None:
+def test_a_browser_and_another_host_name_are_refused_even_with_the_runs_own_signature(stack: Stack) -> None:
     running, port = stack.running, port_of(stack.running.aws_endpoint_url)
     request = AWSRequest("GET", f"{running.aws_endpoint_url}{FUNCTIONS}/")
     SigV4Auth(Credentials(running.access_key, running.secret_key), "lambda", running.region).add_auth(request)
@@ -283,7 +281,7 @@ def test_the_runs_own_signature_opens_the_emulator_to_no_browser_and_under_no_ot
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_the_runs_own_signature_in_a_url_opens_nothing(stack: Stack) -> None:
+def test_the_runs_own_signature_is_refused_in_a_url(stack: Stack) -> None:
     running, port = stack.running, port_of(stack.running.aws_endpoint_url)
     request = AWSRequest("GET", f"{running.aws_endpoint_url}{FUNCTIONS}/")
     SigV4QueryAuth(Credentials(running.access_key, running.secret_key), "lambda", running.region).add_auth(request)
@@ -292,7 +290,7 @@ def test_the_runs_own_signature_in_a_url_opens_nothing(stack: Stack) -> None:
     assert ask(port, Attack("presigned", "GET", f"{url.path}?{url.query}", {})).status == 403
 
 
-def test_a_key_that_the_emulator_gave_to_a_role_opens_it_with_its_secret_alone(stack: Stack) -> None:
+def test_a_key_that_the_emulator_gave_to_a_role_is_accepted_only_with_its_secret(stack: Stack) -> None:
     iam, sts = stack.aws("iam"), stack.aws("sts")
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -320,7 +318,7 @@ def test_a_key_that_the_emulator_gave_to_a_role_opens_it_with_its_secret_alone(s
         assert "UnrecognizedClient" in identity(aws_secret_access_key="guessed", **given)
 
 
-def test_what_functions_sign_with_cannot_be_worked_out_from_their_names(stack: Stack) -> None:
+def test_the_keys_of_functions_cannot_be_derived_from_their_names(stack: Stack) -> None:
     """The emulator derives it from the names of function and role, which are the same on every machine."""
     name = stack.outputs["ConnectFunctionName"]
     configuration = stack.aws("lambda").get_function_configuration(FunctionName=name)
@@ -425,7 +423,7 @@ function socket(url) {
 
 
 class _AttackersPage(BaseHTTPRequestHandler):
-    """An empty page: what it does, the test tells it."""
+    """An empty page, whose actions the test controls."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>elsewhere</title><body>"
@@ -476,7 +474,7 @@ async def test_a_page_of_another_origin_gets_nothing_by_fetch_form_or_websocket(
     sockets = [f"ws://127.0.0.1:{port}{path}" for port in ports for path in paths]
 
     def browse() -> tuple[list[Any], list[str]]:
-        # The attacker's name leads to this machine: from any other, newer browsers do not even ask.
+        # The attacker's name resolves to this machine: newer browsers send it no requests from pages of other names.
         with chromium(tmp_path / "profile", f"host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1") as browser:
             browser.set_script_timeout(120)
             browser.get(f"http://{ELSEWHERE}:{elsewhere}/")

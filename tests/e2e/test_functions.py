@@ -1,6 +1,6 @@
-"""Each function does all that it is there for, with the rights of its own role and no others.
+"""Each function does all of its work with the rights of its own role and no others.
 
-policies.py takes each right away in turn, and expects the test here that it names to fail.
+policies.py removes each right in turn, and expects the test here that it names to fail.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ async def test_a_connection_is_registered_and_forgotten_with_its_end(stack: Stac
     await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
 
 
-async def test_a_client_without_a_token_is_told_so_and_sent_away(stack: Stack) -> None:
+async def test_a_client_without_a_token_gets_an_error_and_is_closed(stack: Stack) -> None:
     async with stack.connect("feed") as client:
         refusal = await client.hears("error")
         assert refusal["data"]["code"] == "AUTH_FAILED"
         assert await client.closed() == 1000
 
 
-async def test_who_is_refused_and_not_there_yet_is_looked_for_again(stack: Stack) -> None:
-    connection_id = f"{stack.new_user():015d}="  # of which nothing is heard: its handshake might not be done
+async def test_a_farewell_to_a_connection_that_is_not_open_yet_is_tried_again(stack: Stack) -> None:
+    connection_id = f"{stack.new_user():015d}="  # an unknown connection, whose handshake might not be done
     order = {"connection_id": connection_id, "endpoint": "feed", "frame": "{}", "is_opening": True, "tries": 0}
     before = tries(stack)
     stack.aws("sqs").send_message(QueueUrl=stack.outputs["FarewellsQueueUrl"], MessageBody=json.dumps(order))
@@ -49,7 +49,7 @@ async def test_who_is_refused_and_not_there_yet_is_looked_for_again(stack: Stack
 
 
 def tries(stack: Stack) -> int:
-    """How often a farewell met nobody."""
+    """How often a farewell found no connection."""
     return sum('"gone":' in line for line in stack.logs_of("farewell"))
 
 
@@ -102,7 +102,7 @@ async def test_sync_is_answered_with_the_users_online(stack: Stack) -> None:
         assert listener in {shown["user_id"] for shown in snapshot["data"]["users"]}
 
 
-async def test_watching_users_tells_how_they_are_and_unwatching_ends_it(stack: Stack) -> None:
+async def test_watching_users_returns_their_state_until_unwatching(stack: Stack) -> None:
     watched, user = stack.new_user(), stack.new_user()
     async with stack.connect("calls", watched), stack.connect("presence", user) as client:
         await client.send("watch", user_ids=[watched])
@@ -117,7 +117,7 @@ async def test_watching_users_tells_how_they_are_and_unwatching_ends_it(stack: S
 
 @contextmanager
 def many_online(stack: Stack) -> Iterator[set[str]]:
-    """More users online than one frame can name."""
+    """More online users than one frame can name."""
     users = {str(stack.new_user()) for _ in range(40)}
     online = {"is_online": {"BOOL": True}, "version": {"N": "1"}, "last_seen": {"N": str(int(time.time() * 1000))}}
     try:
@@ -148,7 +148,7 @@ async def test_a_snapshot_that_no_frame_can_hold_comes_in_pages(stack: Stack) ->
 # ---- ingest, broadcast ----------------------------------------------------------------------------------------------
 
 
-async def test_a_call_reaches_both_who_take_part_and_makes_them_busy(stack: Stack) -> None:
+async def test_a_call_reaches_both_participants_and_makes_them_busy(stack: Stack) -> None:
     user, listener = stack.new_user(), stack.new_user()
     async with stack.connect("calls", user) as one, stack.connect("calls", listener) as other:
         stack.publish("call_started", call(user, listener, user))
@@ -183,18 +183,18 @@ async def test_an_event_that_cannot_be_taken_in_comes_again_within_seconds(stack
 
 
 def failed(stack: Stack) -> list[str]:
-    """What ingest has put off."""
+    """The messages that ingest has delayed."""
     return [line for line in stack.logs_of("ingest") if '"message":"failed"' in line]
 
 
-async def test_what_is_for_everyone_reaches_whoever_is_connected(stack: Stack) -> None:
+async def test_an_event_for_everyone_reaches_every_connected_user(stack: Stack) -> None:
     text = f"for everyone {stack.new_user()}"
     async with stack.connect("notifications", stack.new_user()) as client:
         stack.publish("system_notification", {"text": text}, to="everyone")
         await client.hears(lambda it: it["data"].get("text") == text)
 
 
-async def test_who_is_gone_when_everyone_is_told_is_forgotten(stack: Stack) -> None:
+async def test_an_event_for_everyone_forgets_a_connection_that_is_gone(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.withheld_disconnects():
         async with stack.connect("notifications", user):
@@ -205,7 +205,7 @@ async def test_who_is_gone_when_everyone_is_told_is_forgotten(stack: Stack) -> N
         await eventually(lambda: not stack.connection(connection_id), "nothing is left of the connection")
 
 
-async def test_who_takes_in_nothing_of_what_is_for_everyone_is_closed(stack: Stack) -> None:
+async def test_a_client_that_reads_no_event_for_everyone_is_closed(stack: Stack) -> None:
     async with stack.connect("notifications", stack.new_user()) as client:
         await stack.set_gateway(buffer_bytes=1)
         try:
@@ -215,7 +215,7 @@ async def test_who_takes_in_nothing_of_what_is_for_everyone_is_closed(stack: Sta
             await stack.set_gateway(buffer_bytes=1_048_576)
 
 
-async def test_what_is_for_everyone_and_cannot_be_read_is_given_up(stack: Stack) -> None:
+async def test_an_unreadable_event_for_everyone_is_given_up(stack: Stack) -> None:
     event_id = f"{stack.new_user():028x}"
     key = {"audience": {"S": "notifications/*/0"}, "event_id": {"S": event_id}}
     poison = {**key, "reach": {"S": "wide"}, "message": {"S": "{}"}}  # of no type
@@ -249,7 +249,7 @@ async def test_a_client_that_takes_nothing_in_is_closed_so_that_it_comes_again(s
 # ---- announce, deadlines --------------------------------------------------------------------------------------------
 
 
-async def test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_period(stack: Stack) -> None:
+async def test_a_listener_is_announced_on_the_feed_as_online_and_offline_after_the_grace_period(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as client:
         async with stack.connect("calls", listener, role="listener"):
@@ -257,7 +257,7 @@ async def test_a_listener_is_announced_on_the_feed_and_missed_after_the_grace_pe
         await client.hears(lambda it: it["type"] == "listener_offline" and it["data"]["user_id"] == listener)
 
 
-async def test_the_bus_is_told_who_came_online(stack: Stack) -> None:
+async def test_the_bus_hears_of_a_user_who_came_online(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as queue, stack.connect("calls", user):
         body, _ = await queue.holds(lambda body: json.loads(body)["detail"]["user_id"] == user)
@@ -278,7 +278,7 @@ async def test_a_change_that_cannot_be_read_is_given_up_and_holds_up_no_other(st
     stack.dynamodb.delete_item(TableName=stack.outputs["UsersTableName"], Key={"user_id": {"S": poison}})
 
 
-# ---- broadcast, when what it finds in the Events table is none of ours -----------------------------------------------
+# ---- broadcast, with items in the Events table that our functions do not write ---------------------------------------
 
 
 async def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(stack: Stack) -> None:
@@ -324,7 +324,7 @@ async def test_a_connection_that_has_outlived_two_hours_is_asked_to_come_again(s
         assert await client.closed() == 1000
 
 
-async def test_a_call_whose_end_never_comes_is_let_go(stack: Stack) -> None:
+async def test_a_call_whose_end_never_comes_is_ended(stack: Stack) -> None:
     user, listener = stack.new_user(), stack.new_user()
     async with stack.connect("calls", user) as client:
         stack.publish("call_started", call(user, listener, user))

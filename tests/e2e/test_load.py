@@ -1,4 +1,4 @@
-"""Five hundred connections at once, each of which hears all that it should and nothing else."""
+"""Five hundred connections at once: each receives all of its messages and nothing else."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ USERS = 42
 """In a group, each with a connection on every endpoint."""
 EVENTS = 20
 OPENING = 16
-"""Handshakes under way: twice as many as the gateway asks a function for at a time, so that it never waits for us."""
+"""Handshakes in progress: twice as many as the gateway's concurrent invocations, so that it never waits for us."""
 WITHIN = 60.0
 
 
 @dataclass
 class Group:
-    """Users who hear of the same things, none of which the other groups hear of."""
+    """Users who receive the same messages, which the other groups do not receive."""
 
     listener: int
     users: list[int]
@@ -64,7 +64,7 @@ async def all_hear(groups: list[Group], endpoint: str, wanted: Predicate) -> Non
 
 
 @pytest.mark.timeout(300)
-async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_of_the_others(stack: Stack) -> None:
+async def test_each_of_five_hundred_connections_hears_its_twenty_events_and_no_others(stack: Stack) -> None:
     groups = [Group(stack.new_user(), [stack.new_user() for _ in range(USERS)]) for _ in range(GROUPS)]
     states = [number % 2 == 0 for number in range(EVENTS)]
     assert GROUPS * USERS * 4 >= 500
@@ -78,7 +78,7 @@ async def test_five_hundred_connections_each_hear_their_twenty_events_and_none_o
                 stack.publish("call_billing", event, to=group.users)
                 stack.publish("system_notification", event, to=group.users)
                 stack.publish("status_change", {"user_id": group.listener, "is_busy": busy})
-            # The next change of a state must not overtake this one: the bus keeps no order.
+            # The bus does not keep the order, so wait before the next change of a state.
             await all_hear(groups, "presence", tells("is_busy", busy))
             await all_hear(groups, "feed", tells("is_busy", busy))
         for number in range(EVENTS):

@@ -1,4 +1,4 @@
-"""What is logged; conftest.py has this module come last, so that it judges the logs of all other tests."""
+"""The logs; conftest.py runs this module last, so that it checks the logs of all other tests."""
 
 from __future__ import annotations
 

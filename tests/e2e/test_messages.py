@@ -12,7 +12,7 @@ from tests.e2e import documented
 CALLS = documented.endpoints()["calls"][0]
 FRIENDS = documented.endpoints()["notifications"][0]
 ADDITIONS = {"id", "version"}
-"""What we add beside the documented keys; clients ignore keys that they don't know."""
+"""The keys that we add to the documented ones; clients ignore keys that they don't know."""
 
 
 def assert_as_documented(message: Message, kind: str) -> None:
@@ -31,7 +31,7 @@ async def hears_of(client: Client, kind: str, user: int) -> dict[str, Any]:
     return data
 
 
-async def test_presence_is_told_as_documented(stack: Stack) -> None:
+async def test_presence_messages_are_as_documented(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as feed, stack.connect("presence", stack.new_user()) as presence:
         async with stack.connect("calls", listener, role="listener", username="jane_smith"):
@@ -57,7 +57,7 @@ def without_name(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", CALLS)
-async def test_a_call_is_told_as_documented(stack: Stack, kind: str) -> None:
+async def test_call_messages_are_as_documented(stack: Stack, kind: str) -> None:
     user = stack.new_user()
     call = documented.example(kind)["data"] | {"call_id": user, "user_id": user, "listener_id": stack.new_user()}
     async with stack.connect("calls", user) as client:
@@ -68,7 +68,7 @@ async def test_a_call_is_told_as_documented(stack: Stack, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FRIENDS)
-async def test_a_notification_is_told_as_documented(stack: Stack, kind: str) -> None:
+async def test_notification_messages_are_as_documented(stack: Stack, kind: str) -> None:
     user, friend = stack.new_user(), {"user_id": stack.new_user(), "username": "jane_smith"}
     async with stack.connect("notifications", user) as client:
         stack.publish(kind, friend, to=[user])

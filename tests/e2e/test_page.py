@@ -1,4 +1,4 @@
-"""The page of the embedded stack, in a real browser: two tabs, two people."""
+"""The page of the embedded stack in a real browser: two tabs with two users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALL_CONNECTED = [f"{endpoint} connected" for endpoint in ("feed", "presence", "c
 
 
 class Person:
-    """Somebody with a tab of their own."""
+    """A user with a browser tab."""
 
     def __init__(self, browser: webdriver.Chrome, page_url: str, user: int, username: str, role: str = "") -> None:
         self.user, self.username = user, username
@@ -34,7 +34,7 @@ class Person:
         browser.get(f"{page_url}#{urlencode({'user': user, 'username': username, 'role': role})}")
 
     def sees(self, selector: str, text: str = "", count: int = 1) -> None:
-        """Wait until there are so many elements of a selector that show a text."""
+        """Wait until the given number of elements of a selector show a text."""
         self._until(lambda: len(self._showing(selector, text)) >= count, f"{count} of {selector} {text!r}")
 
     def count(self, selector: str, text: str) -> int:
@@ -46,7 +46,7 @@ class Person:
         self._until(lambda: not self._showing(selector, text), f"no {selector} {text!r}")
 
     def press(self, label: str) -> None:
-        """Press a button by its accessible name, once it can be pressed."""
+        """Press a button by its accessible name, when it is enabled."""
         selector = f"button[aria-label='{label}']:enabled"
         self._until(lambda: self._pressed(selector), f"a button {label!r}")
 
@@ -79,7 +79,7 @@ class Person:
 
     def _until(self, holds: Callable[[], object], what: str) -> None:
         self._browser.switch_to.window(self._tab)
-        # A list is made anew with each message: an element may be gone between finding it and asking it.
+        # Each message rebuilds a list: an element may be gone between finding and reading it.
         wait = WebDriverWait(self._browser, PATIENCE, 0.05, [NoSuchElementException, StaleElementReferenceException])
         wait.until(lambda _: holds(), f"{self.username} never saw {what}")
 
@@ -102,7 +102,7 @@ def jane(stack: Stack, browser: webdriver.Chrome) -> Person:
 
 @pytest.fixture
 def sam(stack: Stack, browser: webdriver.Chrome, jane: Person) -> Person:
-    """Somebody who calls listeners; in the second tab."""
+    """A user who calls listeners, in the second tab."""
     user = stack.new_user()
     person = Person(browser, stack.running.page_url, user, f"sam_{user}")
     person.is_connected()
@@ -126,7 +126,7 @@ def test_two_tabs_see_each_others_calls_and_notifications_as_they_happen(
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]  # nothing failed, nothing that the page's policy forbids
 
 
-def test_who_closes_their_tab_goes_offline_after_the_grace_period(jane: Person, sam: Person) -> None:
+def test_a_user_who_closes_their_tab_goes_offline_after_the_grace_period(jane: Person, sam: Person) -> None:
     sam.sees(".card.online", jane.username)
     jane.leaves()
     sam.sees(".card.offline", jane.username)

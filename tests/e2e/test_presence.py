@@ -1,4 +1,4 @@
-"""One true online or offline per person, told to clients and to backends once."""
+"""Each user has one correct presence, and clients and backends hear of each change once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.e2e.documented import is_time
 
 FLAP_SECONDS = 3.0
 LEASE_SECONDS = 60
-"""What a lease lasts at least. It is not waited for: the tables are made to say that it has passed."""
+"""The shortest lease. Tests do not wait for it: they change the tables so that it has expired."""
 
 
 def about(user: int, kind: str) -> Predicate:
@@ -21,12 +21,12 @@ def about(user: int, kind: str) -> Predicate:
 
 
 def told_of(user: int, client: Client) -> list[str]:
-    """The types of what a client has heard about a user, answers to its own frames aside."""
+    """The types of the messages that a client has received about a user, without answers to its own frames."""
     return [message["type"] for message in client.heard if message["data"].get("user_id") == user]
 
 
 async def hears_all_until_now(stack: Stack, *clients: Client) -> None:
-    """Wait until clients on feed have heard all that was to be told: one more listener comes, and they hear of it."""
+    """Wait until clients on feed have all earlier messages: one more listener comes online, and they hear of it."""
     witness = stack.new_user()
     async with stack.connect("calls", witness, role="listener"):
         for client in clients:
@@ -37,7 +37,7 @@ def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
-async def test_three_devices_closed_in_turn_are_one_leaving_after_the_last_ones_grace(stack: Stack) -> None:
+async def test_closing_three_devices_in_turn_sets_a_user_offline_once_after_the_last_grace_period(stack: Stack) -> None:
     listener, grace = stack.new_user(), float(stack.parameters["GracePeriodSeconds"])
     async with (
         stack.connect("feed", stack.new_user()) as feed,
@@ -58,12 +58,12 @@ async def test_three_devices_closed_in_turn_are_one_leaving_after_the_last_ones_
         assert told_of(listener, feed) == ["listener_online", "listener_offline"]
 
 
-async def test_nobody_sees_a_flap_within_the_grace_period(stack: Stack) -> None:
+async def test_nobody_hears_of_a_reconnect_within_the_grace_period(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as feed, stack.bus_events() as bus:
         async with stack.connect("calls", listener, role="listener"):
             pass
-        await asyncio.sleep(FLAP_SECONDS)  # what a flap is
+        await asyncio.sleep(FLAP_SECONDS)  # a short loss of the connection
         async with stack.connect("calls", listener, role="listener"):
             await eventually(lambda: has_been_checked(stack, listener), "the grace period's end is looked at")
             await hears_all_until_now(stack, feed)
@@ -78,7 +78,7 @@ def has_been_checked(stack: Stack, user: int) -> bool:
 
 
 async def told_by_the_bus(stack: Stack, bus: Queue, user: int) -> list[Message]:
-    """All events about a user that the bus has been told until now, by their versions."""
+    """All events about a user on the bus until now, by their versions."""
     events: list[Message] = []
     witness = stack.new_user()
     async with stack.connect("calls", witness):
@@ -90,7 +90,7 @@ async def told_by_the_bus(stack: Stack, bus: Queue, user: int) -> list[Message]:
             events.append(event)
 
 
-async def test_a_killed_socket_whose_end_nobody_tells_is_offline_after_its_lease_and_one_sweep(stack: Stack) -> None:
+async def test_a_user_whose_socket_was_killed_silently_is_offline_after_the_lease_and_one_sweep(stack: Stack) -> None:
     listener = stack.new_user()
     async with stack.connect("feed", stack.new_user()) as feed:
         async with stack.withheld_disconnects(), stack.connect("calls", listener, role="listener"):
@@ -100,7 +100,7 @@ async def test_a_killed_socket_whose_end_nobody_tells_is_offline_after_its_lease
             await stack.sweep()
             await feed.pings()
             assert told_of(listener, feed) == ["listener_online"]
-            assert stack.is_connected(listener)  # nobody told of its end, and its lease still runs
+            assert stack.is_connected(listener)  # no $disconnect reported its end, and its lease still runs
             stack.age(connection_id, LEASE_SECONDS)
             stack.change_session(connection_id, lease_until=int(time.time()) - 1)
             await stack.sweep()
@@ -111,7 +111,7 @@ async def test_a_killed_socket_whose_end_nobody_tells_is_offline_after_its_lease
         assert told_of(listener, feed) == ["listener_online", "listener_offline"]
 
 
-async def test_backends_are_told_of_each_transition_once_with_rising_versions(stack: Stack) -> None:
+async def test_backends_hear_of_each_transition_once_with_rising_versions(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.bus_events() as bus:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""`realtime redrive` against a real queue, stream and table: what it puts through is heard again."""
+"""`realtime redrive` with a real queue, stream and table: clients hear the redriven events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def realtime(stack: Stack, *arguments: str) -> list[str]:
 
 
 def give_up_on(stack: Stack, table_name: str, key: str, value: str) -> None:
-    """Put in the queue what Lambda does when it gives up on an item's records: the emulator would take an hour."""
+    """Send the message that Lambda sends when it gives up on an item's records: the emulator would take an hour."""
     streams = stack.deployment.clients.dynamodb_streams()
     table = stack.aws("dynamodb").describe_table(TableName=stack.outputs[table_name])["Table"]
     arn = table["LatestStreamArn"]
@@ -43,7 +43,7 @@ def give_up_on(stack: Stack, table_name: str, key: str, value: str) -> None:
 
 
 def records_of(streams: Any, arn: str, shard_id: str) -> list[dict[str, Any]]:
-    """Return what a shard shows from its beginning to now."""
+    """Return the records of a shard from its beginning to now."""
     place = streams.get_shard_iterator(StreamArn=arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")
     iterator, found = place["ShardIterator"], []
     while iterator:
@@ -81,7 +81,7 @@ async def test_a_change_that_was_given_up_is_announced_when_it_is_put_through_ag
 
 
 def entries_about(stack: Stack, listener: int) -> list[dict[str, Any]]:
-    """Return the keys of what the feed was told of a listener."""
+    """Return the keys of the feed's entries about a listener."""
     found: list[dict[str, Any]] = []
     for audience in ("feed/*/0", "feed/*/1", "feed/*/2", "feed/*/3", f"feed/{listener}"):
         answer = stack.dynamodb.query(
@@ -111,7 +111,7 @@ async def test_an_event_that_could_not_be_taken_in_is_heard_when_it_is_put_throu
         assert (await client.hears("call_started"))["data"]["call_id"] == user
 
 
-async def test_a_rejected_event_is_taken_in_again_where_that_is_asked_for(stack: Stack) -> None:
+async def test_a_rejected_event_is_processed_again_if_the_option_asks_for_it(stack: Stack) -> None:
     event_id = stack.deployment.publish("call_paused", '{"call_id": 1}', "marketplace")
     rejected = stack.queue("RejectedEventsQueue")
     body, _ = await rejected.holds(lambda body: event_id in body)

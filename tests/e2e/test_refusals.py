@@ -1,4 +1,4 @@
-"""Who is refused, how they are told, and what they may do about it."""
+"""Refused clients and frames: the reason, how it is sent, and what the client may do next."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ async def test_a_connection_over_the_limit_is_refused_and_the_others_stay(stack:
         assert len(stack.connection_ids(user)) == limit
 
 
-async def test_a_flood_is_held_back_and_served_again_after_the_wait_that_it_is_told(stack: Stack) -> None:
-    # Slower than by default, which is more than the emulator can serve.
+async def test_a_flood_is_refused_and_served_again_after_the_wait_that_the_answer_names(stack: Stack) -> None:
+    # Slower than the default rate, which is more than the emulator can serve.
     with reconfigured(stack, "Default", MESSAGE_RATE="1", MESSAGE_BURST="2"):
         async with stack.connect("notifications", stack.new_user()) as client:
             for _ in range(20):  # one by one: each instance of the function counts for itself
@@ -54,7 +54,7 @@ async def test_a_flood_is_held_back_and_served_again_after_the_wait_that_it_is_t
             assert {error["code"] for error in errors} == {"RATE_LIMITED"}
             waits = [error["retry_after"] for error in errors]
             assert all(isinstance(wait, int) and wait > 0 for wait in waits)
-            await asyncio.sleep(max(waits))  # as the client is told to
+            await asyncio.sleep(max(waits))  # as the answer requires
             await client.pings()
 
 
@@ -72,13 +72,15 @@ async def test_garbage_is_a_bad_request_and_the_connection_lives(stack: Stack, g
 
 
 @pytest.mark.parametrize("query", [{"types": "call_started"}, {"batch": "maybe"}, {"watch": "1,,a/b"}])
-async def test_a_connection_that_asks_for_what_there_is_not_is_told_so(stack: Stack, query: dict[str, str]) -> None:
+async def test_a_connection_with_an_invalid_query_gets_an_error_and_is_closed(
+    stack: Stack, query: dict[str, str]
+) -> None:
     async with stack.connect("feed", stack.new_user(), query=query, settled=False) as client:
         assert (await error_of(client))["code"] == "BAD_REQUEST"
         assert await client.closed() == 1000
 
 
-async def test_watching_is_refused_where_no_presence_is_told(stack: Stack) -> None:
+async def test_watching_is_refused_on_endpoints_without_presence(stack: Stack) -> None:
     async with stack.connect("calls", stack.new_user()) as client:
         for kind in ("watch", "unwatch", "sync"):
             await client.send(kind, user_ids=[1])
@@ -86,7 +88,7 @@ async def test_watching_is_refused_where_no_presence_is_told(stack: Stack) -> No
         await client.pings()
 
 
-async def test_a_refused_client_can_be_told_by_the_status_of_its_handshake(stack: Stack) -> None:
+async def test_a_refused_client_can_get_the_status_of_its_handshake(stack: Stack) -> None:
     with reconfigured(stack, "Connect", REJECTION_MODE="handshake"):
         user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
         assert await status(stack, "feed", "no token") == 401

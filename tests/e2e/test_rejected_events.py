@@ -1,4 +1,4 @@
-"""An event that cannot be told to anyone is kept, whole, with the reason."""
+"""An event that cannot be delivered to anyone is kept whole, with the reason."""
 
 from __future__ import annotations
 

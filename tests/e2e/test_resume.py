@@ -1,4 +1,4 @@
-"""A client that was away hears what it missed, once it says what it heard last."""
+"""A client that was away gets the missed messages after it names the last message that it received."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def billing(user: int, witness: int, number: int) -> dict[str, Any]:
 
 
 def events(client: Client) -> list[Message]:
-    """Return what a client heard that has happened, answers aside."""
+    """Return the messages about events that a client received, without answers."""
     return [each for each in client.heard if "id" in each]
 
 
@@ -26,7 +26,7 @@ async def publish(stack: Stack, user: int, other: int, witness: Client, *minutes
     return heard
 
 
-async def test_what_a_client_missed_comes_in_order_and_with_the_ids_that_others_heard(stack: Stack) -> None:
+async def test_missed_messages_come_in_order_and_with_the_ids_that_others_heard(stack: Stack) -> None:
     user, other = stack.new_user(), stack.new_user()
     async with stack.connect("calls", other) as witness:
         async with stack.connect("calls", user) as before:
@@ -53,7 +53,7 @@ async def test_many_missed_messages_cost_a_client_that_takes_arrays_a_single_fra
             assert after.frames == 3  # with the pong that all begin with, and `resumed`
 
 
-async def test_everyones_messages_are_replayed_whichever_shard_the_new_connection_hears(stack: Stack) -> None:
+async def test_messages_for_everyone_are_replayed_to_a_new_connection_of_any_shard(stack: Stack) -> None:
     async with stack.connect("notifications", stack.new_user()) as witness:
         stack.publish("system_notification", {"title": "first"}, to="everyone")
         first = await witness.hears("system_notification")
@@ -67,13 +67,13 @@ async def test_everyones_messages_are_replayed_whichever_shard_the_new_connectio
             assert first not in client.heard
 
 
-async def test_who_was_away_for_too_long_is_told_so(stack: Stack) -> None:
+async def test_a_client_that_was_away_for_too_long_is_told_so(stack: Stack) -> None:
     async with stack.connect("calls", stack.new_user()) as client:
         await client.send("resume", last_id="0" * 28)
         assert (await client.hears("resumed"))["data"] == {"recovered": False, "replayed": 0}
 
 
-async def test_who_resumes_after_nothing_is_told_what_to_send(stack: Stack) -> None:
+async def test_resume_without_an_id_is_answered_with_what_to_send(stack: Stack) -> None:
     async with stack.connect("calls", stack.new_user()) as client:
         await client.send("resume")
         error = await client.hears("error")

@@ -1,4 +1,4 @@
-"""How long a connection lives: as long as its token, or a newer one, and never quite as long as API Gateway lets it."""
+"""The life of a connection: as long as its token, or a newer one, and shorter than API Gateway's limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_another_users_token_is_refused_and_the_connection_lives(stack: St
         await client.pings()
 
 
-async def test_a_connection_whose_token_has_expired_is_told_so_and_ended(stack: Stack) -> None:
+async def test_a_connection_whose_token_has_expired_gets_an_error_and_is_closed(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.connect("calls", user) as client, stack.connect("notifications", user) as other:
         connection_id = next(each for each in stack.connection_ids(user) if f"calls/{user}" in stack.connection(each))
@@ -42,7 +42,7 @@ async def test_a_connection_whose_token_has_expired_is_told_so_and_ended(stack: 
         await other.pings()
 
 
-async def test_a_connection_is_told_to_move_in_time_and_lives_on_meanwhile(stack: Stack) -> None:
+async def test_a_connection_gets_reconnect_in_time_and_lives_on_until_its_end(stack: Stack) -> None:
     user = stack.new_user()
     async with stack.connect("calls", user) as client:
         (connection_id,) = stack.connection_ids(user)

@@ -1,4 +1,4 @@
-"""Snapshots of many users, and those users coming and going meanwhile."""
+"""Snapshots of many users while these users come online and go offline."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Item = dict[str, Any]
 
 
 class Crowd:
-    """Users whose items a test writes straight to the table, in place of so many connections."""
+    """Users whose items a test writes directly to the table, instead of opening connections."""
 
     def __init__(self, stack: Stack) -> None:
         self.users: list[int] = []
         self._stack, self._table = stack, stack.outputs["UsersTableName"]
 
     def come_in_silence(self, count: int) -> list[int]:
-        """Let new users be online without that being announced."""
+        """Set new users online without an announcement."""
         users = [self._stack.new_user() for _ in range(count)]
         self.users += users
         self._write([{"PutRequest": {"Item": self._online(user)}} for user in users])
@@ -104,7 +104,7 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 @contextmanager
 def filtered(stack: Stack, pattern: Item) -> Iterator[None]:
-    """Let `announce` hear only of what matches a pattern."""
+    """Let `announce` get only the records that match a pattern."""
     client, function = stack.aws("lambda"), stack.outputs["AnnounceFunctionName"]
     (mapping,) = client.list_event_source_mappings(FunctionName=f"{function}:live")["EventSourceMappings"]
     filters = {"Filters": [{"Pattern": json.dumps(pattern)}]}
@@ -139,7 +139,7 @@ async def test_five_thousand_users_are_shown_in_pages_that_fit_a_frame(stack: St
         assert sum(len(page["users"]) for page in pages) == len(shown)
 
 
-async def test_users_coming_and_going_during_a_sync_leave_the_client_with_what_the_table_says(
+async def test_a_client_has_the_state_of_the_table_even_if_users_come_and_go_during_a_sync(
     stack: Stack, crowd: Crowd
 ) -> None:
     present = await asyncio.to_thread(crowd.come_in_silence, COMING_AND_GOING // 2)
@@ -166,7 +166,7 @@ def move(crowd: Crowd, moves: list[tuple[int, bool]]) -> None:
 
 
 def seen_by(client: Client) -> dict[int, int]:
-    """Who is online by all that a client has heard, with their versions: of two messages the higher version holds."""
+    """The online users by all that a client has received, with versions: the message with the higher version counts."""
     latest: dict[int, Message] = {}
     for message in client.heard:
         if message["type"] == "snapshot":

@@ -1,4 +1,4 @@
-"""`realtime verify` on a stack of its own: all is well, and what it advises once something is taken away."""
+"""`realtime verify` on a stack of its own: it passes, and it gives the right advice after a part is removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class Verified:
-    """What a run said and reported."""
+    """The output and the report of a run."""
 
     def __init__(self, code: int, text: str, report: dict[str, Any]) -> None:
         self.code, self.text, self.report = code, text, report
@@ -115,7 +115,7 @@ async def test_keys_that_connect_does_not_know_are_named(own_stack: Stack, tmp_p
     assert run.lines["door.feed"]["verdict"] == "skipped"  # one reason is enough
 
 
-async def test_keys_that_are_gone_are_named_and_how_they_come_back(own_stack: Stack, tmp_path: Path) -> None:
+async def test_deleted_keys_are_named_with_the_way_to_restore_them(own_stack: Stack, tmp_path: Path) -> None:
     secrets, place = own_stack.aws("secretsmanager"), own_stack.outputs["TokenKeys"]
     secrets.delete_secret(SecretId=place)
     try:
@@ -139,7 +139,7 @@ async def test_a_route_response_that_is_missing_is_named(own_stack: Stack, tmp_p
     assert run.lines["talk.sync"]["verdict"] == "skipped"
 
 
-async def test_what_a_run_left_that_was_killed_is_removed_by_the_next(own_stack: Stack, tmp_path: Path) -> None:
+async def test_a_run_removes_what_an_earlier_killed_run_left(own_stack: Stack, tmp_path: Path) -> None:
     run = f"{int(time.time()) - HOUR:08x}"
     own_stack.aws("sqs").create_queue(QueueName=f"{PREFIX}{stack_mark(own_stack.running.stack)}-{run}")
     own_stack.dynamodb.put_item(
@@ -154,7 +154,7 @@ async def test_what_a_run_left_that_was_killed_is_removed_by_the_next(own_stack:
     assert everything_of_verify(own_stack) == []
 
 
-async def test_who_ends_it_early_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
+async def test_an_interrupted_run_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
     line = command(own_stack, tmp_path / "report.json")
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:  # noqa: ASYNC220  # nothing else runs
         await eventually(lambda: bool(everything_of_verify(own_stack)), "something was made")
@@ -165,7 +165,7 @@ async def test_who_ends_it_early_leaves_nothing(own_stack: Stack, tmp_path: Path
     assert everything_of_verify(own_stack) == []
 
 
-# ---- last, so that it shows that all is well again with what was taken away ----------------------------------------
+# ---- last, so that it also shows that the removed parts are back ---------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def whole_run(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ver
     return verify(own_stack, tmp_path_factory.mktemp("whole"))
 
 
-async def test_all_is_well_on_a_stack_that_is_whole(whole_run: Verified) -> None:
+async def test_all_lines_pass_on_a_complete_stack(whole_run: Verified) -> None:
     assert whole_run.failed() == set(), whole_run.text
     assert whole_run.code == 0
     assert whole_run.report["counts"]["passed"] > 50
@@ -182,7 +182,7 @@ async def test_all_is_well_on_a_stack_that_is_whole(whole_run: Verified) -> None
     assert whole_run.report["seconds"] < MOST_SECONDS
 
 
-async def test_nothing_is_left_of_it(own_stack: Stack, whole_run: Verified) -> None:
+async def test_a_run_leaves_nothing_in_the_account(own_stack: Stack, whole_run: Verified) -> None:
     assert everything_of_verify(own_stack) == []
 
 

@@ -1,4 +1,4 @@
-"""The pool over real sockets: requests as they arrive, and what it makes of broken answers."""
+"""The pool over real sockets: the requests that arrive, and the results of broken answers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_failure_is_a_status_or_0_and_a_text(
     assert text in found["bad"][1]
 
 
-def test_only_the_beginning_of_a_long_text_is_kept(fake: FakeApi, pool: HttpPool[str]) -> None:
+def test_a_long_text_is_cut_to_its_beginning(fake: FakeApi, pool: HttpPool[str]) -> None:
     fake.texts[500] = b"x" * 5000
     fake.script("bad", [500, 429])
     post(pool, "bad")
@@ -167,9 +167,7 @@ def test_the_text_of_a_refusal_is_in_the_result(fake: FakeApi, poster: Poster) -
     assert poster.refusal == f"POST {fake.url}/feed/@connections/*: 403 {text.decode()}"
 
 
-def test_in_a_crowd_each_connection_gets_what_its_own_script_lets_through(
-    fake: FakeApi, new_poster: MakePoster
-) -> None:
+def test_each_of_many_connections_gets_what_its_own_script_lets_through(fake: FakeApi, new_poster: MakePoster) -> None:
     chance = random.Random(1)
     poster = new_poster(patience_s=30.0, max_in_flight=32)
     troubles: list[Step] = [429, 500, *Trouble]

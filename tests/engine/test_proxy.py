@@ -1,4 +1,4 @@
-"""A proxy of the environment is asked for a tunnel, and posts go through it unchanged."""
+"""The pool requests a tunnel from the environment's proxy, and posts go through it unchanged."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FRAMES = [Frame(f"frame {number}".encode()) for number in range(3)]
 
 
 class Tunnel(socketserver.StreamRequestHandler):
-    """Answers CONNECT, then passes on what comes from either side until one of them leaves."""
+    """Answers CONNECT, then passes on the data of both sides until one of them leaves."""
 
     server: Proxy
 
     def handle(self) -> None:
         line = self.rfile.readline().decode()
         if not line:
-            return  # a connection that was opened for nothing
+            return  # a connection without a request
         while self.rfile.readline().strip():
             pass  # headers
         self.server.requests.append(line.rpartition(" ")[0])
@@ -65,7 +65,7 @@ def proxy() -> Iterator[Proxy]:
         thread.join()
 
 
-def test_posts_go_through_the_proxy_that_the_environment_names(
+def test_posts_use_the_proxy_that_the_environment_names(
     proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -78,7 +78,7 @@ def test_posts_go_through_the_proxy_that_the_environment_names(
     assert set(proxy.requests) == {f"CONNECT {fake.url.removeprefix('http://')}"}
 
 
-def test_without_such_a_variable_no_proxy_is_asked(
+def test_posts_use_no_proxy_without_such_a_variable(
     proxy: Proxy, fake: FakeApi, new_poster: MakePoster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

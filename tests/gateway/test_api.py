@@ -1,4 +1,4 @@
-"""What is read of an API: from raw resources as in our template, and from AWS::Serverless::WebSocketApi."""
+"""The gateway reads an API from raw resources, as in our template, and from AWS::Serverless::WebSocketApi."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_route_leads_to_its_function_through_its_integration(raw: WebSocketApi
     assert raw.routes["two"].integration == Integration(kind="MOCK")
 
 
-def test_a_route_response_counts_where_it_is_there_and_selected_even_if_its_condition_is_false(
+def test_an_existing_and_selected_route_response_counts_even_if_its_condition_is_false(
     raw: WebSocketApi,
 ) -> None:
     assert {key: route.two_way for key, route in raw.routes.items()} == {
@@ -199,7 +199,7 @@ def test_a_template_without_a_websocket_api_says_so(tmp_path: Path) -> None:
         read(tmp_path, "Resources: {Http: {Type: 'AWS::ApiGatewayV2::Api', Properties: {ProtocolType: HTTP}}}", {})
 
 
-def test_of_several_apis_one_must_be_chosen(tmp_path: Path) -> None:
+def test_a_template_with_several_apis_needs_the_name_of_one(tmp_path: Path) -> None:
     both = "Resources:\n" + "".join(
         f"  {name}: {{Type: 'AWS::ApiGatewayV2::Api', Properties: {{ProtocolType: WEBSOCKET}}}}\n" for name in "AB"
     )

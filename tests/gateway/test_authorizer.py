@@ -50,7 +50,9 @@ async def test_a_missing_identity_source_is_a_401_without_asking(
     assert aws.events == []
 
 
-async def test_who_is_allowed_is_let_in_and_known_in_every_event(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_an_allowed_client_is_let_in_and_every_event_names_its_principal(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     aws.functions["guard"] = lambda _: {
         "principalId": "me",
         "policyDocument": policy("Allow"),
@@ -65,7 +67,7 @@ async def test_who_is_allowed_is_let_in_and_known_in_every_event(gateway: Runnin
     assert known == [{"principalId": "me", "key": "value", "numKey": "1", "boolKey": "true"}] * 3
 
 
-async def test_the_authorizer_is_asked_as_aws_asks(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_the_authorizer_gets_the_event_that_aws_sends(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow")}
     await gateway.connect("/feed?token=t", **CREDENTIALS)
     asked = aws.events[0]
@@ -94,7 +96,9 @@ def broken(_: dict[str, Any]) -> None:
         (lambda _: {"principalId": "me"}, 500),
     ],
 )
-async def test_who_is_not_allowed_is_refused(gateway: RunningGateway, aws: FakeAws, function: Any, status: int) -> None:
+async def test_a_client_that_is_not_allowed_is_refused(
+    gateway: RunningGateway, aws: FakeAws, function: Any, status: int
+) -> None:
     aws.functions["guard"] = function
     assert (await gateway.refused("/feed?token=t", **CREDENTIALS)).status == status
     assert [event.get("type") for event in aws.events] == ["REQUEST"]

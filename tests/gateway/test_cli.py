@@ -1,4 +1,4 @@
-"""The command, as a process of its own before a fake CloudFormation."""
+"""The command, as a process of its own with a fake CloudFormation."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def run(tmp_path: Path, endpoint_url: str, *options: str) -> AsyncIterator
 
 
 async def error_of(tmp_path: Path, endpoint_url: str, *options: str) -> str:
-    """What a command that must fail prints: one line."""
+    """Run a command that must fail, and return the one line that it prints."""
     async with run(tmp_path, endpoint_url, *options) as process, asyncio.timeout(3 * DEADLINE):
         _, error = await process.communicate()
     assert process.returncode == 1
@@ -101,7 +101,7 @@ async def error_of(tmp_path: Path, endpoint_url: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
+async def test_the_gateway_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
     tmp_path: Path, endpoint_url: str, number: signal.Signals
 ) -> None:
     async with run(tmp_path, endpoint_url, "--stack", "there") as process, asyncio.timeout(3 * DEADLINE):
@@ -120,7 +120,9 @@ async def test_it_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
 
 
 @pytest.mark.parametrize(("host", "status"), [("realtime.example", 101), ("elsewhere.example", 421)])
-async def test_names_of_its_own_can_be_given_to_it(tmp_path: Path, endpoint_url: str, host: str, status: int) -> None:
+async def test_the_gateway_accepts_further_host_names(
+    tmp_path: Path, endpoint_url: str, host: str, status: int
+) -> None:
     options = ("--stack", "there", "--allow-host", "realtime.example")
     async with run(tmp_path, endpoint_url, *options) as process, asyncio.timeout(3 * DEADLINE):
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""How connections end, and what the `$disconnect` function is told."""
+"""The ends of connections, and the events for the `$disconnect` function."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_socket_that_breaks_is_reported_as_1006(gateway: RunningGateway,
     assert (await disconnected(aws))[0] == 1006
 
 
-async def test_disconnect_is_told_once_the_connection_is_gone(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_disconnect_runs_after_the_connection_is_gone(gateway: RunningGateway, aws: FakeAws) -> None:
     statuses: asyncio.Queue[int] = asyncio.Queue()
 
     async def disconnect(event: dict[str, Any]) -> dict[str, int]:
@@ -106,7 +106,7 @@ async def test_a_binary_frame_closes_with_1003(gateway: RunningGateway, aws: Fak
     assert (await disconnected(aws))[0] == 1003
 
 
-async def test_a_message_of_128_kb_in_frames_of_32_kb_is_taken(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_message_of_128_kb_in_frames_of_32_kb_is_accepted(gateway: RunningGateway, aws: FakeAws) -> None:
     aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
     client = await gateway.connect()
     frames = [frame(FRAME_BYTES, opcode=1 if index == 0 else 0, fin=index == 3) for index in range(4)]
@@ -193,7 +193,7 @@ def test_a_connection_is_idle_only_from_its_last_traffic_on() -> None:
     assert expired(opened=0, last_active=7_199, now=7_200, settings=settings)
 
 
-async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(start: Starter, aws: FakeAws) -> None:
+async def test_a_busy_connection_is_closed_at_its_greatest_age_too(start: Starter, aws: FakeAws) -> None:
     gateway = await start(settings={"max_age": 0.3})
     client = await gateway.connect()
     closed = asyncio.create_task(client.closed())
@@ -204,7 +204,7 @@ async def test_a_connection_is_closed_at_its_greatest_age_however_busy_it_is(sta
     assert await disconnected(aws) == (1001, "Going away")
 
 
-async def test_the_gateways_end_closes_every_connection_and_tells_disconnect(
+async def test_stopping_the_gateway_closes_every_connection_and_invokes_disconnect(
     gateway: RunningGateway, aws: FakeAws
 ) -> None:
     reading = [asyncio.create_task((await gateway.connect()).closed()) for _ in range(3)]

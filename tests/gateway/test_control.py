@@ -1,4 +1,4 @@
-"""The gateway's own endpoint, with which tests make happen what is rare on AWS."""
+"""The gateway's own endpoint, with which tests cause events that are rare on AWS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 
-async def test_health_tells_the_api_its_stages_and_how_many_are_connected(gateway: RunningGateway) -> None:
+async def test_health_names_the_api_its_stages_and_the_number_of_connections(gateway: RunningGateway) -> None:
     await gateway.connect()
     answer = await gateway.control("GET", "health")
     assert answer.json() == {"state": "ready", "api_id": "realtime", "stages": ["calls", "feed"], "connections": 1}
@@ -40,7 +40,7 @@ async def test_killing_an_unknown_connection_is_a_404(gateway: RunningGateway) -
     assert (await gateway.control("POST", "connections/nobody/kill")).status == 404
 
 
-async def test_a_withheld_disconnect_leaves_the_function_untold(start: Starter, aws: FakeAws) -> None:
+async def test_a_withheld_disconnect_does_not_invoke_the_function(start: Starter, aws: FakeAws) -> None:
     gateway = await start(settings={"withhold_disconnect": True})
     ghost, other = await gateway.connect(), await gateway.connect()
     await ghost.close()

@@ -1,4 +1,4 @@
-"""Another server behind the gateway's port: it gets what is for no stage, and nothing else."""
+"""Another server behind the gateway's port: it gets the requests for no stage, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Other:
-    """A server that knows `/` and `/ask`, and keeps what it was asked."""
+    """A server that knows `/` and `/ask`, and records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
@@ -48,14 +48,14 @@ async def gateway(start: Starter, other: Other) -> RunningGateway:
     return await start(fallback_url=other.url)
 
 
-async def test_what_is_for_no_stage_is_answered_by_the_other_server(gateway: RunningGateway) -> None:
+async def test_the_other_server_answers_a_request_for_no_stage(gateway: RunningGateway) -> None:
     async with gateway.client.get(gateway.url + "/") as answer:
         assert (answer.status, await answer.text()) == (200, "<h1>page</h1>")
         assert answer.content_type == "text/html"
         assert answer.headers["X-Own"] == "1"
 
 
-async def test_the_other_server_is_asked_as_the_gateway_was(gateway: RunningGateway, other: Other) -> None:
+async def test_the_other_server_gets_the_request_as_the_gateway_got_it(gateway: RunningGateway, other: Other) -> None:
     headers = {"Origin": "http://elsewhere.example", "Host": "127.0.0.1:9000"}
     async with gateway.client.post(
         URL(gateway.url + "/ask?a=%2F", encoded=True), data=b"body", headers=headers
@@ -71,18 +71,20 @@ async def test_a_redirection_is_passed_on_not_followed(gateway: RunningGateway) 
         assert (answer.status, answer.headers["Location"]) == (302, "/")
 
 
-async def test_what_the_other_server_does_not_know_is_forbidden_as_on_aws(gateway: RunningGateway) -> None:
+async def test_a_path_that_the_other_server_does_not_know_is_forbidden_as_on_aws(gateway: RunningGateway) -> None:
     async with gateway.client.get(gateway.url + "/feed/below") as answer:
         assert (answer.status, await answer.json()) == (403, {"message": "Forbidden"})
 
 
 @pytest.mark.parametrize("path", ["/_gateway/health", "/feed", "/ws/feed", "/feed/@connections/none"])
-async def test_the_gateways_own_paths_never_get_there(gateway: RunningGateway, other: Other, path: str) -> None:
+async def test_the_gateways_own_paths_never_reach_the_other_server(
+    gateway: RunningGateway, other: Other, path: str
+) -> None:
     async with gateway.client.get(gateway.url + path):
         assert other.requests == []
 
 
-async def test_handshakes_never_get_there(gateway: RunningGateway, other: Other) -> None:
+async def test_handshakes_never_reach_the_other_server(gateway: RunningGateway, other: Other) -> None:
     assert (await gateway.refused("/?token=secret")).status == 403
     client = await gateway.connect("/ws/feed")
     await client.send("hello")
@@ -90,7 +92,7 @@ async def test_handshakes_never_get_there(gateway: RunningGateway, other: Other)
     assert other.requests == []
 
 
-async def test_a_whole_url_in_place_of_a_path_leads_nowhere(gateway: RunningGateway, other: Other) -> None:
+async def test_a_whole_url_in_place_of_a_path_is_forbidden(gateway: RunningGateway, other: Other) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"GET http://elsewhere.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).startswith(b"HTTP/1.1 403 ")

@@ -16,7 +16,7 @@ CLOSE = b"\x88\x82mask\x03\xe8"
 
 
 class Parser:
-    """Stands for aiohttp's parser: keeps what it was fed."""
+    """Replaces aiohttp's parser and records the data that it gets."""
 
     def __init__(self) -> None:
         self.fed = b""
@@ -51,14 +51,14 @@ def fed(*chunks: bytes) -> bytes:
 
 
 def watched(parser: Parser) -> tuple[FrameGuard, list[int]]:
-    """A guard, and a list that grows with each breach told of."""
+    """A guard, and a list that grows with each reported breach."""
     guard, breaches = FrameGuard(parser), list[int]()
     guard.on_breach(lambda: breaches.append(1))
     return guard, breaches
 
 
 def breached(*frames: bytes) -> int:
-    """How often a breach is told of."""
+    """How often a breach is reported."""
     guard, breaches = watched(Parser())
     for part in frames:
         guard.feed_data(part)
@@ -66,14 +66,16 @@ def breached(*frames: bytes) -> int:
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 125, 126, 127, 1000, FRAME_BYTES])), cuts=st.lists(st.integers(0, 40_000)))
-def test_frames_within_the_limit_pass_unchanged_however_the_bytes_are_cut(sizes: list[int], cuts: list[int]) -> None:
+def test_frames_within_the_limit_pass_unchanged_with_any_division_of_the_bytes(
+    sizes: list[int], cuts: list[int]
+) -> None:
     data = b"".join(map(frame, sizes))
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     assert fed(*(data[start:end] for start, end in pairwise(edges))) == data
 
 
 @pytest.mark.parametrize("size", [FRAME_BYTES + 1, 65_535, 65_536, 200_000])
-def test_a_frame_over_the_limit_is_dropped_and_told_of_once(size: int) -> None:
+def test_a_frame_over_the_limit_is_dropped_and_reported_once(size: int) -> None:
     whole = frame(10) + frame(size) + frame(size) + frame(20) + CLOSE + frame(30)
     for step in (len(whole), 1000, 7):
         parser = Parser()
@@ -92,7 +94,7 @@ def test_the_frames_of_a_message_are_added_up() -> None:
     assert breached(*parts, frame(1, opcode=1)) == 0
 
 
-def test_a_breach_from_before_is_told_to_who_asks_later() -> None:
+def test_a_breach_before_the_callback_is_set_is_reported_to_it() -> None:
     guard, breaches = FrameGuard(Parser()), list[int]()
     guard.feed_data(frame(FRAME_BYTES + 1))
     guard.on_breach(lambda: breaches.append(1))

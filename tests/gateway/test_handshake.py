@@ -1,4 +1,4 @@
-"""Connecting: who is let in, with which status, and what the `$connect` function is told."""
+"""Handshakes: which clients are accepted, with which status, and the events for the `$connect` function."""
 
 from __future__ import annotations
 
@@ -150,7 +150,9 @@ async def test_compression_is_not_negotiated(gateway: RunningGateway) -> None:
     assert client.websocket.compress == 0
 
 
-async def test_a_url_over_4096_characters_is_refused_before_any_function(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_url_over_4096_characters_is_refused_before_any_function_runs(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     path = "/ws/feed?token="
     assert (await gateway.refused(path + "a" * (4097 - len(path)))).status == 414
     assert aws.events == []

@@ -48,7 +48,7 @@ def handshake(host: str, **headers: str) -> list[str]:
 
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize("path", ALL)
-async def test_a_foreign_host_is_turned_away_whatever_is_asked_for(
+async def test_a_foreign_host_is_refused_for_every_path(
     gateway: RunningGateway, aws: FakeAws, path: str, host: str
 ) -> None:
     client = await gateway.connect()
@@ -67,7 +67,7 @@ async def test_a_request_must_name_one_host(gateway: RunningGateway, lines: list
 
 @pytest.mark.parametrize("port", ["", ":80", ":8080", ":50505"])
 @pytest.mark.parametrize("name", ["localhost", "LocalHost", "127.0.0.1", "127.8.8.8", "[::1]"])
-async def test_each_name_of_this_machine_is_served_whatever_port_was_forwarded(
+async def test_each_name_of_this_machine_is_served_with_any_forwarded_port(
     gateway: RunningGateway, name: str, port: str
 ) -> None:
     assert (await ask(gateway, "/_gateway/health", f"Host: {name}{port}"))[0] == 200
@@ -113,6 +113,6 @@ async def test_no_page_manages_connections_or_controls_the_gateway(
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])
-async def test_a_person_may_look_with_a_browser(gateway: RunningGateway, site: str) -> None:
+async def test_a_person_may_read_the_connections_with_a_browser(gateway: RunningGateway, site: str) -> None:
     answer = await gateway.control("GET", "connections", headers={"Sec-Fetch-Site": site})
     assert answer.status == 200

@@ -1,4 +1,4 @@
-"""`@connections`: what backends can do with a connection, and who may."""
+"""`@connections`: the requests of backends for a connection, and the rights that they need."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_post_of_more_than_32_kb_closes_its_connection_with_1009(gateway
     assert (await gateway.post(client.connection_id, b"a")).status == 410
 
 
-async def test_128_kb_are_taken_and_a_byte_more_is_too_large(start: Starter) -> None:
+async def test_128_kb_are_accepted_and_a_byte_more_is_too_large(start: Starter) -> None:
     gateway = await start(settings={"post_frame_bytes": MESSAGE_BYTES})
     client = await gateway.connect(max_msg_size=0)
     assert (await gateway.post(client.connection_id, b"a" * MESSAGE_BYTES)).status == 200
@@ -114,7 +114,7 @@ async def test_128_kb_are_taken_and_a_byte_more_is_too_large(start: Starter) -> 
 
 
 @pytest.mark.parametrize("size", [MESSAGE_BYTES + 1, 3 * 1024 * 1024])
-async def test_a_body_that_does_not_tell_its_length_is_measured(gateway: RunningGateway, size: int) -> None:
+async def test_a_body_without_a_content_length_is_measured(gateway: RunningGateway, size: int) -> None:
     async def chunks() -> Any:
         for start in range(0, size, 60_000):
             yield b"a" * min(60_000, size - start)
@@ -153,7 +153,9 @@ async def test_requests_over_the_accounts_rate_are_429(start: Starter) -> None:
     assert answers[2].headers["x-amzn-ErrorType"] == "LimitExceededException"
 
 
-async def test_get_tells_when_and_who_and_when_last_active(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_get_returns_the_connect_time_the_identity_and_the_last_activity(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     client = await gateway.connect(headers={"User-Agent": "tests"})
     before = (await gateway.manage("GET", client.connection_id)).json()
     assert set(before) == {"connectedAt", "identity", "lastActiveAt"}
@@ -172,7 +174,7 @@ async def test_get_tells_when_and_who_and_when_last_active(gateway: RunningGatew
     await gateway.until(later)
 
 
-async def test_delete_closes_with_1000_and_tells_disconnect(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_delete_closes_with_1000_and_invokes_disconnect(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     answer = await gateway.manage("DELETE", client.connection_id)
     assert (answer.status, answer.body) == (204, b"")
@@ -189,7 +191,7 @@ async def test_a_message_posted_before_a_delete_still_arrives(gateway: RunningGa
     assert await client.closed() == (1000, "")
 
 
-async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(gateway: RunningGateway) -> None:
+async def test_a_client_that_waits_for_100_continue_gets_it(gateway: RunningGateway) -> None:
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)
     async with gateway.client.post(url, data=b"x", expect100=True) as response:
@@ -246,7 +248,7 @@ async def test_the_emulators_refusal_is_passed_on_in_awss_shape(gateway: Running
         assert response.status == 200
 
 
-async def test_the_emulator_is_shown_the_request_as_it_came(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_the_emulator_gets_the_request_as_it_came(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     url = gateway.management_url(client.connection_id)
@@ -259,7 +261,9 @@ async def test_the_emulator_is_shown_the_request_as_it_came(gateway: RunningGate
     assert shown.items() >= {**headers, "Host": f"127.0.0.1:{gateway.port}"}.items()
 
 
-async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_granted_right_is_remembered_for_each_key_method_and_stage(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     for key in ("A", "A", "B"):
@@ -270,7 +274,7 @@ async def test_a_yes_is_remembered_for_each_key_method_and_stage(gateway: Runnin
     assert len(aws.requests) == 4
 
 
-async def test_a_burst_of_requests_asks_once(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_burst_of_requests_checks_the_right_once(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()
     answers = await asyncio.gather(*(gateway.post(client.connection_id, "x") for _ in range(50)))
@@ -278,7 +282,7 @@ async def test_a_burst_of_requests_asks_once(gateway: RunningGateway, aws: FakeA
     assert len(aws.requests) == 1
 
 
-async def test_a_no_is_asked_for_again(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_denied_right_is_checked_again(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     url = gateway.management_url(client.connection_id)
     aws.enforces = lambda _: True

@@ -1,4 +1,4 @@
-"""A client's messages: which function gets them, and what comes back."""
+"""A client's messages: which function gets them, and what the client gets back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_a_route_with_a_selected_route_response_answers_the_client(gateway
     assert await client.receive() == 'echo {"type": "ping"}'
 
 
-async def test_what_the_function_of_another_route_returns_is_not_sent(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_a_route_without_a_response_sends_nothing_to_the_client(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     await client.send('{"action": "note"}')
     await aws.event("MESSAGE")
@@ -61,7 +61,7 @@ async def test_a_message_over_the_accounts_rate_closes_its_connection_with_1008(
     assert [row["connection_id"] for row in await gateway.connections()] == [other.connection_id]
 
 
-async def test_a_routes_own_throttle_is_that_routes_alone(start: Starter) -> None:
+async def test_a_routes_own_throttle_applies_to_that_route_alone(start: Starter) -> None:
     gateway = await start(sample_api(throttles={("feed", "note"): Throttle(rate=0.001, burst=1)}))
     client = await gateway.connect()
     await client.send('{"action": "note"}')
@@ -95,7 +95,7 @@ async def test_connected_at_is_the_same_in_every_event(gateway: RunningGateway, 
     assert len({event["requestContext"]["requestId"] for event in aws.events}) == 3
 
 
-async def test_messages_of_one_connection_do_not_wait_for_each_other(gateway: RunningGateway, aws: FakeAws) -> None:
+async def test_messages_of_one_connection_run_in_parallel(gateway: RunningGateway, aws: FakeAws) -> None:
     second_came = asyncio.Event()
 
     async def default(event: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ async def test_messages_of_one_connection_do_not_wait_for_each_other(gateway: Ru
     assert {await client.receive(), await client.receive()} == {"first", "second"}
 
 
-async def test_one_function_runs_at_most_so_often_at_a_time(start: Starter, aws: FakeAws) -> None:
+async def test_concurrent_invocations_of_one_function_are_limited(start: Starter, aws: FakeAws) -> None:
     gateway = await start(concurrency=2)
     release = asyncio.Event()
 
@@ -206,7 +206,7 @@ async def test_text_of_every_kind_arrives_as_it_was_sent(gateway: RunningGateway
     assert await client.receive() == f"echo {text}"
 
 
-async def test_an_answer_that_is_no_valid_text_is_sent_with_replacement_characters(
+async def test_an_answer_of_invalid_text_is_sent_with_replacement_characters(
     gateway: RunningGateway, aws: FakeAws
 ) -> None:
     aws.functions["default"] = lambda _: {"statusCode": 200, "body": "a\ud800b"}

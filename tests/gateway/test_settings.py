@@ -1,4 +1,4 @@
-"""What can be set, and how rates are kept."""
+"""The gateway's settings, and its rate limits."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_conditions_are_worked_out_with_the_deployed_parameters(
         {"Fn::Sub": "${Nobody}"},
     ],
 )
-def test_what_cannot_be_known_is_an_error_that_names_the_expression(resolver: Resolver, expression: Any) -> None:
+def test_an_unknowable_value_is_an_error_that_names_the_expression(resolver: Resolver, expression: Any) -> None:
     with pytest.raises(UnresolvedError, match="cannot resolve"):
         resolver.resolve(expression)
 

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 import pytest
-from moto import mock_aws  # before any client is made: it hooks into all that are made afterwards
+from moto import mock_aws  # before any client exists: it changes only clients that are made afterwards
 
 from realtime.aws import clients
 from tests.logs import logged  # noqa: F401  # a fixture
@@ -20,7 +20,7 @@ from tests.unit.fakes import Clock, Sleeps
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_clients() -> Iterator[None]:
-    """Make the AWS clients anew: with credentials that are good for nothing else."""
+    """Create new AWS clients, with credentials that are valid nowhere else."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", REGION)
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -36,7 +36,7 @@ def _own_clients() -> Iterator[None]:
 
 
 def _as_strict_as_aws(**sent: Any) -> None:
-    """Refuse what AWS refuses: moto takes any character."""
+    """Refuse the characters that AWS refuses: moto accepts any."""
     check_message(sent["params"])
 
 
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(autouse=True)
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
-    """Take note of sleeps instead of sleeping."""
+    """Record sleeps instead of sleeping."""
     sleeps = Sleeps()
     monkeypatch.setattr(time, "sleep", sleeps)
     return sleeps
@@ -58,7 +58,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
 
 @pytest.fixture
 def jwt_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let PyJWT see the samples' time, too."""
+    """Set the samples' time for PyJWT, too."""
 
     class Now(datetime):
         @classmethod
@@ -70,14 +70,14 @@ def jwt_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Return the tables, queues, bus and parameter that the template makes."""
+    """Return the tables, queues, bus and parameter that the template creates."""
     with mock_aws():
         yield Cloud(monkeypatch)
 
 
 @pytest.fixture
 def strict_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Return the cloud with a DynamoDB that refuses what AWS refuses: `cloud.strict` says what calls are to meet."""
+    """Return the cloud with a DynamoDB that refuses what AWS refuses: `cloud.strict` sets the failures of calls."""
     clients.client.cache_clear()
     cloud.strict = StrictDynamoDB(cloud.perform, cloud.image)
     attach(clients.client("dynamodb"), cloud.strict)

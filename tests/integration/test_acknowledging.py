@@ -1,4 +1,4 @@
-"""From a message that is to be acknowledged to what a backend is told when it is not."""
+"""From a message that must be acknowledged to the event for a backend if it is not."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def undelivered(cloud: Cloud) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def cloud(cloud: Cloud) -> Cloud:
-    """Let the caller be connected to calls; the callee is not connected at all."""
+    """Connect the caller to calls; the callee is not connected at all."""
     cloud.function("connect")(sample("connect.token-in-header"))
     return cloud
 
 
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Take note of how long checks are held back, and have them come at once."""
+    """Record the delays of checks, and deliver them at once."""
     noted: list[int] = []
     send = Queue.send
 

@@ -129,7 +129,7 @@ def test_many_changes_at_once_are_all_announced(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("name", names("announce"))
-def test_a_failure_raises_so_that_the_batch_is_tried_again(cloud: Cloud, name: str) -> None:
+def test_announce_raises_a_failure_so_that_the_batch_is_tried_again(cloud: Cloud, name: str) -> None:
     if name == "announce.last-connection-left":
         cloud.sqs.delete_queue(QueueUrl=cloud.stack.physical["DeadlinesQueue"])
     else:

@@ -28,7 +28,7 @@ def cloud(cloud: Cloud) -> Cloud:
 
 
 def posted(cloud: Cloud) -> dict[str, list[str]]:
-    """Return the types that each connection was posted."""
+    """Return the types of the messages that were posted to each connection."""
     return {
         each.connection_id: [json.loads(frame.body)["type"] for frame in each.frames]
         for each in cloud.poster.deliveries
@@ -93,7 +93,7 @@ def test_without_time_for_a_single_record_the_batch_is_to_be_halved(cloud: Cloud
 
 
 def poison(event: dict[str, Any], place: int) -> dict[str, Any]:
-    """Make a record unreadable; return the message that the dead-letter queue is to get about it."""
+    """Make a record unreadable; return the message that the dead-letter queue must get about it."""
     change = event["Records"][place]["dynamodb"]
     del change["NewImage"]["kind"]
     return {"keys": change["Keys"], "sequence_number": change["SequenceNumber"]}

@@ -16,7 +16,7 @@ BOTH = frozenset({"123", "789"})
 
 
 class Line:
-    """A line on which calls start and end."""
+    """Starts and ends calls."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -62,7 +62,7 @@ def test_a_call_that_has_ended_does_not_start_again(line: Line) -> None:
 
 
 @pytest.mark.parametrize("order", sorted(set(itertools.permutations(["start", "start", "end", "end"]))))
-def test_nobody_stays_busy_in_whatever_order_starts_and_ends_come(line: Line, order: tuple[str, ...]) -> None:
+def test_nobody_stays_busy_with_any_order_of_starts_and_ends(line: Line, order: tuple[str, ...]) -> None:
     for each in order:
         try:
             getattr(line, each)()
@@ -87,7 +87,7 @@ def test_a_start_that_comes_twice_keeps_the_time_of_the_first(line: Line) -> Non
     assert [call.call_id for call in line.open(since=NOW + 1)] == ["456"]
 
 
-def test_only_old_open_calls_are_found_in_all_shards(line: Line) -> None:
+def test_a_search_of_all_shards_finds_old_open_calls_alone(line: Line) -> None:
     for n in range(OPEN_CALLS_SHARDS * 5):
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)

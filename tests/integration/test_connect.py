@@ -23,7 +23,7 @@ def audiences_of(cloud: Cloud, connection_id: str) -> set[str]:
 
 
 def farewells(cloud: Cloud) -> list[dict[str, Any]]:
-    """Return the entries that tell refused connections the reason."""
+    """Return the entries with the reason for refused connections."""
     return [
         {**row, "message": json.loads(row["message"])} for row in cloud.rows("Events") if row["audience"][:5] == "conne"
     ]

@@ -1,4 +1,4 @@
-"""docs/cost.md says what the handlers do."""
+"""docs/cost.md has the figures that the handlers cause."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_write_is_metered_by_the_larger_image_and_twice_in_a_transaction() -> 
     assert write_units(small, large, [], transactional=True) == 4
 
 
-def test_an_index_is_written_to_only_where_what_it_holds_changes() -> None:
+def test_an_index_is_written_only_if_its_projection_changes() -> None:
     absent, there = {"id": {"S": "1"}}, {"id": {"S": "1"}, "shard": {"S": "a"}}
     assert BY_SHARD.write_units(None, absent) == 0  # sparse
     assert BY_SHARD.write_units(absent, there) == 1

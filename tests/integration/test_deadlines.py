@@ -21,7 +21,7 @@ LEFT = STORY_BEGINS + 90  # when the sample's user left
 
 @pytest.fixture
 def left(cloud: Cloud, clock: Clock) -> Cloud:
-    """Let jane_smith have come and gone as the samples say."""
+    """Connect and disconnect jane_smith as the samples say."""
     cloud.function("connect")(sample("connect.token-in-query"))
     clock.now = LEFT
     cloud.function("disconnect")(sample("disconnect"))
@@ -81,7 +81,7 @@ def test_a_check_of_an_unknown_user_stores_nothing(cloud: Cloud) -> None:
     assert cloud.rows("Users") == []
 
 
-def test_only_the_check_that_failed_goes_back_to_the_queue(
+def test_a_check_that_failed_goes_back_to_the_queue_alone(
     left: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = left.function("deadlines")

@@ -190,7 +190,7 @@ def test_an_unreadable_table_is_answered_with_internal_and_retry_after(
     assert "reading a connection: ResourceNotFoundException" in logged.lines[-1]["reason"]
 
 
-def test_default_logs_no_message_of_a_client(default: Function, logged: LogLines) -> None:
+def test_default_does_not_log_messages_of_clients(default: Function, logged: LogLines) -> None:
     for body in ({"type": "ping", "data": {"secret": "hunter2"}}, {"type": "hunter2"}, "hunter2"):
         answer(default, frame(body))
     assert logged.lines
@@ -380,7 +380,7 @@ def test_default_logs_no_token(default: Function, logged: LogLines) -> None:
     assert logged.lines
 
 
-def test_a_forgotten_connection_is_sent_away_though_it_was_told_to_move_before(default: Function, cloud: Cloud) -> None:
+def test_a_forgotten_connection_is_sent_away_even_after_it_was_asked_to_move(default: Function, cloud: Cloud) -> None:
     entry = Entry(
         audience=f"connection/{FEED}",
         event_id="0" * 28,

@@ -1,6 +1,7 @@
 """Any input of any trigger: no exception leaves a client's function, and a backend's event is recorded or rejected.
 
-What AWS itself makes of an event (ids of connections, times, sequence numbers) is as AWS makes it; all else is made up.
+The parts of an event that AWS itself generates (ids of connections, times, sequence numbers) have AWS's form; all other
+parts are arbitrary.
 """
 
 from __future__ import annotations
@@ -175,7 +176,9 @@ USER = [
     image=st.dictionaries(st.sampled_from(USER), VALUES, max_size=4),
     missing=st.sets(st.sampled_from(USER), max_size=3),
 )
-def test_announce_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict[str, Any], missing: set[str]) -> None:
+def test_announce_handles_the_other_records_beside_any_image(
+    cloud: Cloud, name: str, image: dict[str, Any], missing: set[str]
+) -> None:
     made_up = altered(sample(name)["Records"][0], image, missing)
     (good,) = json.loads(json.dumps(sample("announce.came-online")).replace('"123"', '"good"'))["Records"]
     assert cloud.function("announce")({"Records": [made_up, good]}) == DONE
@@ -195,7 +198,9 @@ EVENT = ["audience", "event_id", "kind", "message", "expires_at", "endpoint", "c
     image=st.dictionaries(st.sampled_from([*EVENT, "hidden_from", "shown_to", "close"]), VALUES, max_size=4),
     missing=st.sets(st.sampled_from(EVENT), max_size=3),
 )
-def test_broadcast_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict[str, Any], missing: set[str]) -> None:
+def test_broadcast_handles_the_other_records_beside_any_image(
+    cloud: Cloud, name: str, image: dict[str, Any], missing: set[str]
+) -> None:
     cloud.function("connect")(sample("connect.token-in-header"))
     made_up = altered(sample(name)["Records"][0], image, missing)
     records = [made_up, *sample("broadcast.personal")["Records"]]
@@ -208,7 +213,7 @@ def test_broadcast_goes_on_beside_any_image(cloud: Cloud, name: str, image: dict
 
 @EXAMPLES
 @given(order=fields("check", "user_id", "left_at", "event_id", "endpoint", "user_ids", "reason") | JSON, raw=RAW)
-def test_deadlines_does_what_it_can_beside_any_order(cloud: Cloud, order: object, raw: str) -> None:
+def test_deadlines_handles_the_other_checks_beside_any_order(cloud: Cloud, order: object, raw: str) -> None:
     (record,) = sample("deadlines.offline")["Records"]
     bodies = [json.dumps(order), raw, record["body"]]
     records = [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]

@@ -1,4 +1,4 @@
-"""Attacks on the gate: ids, names and events that some store refuses come in by every way; no other user is affected.
+"""Attacks on the gate: ids, names and events that some store refuses come in every way; no other user is affected.
 
 /docs/decisions/0021-one-gate.md
 """
@@ -256,7 +256,7 @@ def test_a_user_whom_a_store_refuses_does_not_hold_up_others(
         assert given_up == []
 
 
-def test_the_users_stream_goes_on_from_the_first_record_that_is_not_done(
+def test_the_users_stream_continues_at_the_first_record_that_is_not_done(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announcer = bootstrap.announcer
@@ -301,7 +301,7 @@ def test_default_answers_an_unforeseen_error_with_internal(
     assert "hunter2" not in logged.text + answer["body"]
 
 
-def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_only(
+def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_alone(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disconnect = cloud.function("disconnect")
@@ -310,7 +310,7 @@ def test_disconnect_raises_an_unforeseen_error_with_its_type_and_place_only(
         disconnect(sample("disconnect"))
 
 
-def test_only_the_check_with_an_unforeseen_error_comes_again(
+def test_a_check_with_an_unforeseen_error_comes_again_alone(
     cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = cloud.function("deadlines")

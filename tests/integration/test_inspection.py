@@ -1,4 +1,4 @@
-"""What an operator is shown of a user, against the tables."""
+"""The facts about a user that an operator sees, compared with the tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shown(cloud: Cloud, user_id: str = "123") -> str:
     return "\n".join(inspected(cloud, user_id).lines(NOW // 1000 + 60))
 
 
-def test_of_a_user_who_never_came_nothing_is_known(cloud: Cloud) -> None:
+def test_inspection_knows_nothing_of_a_user_who_never_connected(cloud: Cloud) -> None:
     assert shown(cloud, "9") == "Nothing is known of user 9."
 
 
@@ -44,7 +44,7 @@ def test_a_connection_that_is_counted_but_not_registered_is_said_to_be_so(cloud:
     assert "a=: counted, but not registered" in shown(cloud)
 
 
-def test_the_reasons_for_which_a_user_is_busy_are_named(cloud: Cloud) -> None:
+def test_inspection_names_the_reasons_why_a_user_is_busy(cloud: Cloud) -> None:
     users = Users(cloud.dynamodb, "UsersTable")
     for write in (users.call_write("123", "456", NOW, ongoing=True), users.busy_write("123", NOW, busy=True)):
         Transaction(cloud.dynamodb).add(write).commit("a test")
@@ -52,7 +52,7 @@ def test_the_reasons_for_which_a_user_is_busy_are_named(cloud: Cloud) -> None:
     assert "busy (call 456, by their own setting)" in shown(cloud)
 
 
-def test_the_last_events_are_shown_newest_first_whatever_their_audience(cloud: Cloud) -> None:
+def test_the_last_events_of_all_audiences_are_shown_newest_first(cloud: Cloud) -> None:
     register(registry(cloud), "a=")
     outbox = Outbox(cloud.dynamodb, "EventsTable")
     for age, audience in enumerate(["calls/123", "notifications/123", "presence/123", "calls/999"] * 6):

@@ -107,7 +107,7 @@ def test_an_effect_whose_condition_fails_leaves_nothing_recorded(cloud: Cloud, o
     assert cloud.rows("Events") == []
 
 
-def test_a_duplicate_is_a_duplicate_whatever_its_effects_conditions(cloud: Cloud, outbox: Outbox) -> None:
+def test_a_duplicate_is_recognised_even_if_conditions_of_its_effects_fail(cloud: Cloud, outbox: Outbox) -> None:
     outbox.put_once("event-1", NOW_MS, [PLAIN], [])
     assert outbox.put_once("event-1", NOW_MS, [PLAIN], [effect(holds=False)]) == AGAIN
 

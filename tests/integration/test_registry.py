@@ -81,7 +81,7 @@ def test_a_connection_that_ended_makes_room_for_another(cloud: Cloud) -> None:
     assert cloud.user()["connection_ids"] == {"connection 1", "connection 2", "another"}
 
 
-def test_a_user_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> None:
+def test_a_user_can_connect_again_after_all_connections_ended(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     registry(cloud).forget("one", NOW + 1)
     register(registry(cloud), "two")
@@ -89,7 +89,7 @@ def test_a_user_whose_connections_all_ended_can_connect_again(cloud: Cloud) -> N
 
 
 def meeting(cloud: Cloud, **chances: float) -> StrictDynamoDB:
-    """Let each call meet something twice before it does well."""
+    """Let each call fail twice before it succeeds."""
     assert cloud.strict is not None
     cloud.strict.chances = Chances(in_a_row=2, **chances)
     return cloud.strict
@@ -112,7 +112,7 @@ def test_a_registration_that_meets_conflicts_is_made(strict_cloud: Cloud, sleeps
         ({"lost": 1.0}, "lost"),
     ],
 )
-def test_a_connection_is_forgotten_whatever_failures_its_calls_meet(
+def test_a_connection_is_forgotten_in_spite_of_failures_of_its_calls(
     strict_cloud: Cloud, chances: dict[str, float], code: str
 ) -> None:
     register(registry(strict_cloud), "one")
@@ -210,7 +210,7 @@ def test_partly_forgotten_connections_keep_the_items_that_the_next_post_finds(
     batches: list[set[str]] = []
 
     def fails(params: dict[str, Any], **_: object) -> None:
-        """Let the second batch not be written any more."""
+        """Make the time run out before the second batch is written."""
         requests = params["RequestItems"]["ConnectionsTable"]
         batches.append({each["DeleteRequest"]["Key"]["audience"]["S"] for each in requests})
         if len(batches) == 2:

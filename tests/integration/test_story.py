@@ -1,4 +1,4 @@
-"""From one function to the next by way of the streams, as events travel: nothing but the management API is a fake."""
+"""Events pass from one function to the next through the streams: the management API alone is a fake."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunningFunctions:
         self.cloud = cloud
 
     def run(self, name: str, event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-        """Invoke a function and all that follow from what it writes; return what each connection hears."""
+        """Invoke a function, and all functions that its writes trigger; return the messages of each connection."""
         self.cloud.poster = FakePoster()
         self.cloud.function(name)(event)
         changes = self.cloud.stream("Users")
@@ -117,7 +117,7 @@ def test_a_notification_reaches_its_recipient_only(functions: RunningFunctions) 
     }
 
 
-def test_a_blocked_user_hears_nothing_more_of_the_listener(functions: RunningFunctions) -> None:
+def test_a_blocked_user_no_longer_hears_of_the_listener(functions: RunningFunctions) -> None:
     watcher = sample("connect.token-in-query")
     watcher["requestContext"]["connectionId"] = "watcher"
     watcher["queryStringParameters"]["token"] = OTHER
@@ -131,7 +131,7 @@ def test_a_blocked_user_hears_nothing_more_of_the_listener(functions: RunningFun
     assert set(functions.run("ingest", available)) == {FEED, "watcher"}
 
 
-def test_a_revoked_user_is_told_closed_and_set_offline(functions: RunningFunctions) -> None:
+def test_a_revoked_user_gets_an_error_is_closed_and_set_offline(functions: RunningFunctions) -> None:
     functions.run("connect", sample("connect.token-in-query"))
     heard = functions.run("ingest", backend_event("session_revoked"))
     assert heard[FEED][0]["data"] == {"code": "AUTH_FAILED", "message": "Session revoked"}

@@ -1,4 +1,4 @@
-"""The Users table: its conditions, and what it shows of users."""
+"""The Users table: its conditions, and the users that it returns."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Socket {
 
   close() { this.closed = true; }
 
-  // what the service does
+  // the actions of the service
   opens() { this.onopen?.(); }
   says(...messages) { messages.forEach((message) => this.onmessage?.({ data: JSON.stringify(message) })); }
   ends(code = 1006) { this.onclose?.({ code }); }
@@ -95,7 +95,7 @@ test("it connects with a token and says so", async () => {
   assert.deepEqual(states.map(([state]) => state), ["off", "connecting", "open"]);
 });
 
-test("where there is presence it asks how things stand, whenever it is new", async () => {
+test("a new connection to an endpoint with presence requests a snapshot", async () => {
   for (const [endpoint, sent] of [["feed", ["sync"]], ["presence", ["sync"]], ["calls", []], ["notifications", []]]) {
     const { sockets, clock } = await opened(endpoint);
     assert.deepEqual(sockets[0].sent, sent);
@@ -106,7 +106,7 @@ test("where there is presence it asks how things stand, whenever it is new", asy
   }
 });
 
-test("where there is none it asks what it has missed, once it has heard something", async () => {
+test("a new connection to another endpoint requests missed messages, after an earlier one received any", async () => {
   const { sockets, clock, heard } = await opened("calls");
   sockets[0].says(message("call_ended", {}, { id: "2b" }), message("call_started", {}, { id: "1a" }), message("pong"));
   sockets[0].ends();
@@ -118,14 +118,14 @@ test("where there is none it asks what it has missed, once it has heard somethin
   assert.deepEqual(heard.at(-1), ["resumed", 5]);
 });
 
-test("what comes again is told once", async () => {
+test("a repeated message is reported once", async () => {
   const { sockets, heard } = await opened();
   const twice = message("call_started", {}, { id: "1a" });
   sockets[0].says(twice, message("call_ended", {}, { id: "2b" }), twice);
   assert.deepEqual(heard.map(([type]) => type), ["call_started", "call_ended"]);
 });
 
-test("it acknowledges what it is asked to, each time", async () => {
+test("it acknowledges a message that requires it, each time", async () => {
   const { sockets, heard } = await opened();
   const asked = message("call_started", {}, { id: "1a", ack: true });
   sockets[0].says(asked, message("call_billing", {}, { id: "2b" }), asked);
@@ -155,7 +155,7 @@ test("it leaves a socket that does not answer a ping", async () => {
   assert.equal(sockets.length, 2);
 });
 
-test("it waits longer after each failure, up to a limit, and by chance", async () => {
+test("it waits longer after each failure, up to a limit, with a random part", async () => {
   const { sockets, states, clock, connection } = begin();
   connection.start();
   for (let failures = 0; failures < 9; failures += 1) {
@@ -174,7 +174,7 @@ test("it waits longer after each failure, up to a limit, and by chance", async (
   assert.equal(lucky.sockets.length, 2);
 });
 
-test("only what is heard shows that it works: being let in does not", async () => {
+test("a message shows that the connection works, an open socket does not", async () => {
   const { sockets, states, clock } = await opened();
   const pause = () => states.findLast(([state]) => state === "waiting")[1];
   sockets[0].ends(1011);
@@ -189,7 +189,7 @@ test("only what is heard shows that it works: being let in does not", async () =
   assert.match(pause(), /closed with 1001; again in 0\.5 s/);
 });
 
-test("it tries again where no token can be had", async () => {
+test("it tries again if no token is available", async () => {
   let failures = 2;
   const token = async () => {
     failures -= 1;
@@ -216,7 +216,7 @@ test("a token that is refused is not used again", async () => {
   assert.deepEqual(asked, [false, true, false]);
 });
 
-test("it does not come back where it has no permission", async () => {
+test("it does not reconnect to an endpoint without permission", async () => {
   const { sockets, states, clock } = await opened();
   sockets[0].says(refusal("PERMISSION_DENIED"));
   sockets[0].ends(1000);
@@ -246,7 +246,7 @@ for (const code of ["RATE_LIMITED", "BAD_REQUEST", "INTERNAL"]) {
   });
 }
 
-test("told to reconnect, it opens the new connection before it leaves the old one", async () => {
+test("after `reconnect` it opens the new connection before it leaves the old one", async () => {
   const { sockets, states, heard, clock } = await opened();
   sockets[0].says(message("reconnect", { within_seconds: 60 }));
   await clock.pass(60_000);
@@ -260,7 +260,7 @@ test("told to reconnect, it opens the new connection before it leaves the old on
   assert.ok(states.every(([state]) => state !== "waiting"));
 });
 
-test("a move that fails leaves it where it is", async () => {
+test("a move that fails keeps the old connection", async () => {
   const { sockets, states, clock } = await opened();
   sockets[0].says(message("reconnect", { within_seconds: 1 }));
   await clock.pass(1000);
@@ -271,7 +271,7 @@ test("a move that fails leaves it where it is", async () => {
   assert.equal(sockets.length, 3);
 });
 
-test("once stopped, it stays away, and a token that comes late opens nothing", async () => {
+test("it does not reconnect after a stop, and a token that comes late opens nothing", async () => {
   let give;
   const { connection, sockets, clock } = begin("calls", { token: () => new Promise((resolve) => { give = resolve; }) });
   connection.start();
@@ -287,7 +287,7 @@ test("once stopped, it stays away, and a token that comes late opens nothing", a
   assert.equal(other.sockets.length, 1);
 });
 
-test("an answer is told with the time since it was asked for, an event without", async () => {
+test("an answer is reported with the time since its request, an event without", async () => {
   const { connection, sockets, heard, clock } = await opened("feed");
   await clock.pass(20);
   sockets[0].says(message("snapshot", { users: [], complete: false }), message("snapshot", { users: [], complete: true }));
@@ -311,7 +311,7 @@ const jane = (version, more = {}) => ({
 const event = ({ version, ...data }, type = "listener_online") => message(type, data, { version });
 const snapshot = (users, complete = true) => message("snapshot", { users, complete });
 
-test("of two messages about a user the higher version holds, whichever comes first", () => {
+test("the message about a user with the higher version holds, whichever comes first", () => {
   for (const order of [[1, 2, 3], [3, 1, 2], [2, 3, 1], [3, 2, 1]]) {
     const roster = new Roster();
     order.forEach((version) => roster.take(event(jane(version, { is_busy: version === 3 }))));
@@ -320,7 +320,7 @@ test("of two messages about a user the higher version holds, whichever comes fir
   }
 });
 
-test("a name is kept when a younger message does not say it, and learned from an older one", () => {
+test("a name is kept when a newer message does not have it, and taken from an older one", () => {
   const { username: _, ...nameless } = jane(5, { is_busy: true });
   for (const order of [[jane(4), nameless], [nameless, jane(4)]]) {
     const roster = new Roster();
@@ -329,7 +329,7 @@ test("a name is kept when a younger message does not say it, and learned from an
   }
 });
 
-test("who is not in a snapshot that was asked for is gone, unless an event since then says otherwise", () => {
+test("a user who is not in a requested snapshot is removed, unless a later event shows them", () => {
   const roster = new Roster();
   roster.take(event(jane(3)));
   roster.take(event({ ...jane(8), user_id: 5 }));
@@ -341,7 +341,7 @@ test("who is not in a snapshot that was asked for is gone, unless an event since
   assert.deepEqual([...roster.users.keys()].sort(), [6, 7, 8]);
 });
 
-test("after a new start of the stack, lower versions hold", () => {
+test("lower versions hold after a new start of the stack", () => {
   const roster = new Roster();
   roster.take(event(jane(40)));
   roster.expect();
@@ -349,14 +349,14 @@ test("after a new start of the stack, lower versions hold", () => {
   assert.equal(roster.users.get(789).version, 1);
 });
 
-test("a snapshot that nobody expects, of those that are watched, adds to what is known", () => {
+test("an unexpected snapshot of watched users adds to the known users", () => {
   const roster = new Roster();
   roster.take(event(jane(3)));
   roster.take(snapshot([{ ...jane(1), user_id: 5 }]));
   assert.deepEqual([...roster.users.keys()], [789, 5]);
 });
 
-test("messages about nobody change nobody", () => {
+test("messages that are not about a user change no user", () => {
   const roster = new Roster();
   assert.equal(roster.take(message("pong")), false);
   assert.equal(roster.take(message("favorite_added", { user_id: 5 })), false);
@@ -371,7 +371,7 @@ test("a call that has ended does not come back", () => {
   assert.deepEqual(calls.list(), [{ ...call, call_type: "audio", ended: true }]);
 });
 
-test("calls are listed youngest first, with what their bills say", () => {
+test("calls are listed newest first, with the data of their bills", () => {
   const calls = new Calls();
   calls.take(message("call_started", { call_id: 1 }));
   calls.take(message("call_started", { call_id: 2 }));
@@ -380,7 +380,7 @@ test("calls are listed youngest first, with what their bills say", () => {
   assert.deepEqual(calls.list(), [{ call_id: 2, ended: false }, { call_id: 1, amount: "1.50", ended: false }]);
 });
 
-test("calls that go on are there again after a new start, those that ended are not", () => {
+test("ongoing calls are restored after a new start, ended calls are not", () => {
   const calls = new Calls();
   [1, 2, 3].forEach((id) => calls.take(message("call_started", { call_id: id })));
   calls.take(message("call_ended", { call_id: 2 }));
@@ -390,13 +390,13 @@ test("calls that go on are there again after a new start, those that ended are n
   assert.deepEqual(again.list(), [{ call_id: 3, ended: false }, { call_id: 1, ended: true }]);
 });
 
-test("an event's id tells when it was recorded", () => {
+test("an event's id contains the time when it was recorded", () => {
   const at = Date.UTC(2026, 10, 23);
   assert.equal(delay({ id: `${at.toString(16).padStart(12, "0")}1122334455667788` }, at + 21), 21);
   assert.equal(delay({}, at), undefined);
   assert.equal(delay({ id: "of another kind" }, at), undefined);
 });
 
-test("ids are numbers where they are whole, else text", () => {
+test("ids that are whole numbers become numbers, others stay text", () => {
   assert.deepEqual(["5", " 5 ", "0", "05", "jane", "9007199254740993"].map(asId), [5, 5, 0, "05", "jane", "9007199254740993"]);
 });

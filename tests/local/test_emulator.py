@@ -1,4 +1,4 @@
-"""The door before the emulator: what it refuses has been neither read nor run."""
+"""The check before the emulator: it does not read or run a request that it refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 class Emulator:
-    """What stands behind the door: takes note of what reaches it, and lets any page read its answer."""
+    """The application behind the check: records the requests that reach it, and lets any page read its answer."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -43,7 +43,7 @@ class Emulator:
 
 
 class Caller:
-    """Sends requests to a door without a socket; `reads` counts what the door read of their bodies."""
+    """Sends requests to a check without a socket; `reads` counts how often the check read from their bodies."""
 
     def __init__(self) -> None:
         self.emulator = Emulator()
@@ -126,7 +126,7 @@ KEYS = ["test", "000000000000", "123456789012", "", "AKIAAAAAAAAAAAAAAAAA", KEY.
 
 
 async def refused(caller: Caller, status: int, *arguments: Any, **options: Any) -> None:
-    """Send what must be refused: with nothing read, nothing run, and nothing that lets a page read the answer."""
+    """Send a request that must be refused: not read, not run, and without headers that let a page read the answer."""
     answered, headers = await caller.send(*arguments, **options)
     assert answered == status
     assert caller.emulator.bodies == []
@@ -135,13 +135,15 @@ async def refused(caller: Caller, status: int, *arguments: Any, **options: Any) 
 
 @pytest.mark.parametrize("mark", PAGES)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS"])
-async def test_a_browser_is_refused_however_well_it_signs(caller: Caller, mark: dict[str, str], method: str) -> None:
+async def test_a_browser_is_refused_even_with_a_valid_signature(
+    caller: Caller, mark: dict[str, str], method: str
+) -> None:
     await refused(caller, 403, mark, method=method)
     assert caller.reads == 0
 
 
 @pytest.mark.parametrize("mark", PAGES)
-async def test_a_browser_is_not_told_even_of_health(caller: Caller, mark: dict[str, str]) -> None:
+async def test_a_browser_is_refused_even_for_health(caller: Caller, mark: dict[str, str]) -> None:
     await refused(caller, 403, mark, method="GET", path=HEALTH)
 
 
@@ -159,7 +161,7 @@ async def test_a_request_must_name_one_host(caller: Caller, hosts: list[str]) ->
 
 
 @pytest.mark.parametrize("key", KEYS)
-async def test_a_key_of_nobody_is_refused_before_the_body_is_read(caller: Caller, key: str) -> None:
+async def test_an_unknown_key_is_refused_before_the_body_is_read(caller: Caller, key: str) -> None:
     await refused(caller, 403, credential(key))
     assert caller.reads == 0
 
@@ -183,12 +185,12 @@ async def test_a_request_without_a_signature_in_its_header_is_refused(
     assert caller.reads == 0
 
 
-async def test_a_signature_in_the_url_counts_for_nothing(caller: Caller) -> None:
+async def test_a_signature_in_the_url_is_ignored(caller: Caller) -> None:
     query = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={KEY}/20261126/us-east-1/ssm/aws4_request".encode()
     await refused(caller, 403, {"authorization": None}, method="GET", query=query + b"&X-Amz-Signature=good")
 
 
-async def test_who_knows_the_key_but_not_its_secret_is_refused(caller: Caller) -> None:
+async def test_a_caller_with_the_key_but_without_its_secret_is_refused(caller: Caller) -> None:
     await refused(caller, 403, {"authorization": HEADERS["authorization"].replace("good", "00")})
 
 
@@ -223,11 +225,11 @@ async def test_a_body_whose_hash_is_signed_is_passed_on_as_it_comes(caller: Call
 
 
 @pytest.mark.parametrize("host", [f"localhost:{PORT}", f"[::1]:{PORT}", f"localhost:{GATEWAY_PORT}"])
-async def test_each_name_of_this_machine_with_a_port_of_the_stack_will_do(caller: Caller, host: str) -> None:
+async def test_each_name_of_this_machine_is_accepted_with_a_port_of_the_stack(caller: Caller, host: str) -> None:
     assert (await caller.send({"host": host}))[0] == 200
 
 
-async def test_the_fetch_of_node_is_no_browser(caller: Caller) -> None:
+async def test_the_fetch_of_node_does_not_count_as_a_browser(caller: Caller) -> None:
     assert (await caller.send({"sec-fetch-mode": "cors"}))[0] == 200
 
 

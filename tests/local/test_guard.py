@@ -1,4 +1,4 @@
-"""No program outlives the one who started it."""
+"""A program does not outlive the process that started it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_command_ends_when_the_pipe_to_its_starter_closes() -> None:
         assert process.wait(DEADLINE) == 128 + signal.SIGTERM
 
 
-def test_what_the_command_started_ends_with_it() -> None:
+def test_processes_that_the_command_started_end_with_it() -> None:
     with start(PARENT) as process:
         grandchild = int(first_line(process))
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""The page of the embedded stack on a real socket: its files, and who may ask what of the stack."""
+"""The page of the embedded stack on a real socket: its files, and the requests that the stack accepts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "a secret that the page must never see"
 
 
 class FakeDeployment:
-    """A stack's secret, and its bus, which refuses what it is told to refuse."""
+    """A stack's secret, and its bus, which refuses the events that a test selects."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, Any], str]] = []
@@ -44,7 +44,7 @@ class FakeDeployment:
 
 
 class Page:
-    """What a browser sends."""
+    """The headers of a browser."""
 
     def __init__(self, client: aiohttp.ClientSession, url: str) -> None:
         self.client, self.url = client, url
@@ -111,7 +111,7 @@ async def test_a_file_that_has_not_changed_is_not_sent_again(page: Page) -> None
         "/",
     ],
 )
-async def test_no_path_leads_out_of_its_folder(tmp_path: Path, deployment: FakeDeployment, path: str) -> None:
+async def test_a_path_cannot_leave_its_folder(tmp_path: Path, deployment: FakeDeployment, path: str) -> None:
     folder = tmp_path / "page"
     folder.mkdir()
     (tmp_path / "site.py").write_text("secret")
@@ -125,7 +125,7 @@ async def test_no_path_leads_out_of_its_folder(tmp_path: Path, deployment: FakeD
     assert b"secret" not in answer
 
 
-async def test_a_token_is_made_for_who_is_asked_for(page: Page) -> None:
+async def test_a_token_is_made_for_the_requested_user(page: Page) -> None:
     asked = {"user": "789", "username": "jane_smith", "role": "listener"}
     status, answer = await page.post("/_local/token", asked)
     assert status == 200
@@ -133,7 +133,7 @@ async def test_a_token_is_made_for_who_is_asked_for(page: Page) -> None:
     assert (claims["sub"], claims["username"], claims["role"]) == ("789", "jane_smith", "listener")
 
 
-async def test_a_token_says_no_more_than_was_asked_for(page: Page) -> None:
+async def test_a_token_has_no_claim_that_was_not_requested(page: Page) -> None:
     _, answer = await page.post("/_local/token", {"user": "5"})
     assert jwt.decode(answer["token"], SECRET, algorithms=["HS256"]).keys() == {"sub", "iat", "exp"}
 
@@ -147,7 +147,7 @@ async def test_an_event_is_put_on_the_bus(page: Page, deployment: FakeDeployment
     assert deployment.published == [("status_change", detail, "realtime-page")]
 
 
-async def test_why_the_bus_refuses_is_told(page: Page, deployment: FakeDeployment) -> None:
+async def test_the_reason_of_a_refusal_by_the_bus_is_returned(page: Page, deployment: FakeDeployment) -> None:
     deployment.refuses = True
     status, answer = await page.post("/_local/events", {"type": "status_change", "detail": {}})
     assert (status, answer) == (502, {"message": "EventBridge refused the event"})
@@ -166,7 +166,7 @@ async def test_why_the_bus_refuses_is_told(page: Page, deployment: FakeDeploymen
         ("/_local/events", {"type": "call_ended", "detail": "{}"}),
     ],
 )
-async def test_what_makes_no_sense_is_refused_with_the_reason(
+async def test_a_request_that_makes_no_sense_is_refused_with_the_reason(
     page: Page, deployment: FakeDeployment, path: str, body: Any
 ) -> None:
     status, answer = await page.post(path, body)
@@ -200,13 +200,13 @@ async def test_another_sites_page_gets_nothing(
     assert deployment.published == []
 
 
-async def test_a_name_that_was_rebound_to_this_machine_gets_not_even_the_page(page: Page) -> None:
+async def test_a_name_that_was_rebound_to_this_machine_does_not_get_even_the_page(page: Page) -> None:
     status, _, _ = await page.get("/", Host="rebound.example:8080")
     assert status == 421
 
 
 @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost:9000", "localhost"])
-async def test_each_name_of_this_machine_will_do_whatever_port_was_forwarded(page: Page, host: str) -> None:
+async def test_each_name_of_this_machine_is_accepted_with_any_forwarded_port(page: Page, host: str) -> None:
     status, _ = await page.post("/_local/token", {"user": "5"}, Host=host, Origin=f"http://{host}")
     assert status == 200
 
@@ -220,6 +220,6 @@ async def test_a_default_port_is_in_no_browsers_host(deployment: FakeDeployment)
         assert answer.status == 200
 
 
-async def test_a_page_may_only_read_with_get(page: Page) -> None:
+async def test_a_token_cannot_be_requested_with_get(page: Page) -> None:
     async with page.client.get(page.url + "/_local/token", headers=OWN) as answer:
         assert answer.status == 404

@@ -1,4 +1,4 @@
-"""What can be seen before anything starts is said before anything starts."""
+"""Errors that can be found before the start are reported before the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that shows who is online: it keeps what it hears as the docs tell it to."""
+"""A client that shows the online users: it keeps its messages as the docs require."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Seen:
     version: int
     is_online: bool
     is_busy: bool
-    at: datetime  # when the message or the snapshot that says so was made
+    at: datetime  # when the message or the snapshot with this state was made
 
 
 View = dict[str, Seen]
@@ -37,12 +37,12 @@ View = dict[str, Seen]
 class Client:
     """One connection's end on feed or presence.
 
-    A client knows how things stand once a `snapshot` has answered its `sync` or `watch`; from the moment that it sent
-    that frame on, it keeps what it hears: an `id` that it has heard is a duplicate, and of what is said of a user the
-    higher `version` holds. A snapshot of everyone has no version of whom it leaves out: it speaks for all that
-    happened to them until a minute before it was made, and a message from before then comes too late.
+    A client knows the state of users after a `snapshot` has answered its `sync` or `watch`. From the moment that it
+    sent that frame, it keeps all messages: a repeated `id` is a duplicate, and of several states of a user the one with
+    the higher `version` holds. A snapshot of everyone has no versions of the users that it leaves out: it covers all
+    that happened to them until a minute before it was made, and an older message about them comes too late.
 
-    `scope` is the users whom it can rely on knowing, None while there are none, and `everyone` if `is_wide`.
+    `scope` is the set of users whose state it can rely on, None while there are none, and `everyone` if `is_wide`.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Client:
         self.is_wide = False
         self.received: list[dict[str, Any]] = []
         self._watching: set[str] | None = set(watching) if watching is not None else None
-        self._is_certain = True  # of what it watches
+        self._is_certain = True  # of the users that it watches
         self._heard: dict[str, dict[str, Any]] = {}
-        self._fresh: View | None = None  # what is heard and shown since the frame that it now awaits the answer of
+        self._fresh: View | None = None  # messages and snapshots since the frame whose answer it awaits
         self._snapshot: list[str] = []
         self._is_complete = False
         self._made_at = self._speaks_until = datetime.min.replace(tzinfo=UTC)
@@ -82,7 +82,7 @@ class Client:
         return json.dumps({"type": kind, "data": data})
 
     def answered(self, kind: str, user_ids: Collection[str]) -> None:
-        """Draw the conclusions once the frame was answered, or failed to be."""
+        """Update the view after the answer to the frame, or after its failure."""
         fresh, self._fresh = self._fresh or {}, None
         users = set(user_ids)
         match kind:

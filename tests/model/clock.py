@@ -1,4 +1,4 @@
-"""A clock that goes only when it is told to, as the functions see it."""
+"""A clock that a test moves, for the functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clock:
         self.now += max(0.0, seconds)
 
     def install(self, monkeypatch: pytest.MonkeyPatch, modules: list[str]) -> None:
-        """Show this clock to modules that have been imported, and to no others: hypothesis looks at the real one."""
+        """Give this clock to modules that have been imported, and to no others: hypothesis uses the real one."""
         told = {"time": self, "monotonic": self, "time_ns": lambda: int(self.now * 1e9), "sleep": self.advance}
         shown = SimpleNamespace(**{**vars(time), **told})
         for module in (sys.modules[name] for name in modules):

@@ -1,4 +1,4 @@
-"""The service of the model: made once for each module of tests, and emptied for each test."""
+"""The service of the model: created once for each module of tests, and emptied for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API Gateway, as far as this service can tell: sockets, and the management API that knows which of them are open."""
+"""API Gateway as this service sees it: sockets, and the management API that knows which of them are open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _is_well_formed = re.compile(r"c\d{3,}=").fullmatch  # the ids that this gateway
 
 @dataclass(eq=False)
 class Socket:
-    """One WebSocket connection, and who is at its end; `connected_at` and `closed_at` in s."""
+    """One WebSocket connection and its user; `connected_at` and `closed_at` are in s."""
 
     connection_id: str
     endpoint: str
@@ -38,7 +38,7 @@ class Socket:
 
 
 class Gateway:
-    """All sockets; `on_close` is told of those that the service closes, or that are closed for what was posted."""
+    """All sockets; `on_close` is called for sockets that the service closes, or that close because of a post."""
 
     def __init__(self, account: Account, on_close: Callable[[Socket], None]) -> None:
         self.sockets: dict[str, Socket] = {}
@@ -65,7 +65,7 @@ class Gateway:
 
 
 class GatewayPool:
-    """A pool for the real Poster that asks a Gateway at once: no network, and only the clock waits."""
+    """A pool for the real Poster that calls a Gateway at once, without a network; waiting only moves the clock."""
 
     def __init__(
         self,

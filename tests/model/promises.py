@@ -1,4 +1,4 @@
-"""What must be true once everything has come to rest, whatever happened before."""
+"""The promises that must hold after all work is done, whatever happened before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONLINE_TYPES = {
 
 
 def check_all(service: SimulatedService) -> None:
-    """Hold the tables, the bus and every client's view against what really is."""
+    """Compare the tables, the bus and every client's view with the real state."""
     check_users(service)
     check_connections(service)
     check_bus(service)
@@ -26,7 +26,7 @@ def check_all(service: SimulatedService) -> None:
 
 
 def check_users(service: SimulatedService) -> None:
-    """Hold each user's stored state against the sockets that are open, and what the backends said."""
+    """Compare each user's stored state with the open sockets and the events of the backends."""
     now = service.clock.now
     for call_id, call in service.truth.calls.items():
         if call.is_ongoing:
@@ -46,13 +46,13 @@ def check_users(service: SimulatedService) -> None:
 
 
 def check_connections(service: SimulatedService) -> None:
-    """Hold the sessions that are stored against the sockets that are open."""
+    """Compare the stored sessions with the open sockets."""
     stored = {row["connection_id"] for row in map(plain, service.tables.all(CONNECTIONS)) if "lease_until" in row}
     assert stored == {socket.connection_id for socket in service.open_sockets() if socket.is_registered}
 
 
 def check_bus(service: SimulatedService) -> None:
-    """Read the bus as a backend does: without what it has heard, online and offline alternate, and versions rise."""
+    """Read the bus as a backend does: without duplicates, online and offline alternate, and versions rise."""
     heard: dict[str, dict[str, dict[str, object]]] = {}
     for event in service.told:
         known = heard.setdefault(str(event["user_id"]), {}).setdefault(event["id"], event)
@@ -72,7 +72,7 @@ def check_bus(service: SimulatedService) -> None:
 
 
 def check_view(service: SimulatedService, socket: Socket) -> None:
-    """Hold what a client shows against what is, but for those who hid from its user."""
+    """Compare the view of a client with the real state, except for users who hid from its user."""
     client = socket.client
     everyone = [item["user_id"]["S"] for item in service.tables.all(USERS)]
     rely_on = everyone if client.is_wide else sorted(client.scope or ())

@@ -1,4 +1,4 @@
-"""Lambda, as far as the functions can tell: it runs the real handlers, and may hinder them at any call to AWS."""
+"""Lambda as the functions see it: it runs the real handlers, and may disturb them at any call to AWS."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Kind = Literal["crash", "error", "lost answer", "meanwhile"]
 
 @dataclass(frozen=True)
 class Trouble:
-    """What befalls an invocation at one of its calls to AWS.
+    """A disturbance of an invocation at one of its calls to AWS.
 
-    crash: the process ends after `after` calls, or once all are made but before the function returns, if they are fewer
+    crash: the process ends after `after` calls; if there are fewer, after the last but before the function returns
     error: the next call fails, and nothing was done
-    lost answer: the next call is done, but the function hears of no answer
+    lost answer: the next call is done, but the function gets no answer
     meanwhile: before the next call, or before the function returns, something else happens
     """
 
@@ -41,7 +41,7 @@ class Crash(BaseException):
 
 
 class Broken(BaseException):
-    """A promise was broken in the midst of a function, whose last resort must not take it for a fault of its own."""
+    """A promise was broken during a function, which must not handle this as an error of its own."""
 
 
 class Failed(Exception):
@@ -49,10 +49,10 @@ class Failed(Exception):
 
 
 class InlineExecutor(Executor):
-    """Threads that do their work when they are given it, so that what happens can happen again."""
+    """Threads that do their work when they get it, so that a run can be repeated exactly."""
 
     def __init__(self, _max_workers: int = 1) -> None:
-        """Take no notice of how many threads are wanted."""
+        """Ignore the number of threads."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -64,7 +64,7 @@ class InlineExecutor(Executor):
 
 
 class Context:
-    """What the functions ask of Lambda's context."""
+    """The parts of Lambda's context that the functions use."""
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000
@@ -80,7 +80,7 @@ class _Invocation:
 
 
 class Runtime:
-    """Invokes functions. `meanwhile` does what a Trouble of that kind names; `tick` is told of each call to AWS."""
+    """Invokes functions. `meanwhile` does what a Trouble of that kind names; `tick` is called for each call to AWS."""
 
     def __init__(self, meanwhile: Callable[[tuple[Any, ...]], None], tick: Callable[[], None]) -> None:
         self._meanwhile = meanwhile
@@ -121,11 +121,11 @@ class Runtime:
         return answer
 
     def excuse(self) -> None:
-        """Let the function that runs fail: it met what no trying again gets over."""
+        """Let the running function fail: it met an error that no retry overcomes."""
         self._running[-1].excused = True
 
     def call(self, name: str, perform: Callable[[], Any]) -> Any:
-        """Make one call to AWS on behalf of the function that runs."""
+        """Make one call to AWS for the running function."""
         try:
             return self._call(name, perform)
         except AssertionError as error:
@@ -169,5 +169,5 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _foresee(_self: errors.Unforeseen, problem: BaseException) -> None:
-    """Fail the test: no trouble here makes what a handler's last resort is for."""
+    """Fail the test: no trouble here causes an error that a handler's last resort handles."""
     raise Broken(f"nobody foresaw {problem!r}") from problem

@@ -1,4 +1,4 @@
-"""The whole service in one process: the real functions, and stand-ins for what AWS puts around them."""
+"""The whole service in one process: the real functions, and stand-ins for the AWS services around them."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ SETTINGS = {
     "FAREWELLS_QUEUE_URL": "farewells",
     "EVENT_BUS": "realtime",
 }
-# What each attempt of a call may meet, which trying again must get over.
+# Errors that each attempt of a call may meet, and that retries must overcome.
 CHANCES = Chances(conflict=0.05, throttle=0.03, failure=0.01, lost=0.02, partial=0.3)
 # A fortieth of what AWS gives: the functions of the model make 500 calls a second, one after another.
 THROUGHPUT = Throughput(writes=25, reads=75, table_writes=100, table_reads=300)
 
 
 class Credentials(NamedTuple):
-    """What the signer needs."""
+    """The credentials that the signer needs."""
 
     access_key: str
     secret_key: str
@@ -103,7 +103,7 @@ class Check:
 
 @dataclass
 class Call:
-    """What a call should have come to; `started_at` in whole s."""
+    """The expected state of a call; `started_at` is in whole s."""
 
     participants: frozenset[str]
     started_at: int | None = None
@@ -116,7 +116,7 @@ class Call:
 
 @dataclass
 class Truth:
-    """What the backends' events should have come to, in the order in which they were ingested."""
+    """The expected result of the backends' events, in the order in which they were ingested."""
 
     calls: dict[str, Call] = field(default_factory=dict)
     busy_by_hand: dict[str, bool] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Truth:
 
 
 class _DynamoDB:
-    """The functions' client of DynamoDB: a Trouble befalls a call as a whole, all else each of its attempts."""
+    """The functions' client of DynamoDB: a Trouble affects a call as a whole, other failures each of its attempts."""
 
     def __init__(self, service: SimulatedService) -> None:
         self._service = service
@@ -158,7 +158,7 @@ class _DynamoDB:
         return call
 
     def _make(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Make a call; it may fail for good where units are wanting, and for nothing else that it meets."""
+        """Make a call; it may fail for good if capacity units are missing, and for no other failure that it meets."""
         met = self._service.dynamodb.met
         before = met[strict_dynamodb.OUT_OF_UNITS]
         try:
@@ -195,7 +195,7 @@ class _Others:
 
 
 class SimulatedService:
-    """Everything; made once and emptied before each history. What may happen is a method."""
+    """The whole service; created once and emptied before each history. Each possible event is a method."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tables = Tables()
@@ -209,7 +209,7 @@ class SimulatedService:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Empty the service."""
         self.tables.wipe()
         self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
         bootstrap.forget()
@@ -224,7 +224,7 @@ class SimulatedService:
         self.checks: list[Check] = []
         self.farewells: list[Check] = []
         self.told: list[dict[str, Any]] = []  # what the bus was told
-        self.left_to_sweep: set[str] = set()  # users of whom something was lost that no retry makes good
+        self.left_to_sweep: set[str] = set()  # users who lost something that no retry restores
         self.truth = Truth()
         self._published: dict[str, dict[str, Any]] = {}
         self._hidden_at: dict[tuple[str, int], set[str]] = {}  # by user and version
@@ -278,7 +278,7 @@ class SimulatedService:
         return socket
 
     def close(self, socket: Socket, *, lost: bool = False) -> None:
-        """End a connection; its $disconnect is under way, unless it is lost."""
+        """End a connection; its $disconnect will come, unless it is lost."""
         socket.state, socket.closed_at = "closed", self.clock.now
         if lost:
             self.left_to_sweep.add(socket.user_id)
@@ -359,13 +359,13 @@ class SimulatedService:
             self.ingest(event)
 
     def block(self, user_id: str, other: str, *, is_blocked: bool = True, later: bool = False) -> None:
-        """Let a user hide from another, or show themself again."""
+        """Let a user block another one, or unblock them."""
         kind = "user_blocked" if is_blocked else "user_unblocked"
         detail = {"user_id": user_id, "username": "somebody", "delivery": {"to": [other]}}
         self.publish(kind, detail, later=later)
 
     def ingest(self, event: dict[str, Any], trouble: Trouble | None = None, *, again: bool = False) -> None:
-        """Deliver an event of the bus, which comes again where it failed, and may where it did not."""
+        """Deliver an event of the bus. It comes again if it failed, and may come again if it did not."""
         try:
             failures = self.runtime.invoke("ingest", queued(event), trouble)["batchItemFailures"]
         except Failed:
@@ -467,7 +467,7 @@ class SimulatedService:
         self.checks = [check for check in self.checks if check not in checks]
 
     def sweep(self, trouble: Trouble | None = None) -> None:
-        """Let the schedule's minute come."""
+        """Run the scheduled function of this minute."""
         try:
             self.runtime.invoke("sweep", {}, trouble)
         except Failed:
@@ -488,13 +488,13 @@ class SimulatedService:
         self._frozen_at = self.clock.now
 
     def _tick(self) -> None:
-        """A call to AWS takes its time."""
+        """Let time pass for a call to AWS."""
         self.clock.advance(0.002)
         if self.clock.now - self._frozen_at > INDEX_LAG:
             self.tables.thaw_reads()
 
     def deliver_all(self) -> None:
-        """Deliver all that is under way, but for the delay queue's messages."""
+        """Deliver everything in progress, except for the delay queue's messages."""
         while self.disconnects or self.backend_events or self.user_records or self.event_records:
             for socket in list(self.disconnects):
                 self.disconnect(socket)
@@ -504,9 +504,9 @@ class SimulatedService:
             self.broadcast(list(self.event_records))
 
     def settle(self) -> None:
-        """Let everything come to rest, in the time that the docs promise: a lease, one sweep, a grace period.
+        """Finish all work in the time that the docs promise: a lease, one sweep, a grace period.
 
-        Where nothing was lost for good, a grace period must do.
+        If nothing was lost for good, a grace period must suffice.
         """
         self.tables.thaw_reads()
         self.gateway.account.calm_down()
@@ -551,7 +551,7 @@ class SimulatedService:
             case _:
                 raise ValueError(action)
 
-    # ---- what is, and what changes of the tables mean ----------------------------------------------------------------
+    # ---- the real state, and the checks of changes in the tables -----------------------------------------------------
 
     def open_sockets(self) -> list[Socket]:
         return [socket for socket in self.gateway.sockets.values() if socket.state == "open"]
@@ -622,7 +622,7 @@ class SimulatedService:
         self._sequence += 1
         return self._sequence
 
-    # ---- what else the functions call -------------------------------------------------------------------------------
+    # ---- other services that the functions call ---------------------------------------------------------------------
 
     def aws_send_message(self, request: dict[str, Any]) -> dict[str, Any]:
         message_id = f"check-{self._next()}"

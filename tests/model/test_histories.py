@@ -1,4 +1,4 @@
-"""Histories that once went wrong, each as small as it could be made."""
+"""Histories that once failed, each reduced as far as possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.model.runtime import Trouble
 from tests.model.service import GRACE, SimulatedService
 
 
-def test_who_was_hidden_is_shown_as_they_are_once_they_hide_no_more(service: SimulatedService) -> None:
+def test_a_user_who_unblocks_a_watcher_is_shown_with_their_current_state(service: SimulatedService) -> None:
     service.connect("1", "presence")
     watcher = service.connect("2", "presence")
     service.send(watcher, "sync")
@@ -23,7 +23,7 @@ def test_who_was_hidden_is_shown_as_they_are_once_they_hide_no_more(service: Sim
     check_all(service)
 
 
-def test_sync_right_after_a_block_does_not_show_who_blocked(service: SimulatedService) -> None:
+def test_sync_right_after_a_block_does_not_show_the_blocker(service: SimulatedService) -> None:
     service.connect("1", "presence")
     watcher = service.connect("2", "presence")
     service.deliver_all()
@@ -32,7 +32,7 @@ def test_sync_right_after_a_block_does_not_show_who_blocked(service: SimulatedSe
     service.send(watcher, "sync")
 
 
-def test_sync_right_after_an_unblock_shows_who_blocked(service: SimulatedService) -> None:
+def test_sync_right_after_an_unblock_shows_the_former_blocker(service: SimulatedService) -> None:
     watcher = service.connect("2", "presence")
     service.block("1", "2")
     service.deliver_all()
@@ -45,8 +45,12 @@ def test_sync_right_after_an_unblock_shows_who_blocked(service: SimulatedService
     check_all(service)
 
 
-@pytest.mark.parametrize("seconds", [0, 120])  # before the snapshot; what is older, the outbox's last minute lacks
-def test_a_late_message_does_not_bring_back_whom_a_snapshot_left_out(service: SimulatedService, seconds: int) -> None:
+@pytest.mark.parametrize(
+    "seconds", [0, 120]
+)  # before the snapshot; the outbox's last minute does not include older entries
+def test_a_late_message_does_not_bring_back_a_user_whom_a_snapshot_left_out(
+    service: SimulatedService, seconds: int
+) -> None:
     watcher = service.connect("2", "presence")
     socket = service.connect("1", "presence")
     service.announce(list(service.user_records))
@@ -73,7 +77,7 @@ def test_watching_on_feed_shows_only_listeners(service: SimulatedService) -> Non
     check_all(service)
 
 
-def test_a_user_who_becomes_a_listener_while_connected_is_told_on_feed(service: SimulatedService) -> None:
+def test_a_user_who_becomes_a_listener_while_connected_is_announced_on_feed(service: SimulatedService) -> None:
     watcher = service.connect("2", "feed", role="listener")
     service.send(watcher, "sync")
     service.connect("1", "calls")
@@ -83,13 +87,13 @@ def test_a_user_who_becomes_a_listener_while_connected_is_told_on_feed(service: 
     check_all(service)
 
 
-def test_what_is_posted_before_a_handshake_is_done_does_not_forget_the_connection(service: SimulatedService) -> None:
+def test_a_post_before_the_end_of_a_handshake_does_not_forget_the_connection(service: SimulatedService) -> None:
     service.connect("2", "presence", trouble=Trouble("meanwhile", 5, ("deliver",)))
     service.settle()
     check_all(service)
 
 
-def test_a_connection_that_two_find_gone_leaves_once(service: SimulatedService) -> None:
+def test_a_connection_that_two_functions_find_gone_leaves_once(service: SimulatedService) -> None:
     socket = service.connect("1", "presence")
     service.pass_time(60)
     service.close(socket)

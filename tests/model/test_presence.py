@@ -1,4 +1,4 @@
-"""Presence, whatever happens: hypothesis makes up histories, and in the end all that was promised must be true."""
+"""Presence under all conditions: hypothesis generates histories, and at the end all promises must hold."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Presence(RuleBasedStateMachine):
         blocks=st.sets(pairs),
     )
     def begin(self, somebody: str, watchers: list[tuple[str, str]], blocks: set[tuple[str, str]]) -> None:
-        """Begin with somebody there, others who watch, and some who hide from some of these."""
+        """Begin with a connected user, others who watch, and some who block some of these."""
         self.service.connect(somebody, "calls", role="listener")
         for user_id, endpoint in watchers:
             self.service.send(self.service.connect(user_id, endpoint, role="listener"), "sync")
@@ -125,7 +125,7 @@ class Presence(RuleBasedStateMachine):
 
     @rule(number=which, lost=flags)
     def leave(self, number: int, lost: bool) -> None:
-        """Let a connection end, and what follows from it take its course, or all but the last step."""
+        """Let a connection end, and deliver all its consequences, or all but the last step."""
         if socket := pick(self.service.open_sockets(), number):
             self.service.close(socket)
             self.service.deliver_all()
@@ -239,7 +239,9 @@ def pick(values: list[Any], number: int) -> Any:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", range(SEED, SEED + PARTS))
-def test_presence_is_right_in_the_end_and_nobody_was_told_otherwise(service: SimulatedService, number: int) -> None:
+def test_presence_is_right_in_the_end_and_no_client_heard_anything_wrong(
+    service: SimulatedService, number: int
+) -> None:
     machine = type("Presence", (Presence,), {"service": service})
     profile = settings(
         max_examples=EXAMPLES // PARTS,

@@ -1,7 +1,7 @@
-"""Sockets of one user that close and open at the same moment, as a page's do that is loaded again.
+"""Sockets of one user that close and open at the same moment, as those of a reloaded page do.
 
 Real threads run the real handlers with botocore's real client, on a DynamoDB whose transactions take time and conflict.
-They take turns on a clock of their own, so that what overlaps does not hang on the machine. A small number of rounds is
+They take turns on a clock of their own, so that the overlaps do not depend on the machine. A small number of rounds is
 part of the tests; `make model` makes 500.
 """
 
@@ -42,7 +42,7 @@ LONGEST_SECONDS = 5  # of the 10 that the functions have
 
 
 class Keys:
-    """Stands for the clients of the services that hold the token keys."""
+    """Replaces the clients of the services that store the token keys."""
 
     def get_parameter(self, **_: object) -> dict[str, Any]:
         return {"Parameter": {"Value": SECRET}}
@@ -144,7 +144,7 @@ def races(monkeypatch: pytest.MonkeyPatch) -> Iterator[Races]:
 
 
 @pytest.mark.timeout(900)
-def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_nobody_online_who_is_not(races: Races) -> None:
+def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_no_false_online_user(races: Races) -> None:
     random.seed(0)
     ghosts: list[str] = []
     still_online: list[str] = []
@@ -164,7 +164,7 @@ def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_nobody_onli
             still_online.append(user_id)
     met = races.dynamodb.met
     told = f"{ROUNDS} rounds, {races.requests} requests, the longest {races.longest:.2f} s, met {dict(met)}"
-    print(told)  # noqa: T201  # figures for whoever asks with -s
+    print(told)  # noqa: T201  # figures for a run with -s
     assert not races.failures, f"{len(races.failures)} failed, {len(ghosts)} users with ghosts: {told}"
     assert (ghosts, still_online) == ([], []), told
     assert races.longest < LONGEST_SECONDS, told

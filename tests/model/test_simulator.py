@@ -1,4 +1,4 @@
-"""The parts of the simulator that others stand on: were they wrong, the model would promise too much."""
+"""The basic parts of the simulator: if they were wrong, the model would promise too much."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add(user_id: str, *connections: str, condition: str | None = None) -> dict[s
     }
 
 
-def test_a_write_is_told_with_its_images_before_and_after(tables: Tables, changes: list[Change]) -> None:
+def test_a_write_reaches_the_stream_with_its_images_before_and_after(tables: Tables, changes: list[Change]) -> None:
     tables.call("update_item", add("1", "b"))
     tables.call("update_item", add("1", "a"))
     first = item({"user_id": "1", "connection_ids": frozenset("b")})
@@ -59,13 +59,13 @@ def test_a_write_is_told_with_its_images_before_and_after(tables: Tables, change
     ]
 
 
-def test_a_write_that_changes_nothing_is_not_told(tables: Tables, changes: list[Change]) -> None:
+def test_a_write_that_changes_nothing_does_not_reach_the_stream(tables: Tables, changes: list[Change]) -> None:
     for _ in range(2):
         tables.call("update_item", add("1", "a"))
     assert len(changes) == 1
 
 
-def test_a_transaction_is_told_part_by_part_or_not_at_all(tables: Tables, changes: list[Change]) -> None:
+def test_a_transaction_reaches_the_stream_part_by_part_or_not_at_all(tables: Tables, changes: list[Change]) -> None:
     row = item({"connection_id": "a", "audience": "feed/*/0"})
     put = {"Put": {"TableName": CONNECTIONS, "Item": row}}
     failing = {"Update": add("1", "a", condition="attribute_exists(user_id)")}
@@ -80,7 +80,7 @@ def test_a_transaction_is_told_part_by_part_or_not_at_all(tables: Tables, change
     assert [(change.table, change.key) for change in changes] == [(CONNECTIONS, ("a", "feed/*/0")), (USERS, ("1",))]
 
 
-def test_frozen_indexes_show_what_was_and_tables_what_is(tables: Tables) -> None:
+def test_frozen_indexes_show_the_old_state_and_tables_the_current_one(tables: Tables) -> None:
     def shown() -> list[str]:
         answer = tables.call(
             "query",
@@ -106,7 +106,7 @@ def test_frozen_indexes_show_what_was_and_tables_what_is(tables: Tables) -> None
 
 
 class Function:
-    """A function that makes three calls to AWS and goes on where one fails, in the place of a real one."""
+    """A replacement for a real function: it makes three calls to AWS, and continues if one fails."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
@@ -131,7 +131,7 @@ class Function:
         ("meanwhile", ["one", "elsewhere", "two", "three"], []),
     ],
 )
-def test_a_trouble_befalls_one_call(
+def test_a_trouble_affects_one_call(
     monkeypatch: pytest.MonkeyPatch, kind: Any, done: list[str], met: list[str]
 ) -> None:
     function = Function(monkeypatch)
@@ -139,27 +139,27 @@ def test_a_trouble_befalls_one_call(
     assert (function.done, function.met) == (done, met)
 
 
-def test_what_happens_meanwhile_may_happen_when_all_calls_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_concurrent_step_may_run_after_the_last_call_of_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
     function = Function(monkeypatch)
     function.runtime.invoke("disconnect", {}, Trouble("meanwhile", 5, ("elsewhere",)))
     assert function.done == ["one", "two", "three", "elsewhere"]
 
 
-def test_a_crashed_function_does_nothing_more_whatever_it_catches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crashed_function_does_nothing_more_even_if_it_catches_every_error(monkeypatch: pytest.MonkeyPatch) -> None:
     function = Function(monkeypatch)
     with pytest.raises(Failed):
         function.runtime.invoke("disconnect", {}, Trouble("crash", 1))
     assert function.done == ["one"]
 
 
-def test_a_function_may_crash_when_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_may_crash_after_its_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
     function = Function(monkeypatch)
     with pytest.raises(Failed):
         function.runtime.invoke("disconnect", {}, Trouble("crash", 5))
     assert function.done == ["one", "two", "three"]
 
 
-def test_a_failure_that_no_trouble_explains_is_no_failure_of_awss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_no_trouble_explains_does_not_count_as_a_failure_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(event: dict[str, Any], context: object) -> None:
         raise KeyError("user_id")
 
@@ -188,7 +188,7 @@ def test_a_check_that_fails_comes_again_later_and_is_lost_after_five_times(servi
     assert service.checks == []
 
 
-def test_a_batch_of_records_comes_again_where_its_invocation_failed(service: SimulatedService) -> None:
+def test_a_batch_of_records_comes_again_if_its_invocation_failed(service: SimulatedService) -> None:
     service.connect("1", "calls")
     (record,) = service.user_records
     service.announce([record], Trouble("crash", 0))
@@ -203,7 +203,7 @@ def test_a_connection_whose_handshake_failed_is_registered_at_most(service: Simu
     assert service.gateway.request("GET", ghost.connection_id, b"") == 410
 
 
-def test_what_calls_meet_in_the_model_trying_again_gets_over(service: SimulatedService) -> None:
+def test_retries_overcome_the_failures_that_calls_meet_in_the_model(service: SimulatedService) -> None:
     random.seed(1)
     service.clear()
     met = service.dynamodb.met
@@ -260,7 +260,7 @@ def snapshot(*users: int, complete: bool = True) -> str:
     return json.dumps({"type": "snapshot", "data": data, "timestamp": "2026-01-01T00:11:30.000Z"})
 
 
-def test_of_two_messages_the_higher_version_holds(client: Client) -> None:
+def test_a_client_keeps_the_higher_version_of_two_messages(client: Client) -> None:
     client.hear(message(4, online=False))
     client.hear(message(3, online=True))
     assert not client.view["1"].is_online
@@ -277,7 +277,7 @@ def test_a_client_keeps_what_it_heard_while_it_waited_for_a_snapshot(client: Cli
     assert {user_id: seen.is_online for user_id, seen in client.view.items()} == {"1": False, "2": True, "3": True}
 
 
-def test_a_message_from_long_before_the_snapshot_does_not_bring_back_whom_it_left_out(client: Client) -> None:
+def test_a_message_older_than_the_snapshot_does_not_bring_back_a_user_whom_it_left_out(client: Client) -> None:
     client.ask("sync", ())
     client.hear(message(2, online=True, second=1))
     client.hear(snapshot())
@@ -288,7 +288,7 @@ def test_a_message_from_long_before_the_snapshot_does_not_bring_back_whom_it_lef
     assert client.view["1"].is_online
 
 
-def test_a_client_relies_on_nothing_once_its_watch_failed(client: Client) -> None:
+def test_a_client_relies_on_no_state_after_its_watch_failed(client: Client) -> None:
     client.ask("sync", ())
     client.hear(snapshot(1))
     client.answered("sync", ())

@@ -23,13 +23,13 @@ def realtime(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
-def test_status_of_nothing_is_stopped_and_a_failure(state: Path) -> None:
+def test_status_without_a_stack_says_stopped_and_fails(state: Path) -> None:
     result = realtime("status", "--json")
     assert json.loads(result.output) == {"state": "stopped"}
     assert result.exit_code == 1
 
 
-def test_ending_nothing_is_no_failure(state: Path) -> None:
+def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
     assert realtime("down").exit_code == 0
 
 
@@ -44,7 +44,7 @@ def test_ending_nothing_is_no_failure(state: Path) -> None:
         ("redrive",),
     ],
 )
-def test_what_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
+def test_a_command_that_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
     result = realtime(*arguments)
     assert result.exit_code == 1
     assert "realtime up" in result.output

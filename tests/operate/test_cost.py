@@ -1,4 +1,4 @@
-"""`realtime cost`: a month's bill from what was measured."""
+"""`realtime cost`: a month's bill from the measured costs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_a_day_is_the_sum_of_what_happens_in_it() -> None:
     assert day(measured, load) == Cost(writes=30, reads=14, messages=56 + 12)
 
 
-def test_a_lease_is_renewed_by_whatever_a_client_sends() -> None:
+def test_any_frame_of_a_client_renews_a_lease() -> None:
     measured = {**NOTHING, "ping": Cost(reads=0.5), "renewal": Cost(reads=0.5, writes=1)}
     half_an_hour = Workload(sessions=1, minutes=30, ping_seconds=60, watchers=0)
     assert day(measured, half_an_hour) == Cost(reads=15, writes=3)
     assert day(measured, replace(half_an_hour, ping_seconds=0)) == Cost(writes=3)
 
 
-def test_calls_and_notifications_are_told_by_events_of_the_backends() -> None:
+def test_calls_and_notifications_come_from_events_of_the_backends() -> None:
     measured = {**NOTHING, "call": Cost(writes=29), "call_end": Cost(writes=29), "notification": Cost(writes=4)}
     assert day(measured, replace(IDLE, calls=0.5, notifications=10)) == Cost(writes=69, bus=11)
 
@@ -46,17 +46,17 @@ def test_a_bill_has_a_line_for_each_thing_that_aws_charges() -> None:
 
 
 @pytest.mark.parametrize(("snapstart", "dollars"), [("none", None), ("clients", 3.90), ("all", 33.86)])
-def test_snapshots_are_paid_for_whoever_is_connected(snapstart: str, dollars: float | None) -> None:
+def test_the_bill_counts_kept_snapshots_even_without_traffic(snapstart: str, dollars: float | None) -> None:
     lines = {line.what: line.dollars for line in bill(NOTHING, IDLE, users=1, snapstart=snapstart)}
     assert lines.get("SnapStart GB-seconds kept") == (dollars and pytest.approx(dollars, abs=0.01))
 
 
-def test_the_sweep_is_paid_for_however_few_there_are() -> None:
+def test_the_bill_counts_the_sweep_even_without_traffic() -> None:
     lines = {line.what: line.count for line in bill({**NOTHING, "sweep": Cost(invocations=1)}, IDLE, users=1)}
     assert lines["Lambda invocations"] == 24 * 60 * DAYS
 
 
-def test_what_is_measured_can_be_read_back() -> None:
+def test_measured_costs_can_be_read_back() -> None:
     assert {f"cost.{name}" for name in as_results(read())} == {
         f"cost.{scenario}_{name}"
         for scenario in SCENARIOS
@@ -78,7 +78,7 @@ def test_the_command_prints_the_bill() -> None:
     assert float(month.split()[-2].replace(",", "")) == pytest.approx(float(user.split()[-2]) * 10_000 * DAYS, rel=0.01)
 
 
-def test_unless_told_otherwise_everybody_online_hears_each_change() -> None:
+def test_by_default_everybody_online_hears_each_change() -> None:
     def messages(*arguments: str) -> float:
         command = ["cost", "--users", "10000", "--ping", "0", *arguments]
         lines = CliRunner().invoke(main, command).output.splitlines()

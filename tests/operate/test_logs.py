@@ -14,7 +14,7 @@ GROUPS = {"connect": "stack-ConnectLog-1", "ingest": "stack-IngestLog-2"}
 
 
 class Logs:
-    """CloudWatch Logs, as far as it is asked: events by group."""
+    """The used part of CloudWatch Logs: events by group."""
 
     def __init__(self) -> None:
         self.events: dict[str, list[dict[str, Any]]] = {}

@@ -28,7 +28,7 @@ SETTINGS = Settings(
 
 
 class RedriveFixture:
-    """The Events table, its stream and mapping, and a function that fails until it is mended."""
+    """The Events table, its stream and mapping, and a function that fails until it is repaired."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -50,7 +50,7 @@ class RedriveFixture:
             self.tables.call("put_item", {"TableName": "EventsTable", "Item": item})
 
     def settle(self) -> None:
-        """Let the stream come to rest, and what is given up reach the queue."""
+        """Process the whole stream, and send the records that were given up to the queue."""
         self.mapping.drain()
         for failure in self.mapping.discarded[self._sent :]:
             self.sqs.send(json.dumps(failure))
@@ -61,7 +61,7 @@ class RedriveFixture:
         return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(dry_run=dry_run))
 
     def change_user(self, user_id: str, *versions: int) -> dict[str, Any]:
-        """Let the Users stream show changes of a user, and return the message of `announce` giving up on them."""
+        """Put changes of a user into the Users stream, and return the message that `announce` gave up on them."""
         keys = {"user_id": {"S": user_id}}
         self.stream = Stream(ARN.replace("Events", "Users"), "user_id", now=self.stream.now)
         records = [self.stream.put("MODIFY", keys, {**keys, "version": {"N": str(each)}}) for each in versions]
@@ -111,7 +111,7 @@ def texts(steps: list[Step]) -> list[str]:
     return [step.text for step in steps]
 
 
-def test_what_was_given_up_is_heard_once_the_function_is_mended(fixture: RedriveFixture) -> None:
+def test_events_that_were_given_up_are_heard_after_the_function_is_repaired(fixture: RedriveFixture) -> None:
     fixture.record("a", "b")
     fixture.settle()
     fixture.record("c")
@@ -123,7 +123,7 @@ def test_what_was_given_up_is_heard_once_the_function_is_mended(fixture: Redrive
     assert len(fixture.sqs) == 0
 
 
-def test_it_can_be_done_again(fixture: RedriveFixture) -> None:
+def test_a_redrive_can_be_repeated(fixture: RedriveFixture) -> None:
     fixture.record("a")
     fixture.settle()
     fixture.redrive()
@@ -135,7 +135,7 @@ def test_it_can_be_done_again(fixture: RedriveFixture) -> None:
     assert fixture.heard == ["a"]
 
 
-def test_more_than_a_page_of_the_stream_and_of_the_queue(fixture: RedriveFixture) -> None:
+def test_a_redrive_reads_several_pages_of_the_stream_and_of_the_queue(fixture: RedriveFixture) -> None:
     names = [f"{number:03}" for number in range(40)]
     for start in range(20):
         fixture.record(names[start])
@@ -149,7 +149,7 @@ def test_more_than_a_page_of_the_stream_and_of_the_queue(fixture: RedriveFixture
     assert fixture.heard == names
 
 
-def test_failures_that_overlap_are_put_through_once(fixture: RedriveFixture) -> None:
+def test_overlapping_failures_are_redriven_once(fixture: RedriveFixture) -> None:
     fixture.record("a", "b")
     fixture.settle()
     (body,) = fixture.sqs.messages.values()
@@ -168,7 +168,7 @@ def test_a_dry_run_changes_nothing(fixture: RedriveFixture) -> None:
     assert not fixture.sqs.hidden
 
 
-def test_an_item_that_has_expired_is_not_made_anew(fixture: RedriveFixture) -> None:
+def test_an_expired_item_is_not_created_again(fixture: RedriveFixture) -> None:
     fixture.record("a")
     fixture.settle()
     fixture.tables.call(
@@ -179,7 +179,7 @@ def test_an_item_that_has_expired_is_not_made_anew(fixture: RedriveFixture) -> N
     assert len(fixture.sqs) == 0
 
 
-def test_what_the_stream_has_no_more_is_left_in_the_queue(fixture: RedriveFixture) -> None:
+def test_a_failure_that_the_stream_no_longer_holds_stays_in_the_queue(fixture: RedriveFixture) -> None:
     fixture.record("a")
     fixture.settle()
     fixture.stream.now += RETENTION_SECONDS + 60
@@ -209,7 +209,7 @@ def test_changes_that_cannot_be_announced_stay_in_the_queue(fixture: RedriveFixt
     assert not fixture.sqs.hidden
 
 
-def test_what_is_of_another_deployment_is_left_in_the_queue(fixture: RedriveFixture) -> None:
+def test_a_failure_of_another_deployment_stays_in_the_queue(fixture: RedriveFixture) -> None:
     fixture.record("a")
     fixture.settle()
     (receipt, body) = fixture.sqs.messages.popitem()
@@ -224,7 +224,7 @@ def test_what_is_of_another_deployment_is_left_in_the_queue(fixture: RedriveFixt
     ("keys", "name"),
     [({"audience": {"S": "calls/123"}, "event_id": {"S": "a"}}, "calls/123 a"), ({"user_id": {"S": "123"}}, "123")],
 )
-def test_an_item_that_a_function_gave_up_is_left_and_named(
+def test_an_item_that_a_function_gave_up_stays_in_the_queue_and_is_named(
     fixture: RedriveFixture, keys: dict[str, Any], name: str
 ) -> None:
     fixture.sqs.send(json.dumps({"keys": keys, "sequence_number": "1"}))
@@ -237,7 +237,7 @@ def test_an_item_that_a_function_gave_up_is_left_and_named(
 @pytest.mark.parametrize(
     "body", ["", "[]", "{}", '{"keys":null}', '{"DDBStreamBatchInfo":{}}', '{"DDBStreamBatchInfo":null}']
 )
-def test_other_messages_are_left_in_the_queue(fixture: RedriveFixture, body: str) -> None:
+def test_other_messages_stay_in_the_queue(fixture: RedriveFixture, body: str) -> None:
     fixture.sqs.send(body)
     (step,) = fixture.redrive()
     assert step.left

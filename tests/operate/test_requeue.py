@@ -1,4 +1,4 @@
-"""`realtime redrive` for events of backends: from the queue where they were kept back into the one of `ingest`."""
+"""`realtime redrive` for events of backends: from the queues that keep failed events back to the queue of `ingest`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.samples import backend_event
 
 
 class Queues:
-    """SQS, as the bodies in two queues, each hidden once it is received until it is shown again."""
+    """SQS with two queues; a received message is hidden until it is made visible again."""
 
     def __init__(self, *bodies: str) -> None:
         self.bodies: dict[str, list[str]] = {"kept": list(bodies), "ingest": []}
@@ -53,20 +53,20 @@ def test_events_go_back_as_they_were() -> None:
     assert queues.bodies == {"kept": [], "ingest": [STARTED]}
 
 
-def test_a_dry_run_tells_what_there_is_and_changes_nothing() -> None:
+def test_a_dry_run_lists_the_events_and_changes_nothing() -> None:
     queues = Queues(STARTED)
     assert move(queues, dry_run=True) == [f"would take in again: {NAME}"]
     assert queues.bodies == {"kept": [STARTED], "ingest": []}
     assert not queues.hidden
 
 
-def test_more_than_can_be_received_at_once() -> None:
+def test_more_events_than_one_receive_returns_all_go_back() -> None:
     queues = Queues(*(json.dumps({**backend_event("call_started"), "id": str(number)}) for number in range(25)))
     assert len(move(queues)) == 25
     assert len(queues.bodies["ingest"]) == 25
 
 
-def test_what_is_refused_again_meanwhile_is_not_moved_for_ever() -> None:
+def test_an_event_that_is_rejected_again_meanwhile_is_moved_only_once() -> None:
     queues = Queues(STARTED)
     queues.bounces = True
     assert len(move(queues)) == 1
@@ -74,7 +74,7 @@ def test_what_is_refused_again_meanwhile_is_not_moved_for_ever() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", "null", "[" * 2000])
-def test_what_is_no_event_goes_back_too_and_says_so(body: str) -> None:
+def test_a_message_that_is_no_event_goes_back_too_and_is_reported_as_such(body: str) -> None:
     queues = Queues(body)
     assert move(queues) == ["to be taken in again: a message that is no event of EventBridge"]
     assert queues.bodies["ingest"] == [body]

@@ -1,4 +1,4 @@
-"""The state folder tells truly whether a stack runs, however it ended."""
+"""The state folder says correctly whether a stack runs, even after a crash."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def folder(tmp_path: Path) -> StateFolder:
     return StateFolder(tmp_path / "state")
 
 
-def test_a_folder_that_never_was_has_no_stack(folder: StateFolder) -> None:
+def test_a_folder_that_does_not_exist_has_no_stack(folder: StateFolder) -> None:
     assert folder.holder() is None
     assert folder.read() is None
 
 
-def test_what_runs_can_be_read_while_it_runs(folder: StateFolder) -> None:
+def test_a_running_stack_can_be_read_until_it_stops(folder: StateFolder) -> None:
     with folder.held():
         folder.write(RUNNING)
         assert folder.read() == RUNNING
@@ -61,7 +61,7 @@ def test_what_runs_can_be_read_while_it_runs(folder: StateFolder) -> None:
     assert folder.holder() is None
 
 
-def test_what_starts_is_not_ready(folder: StateFolder) -> None:
+def test_a_starting_stack_is_not_ready(folder: StateFolder) -> None:
     with folder.held(), pytest.raises(NotRunningError, match="realtime up"):
         folder.ready()
 
@@ -99,7 +99,7 @@ def test_the_state_is_json_for_other_programs(folder: StateFolder) -> None:
         assert json.loads((folder.path / "state.json").read_text())["websocket_url"] == RUNNING.websocket_url
 
 
-def test_the_access_key_is_for_the_eyes_of_this_machines_user_alone(folder: StateFolder) -> None:
+def test_only_this_user_of_the_machine_can_read_the_access_key(folder: StateFolder) -> None:
     with folder.held():
         folder.write(RUNNING)
         folder.write(RUNNING)
@@ -108,7 +108,7 @@ def test_the_access_key_is_for_the_eyes_of_this_machines_user_alone(folder: Stat
         assert stat.S_IMODE(folder.logs.stat().st_mode) == 0o700
 
 
-def test_a_draft_that_others_may_read_is_not_written_into(folder: StateFolder) -> None:
+def test_a_draft_file_that_others_may_read_is_replaced_not_reused(folder: StateFolder) -> None:
     with folder.held():
         draft = folder.path / "state.new"
         draft.touch(mode=0o666)
@@ -117,7 +117,7 @@ def test_a_draft_that_others_may_read_is_not_written_into(folder: StateFolder) -
             assert opened_before.read() == ""
 
 
-def test_what_is_shown_of_a_stack_is_not_its_access_key() -> None:
+def test_the_shown_facts_of_a_stack_do_not_include_its_access_key() -> None:
     for text in (repr(RUNNING), str(RUNNING.shown())):
         assert RUNNING.access_key not in text
         assert RUNNING.secret_key not in text

@@ -1,4 +1,4 @@
-"""Tokens for trials are such that the service takes them, whatever it asks of them."""
+"""The service accepts the tokens for trials with any of its settings."""
 
 from __future__ import annotations
 

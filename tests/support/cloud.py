@@ -29,7 +29,7 @@ STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are se
 
 @cache
 def operator(service: str, endpoint_url: str | None = None) -> Any:
-    """Return a client that can do more than the functions' own."""
+    """Return a client for test code, with more rights than the functions' own."""
     session: Any = botocore.session.get_session()
     return session.create_client(service, endpoint_url=endpoint_url)
 
@@ -99,7 +99,7 @@ class Cloud:
         return answer
 
     def image(self, table: str, item: dict[str, Any]) -> dict[str, Any] | None:
-        """Return an item as DynamoDB holds it, found by what stands in its key attributes."""
+        """Return an item as DynamoDB stores it, found by the values of its key attributes."""
         names = [each["AttributeName"] for each in TEMPLATE.resources[table].properties["KeySchema"]]
         answer = self.dynamodb.get_item(TableName=table, Key={name: item[name] for name in names}, ConsistentRead=True)
         found: dict[str, Any] | None = answer.get("Item")
@@ -121,7 +121,7 @@ class Cloud:
         return plain(answer["Item"]) if "Item" in answer else None
 
     def user(self, user_id: str = "123") -> dict[str, Any]:
-        """Return what is stored of a user; nothing where there is no such user."""
+        """Return a user's item; empty if there is no such user."""
         return self.row("Users", user_id=user_id) or {}
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class Cloud:
         return [json.loads(message["Body"]) for message in self.messages("BusProbe")]
 
     def stream(self, table: str) -> list[dict[str, Any]]:
-        """Return the records that a table's stream got since this was last asked, as Lambda would be given them."""
+        """Return the records of a table's stream since the last call, in the form that Lambda gets."""
         client = operator("dynamodbstreams", endpoint_url=STREAMS)
         arn = self.dynamodb.describe_table(TableName=f"{table}Table")["Table"]["LatestStreamArn"]
         (shard,) = client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
@@ -150,7 +150,7 @@ class Cloud:
         return [
             {**record, "dynamodb": {**record["dynamodb"], "ApproximateCreationDateTime": 0}}
             for record in new
-            # moto puts an item of nothing but its key first where an update makes it
+            # for an update that creates an item, moto first puts one with the key alone
             if record["dynamodb"].get("NewImage") != record["dynamodb"]["Keys"]
         ]
 

@@ -1,8 +1,7 @@
-"""What each thing that happens costs: the scenarios of docs/cost.md, run through the real handlers and metered.
+"""The cost of each scenario of docs/cost.md, run through the real handlers and metered.
 
-A scenario runs a handler, and everything that follows from it by way of the streams. `python -m tests.support.costs`,
-a part of `make bench`, writes the tables of the page. tests/integration/test_costs.py holds the page to what is
-measured.
+A scenario runs a handler and everything that it triggers through the streams. `python -m tests.support.costs`, a part
+of `make bench`, writes the tables of the page. tests/integration/test_costs.py compares the page with the measurements.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ ONLINE = 30  # users, when `sync` is measured
 
 
 class MeteredService:
-    """The functions, the streams between them, and the meter on all of it."""
+    """The functions, the streams between them, and the meter on all of them."""
 
     def __init__(self, cloud: Cloud, clock: Any) -> None:
         self.cloud, self.clock = cloud, clock
         self.meter = Meter(cloud)
 
     def takes(self, name: str, event: dict[str, Any], *, heard: int | None = None) -> Cost:
-        """Invoke a function and all that follows; return what it took, with the posts, or `heard` messages."""
+        """Invoke a function and all that it triggers; return the cost, with the posts, or `heard` messages."""
         self.cloud.poster = FakePoster()
         with self.meter.measuring() as cost:
             self._invoke(name, event)
@@ -100,7 +99,7 @@ def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
 
 
 def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
-    """Run every scenario, and return what each took."""
+    """Run every scenario, and return the cost of each."""
     service = MeteredService(cloud, clock)
     found: dict[str, Cost] = {}
     first, second = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g="
@@ -182,7 +181,7 @@ def run() -> dict[str, Cost]:
 
 
 def main() -> None:
-    """Measure, print, keep, and write the page's tables."""
+    """Measure, print and store the figures, and write the page's tables."""
     found = run()
     text = tables(found, Workload())
     sys.stdout.write(f"{text}\n")

@@ -1,4 +1,4 @@
-"""A queue for whoever works with botocore's client of SQS, as strict as AWS about what is sent."""
+"""A queue behind a fake of botocore's client of SQS, as strict as AWS about the messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 class FakeSqs:
-    """A queue: its messages by receipt, and which of them others do not see now."""
+    """A queue: its messages by receipt, and those that are hidden now."""
 
     def __init__(self) -> None:
         self.messages: dict[str, str] = {}
@@ -26,7 +26,7 @@ class FakeSqs:
         return len(self.messages)
 
     def send(self, body: str) -> None:
-        """Have a message in the queue."""
+        """Put a message into the queue."""
         self.send_message(MessageBody=body or " ")
         if not body:  # which no queue has: to see that it would do no harm
             self.messages[next(reversed(self.messages))] = body

@@ -1,4 +1,4 @@
-"""Where token keys are kept, with as many reads a second as AWS answers: stand-ins for botocore's clients."""
+"""Stores of token keys that answer as many reads a second as AWS does: stand-ins for botocore's clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECRETS_MANAGER_READS = 10_000
 
 
 class TokenBucket:
-    """Lets so many a second through, and as many at once after a quiet second."""
+    """Lets a number of requests a second through, and the same number at once after a quiet second."""
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._rate = self._left = float(rate)

@@ -1,4 +1,4 @@
-"""The real gateway on a real port, in front of a small server that speaks what the gateway asks of an emulator."""
+"""The real gateway on a real port, in front of a small server with the parts of an emulator that the gateway uses."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class RunningGateway:
         self._websockets: list[aiohttp.ClientWebSocketResponse] = []
 
     async def open(self, path: str | URL = "/ws/feed", **options: Any) -> aiohttp.ClientWebSocketResponse:
-        """Connect, and keep the WebSocket: one that nothing holds is closed by the garbage collector."""
+        """Connect, and keep the WebSocket: the garbage collector closes one without a reference."""
         url = path if isinstance(path, URL) else self.url + path
         websocket: aiohttp.ClientWebSocketResponse = await self.client.ws_connect(url, **options)
         self._websockets.append(websocket)
@@ -140,7 +140,7 @@ class RunningGateway:
         return rows
 
     async def until(self, predicate: Callable[[], Awaitable[bool]]) -> None:
-        """Ask again until it holds, or fail at the deadline."""
+        """Check again until the condition holds, or fail at the deadline."""
         async with asyncio.timeout(DEADLINE):
             while not await predicate():
                 pass

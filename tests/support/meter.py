@@ -47,19 +47,19 @@ def write_units(before: Item | None, after: Item | None, indexes: list[Index], *
 
 
 def read_units(read_bytes: int, *, consistent: bool) -> float:
-    """Return the read units of so many bytes read in one go."""
+    """Return the read units of a number of bytes that one request reads."""
     return max(1, math.ceil(read_bytes / 4096)) * (1 if consistent else 0.5)
 
 
 @dataclass(frozen=True)
 class Index:
-    """A global secondary index: its keys, and what it holds beside them and the table's."""
+    """A global secondary index: its keys, and its other attributes beside the table's keys."""
 
     keys: tuple[str, ...]
     attributes: frozenset[str]
 
     def write_units(self, before: Item | None, after: Item | None) -> int:
-        """Return what a change of an item costs here: nothing where the projection stays as it is."""
+        """Return the units of a change of an item in this index: none if the projection does not change."""
         old, new = self._projected(before), self._projected(after)
         if old == new:
             return 0
@@ -78,7 +78,7 @@ def _units(item: Item | None) -> int:
 
 
 class Meter:
-    """Counts what the functions' clients are asked for."""
+    """Counts the calls of the functions' clients."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -152,7 +152,7 @@ class Meter:
         return read_units(sum(map(size, self._rows(operation, params))), consistent=consistent)
 
     def _rows(self, operation: str, params: dict[str, Any]) -> list[Item]:
-        """Return what a query or scan reads, before it filters and projects."""
+        """Return the items that a query or scan reads, before it filters and projects."""
         left_out = {"FilterExpression", "ProjectionExpression", "ExpressionAttributeNames", "Select"}
         asked = {name: value for name, value in params.items() if name not in left_out}
         if operation == "Scan":

@@ -1,4 +1,4 @@
-"""Posters that tests make for a fake management API, and what they are given and return."""
+"""Posters that tests make for a fake management API, with their deliveries and results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A table's stream, and the event source mapping that brings it to a Lambda function, by the rules that AWS documents.
 
-The emulator has none of these rules, so tests bring them. Sources, below docs.aws.amazon.com/lambda/latest/dg/:
+The emulator has none of these rules, so tests implement them. Sources, below docs.aws.amazon.com/lambda/latest/dg/:
     [esm]      services-dynamodb-eventsourcemapping.html, with-ddb.html
     [partial]  services-ddb-batchfailurereporting.html
     [errors]   services-dynamodb-errors.html
@@ -8,7 +8,7 @@ The emulator has none of these rules, so tests bring them. Sources, below docs.a
     [params]   services-ddb-params.html
 and docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html [streams].
 
-Where AWS does not say, a test may choose: `Settings.progress_resets_retries`. Not modelled: the 6 MB of a payload,
+If AWS does not say, a test may choose: `Settings.progress_resets_retries`. Not modelled: the 6 MB of a payload,
 resharding, and that metadata of several batches given up may reach the queue as one record.
 """
 
@@ -35,7 +35,7 @@ _LONGEST_BACK_OFF = 60.0  # s; that Lambda backs off between retries is known, b
 
 
 class Killed(BaseException):
-    """The function's process ended in the midst of an invocation: a crash, or the function's timeout."""
+    """The function's process ended during an invocation: by a crash, or by the function's timeout."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Settings:
     filters: tuple[Mapping[str, Any], ...] = ()
     on_failure: bool = False
     progress_resets_retries: bool = True
-    """Whether a batch that was done in part has all its retries again. AWS does not say."""
+    """Whether a partly done batch gets all its retries again. AWS does not say."""
 
     @classmethod
     def of(cls, event: Mapping[str, Any], **more: Any) -> Settings:
-        """Read the properties of a function's event of type DynamoDB, as they stand in a SAM template."""
+        """Read the properties of a function's event of type DynamoDB, as a SAM template has them."""
         filters = event.get("FilterCriteria", {}).get("Filters", [])
         return cls(
             batch_size=event.get("BatchSize", cls.batch_size),
@@ -97,7 +97,7 @@ class Stream:
                 "ApproximateCreationDateTime": int(self.now),  # whole seconds
                 "Keys": dict(keys),
                 **({"NewImage": dict(new_image)} if new_image is not None else {}),
-                "SequenceNumber": f"{number:024}",  # that it begins with no zero is not promised
+                "SequenceNumber": f"{number:024}",  # AWS does not promise that it begins without a zero
                 "SizeBytes": 100,
                 "StreamViewType": "NEW_IMAGE",
             },
@@ -136,7 +136,7 @@ class Stream:
 
 @dataclass
 class _Batch:
-    """Records that are given to the function together, and how often that failed."""
+    """Records that the function gets together, and how often that failed."""
 
     records: list[Record]
     failures: int = 0
@@ -146,7 +146,7 @@ class _Batch:
 
 @dataclass
 class _Slot:
-    """What is done one after the other: the records of some items of one shard."""
+    """A sequence of records, of some items of one shard, that are handled one after the other."""
 
     shard_id: str
     waiting: deque[Record] = field(default_factory=deque)
@@ -156,9 +156,9 @@ class _Slot:
 class StreamMapping:
     """Invokes a function with the batches of a stream.
 
-    `invoke` is the function. It fails by raising, `Killed` included. `chance` shuffles what AWS does at the same time;
-    `forgets` is asked after each success whether its checkpoint is lost, so that the batch comes again: "event source
-    mappings process each event at least once, and duplicate processing of records can occur" [esm].
+    `invoke` is the function. It fails by raising, `Killed` included. `chance` shuffles what AWS does at the same time.
+    After each success, `forgets` decides whether its checkpoint is lost, so that the batch comes again: "event
+    source mappings process each event at least once, and duplicate processing of records can occur" [esm].
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class StreamMapping:
     ) -> None:
         self.stream = stream
         self.settings = settings
-        self.discarded: list[dict[str, Any]] = []  # what went to the on-failure destination
+        self.discarded: list[dict[str, Any]] = []  # messages for the on-failure destination
         self._invoke = invoke
         self._function_arn = function_arn
         self._chance = chance
@@ -190,7 +190,7 @@ class StreamMapping:
         return not any(slot.waiting or slot.batches for slot in self._slots)
 
     def poll(self) -> None:
-        """Look at every shard once; time goes on by a quarter of a second."""
+        """Poll every shard once; the time advances by a quarter of a second."""
         self._read_stream()
         slots = list(self._slots)
         if self._chance:
@@ -209,7 +209,7 @@ class StreamMapping:
         raise AssertionError("the stream does not come to its end")
 
     def _skip_back_off(self) -> None:
-        """Let the time pass in which there is nothing to do but to wait."""
+        """Advance the time to the next moment at which there is something to do."""
         due = [
             slot.batches[0].not_before if slot.batches else 0.0 for slot in self._slots if slot.batches or slot.waiting
         ]
@@ -249,10 +249,10 @@ class StreamMapping:
             return
         batch.invocations += 1
         try:
-            # a copy: what the function does to its event is its own affair
+            # a copy, because the function may change its event
             answer = self._invoke(json.loads(json.dumps({"Records": batch.records})))
             done = self._done(batch.records, answer)
-        except (Exception, Killed):  # noqa: BLE001  # whatever it is, the invocation failed
+        except (Exception, Killed):  # noqa: BLE001  # any error is a failed invocation
             done = None
         if done == len(batch.records):
             if not self._forgets():
@@ -282,7 +282,7 @@ class StreamMapping:
     def _go_on(self, slot: _Slot, batch: _Batch, done: int) -> None:
         """Set the checkpoint: "the batch is bisected at the returned sequence number", the rest retried [partial].
 
-        Where it is bisected, no retry is used up, as with any other splitting; where not, AWS does not say.
+        If the batch is bisected, this takes no retry, as any other splitting; if not, AWS does not say.
         """
         batch.records = batch.records[done:]
         batch.not_before = self.stream.now + POLL_SECONDS

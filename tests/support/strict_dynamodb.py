@@ -1,11 +1,11 @@
-"""A DynamoDB that refuses what AWS refuses, around one that forgives: moto's, asked directly or by a client.
+"""A DynamoDB that refuses what AWS refuses, around a tolerant one: moto's, called directly or by a client.
 
 It answers with conflicts of transactions, throttles by partition, partial batches and the documented limits:
 docs.aws.amazon.com/amazondynamodb/latest/developerguide: transaction-apis (conflicts, tokens), bp-partition-key-design
 and on-demand-capacity-mode (throughput), ServiceQuotas (sizes); APIReference: API_BatchGetItem, API_BatchWriteItem.
 
-Where threads call it, a transaction holds its items for a while, and overlaps are real. Where one thread calls it, a
-seeded chance decides what a call meets, and only so often in a row: what passes must be got over by trying again.
+If threads call it, a transaction holds its items for a while, and overlaps are real. If one thread calls it, a seeded
+chance decides which calls fail, with a limit on failures in a row: retries must overcome temporary errors.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ MAX_BATCH_WRITES, MAX_BATCH_READS, MAX_BATCH_BYTES = 25, 100, 16 * KB * KB
 MAX_EXPRESSION_BYTES = 4 * KB
 OUT_OF_UNITS = "out of units"
 _NO_HEADERS: Any = HeadersDict()
-TOKEN_SECONDS = 600  # for so long a transaction's token is known once it was made
+TOKEN_SECONDS = 600  # how long a transaction's token is known after it was made
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Units a second of one partition key and of a whole table or index; `burst` seconds' worth may be saved up."""
+    """Units a second of one partition key and of a whole table or index; units of `burst` seconds may be saved up."""
 
     writes: float = 1000
     reads: float = 3000
     table_writes: float = 4000  # of a new on-demand table
     table_reads: float = 12_000
-    burst: float = 1.0  # AWS saves up to 300 s, but as far as it has room: not to be relied on
+    burst: float = 1.0  # AWS saves up to 300 s, but only if it has capacity: do not rely on it
 
 
 @dataclass(frozen=True)
 class Chances:
-    """How likely a call meets something that passes, by itself, each at most `in_a_row` times one after another."""
+    """The probabilities of temporary errors, each independent and at most `in_a_row` times one after another."""
 
     conflict: float = 0.0
     throttle: float = 0.0
@@ -69,14 +69,14 @@ class Chances:
 
 @dataclass(frozen=True)
 class _Table:
-    """What the template says of a table's keys, and of its indexes: their hash key and the attributes they hold."""
+    """A table's keys in the template, and its indexes with their hash key and attributes."""
 
     keys: Key
     indexes: Mapping[str, tuple[str, frozenset[str] | None]]  # None: all attributes
 
 
 class _Bucket:
-    """Units that come back with time; what is used up beyond them is a debt."""
+    """Units that refill with time; use beyond them is a debt."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._most = rate, rate * burst
@@ -94,8 +94,8 @@ class _Bucket:
 class StrictDynamoDB:
     """Checks each call, and lets `perform` do what AWS would; `get` returns an item by what holds its key.
 
-    `met` counts what calls met. `held` (s) is how long a write takes, while others meet it: a transaction, and half as
-    long a single write.
+    `met` counts the errors that calls met. `held` (s) is the duration of a transaction, during which other writes meet
+    it; a single write takes half as long.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class StrictDynamoDB:
         self.throughput = throughput
         self.met: Counter[str] = Counter()
         self._lock = threading.RLock()
-        self._writing: dict[Key, str] = {}  # the items that a write is under way at, and of which kind it is
+        self._writing: dict[Key, str] = {}  # the items of writes in progress, and the kind of each write
         self._buckets: dict[tuple[str, ...], _Bucket] = {}
         self._made: dict[str, float] = {}  # tokens of transactions
         self._row = threading.local()
 
     def begin_anew(self, chance: random.Random) -> None:
-        """Forget what was before, but for what was counted."""
+        """Forget all earlier calls, but keep the counts."""
         self.chance = chance
         self._buckets.clear()
         self._made.clear()
@@ -245,7 +245,7 @@ class StrictDynamoDB:
             return answer
 
     def _mark(self, parts: Sequence[_Part], kind: str) -> list[Key]:
-        """Note that a write is under way at items: single writes of others wait for one another, without conflict."""
+        """Note that a write of items is in progress: single writes wait for one another, without conflict."""
         if not self._held:
             return []
         mine = [part.key for part in parts if part.key not in self._writing]
@@ -254,7 +254,7 @@ class StrictDynamoDB:
 
     @contextmanager
     def _at(self, keys: Sequence[Key], seconds: float) -> Iterator[None]:
-        """Be at work at items for a while."""
+        """Hold items for a while."""
         try:
             if seconds:
                 self._sleep(seconds)
@@ -310,10 +310,10 @@ class StrictDynamoDB:
             answer = {**answer, "UnprocessedKeys": {table: {**wanted, "Keys": rest}}}
         return answer
 
-    # ---- what may be met -------------------------------------------------------------------------------------------
+    # ---- temporary errors ------------------------------------------------------------------------------------------
 
     def _happens(self, likelihood: float) -> bool:
-        """Say whether something passing is met now; the row ends when a call does well."""
+        """Say whether a call meets a temporary error now; the row ends when a call succeeds."""
         count = getattr(self._row, "count", 0)
         if not likelihood or count >= self.chances.in_a_row or self.chance.random() >= likelihood:
             return False
@@ -385,7 +385,7 @@ class StrictDynamoDB:
                         break
 
     def _check_size(self, operation: str, part: _Part) -> int:
-        """Return how large an item will be; of an update, at most: as if it took nothing away."""
+        """Return the size of an item after a write; for an update, at most: as if it removed nothing."""
         size = part.size()
         if part.kind == "Update":
             size += item_bytes(self._get(part.table, part.names) or {})
@@ -405,7 +405,7 @@ class _Part:
         self.key = _key(self.table, self.names)
 
     def size(self) -> int:
-        """Return the size of what is written, in bytes."""
+        """Return the size of the written values, in bytes."""
         written = self.request.get("Item") or {**self.request["Key"], **self._values()}
         return item_bytes(written)
 
@@ -420,7 +420,7 @@ class _Part:
 
 
 class Client:
-    """Does what a client of `aws.client` does, without botocore and HTTP between: it tries again by the same rules."""
+    """Acts like a client of `aws.client`, but without botocore and HTTP: it tries again by the same rules."""
 
     def __init__(
         self, call: Callable[[str, dict[str, Any]], dict[str, Any]], sleep: Callable[[float], None] = time.sleep
@@ -457,7 +457,7 @@ class Client:
 
 
 class Transport:
-    """Stands for the HTTP session of a botocore client: all of the client is real, and no socket is opened."""
+    """Replaces the HTTP session of a botocore client: all of the client is real, and no socket is opened."""
 
     def __init__(self, strict: StrictDynamoDB) -> None:
         self._strict = strict
@@ -478,18 +478,18 @@ class Transport:
         return AWSResponse(request.url, status, _NO_HEADERS, _Raw(json.dumps(shown).encode()))
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class _Raw(io.BytesIO):
-    """What botocore reads an answer from."""
+    """The body from which botocore reads an answer."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()
 
 
 def attach(client: Any, strict: StrictDynamoDB) -> Transport:
-    """Let a botocore client of DynamoDB ask this one, and neither AWS nor moto."""
+    """Let a botocore client of DynamoDB call this one, and neither AWS nor moto."""
     from moto.core.models import botocore_stubber  # noqa: PLC0415  # where moto is not used, it need not be loaded
 
     transport = Transport(strict)
@@ -557,7 +557,7 @@ def _key(table: str, item: Item) -> Key:
 
 
 def _partition(operation: str, request: Mapping[str, Any]) -> str | None:
-    """Return the partition key that a read asks for; None for a scan, which asks for all."""
+    """Return the partition key of a read; None for a scan, which reads all keys."""
     table = _tables()[request["TableName"]]
     if operation == "get_item":
         return _value(request["Key"][table.keys[0]])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Turns:
-    """One thread runs at a time, until it sleeps; then it is the turn of whoever wakes first. `now` in s."""
+    """One thread runs at a time, until it sleeps; the thread that wakes first runs next. `now` is in s."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -27,9 +27,9 @@ class Turns:
         turn.wait()
 
     def run(self, *actions: Callable[[], None]) -> None:
-        """Begin all of this at the same moment, each in a thread of its own, and wait until all is done.
+        """Start all functions at the same moment, each in a thread of its own, and wait until all are done.
 
-        Raises what one of them raised.
+        Raises an error that one of them raised.
         """
         problems: list[BaseException] = []
 

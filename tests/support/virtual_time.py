@@ -1,4 +1,4 @@
-"""A clock that jumps to whoever wakes next, so that many who wait for one another are simulated in no time."""
+"""A clock that jumps to the next wake-up, so that a simulation of many waiting functions takes almost no time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class VirtualTime:
         self.now = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, threading.Event]] = []
-        self._turn = threading.Semaphore(0)  # given back by whoever sleeps or ends
+        self._turn = threading.Semaphore(0)  # released by a function that sleeps or ends
 
     def __call__(self) -> float:
         """Return the time, as `time.monotonic` does."""

@@ -1,4 +1,4 @@
-"""The documents name what the template makes: a runbook for each alarm, and each table, index and key."""
+"""The documents cover the template: a runbook for each alarm, and each table, index and key."""
 
 from __future__ import annotations
 

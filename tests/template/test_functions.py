@@ -1,4 +1,4 @@
-"""The functions: where they run, what they are told, what triggers them, what happens when they fail."""
+"""The functions: their runtime, their environment, their triggers, and the results of their failures."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_function_is_the_handler_of_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_is_told_all_that_its_settings_ask_for(name: str) -> None:
+def test_a_functions_environment_has_all_that_its_settings_need(name: str) -> None:
     kind = getattr(settings, short_name(name).capitalize() + "Settings")
     told = FUNCTIONS[name]["Environment"]["Variables"].keys()
     assert told == {field.name.upper() for field in dataclasses.fields(kind)}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_starts_from_a_snapshot_where_that_was_asked_for(name: str) -> None:
+def test_a_function_starts_from_a_snapshot_if_the_parameter_asks_for_it(name: str) -> None:
     assert GLOBALS["AutoPublishAlias"] == "live"
     condition = "SnapsForClients" if name in ("ConnectFunction", "DefaultFunction") else "SnapsAll"
     chosen = FUNCTIONS[name].get("SnapStart", GLOBALS["SnapStart"])
@@ -73,7 +73,7 @@ def test_the_configuration_names_all_that_a_functions_environment_depends_on(nam
 
 
 @pytest.mark.parametrize(("name", "table", "event"), STREAMS)
-def test_batches_run_in_parallel_only_where_order_is_that_of_single_items(name: str, table: str, event: str) -> None:
+def test_batches_run_in_parallel_only_if_the_order_of_single_items_suffices(name: str, table: str, event: str) -> None:
     keys = resources("AWS::DynamoDB::Table")[table]["KeySchema"]
     factor = FUNCTIONS[name]["Events"][event]["Properties"].get("ParallelizationFactor", 1)
     assert (factor > 1) == (len(keys) == 1)

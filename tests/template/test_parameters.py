@@ -1,4 +1,4 @@
-"""Parameters and outputs: what a person who deploys is asked for and told."""
+"""The parameters and outputs of a deployment."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_parameter_is_shown_in_one_group() -> None:
     assert all(group["Label"]["default"] for group in groups)
 
 
-def test_a_stack_that_is_told_of_no_secrets_makes_its_own() -> None:
+def test_a_stack_without_configured_secrets_makes_its_own() -> None:
     secret = template()["Resources"]["TokenKeysSecret"]
     assert secret["Condition"] == "MakesTokenKeys"
     made = secret["Properties"]["GenerateSecretString"]
@@ -102,7 +102,7 @@ def test_a_stack_that_is_told_of_no_secrets_makes_its_own() -> None:
     assert secret["DeletionPolicy"] == "RetainExceptOnCreate"  # else another value of TokenKeys would delete it
 
 
-def test_outputs_tell_all_that_backends_and_operators_need() -> None:
+def test_outputs_have_all_that_backends_and_operators_need() -> None:
     outputs = template()["Outputs"]
     tables = {f"{name}TableName" for name in ("Connections", "Users", "Events")}
     assert {"WebSocketUrl", "ManagementUrl", "ApiId", "BusName", "BusArn", "TokenKeys"} | tables <= outputs.keys()

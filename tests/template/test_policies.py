@@ -23,7 +23,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    """All statements of a role, those that a condition chooses between among them."""
+    """All statements of a role, including those that depend on a condition."""
     found: list[dict[str, Any]] = []
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
@@ -45,13 +45,13 @@ def test_a_function_has_a_role_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_lambda_may_take_a_role(name: str) -> None:
+def test_lambda_alone_may_assume_a_role(name: str) -> None:
     trust = ROLES[f"{name}Role"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust == [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_statement_has_a_wildcard_but_for_the_management_api(name: str) -> None:
+def test_statements_have_no_wildcard_except_for_the_management_api(name: str) -> None:
     for statement in statements(ROLES[f"{name}Role"]):
         assert statement["Effect"] == "Allow"
         assert "*" not in "".join(as_list(statement["Action"]))
@@ -59,12 +59,12 @@ def test_no_statement_has_a_wildcard_but_for_the_management_api(name: str) -> No
             assert "*" not in json.dumps(statement["Resource"])
 
 
-def test_there_are_no_roles_besides() -> None:
+def test_there_are_no_other_roles() -> None:
     assert ROLES.keys() == {f"{name}Role" for name in NAMES}
 
 
 @pytest.mark.parametrize("queue", ["BackendEvents", "UndeliveredEvents"])
-def test_only_the_rule_of_backends_events_may_fill_a_queue(queue: str) -> None:
+def test_the_rule_of_backends_events_alone_may_send_to_a_queue(queue: str) -> None:
     policy = resources("AWS::SQS::QueuePolicy")[f"{queue}Policy"]
     (statement,) = policy["PolicyDocument"]["Statement"]
     assert policy["Queues"] == [{"Ref": f"{queue}Queue"}]
@@ -74,5 +74,5 @@ def test_only_the_rule_of_backends_events_may_fill_a_queue(queue: str) -> None:
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["BackendEventsRule", "Arn"]}}}
 
 
-def test_there_are_no_queue_policies_besides() -> None:
+def test_there_are_no_other_queue_policies() -> None:
     assert resources("AWS::SQS::QueuePolicy").keys() == {"BackendEventsPolicy", "UndeliveredEventsPolicy"}

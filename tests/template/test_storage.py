@@ -19,7 +19,7 @@ FOURTEEN_DAYS = 14 * 86_400
 
 
 @pytest.mark.parametrize("table", ["ConnectionsTable", "EventsTable"])
-def test_what_ends_by_itself_expires(table: str) -> None:
+def test_items_of_limited_life_have_an_expiry(table: str) -> None:
     assert TABLES[table]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
@@ -52,7 +52,7 @@ def test_queues_are_encrypted(queue: str) -> None:
 
 
 @pytest.mark.parametrize("queue", sorted(FAILURES))
-def test_failures_are_kept_as_long_as_can_be(queue: str) -> None:
+def test_failures_are_kept_for_the_longest_time_that_sqs_allows(queue: str) -> None:
     assert QUEUES[queue]["MessageRetentionPeriod"] == FOURTEEN_DAYS
 
 
@@ -82,13 +82,13 @@ def test_an_alarm_is_raised_when_a_stream_is_read_late(name: str, function: str)
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 60_000)  # ms
     assert alarm["AlarmActions"] == {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    # Told once a batch: while one runs there are minutes without it, and they must not count as good ones.
+    # Lambda emits it once for each batch: a running batch causes minutes without it, which must not count as good.
     timeout = resources("AWS::Serverless::Function")[function]["Timeout"]
     assert alarm["EvaluationPeriods"] * alarm["Period"] >= timeout
     assert alarm["DatapointsToAlarm"] < alarm["EvaluationPeriods"]
 
 
-def test_an_alarm_is_raised_when_events_of_backends_are_put_off() -> None:
+def test_an_alarm_is_raised_when_events_of_backends_are_delayed() -> None:
     (counted,) = resources("AWS::Logs::MetricFilter").values()
     (metric,) = counted["MetricTransformations"]
     assert counted["LogGroupName"] == {"Ref": "IngestLog"}

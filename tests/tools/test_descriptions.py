@@ -34,7 +34,7 @@ def test_a_client_is_made_of_the_copy(service: str, monkeypatch: pytest.MonkeyPa
     clients.client.cache_clear()
 
 
-def test_what_is_reached_by_way_of_another_shape_is_kept_and_texts_are_not() -> None:
+def test_shapes_that_another_shape_refers_to_are_kept_and_texts_are_not() -> None:
     description = {
         "metadata": {"protocol": "json"},
         "documentation": "long",

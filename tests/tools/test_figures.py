@@ -1,4 +1,4 @@
-"""docs/benchmarks.md and README.md say what was measured last."""
+"""docs/benchmarks.md and README.md have the latest measured figures."""
 
 from __future__ import annotations
 

@@ -34,14 +34,14 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "python"
 
 
-def test_what_is_kept_is_what_the_functions_call(pruned: Path) -> None:
+def test_the_layer_keeps_the_descriptions_that_the_functions_use(pruned: Path) -> None:
     data = pruned / "botocore" / "data"
     assert {path.name for path in data.iterdir()} - OTHERS == CALLED
     assert sum(path.stat().st_size for path in data.rglob("*") if path.is_file()) < 2_000_000
 
 
 @pytest.mark.parametrize("service", sorted(CALLED))
-def test_a_client_is_made_of_it(pruned: Path, service: str) -> None:
+def test_the_kept_descriptions_suffice_for_a_client(pruned: Path, service: str) -> None:
     code = (
         "import botocore; from realtime.aws import clients\n"
         f"made = clients.client({service!r})\n"

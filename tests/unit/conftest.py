@@ -1,4 +1,4 @@
-"""Unit tests: no socket is opened, no AWS is asked, nothing sleeps."""
+"""Unit tests open no sockets, call no AWS and do not sleep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ settings.load_profile("here")
 
 @pytest.fixture(autouse=True)
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
-    """Take note of sleeps instead of sleeping."""
+    """Record sleeps instead of sleeping."""
     sleeps = Sleeps()
     monkeypatch.setattr(time, "sleep", sleeps)
     return sleeps

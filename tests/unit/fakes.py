@@ -1,4 +1,4 @@
-"""Stand-ins for what the units under test speak to: small, in memory, with the answers that the real ones give."""
+"""Stand-ins for the objects that the units under test call: small, in memory, with the answers of the real ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from realtime.tables.registry import Gone, Registry
 
 
 class Sleeps:
-    """Stands for time.sleep: notes how long."""
+    """Replaces time.sleep and records the durations."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -31,7 +31,7 @@ class Sleeps:
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -52,7 +52,7 @@ def as_client(fake: object) -> Any:
 
 
 class FakeOutbox(Outbox):
-    """The Events table, as the entries that were put in it."""
+    """The Events table, as a list of its entries."""
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.entries: list[Entry] = []
@@ -77,7 +77,7 @@ class FakeOutbox(Outbox):
 
 
 class FakeQueue(Queue):
-    """A queue, as what was sent to it."""
+    """A queue, as a list of the messages that were sent to it."""
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.sent: list[tuple[dict[str, Any], int, dict[str, str]]] = []
@@ -92,7 +92,7 @@ class FakeQueue(Queue):
 
 
 class FakeBus(Bus):
-    """The bus, as what was told."""
+    """The bus, as a list of its events."""
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.told: list[BusEvent] = []
@@ -129,10 +129,10 @@ class FakeConnections(Connections):
 
 
 class FakeRegistry(Registry):
-    """The registry, as the connections that were forgotten."""
+    """The registry, as a list of the forgotten connections."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.gone: list[Gone] = []  # those of whom something was known, or nothing
+        self.gone: list[Gone] = []  # with known audiences, or with none
         self.forgotten: list[str] = []
         self.forgotten_at: list[int] = []  # ms
         self._error = error
@@ -159,7 +159,7 @@ class FakeRegistry(Registry):
 
 
 class FakePoster(Poster):
-    """A Poster, as what it was given to post; time runs out after `room` deliveries."""
+    """A Poster, as a list of its deliveries; time runs out after `room` deliveries."""
 
     def __init__(self, outcomes: Mapping[str, Outcome] | None = None, *, room: int | None = None) -> None:
         self._outcomes = outcomes or {}

@@ -18,7 +18,7 @@ CAME, LEFT, WENT, BUSY = (
 
 
 class AnnouncerFixture:
-    """An announcer on fakes, which journal the order of their calls."""
+    """An announcer with fakes that record the order of their calls."""
 
     def __init__(self, *, grace_seconds: int = 10) -> None:
         self.journal: list[str] = []
@@ -44,7 +44,7 @@ def test_a_record_is_read_as_the_user_before_and_after_the_change() -> None:
     assert (went.old.is_online, went.old.left_at_ms) == (True, 1_705_314_690_000)
 
 
-def test_clients_come_first_and_backends_last(fixture: AnnouncerFixture) -> None:
+def test_changes_go_to_clients_first_and_to_backends_last(fixture: AnnouncerFixture) -> None:
     fixture.announcer.announce([CAME, LEFT])
     assert fixture.journal == ["outbox", "queue", "bus"]
 
@@ -131,14 +131,14 @@ def announced(fixture: AnnouncerFixture) -> tuple[set[str], list[str]]:
 UNAVAILABLE = Unavailable("writing to Events: 1 items stayed unprocessed")
 
 
-def test_backends_get_nothing_while_clients_cannot_be_told(fixture: AnnouncerFixture) -> None:
+def test_backends_get_nothing_while_clients_cannot_get_it(fixture: AnnouncerFixture) -> None:
     report = with_failing_outbox(fixture, UNAVAILABLE, "123").announcer.announce([CAME, LEFT])
     assert (report.done, report.problem, report.given_up) == (0, UNAVAILABLE, {})
     assert fixture.journal == []
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, ConfigurationError("writing to Events: AccessDeniedException")])
-def test_the_stream_goes_on_from_the_first_record_that_failed_for_now(
+def test_the_stream_continues_at_the_first_record_that_failed_for_now(
     fixture: AnnouncerFixture, error: RealtimeError
 ) -> None:
     report = with_failing_outbox(fixture, error, "2").announcer.announce(

@@ -12,7 +12,7 @@ from tests.unit.fakes import aws_error
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Return what changes the environment that a fresh session reads."""
+    """Return a function that changes the environment which a new session reads."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
@@ -113,6 +113,6 @@ def test_credentials_are_those_of_the_role(session: pytest.MonkeyPatch) -> None:
     assert (found.access_key, found.secret_key, found.token) == ("key", "secret", "token")
 
 
-def test_missing_credentials_in_a_call_may_pass() -> None:
+def test_missing_credentials_in_a_call_are_a_temporary_error() -> None:
     with pytest.raises(Unavailable, match=r"^reading: NoCredentialsError$"), clients.aws_errors("reading"):
         raise NoCredentialsError

@@ -157,7 +157,7 @@ def test_a_notification_needs_recipients(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["call_started", "favorite_added", "user_blocked"])
-def test_only_a_system_notification_may_go_to_everyone(kind: str) -> None:
+def test_notifications_other_than_system_ones_need_recipients(kind: str) -> None:
     detail = {**CALL, **SOCIAL_EVENT, "call_type": "audio", "status": "ongoing", "delivery": {"to": "everyone"}}
     assert reason(kind, detail) == f"detail.delivery.to: a {kind} cannot be sent to everyone"
 
@@ -234,7 +234,7 @@ def test_only_a_system_notification_may_go_to_everyone(kind: str) -> None:
         (["call_ended"], CALL, "detail-type: unknown ['call_ended']"),
     ],
 )
-def test_the_reason_tells_the_backends_author_what_is_wrong(kind: object, detail: object, told: str) -> None:
+def test_the_reason_says_what_is_wrong_with_an_event(kind: object, detail: object, told: str) -> None:
     assert reason(kind, detail).startswith(told)
 
 

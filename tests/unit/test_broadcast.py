@@ -33,7 +33,7 @@ def subscriber(connection_id: str, user_id: str = "123", *, batch: bool = False,
 
 
 class Service:
-    """A Broadcaster, the subscribers of each audience, and what was posted to them."""
+    """A Broadcaster, the subscribers of each audience, and the posts to them."""
 
     def __init__(self, outcomes: dict[str, Outcome] | None = None, room: int | None = None, **more: Any) -> None:
         self.poster = FakePoster(outcomes, room=room)
@@ -221,7 +221,7 @@ def test_a_direct_message_goes_to_its_connection_whether_registered_or_not_and_c
     assert service.poster.to("one").close
 
 
-def test_only_the_recipient_of_a_closing_event_is_closed() -> None:
+def test_a_closing_event_closes_its_recipient_alone() -> None:
     service = Service().audience("feed/*/0", [subscriber("one"), subscriber("two")])
     service.broadcast(entry("feed/*/0", "A"), entry("connection/one", "B", endpoint="feed", close=True))
     assert service.posted() == {"one": ["B", "A"], "two": ["A"]}
@@ -362,7 +362,7 @@ def test_forgetting_ends_with_its_time_and_holds_up_no_event() -> None:
 
 
 @pytest.mark.parametrize("outcome", [each for each in Outcome if each not in {Outcome.GONE, Outcome.STUCK}])
-def test_only_a_connection_that_is_gone_is_forgotten(outcome: Outcome) -> None:
+def test_a_connection_that_is_not_gone_is_not_forgotten(outcome: Outcome) -> None:
     service = Service({"one": outcome}).audience("calls/123", [subscriber("one")])
     service.broadcast(entry("calls/123", "A"))
     assert len(service.registry) == 0
@@ -437,7 +437,7 @@ def test_a_missing_right_for_one_stage_does_not_stop_the_others() -> None:
     assert report.done == 1
 
 
-def test_when_time_runs_out_the_stream_goes_on_from_the_first_event_that_may_not_be_done() -> None:
+def test_the_stream_continues_at_the_first_event_that_may_not_be_done_when_time_runs_out() -> None:
     service = Service(room=1)
     service.audience("feed/*/1", [subscriber("1")]).audience("feed/*/2", [subscriber("2")]).audience(
         "feed/*/3", [subscriber("3")]
@@ -456,7 +456,7 @@ def test_an_event_whose_audience_was_not_read_is_not_done() -> None:
     assert report.done == 1
 
 
-def test_an_audience_that_was_posted_to_in_part_is_not_done() -> None:
+def test_a_partly_posted_audience_is_not_done() -> None:
     service = Service(room=2).audience(
         "feed/*/1", [subscriber("a"), subscriber("b")], [subscriber("c"), subscriber("d")]
     )
@@ -468,7 +468,7 @@ def test_an_audience_that_cannot_be_read_holds_up_no_event_before_its_own() -> N
     service = Service().audience("feed/2", [subscriber("two")]).audience("feed/3", [subscriber("three")])
     service.connections.failing["feed/1"] = 0
     report = service.broadcast(entry("feed/2", "A"), entry("feed/3", "B"), entry("feed/1", "C"), entry("feed/2", "D"))
-    assert service.posted() == {"two": ["A"], "three": ["B"]}  # D comes after C, and so it shall stay
+    assert service.posted() == {"two": ["A"], "three": ["B"]}  # D must stay after C
     assert report.done == 2
     assert "reading an audience" in str(report.problem)
 
@@ -482,7 +482,7 @@ def test_events_after_one_whose_page_cannot_be_read_are_left_to_the_next_try() -
     assert report.done == 1
 
 
-def test_an_audience_none_of_whose_events_can_be_posted_is_not_read() -> None:
+def test_an_audience_without_an_event_that_can_be_posted_is_not_read() -> None:
     service = Service()
     service.connections.failing["calls/1"] = 0
     service.broadcast(entry("calls/1", "A"), entry("feed/*/0", "B"))
@@ -540,7 +540,7 @@ def test_a_state_is_replaced_only_by_a_later_one_for_the_same_audience() -> None
 
 
 def test_the_first_problem_of_an_event_is_the_one_reported() -> None:
-    """The missing right is not hidden by the time that ran out later."""
+    """Running out of time later does not hide the missing right."""
     outcomes = {"one": Outcome.FORBIDDEN, "two": Outcome.NOT_TRIED}
     service = Service(outcomes).audience("calls/123", [subscriber("one"), subscriber("two")])
     assert isinstance(service.broadcast(entry("calls/123", "A")).problem, ConfigurationError)
@@ -593,7 +593,7 @@ def test_a_record_whose_audience_no_table_takes_goes_to_the_dead_letter_queue(is
 @pytest.mark.parametrize(
     ("records", "age_s", "is_given_up"), [(1, PASSING_SECONDS - 1, False), (1, PASSING_SECONDS, True), (2, 3600, False)]
 )
-def test_a_record_that_alone_meets_what_nobody_foresaw_for_a_minute_is_given_up(
+def test_a_record_that_alone_meets_an_unforeseen_error_for_a_minute_is_given_up(
     records: int, age_s: float, is_given_up: bool
 ) -> None:
     service = Service()

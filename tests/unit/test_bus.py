@@ -15,7 +15,7 @@ AT = 1_705_314_600_123
 
 
 class EventBridge:
-    """PutEvents: answers 200 and refuses some entries, so often, by their detail-type."""
+    """PutEvents: answers 200 and refuses some entries by their detail-type, a number of times."""
 
     def __init__(self, **refusals: int) -> None:
         self._refusals = refusals
@@ -23,7 +23,7 @@ class EventBridge:
         self.calls: list[int] = []
 
     def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803  # AWS's name
-        assert 0 < len(Entries) <= 10, "AWS refuses so many"
+        assert 0 < len(Entries) <= 10, "AWS accepts 1 to 10 entries"
         self.calls.append(len(Entries))
         results: list[dict[str, str]] = []
         for entry in Entries:
@@ -66,13 +66,13 @@ def test_events_go_ten_at_a_time() -> None:
     assert len(client) == 23
 
 
-def test_no_events_are_no_call() -> None:
+def test_an_empty_list_of_events_makes_no_call() -> None:
     client = EventBridge()
     Bus(as_client(client), "realtime").put_all([])
     assert not client.calls
 
 
-def test_only_refused_events_are_put_again(sleeps: Sleeps) -> None:
+def test_refused_events_alone_are_put_again(sleeps: Sleeps) -> None:
     client = EventBridge(type_1=2, type_3=1)
     Bus(as_client(client), "realtime").put_all(events(5))
     assert client.calls == [5, 2, 1]

@@ -13,7 +13,7 @@ from tests.unit.fakes import Sleeps, as_client, aws_error
 
 
 class Table:
-    """BatchWriteItem and BatchGetItem: take so much of each batch, and return the rest as unprocessed."""
+    """BatchWriteItem and BatchGetItem: process a part of each batch, and return the rest as unprocessed."""
 
     def __init__(self, capacity: int = BATCH_WRITE_LIMIT) -> None:
         self.capacity = capacity
@@ -63,7 +63,7 @@ def test_values_are_stored_by_their_types() -> None:
     assert attribute({"b", "a"}) == {"SS": ["a", "b"]}
 
 
-def test_what_is_none_or_an_empty_set_is_not_stored() -> None:
+def test_none_and_empty_sets_are_not_stored() -> None:
     assert item({"a": None, "b": frozenset(), "c": "", "d": 0, "e": False}) == {
         "c": {"S": ""},
         "d": {"N": "0"},
@@ -75,13 +75,13 @@ VALUES = st.text() | st.integers() | st.booleans() | st.frozensets(st.text(min_s
 
 
 @given(st.dictionaries(st.text(min_size=1), VALUES))
-def test_what_is_stored_is_read_as_it_was(values: dict[str, Any]) -> None:
+def test_a_stored_value_is_read_back_unchanged(values: dict[str, Any]) -> None:
     read = plain(item(values))
     assert read == values
     assert {name: type(value) for name, value in read.items()} == {name: type(value) for name, value in values.items()}
 
 
-def test_no_requests_are_no_call() -> None:
+def test_an_empty_list_of_requests_makes_no_call() -> None:
     table = Table()
     write_all(as_client(table), "Events", [])
     assert not table.batches

@@ -1,4 +1,4 @@
-"""Farewells: connections that may not stay are told the reason and closed, and no event waits for them."""
+"""Farewells: connections that may not stay get the reason and are closed, and no event waits for them."""
 
 from __future__ import annotations
 

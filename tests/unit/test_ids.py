@@ -79,7 +79,7 @@ def test_other_values_are_no_ids(value: object) -> None:
         ("１２", "１２"),  # digits, but not ASCII's
     ],
 )
-def test_only_canonical_numbers_are_json_numbers(stored: str, shown: int | str) -> None:
+def test_canonical_numbers_alone_become_json_numbers(stored: str, shown: int | str) -> None:
     assert id_as_json(stored) == shown
     assert type(id_as_json(stored)) is type(shown)
 

@@ -1,4 +1,4 @@
-"""The time of an invocation, parted to the millisecond."""
+"""The time of an invocation, divided to the millisecond."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTED_AT = 5_000.0  # on the monotonic clock
 
 
 class Context:
-    """An invocation with so much time left."""
+    """An invocation with a given time left."""
 
     def __init__(self, left_ms: int) -> None:
         self._left_ms = left_ms
@@ -41,7 +41,7 @@ def _monotonic(monkeypatch: pytest.MonkeyPatch) -> None:
         (500, 1.0, 2.0, 4_997.5, 4_999.5),  # too little: it is over before it began
     ],
 )
-def test_the_end_of_an_invocation_is_kept_for_its_answer_and_what_is_before_for_forgetting(
+def test_an_invocation_reserves_its_last_seconds_for_forgetting_and_then_for_its_answer(
     left_ms: int, answering_s: float, forgetting_s: float, post_until: float, forget_until: float
 ) -> None:
     deadline = Deadline.of(Context(left_ms), answering_s=answering_s, forgetting_s=forgetting_s)
@@ -49,7 +49,7 @@ def test_the_end_of_an_invocation_is_kept_for_its_answer_and_what_is_before_for_
 
 
 class Recorder:
-    """Stands for what a function calls, and keeps the time that it is given."""
+    """Replaces the object that a function calls, and records its deadline."""
 
     def __init__(self) -> None:
         self.given: list[Any] = []

@@ -1,4 +1,4 @@
-"""The map at the head of the layer names what there is."""
+"""The map at the top of the layer names every module."""
 
 from __future__ import annotations
 

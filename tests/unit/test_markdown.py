@@ -1,8 +1,8 @@
 """The prose of every Markdown file is at most 100 columns wide, and its links lead somewhere.
 
-Only what cannot be broken may be wider: rows of tables, code blocks, what a generator writes between its two marks, and
-a line that holds nothing but one word, such as a link to a long address. docs/api.md is a contract that others wrote,
-and is left as it is.
+Only text that cannot be broken may be wider: rows of tables, code blocks, text that a generator writes between its two
+marks, and a line with one word, such as a link to a long address. docs/api.md is a contract that others wrote, and
+stays unchanged.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_times_are_rfc3339_in_utc_with_milliseconds(at_ms: int, text: str) -> No
 
 
 @given(st.integers(0, 4_102_444_800_000))
-def test_no_millisecond_is_lost_or_rounded(at_ms: int) -> None:
+def test_times_keep_every_millisecond_and_are_not_rounded(at_ms: int) -> None:
     since = datetime.fromisoformat(messages.rfc3339(at_ms)) - datetime(1970, 1, 1, tzinfo=UTC)
     assert since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000 == at_ms
 

@@ -1,4 +1,4 @@
-"""The report on mutants: what was killed, what survived, and what is explained."""
+"""The report on mutants: the killed ones, the survivors, and the explained survivors."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def codes(killed: int, survived: int = 1) -> dict[str, int | None]:
     )
 
 
-def test_a_survivor_without_an_explanation_fails_the_run_and_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_survivor_without_an_explanation_fails_the_run_and_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert not report(codes(killed=99), [MUTANT], [])
     assert "- return int(value)\n+ return None" in capsys.readouterr().out
 
 
-def test_explained_survivors_pass_while_few(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_number_of_explained_survivors_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(codes(killed=19), [MUTANT], read_explanations(explanation()))
     assert not report(codes(killed=18), [MUTANT], read_explanations(explanation()))
     assert "94.7% of 19 mutants killed" in capsys.readouterr().out

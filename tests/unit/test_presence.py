@@ -89,7 +89,7 @@ def test_messages_have_exactly_the_documented_keys() -> None:
 
 
 @pytest.mark.parametrize("role", ["client", None])
-def test_only_users_of_the_feeds_role_are_on_the_feed(role: str | None) -> None:
+def test_users_without_the_feeds_role_are_not_on_the_feed(role: str | None) -> None:
     follows = consequences(None, replace(ONLINE, role=role), RULES)
     assert kinds(follows) == everyone("presence", "presence_update")
     assert [event.detail_type for event in follows.bus_events] == ["user_online"]
@@ -194,7 +194,7 @@ def test_an_invisible_change_is_not_announced(new: User) -> None:
         (frozenset(), frozenset(), False),
     ],
 )
-def test_only_the_end_of_the_last_connection_orders_an_offline_check(
+def test_the_end_of_the_last_connection_alone_orders_an_offline_check(
     old: frozenset[str], new: frozenset[str], may_have_left: bool
 ) -> None:
     follows = consequences(replace(ONLINE, connection_ids=old), replace(ONLINE, connection_ids=new), RULES)

@@ -37,7 +37,7 @@ def test_a_repeated_refusal_says_how_long_to_wait(limit: RateLimit, clock: Clock
     assert limit.take("one") == Refusal(1, is_first=False)
 
 
-def test_only_the_first_refusal_is_marked_as_first(limit: RateLimit) -> None:
+def test_the_first_refusal_alone_is_marked_as_first(limit: RateLimit) -> None:
     answers = [limit.take("one") for _ in range(BURST + 2)]
     assert answers == [None, None, None, Refusal(1, is_first=True), Refusal(1, is_first=False)]
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING's list "Follow one event" is how the code is: each module exists, is short, and is led to."""
+"""CONTRIBUTING's list "Follow one event" matches the code: each module exists, is short, and an earlier one uses it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ READING_ORDER = [
     "posting/progress.py",
     "posting/http_pool.py",
 ]
-WIRING = ("bootstrap.py", "posting/api.py")  # they give a module what it calls, and do nothing else
+WIRING = ("bootstrap.py", "posting/api.py")  # they pass a module its dependencies, and do nothing else
 STREAM = ("tables/outbox.py", "functions/broadcast.py")  # no import leads from one to the other: a stream does
 
 
 def path_of(module: str) -> Path:
-    """Return where a module of the list stands."""
+    """Return the path of a module of the list."""
     return ROOT / module if module.startswith("functions/") else LAYER / module
 
 
@@ -44,7 +44,7 @@ def imported(module: str) -> set[str]:
     return {f"{name.removeprefix('realtime.').replace('.', '/')}.py" for name in names if name.startswith("realtime.")}
 
 
-def test_the_list_in_contributing_is_this_one() -> None:
+def test_the_reading_order_is_the_list_in_contributing() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.split("\n## Follow one event\n")[1].split("\n## ")[0]
     assert re.findall(r"^\d+\. `([\w/.]+)`", section, re.MULTILINE) == READING_ORDER

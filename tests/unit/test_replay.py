@@ -68,7 +68,7 @@ def test_a_client_that_missed_nothing_gets_resumed_alone() -> None:
 
 
 def test_messages_from_shortly_before_the_last_id_are_replayed_too() -> None:
-    """Two writers may write in another order than that of their ids, so the client may have missed an older message."""
+    """Two writers may write in an order that differs from that of their ids, so a client may miss an older message."""
     entries = [
         recorded("long before", AWAY - OVERLAP_MS - 1),
         recorded("a little before", AWAY - 100),

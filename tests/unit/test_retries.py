@@ -19,12 +19,12 @@ from tests.unit.fakes import Clock
 TIMED_OUT = ReadTimeoutError(endpoint_url="https://dynamodb")
 UPDATE: dict[str, Any] = {"TableName": "Users", "Key": {"user_id": {"S": "1"}}}
 TRANSACTION: dict[str, Any] = {"TransactItems": [{"Update": {**UPDATE, "UpdateExpression": "SET a = :a"}}]}
-# `functions/connect`, `disconnect` and `default` have so long. s
+# s; the timeout of `connect`, `disconnect` and `default`
 FUNCTION_SECONDS = 10
 
 
 class Session:
-    """Stands for botocore's HTTP session: gives these answers one after another, the last of them for ever."""
+    """Replaces botocore's HTTP session: gives these answers one after another, and then the last one for ever."""
 
     def __init__(self, clock: Clock, *answers: tuple[int, dict[str, Any]] | Exception, seconds: float = 0.0) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class Session:
 
 
 class Raw:
-    """What botocore reads an answer's body from."""
+    """The object from which botocore reads an answer's body."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -166,7 +166,7 @@ def test_a_transaction_with_a_failed_condition_is_not_tried_again(
 
 @pytest.mark.parametrize("answer", [CONFLICT, refusal("ThrottlingException"), (500, {}), TIMED_OUT], ids=str)
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.5, 2.0, ATTEMPT_SECONDS])  # that an attempt takes
-def test_no_call_takes_so_long_that_its_function_cannot_answer(
+def test_every_call_ends_in_time_for_its_function_to_answer(
     dynamodb: Any, clock: Clock, answer: Any, seconds: float
 ) -> None:
     for _ in range(3):
@@ -202,7 +202,7 @@ class Context:
 
 
 @pytest.mark.parametrize(("left", "attempts"), [(1.0, 1), (ATTEMPT_SECONDS + 0.4, 1), (ATTEMPT_SECONDS + 0.7, 2)])
-def test_nothing_is_tried_again_that_may_outlast_the_function(
+def test_a_retry_that_may_outlast_the_function_is_not_made(
     dynamodb: Any, clock: Clock, left: float, attempts: int
 ) -> None:
     session = answering(dynamodb, clock, CONFLICT, DONE)

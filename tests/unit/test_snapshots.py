@@ -146,7 +146,7 @@ def test_everyone_online_is_shown() -> None:
 
 
 @pytest.mark.parametrize(("connection", "shown"), [(FEED, {123}), (PRESENCE, {123, 789})])
-def test_only_listeners_are_on_the_feed(connection: Connection, shown: set[int]) -> None:
+def test_users_who_are_no_listeners_are_not_on_the_feed(connection: Connection, shown: set[int]) -> None:
     client = replace(JOHN, role="client")
     users = snapshot(connection, [f"{connection.endpoint}/*/0"], online=[JANE, client])
     assert set(names(users)) == shown
@@ -215,7 +215,7 @@ def test_a_watched_user_who_is_no_listener_is_shown_offline_on_feed() -> None:
     assert (on_feed["is_online"], on_presence["is_online"]) == (False, True)
 
 
-def test_only_changes_within_the_lag_of_the_index_are_read() -> None:
+def test_changes_older_than_the_lag_of_the_index_are_not_read() -> None:
     read: list[str] = []
 
     class JournalingOutbox(RecentOutbox):

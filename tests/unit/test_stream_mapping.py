@@ -37,7 +37,7 @@ class MappedFunction:
         return self.answer(values)
 
     def seen(self) -> list[str]:
-        """Return what each invocation was given, as one text."""
+        """Return the records of each invocation, as one text."""
         return ["".join(values) for values in self.invocations]
 
     def discarded(self) -> list[tuple[str, int]]:
@@ -70,14 +70,14 @@ def fail(*_: Any) -> Any:
     raise ValueError("the function failed")
 
 
-def test_records_come_in_order_in_batches_of_at_most_so_many() -> None:
+def test_records_come_in_order_in_batches_of_a_limited_size() -> None:
     function = MappedFunction(Settings(batch_size=3))
     function.put("abcdefg")
     function.mapping.drain()
     assert function.seen() == ["abc", "def", "g"]
 
 
-def test_a_batch_is_what_is_there_when_the_shard_is_polled() -> None:
+def test_a_batch_holds_the_records_that_are_there_when_the_shard_is_polled() -> None:
     function = MappedFunction()
     function.put("ab")
     function.mapping.poll()
@@ -97,7 +97,7 @@ def test_batches_of_one_shard_run_in_parallel_but_an_item_stays_in_order() -> No
         assert sum(letter * 3 in values for values in function.seen()) == 1
 
 
-def test_in_parallel_a_partition_key_does_not_stay_in_order() -> None:
+def test_parallel_batches_do_not_keep_a_partition_key_in_order() -> None:
     function = MappedFunction(Settings(parallelization_factor=10))
     function.put("abcdefghij", key="123")
     function.mapping.drain()
@@ -116,7 +116,7 @@ def test_a_failing_batch_holds_up_its_own_slot_alone() -> None:
 
 
 @pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": None}, {"batchItemFailures": []}])
-def test_what_counts_as_success(answer: Any) -> None:
+def test_results_that_count_as_success(answer: Any) -> None:
     function = MappedFunction()
     function.put("ab")
     function.answer = lambda values: answer
@@ -127,7 +127,7 @@ def test_what_counts_as_success(answer: Any) -> None:
 @pytest.mark.parametrize(
     "failure", [{"itemIdentifier": ""}, {"itemIdentifier": None}, {"itemIdentifie": "1"}, {"itemIdentifier": "1"}]
 )
-def test_what_counts_as_a_failure_of_the_whole_batch(failure: Any) -> None:
+def test_results_that_count_as_a_failure_of_the_whole_batch(failure: Any) -> None:
     function = MappedFunction(Settings(takes_reports=True, maximum_retry_attempts=1))
     function.put("ab")
     function.answer = lambda values: {"batchItemFailures": [failure]}
@@ -148,7 +148,7 @@ def test_an_exception_and_a_killed_invocation_fail_the_whole_batch(error: BaseEx
     assert function.seen() == ["ab", "ab"]
 
 
-def test_the_stream_goes_on_from_the_lowest_number_that_is_reported() -> None:
+def test_the_stream_continues_at_the_lowest_reported_number() -> None:
     function = MappedFunction()
     function.put("abcdef")
     function.answer = lambda values: function.failure("e", "c", "d") if "a" in values else None
@@ -196,7 +196,7 @@ def test_a_report_of_the_first_record_does_not_halve_the_batch_so_that_all_is_gi
 @pytest.mark.parametrize(
     ("bisects", "resets", "invocations"), [(False, True, 6), (False, False, 3), (True, True, 6), (True, False, 6)]
 )
-def test_whether_progress_gives_new_retries_is_not_known_but_with_halving_it_takes_none(
+def test_progress_takes_no_retry_with_halving_and_both_cases_are_modelled_without_it(
     bisects: bool, resets: bool, invocations: int
 ) -> None:
     function = MappedFunction(
@@ -238,7 +238,7 @@ def test_records_that_grow_too_old_are_given_up() -> None:
     assert failure["DDBStreamBatchInfo"]["batchSize"] == 2
 
 
-def test_what_is_given_up_without_a_destination_leaves_no_trace() -> None:
+def test_a_batch_that_is_given_up_without_a_destination_leaves_no_trace() -> None:
     function = MappedFunction(Settings(maximum_retry_attempts=0))
     function.put("a")
     function.answer = fail
@@ -274,7 +274,7 @@ def test_a_batch_whose_checkpoint_is_lost_comes_again() -> None:
     assert function.seen() == ["ab", "ab", "c"]
 
 
-def test_what_a_filter_keeps_out_is_done() -> None:
+def test_a_record_that_a_filter_keeps_out_is_done() -> None:
     pattern = {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"message": {"S": [{"exists": True}]}}}}
     function = MappedFunction(Settings(filters=(pattern,)))
     function.put("a")

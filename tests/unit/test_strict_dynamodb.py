@@ -1,4 +1,4 @@
-"""The strict DynamoDB: were it kinder than AWS, what is shown with it would be worth nothing."""
+"""The strict DynamoDB: if it were less strict than AWS, tests with it would prove nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def update(user_id: str, *connections: str) -> dict[str, Any]:
 
 
 def event(audience: str = "calls/1", event_id: str = "1", size: int = 100) -> dict[str, Any]:
-    """Return an item of so many bytes."""
+    """Return an item of a given size in bytes."""
     made = item({"audience": audience, "event_id": event_id, "message": ""})
     made["message"]["S"] = "x" * (size - item_bytes(made))
     return made
@@ -80,7 +80,7 @@ def reasons_of(caught: pytest.ExceptionInfo[ClientError]) -> list[str]:
 
 
 def overlapping(tables: Tables, first: Call, second: Call) -> Any:
-    """Make a call while another is under way; return what it is answered, or the error that it raises."""
+    """Make a call while another is in progress; return its answer, or the error that it raises."""
     answers: list[Any] = []
 
     def meanwhile(_: float) -> None:
@@ -132,7 +132,7 @@ def test_single_writes_of_one_item_and_writes_of_others_do_not_conflict(tables: 
     }
 
 
-def test_what_of_a_batch_meets_a_transaction_stays_unprocessed(tables: Tables) -> None:
+def test_items_of_a_batch_that_meet_a_transaction_stay_unprocessed(tables: Tables) -> None:
     requests = [{"PutRequest": {"Item": event(event_id=each)}} for each in "12"]
     answer = overlapping(
         tables,
@@ -154,7 +154,7 @@ def test_a_partition_takes_a_thousand_write_units_a_second(strict: StrictDynamoD
     strict.call("put_item", put(event("hot", "another")))
 
 
-def test_a_transaction_takes_twice_the_units_and_is_cancelled_where_they_are_wanting(
+def test_a_transaction_takes_twice_the_units_and_is_cancelled_if_they_are_missing(
     strict: StrictDynamoDB, clock: Clock
 ) -> None:
     strict.call("transact_write_items", transaction({"Put": put(event("hot", "1", 300 * KB))}))
@@ -164,7 +164,7 @@ def test_a_transaction_takes_twice_the_units_and_is_cancelled_where_they_are_wan
     assert reasons_of(caught) == ["None", "ThrottlingError"]
 
 
-def test_a_new_table_takes_four_thousand_whatever_its_partitions(strict: StrictDynamoDB) -> None:
+def test_a_new_table_takes_four_thousand_units_with_any_number_of_partitions(strict: StrictDynamoDB) -> None:
     for n in range(20):
         strict.call("put_item", put(event(f"partition {n}", "1", 200 * KB)))
     with pytest.raises(ClientError):
@@ -197,7 +197,7 @@ def test_a_partition_gives_three_thousand_read_units_a_second(strict: StrictDyna
     strict.call("get_item", {**get, "ConsistentRead": False})
 
 
-def test_what_of_a_batch_is_of_a_partition_without_units_is_left_out(tables: Tables, clock: Clock) -> None:
+def test_items_of_a_batch_in_a_partition_without_units_are_left_out(tables: Tables, clock: Clock) -> None:
     strict = StrictDynamoDB(tables.call, tables.get, clock=clock, throughput=Throughput(writes=1, reads=1))
     requests = [{"PutRequest": {"Item": event(each)}} for each in ("hot", "cold")]
     strict.call("put_item", put(event("hot", "0")))
@@ -226,7 +226,7 @@ def test_a_batch_read_ends_at_16_mb(tables: Tables, clock: Clock) -> None:
     assert answer["UnprocessedKeys"] == {EVENTS: {"Keys": keys[81:]}}
 
 
-def test_no_item_is_larger_than_400_kb(strict: StrictDynamoDB, clock: Clock) -> None:
+def test_an_item_over_400_kb_is_refused(strict: StrictDynamoDB, clock: Clock) -> None:
     strict.call("put_item", put(event(size=390 * KB)))  # beyond, moto refuses it too
     for operation, request in (
         ("put_item", put(event(size=400 * KB + 1))),
@@ -239,7 +239,7 @@ def test_no_item_is_larger_than_400_kb(strict: StrictDynamoDB, clock: Clock) -> 
         assert code_of(caught) == "ValidationException"
 
 
-def test_no_update_makes_an_item_larger_than_that(strict: StrictDynamoDB) -> None:
+def test_an_update_that_would_make_an_item_larger_is_refused(strict: StrictDynamoDB) -> None:
     strict.call("update_item", update("1", "x" * 399 * KB))
     with pytest.raises(ClientError) as caught:
         strict.call("update_item", update("1", "y" * 2 * KB))
@@ -263,7 +263,7 @@ def test_no_update_makes_an_item_larger_than_that(strict: StrictDynamoDB) -> Non
         ("update_item", {**update("1", "a"), "ConditionExpression": "x" * 4097}),
     ],
 )
-def test_what_is_more_than_aws_takes_is_refused(
+def test_a_request_over_a_limit_of_aws_is_refused(
     strict: StrictDynamoDB, tables: Tables, operation: str, request_: dict[str, Any]
 ) -> None:
     with pytest.raises(ClientError) as caught:
@@ -294,7 +294,9 @@ def test_a_transaction_that_was_made_is_not_made_again_within_ten_minutes(
         (Chances(lost=0.5), "lost"),
     ],
 )
-def test_chance_decides_what_is_met_and_never_four_times_in_a_row(tables: Tables, chances: Chances, met: str) -> None:
+def test_chance_decides_which_calls_fail_and_never_four_times_in_a_row(
+    tables: Tables, chances: Chances, met: str
+) -> None:
     strict = StrictDynamoDB(tables.call, tables.get, chance=random.Random(1), chances=chances)
     rows: list[int] = [0]
     for n in range(200):
@@ -315,7 +317,7 @@ def test_a_batch_is_done_in_parts_by_chance(tables: Tables) -> None:
     assert len(tables.all(EVENTS)) == 20 - len(rest)
 
 
-def test_its_client_tries_again_as_botocores_would(tables: Tables) -> None:
+def test_the_strict_client_tries_again_as_botocore_would(tables: Tables) -> None:
     strict = StrictDynamoDB(tables.call, tables.get, chance=random.Random(1), chances=Chances(conflict=0.5, lost=0.3))
     pauses: list[float] = []
     client = Client(strict.call, pauses.append)

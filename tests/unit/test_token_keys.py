@@ -108,7 +108,7 @@ def test_a_new_key_id_causes_a_read_before_the_secrets_are_old(keys: SharedKeys,
     assert keys.candidates("newer") == [THIRD]
 
 
-def test_instances_that_read_together_do_not_read_again_together(store: Store, clock: Clock) -> None:
+def test_instances_that_read_keys_at_once_do_not_read_them_again_at_once(store: Store, clock: Clock) -> None:
     instances = [SharedKeys(store, PARAMETER, clock) for _ in range(100)]
     began = clock.now
     read: list[int] = []
@@ -131,7 +131,7 @@ def test_a_new_key_id_causes_a_read_at_once(keys: SharedKeys, store: Store, cloc
     assert keys.candidates("newer") == [THIRD]
 
 
-def test_made_up_key_ids_cannot_cause_reads_at_will(keys: SharedKeys, store: Store, clock: Clock) -> None:
+def test_invented_key_ids_cannot_cause_unlimited_reads(keys: SharedKeys, store: Store, clock: Clock) -> None:
     keys.candidates("new")
     clock.now += 10
     for n in range(100):
@@ -318,8 +318,8 @@ def test_either_store_serves_a_storm_of_new_instances(reference: str, monkeypatc
         assert longest == 0
 
 
-def test_with_botocores_retries_alone_a_storm_of_new_instances_fails() -> None:
-    """Its standard mode, as it was configured before: four attempts, up to 1, 2 and 4 s apart."""
+def test_a_storm_of_new_instances_fails_with_botocores_retries_alone() -> None:
+    """botocore's standard mode, as the service configured it before: four attempts, up to 1, 2 and 4 s apart."""
 
     def read(stores: FakeStores, time_: VirtualTime) -> None:
         for attempt in range(4):

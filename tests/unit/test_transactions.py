@@ -110,6 +110,6 @@ def test_a_write_that_dynamodb_never_takes_is_rejected(others: str) -> None:
     assert client.tried == 1
 
 
-def test_a_cancellation_without_reasons_may_pass() -> None:
+def test_a_cancellation_without_reasons_is_a_temporary_error() -> None:
     with pytest.raises(Unavailable, match="registering: TransactionCanceledException"):
         commit(FakeDynamoDB(cancelled()), USER)

@@ -24,7 +24,7 @@ def test_user_ids_are_numbers_or_words_and_each_counts_once() -> None:
 
 
 @pytest.mark.parametrize("values", [None, [], {}, "1,2", 7, list(range(MAX_WATCHED + 1))])
-def test_no_users_or_too_many_are_refused(values: object) -> None:
+def test_an_empty_or_too_long_list_of_users_is_refused(values: object) -> None:
     with pytest.raises(BadRequest, match="user_ids: must be a list of 1 to 100 user ids"):
         parse_user_ids(values)
 
@@ -102,5 +102,5 @@ def test_a_connection_watches_a_hundred_users_and_no_more() -> None:
         Watching(connections).watch(PRESENCE, ["last", "one too many"])
 
 
-def test_only_the_audiences_of_the_connections_endpoint_count_as_subscriptions() -> None:
+def test_audiences_of_other_endpoints_do_not_count_as_subscriptions() -> None:
     assert Watching(FakeConnections("presence/7", "feed/8")).subscriptions(PRESENCE) == ["presence/7"]

@@ -1,4 +1,4 @@
-// Runs documented clients and tells what they do.
+// Runs documented clients and prints their actions.
 //
 // Standard input, first line: {"address": "ws://localhost:8080", "speed": 20, "clients": [{"name", "kind", "endpoint", "token"}]}
 //   kind "class": `WebSocketManager`, used by an application with handlers for all three calls that it makes

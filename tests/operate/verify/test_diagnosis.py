@@ -1,4 +1,4 @@
-"""From what went wrong to what a person should do."""
+"""Errors and logs lead to the right advice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def logged(level: str, **more: str) -> str:
     return json.dumps({"level": level, "message": "failed", **more})
 
 
-def test_errors_are_complaints_and_what_verify_provokes_is_none() -> None:
+def test_errors_are_complaints_unless_verify_provokes_them() -> None:
     assert complaint("connect", logged("ERROR", reason="no table")) == Complaint("connect", "no table")
     assert complaint("connect", logged("WARNING", reason="InvalidSignatureError")) is None
     assert complaint("connect", logged("INFO")) is None
@@ -59,7 +59,7 @@ def test_the_last_of_other_complaints_is_quoted() -> None:
     assert advise([]) is None
 
 
-def test_a_right_that_the_operator_lacks_is_told_as_theirs() -> None:
+def test_a_right_that_the_operator_lacks_is_reported_as_the_operators() -> None:
     message = "User: me is not authorized to perform: events:PutRule on resource: x"
     error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "PutRule")
     problem = explain(error, "look at the bus")

@@ -1,4 +1,4 @@
-"""docs/verify.md says which line asks what our documents call not known, and which rights verify needs."""
+"""docs/verify.md says which line asks each unknown of our documents, and which rights verify needs."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def not_known() -> list[str]:
 
 
 def asked() -> dict[str, str]:
-    """By what is not known, what docs/verify.md says that asks it."""
+    """The unknowns in docs/verify.md, each with the line that asks it."""
     section = VERIFY.split("\n## What our documents call not known")[1]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     return {what: how for what, how in rows if what != "not known" and not set(what) <= {"-", " "}}
 
 
 @pytest.mark.parametrize("item", not_known())
-def test_all_that_conformance_calls_not_known_is_asked_or_there_is_a_reason(item: str) -> None:
+def test_every_unknown_of_the_conformance_page_has_a_question_or_a_reason(item: str) -> None:
     assert [what for what in asked() if item.startswith(what)], item
 
 
 @pytest.mark.parametrize(("what", "how"), asked().items())
-def test_each_is_asked_by_a_line_or_has_a_reason(what: str, how: str) -> None:
+def test_a_line_asks_each_open_point_or_a_reason_says_why_not(what: str, how: str) -> None:
     keys = re.findall(r"`(question\.[\w-]+)`", how)
     assert set(keys) <= set(KEYS)
     assert keys or re.search(r"not asked: \S+ \S+", how), what
@@ -81,12 +81,12 @@ def test_every_call_is_allowed_by_the_policy_in_the_document() -> None:
     assert needed - allowed == set()
 
 
-def test_no_key_is_in_two_scenes_and_every_need_is_a_key() -> None:
+def test_each_key_is_in_one_scene_and_every_need_is_a_key() -> None:
     assert len(KEYS) == len(set(KEYS))
     assert {need for scene in SCENES for need in scene.needs} <= set(KEYS)
 
 
-def test_what_is_chosen_brings_what_it_needs() -> None:
+def test_a_chosen_line_brings_the_scenes_that_it_needs() -> None:
     names = {scene.name for scene in chosen(["talk.ack"])}
     assert {"acknowledge", "bus", "door", "tokens", "outputs"} <= names
     assert "presence" not in names

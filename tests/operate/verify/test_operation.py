@@ -1,4 +1,4 @@
-"""What an operator relies on: alarms are quiet, and functions run as the stack says."""
+"""Checks for the operator: alarms are quiet, and functions run with the stack's settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_alarms() -> None:
     assert raised.value.advice == "It is late."
 
 
-def test_what_is_looked_at_is_in_the_template() -> None:
+def test_the_template_has_all_that_verify_looks_at() -> None:
     text = (ROOT / "template.yaml").read_text(encoding="utf-8")
     for output in {*NAMED.values(), *QUEUES}:
         assert re.search(rf"^  {output}:$", text, re.MULTILINE), output

@@ -1,4 +1,4 @@
-"""What the account may do, beside what the stack is set to."""
+"""The account's quotas compared with the stack's settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def verdict(judgement: Judgement) -> str:
         (2_500, 2_501, 1, FAILED),
     ],
 )
-def test_posts_are_held_against_the_accounts_requests(quota: int, posts: int, shards: int, expected: str) -> None:
+def test_posts_are_compared_with_the_accounts_request_quota(quota: int, posts: int, shards: int, expected: str) -> None:
     judgement = judge_requests(quota, posts, shards)
     assert verdict(judgement) == expected
     assert ("PostsPerSecond" in judgement.advice) is (expected == FAILED)
@@ -42,11 +42,11 @@ def test_posts_are_held_against_the_accounts_requests(quota: int, posts: int, sh
     ("quota", "ingest", "expected"),
     [(1_000, 16, FINE), (99, 16, WARNED), (31, 16, FAILED), (10, 16, FAILED), (100, 100, FAILED)],
 )
-def test_ingest_is_held_against_lambdas_concurrency(quota: int, ingest: int, expected: str) -> None:
+def test_ingest_is_compared_with_lambdas_concurrency(quota: int, ingest: int, expected: str) -> None:
     assert verdict(judge_concurrency(quota, ingest)) == expected
 
 
-def test_how_long_a_reconnect_of_all_takes_is_told() -> None:
+def test_the_report_says_how_long_a_reconnect_of_all_clients_takes() -> None:
     assert "13 min" in judge_connections(500).says
 
 
@@ -58,7 +58,7 @@ def test_how_long_a_reconnect_of_all_takes_is_told() -> None:
         ("/realtime/token-keys", "false", WARNED),
     ],
 )
-def test_keys_in_parameter_store_want_its_throughput(place: str, setting: str, expected: str) -> None:
+def test_keys_in_parameter_store_need_its_throughput(place: str, setting: str, expected: str) -> None:
     assert verdict(judge_throughput(place, setting, 500)) == expected
 
 

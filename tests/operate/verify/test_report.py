@@ -1,4 +1,4 @@
-"""The report: all that was found, and nothing that must not leave the account."""
+"""The report: all findings, and nothing that must not leave the account."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def redactor() -> Redactor:
         ("X-Amz-Security-Token=abc&x=1", "X-Amz-Security-Token={secret}&x=1"),
     ],
 )
-def test_what_is_secret_or_names_the_account_is_taken_out(redactor: Redactor, text: str, without: str) -> None:
+def test_a_report_leaves_out_secrets_and_the_account(redactor: Redactor, text: str, without: str) -> None:
     assert redactor.text(text) == without
 
 
@@ -37,10 +37,10 @@ def test_moments_and_counts_stay(redactor: Redactor) -> None:
     assert redactor.text(kept) == kept
 
 
-def test_it_reaches_into_all_that_json_holds(redactor: Redactor) -> None:
+def test_redaction_reaches_every_value_in_json(redactor: Redactor) -> None:
     value = {"facts": {SECRET: [f"a {SECRET}", 3, None, True]}}
     assert redactor.value(value) == {"facts": {"{secret}": ["a {secret}", 3, None, True]}}
 
 
-def test_the_longest_is_taken_out_first() -> None:
+def test_the_longest_secret_is_taken_out_first() -> None:
     assert Redactor(["secret", "secret-and-more"]).text("secret-and-more") == "{secret}"

@@ -1,4 +1,4 @@
-"""Scenes are played side by side; one that fails ends no other, and one cause is one failed line."""
+"""Scenes run in parallel; a failing scene ends no other, and one cause makes one failed line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_line_that_fails_does_not_end_its_scene() -> None:
     assert str(lines["a"]) == "✗ A: it is not\n    → do that"
 
 
-async def test_what_is_waited_for_in_vain_fails_with_the_advice_of_its_line() -> None:
+async def test_a_line_that_waits_too_long_fails_with_its_advice() -> None:
     async def play(_: None, notes: Notes) -> None:
         async with notes.line("a", "look there", within=0.01):
             await asyncio.Event().wait()
@@ -74,7 +74,7 @@ async def test_what_is_waited_for_in_vain_fails_with_the_advice_of_its_line() ->
     assert (line.verdict, line.says, line.advice) == (Verdict.FAILED, "it did not happen in time", "look there")
 
 
-async def test_after_one_wait_in_vain_the_next_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_waits_less_after_another_has_waited_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "IMPATIENT", 0.01)
 
     async def play(_: None, notes: Notes) -> None:
@@ -128,7 +128,7 @@ async def test_a_scene_is_played_only_if_what_it_needs_has_passed(first: Play, s
     assert ("a" in lines["b"].says) is (second is Verdict.SKIPPED)
 
 
-async def test_what_cannot_be_looked_at_is_no_failure() -> None:
+async def test_a_line_that_cannot_be_checked_is_no_failure() -> None:
     async def play(_: None, notes: Notes) -> None:
         async with notes.line("a"):
             raise SkippedError("the stack has no domain")
@@ -151,7 +151,7 @@ async def test_scenes_are_played_side_by_side_but_not_too_many() -> None:
     assert most == 3
 
 
-async def test_to_be_cancelled_ends_all_at_once() -> None:
+async def test_cancelling_a_run_ends_it_at_once() -> None:
     async def play(_: None, notes: Notes) -> None:
         async with notes.line("a"):
             await asyncio.Event().wait()

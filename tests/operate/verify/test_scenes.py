@@ -1,4 +1,4 @@
-"""The parts of scenes that no embedded stack shows."""
+"""The parts of scenes that do not run on an embedded stack."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_address_that_a_stack_has_is_tried(key: str, parameters: dict[str, 
         ("door.cloudfront", {"CloudFront": "false"}),
     ],
 )
-def test_an_address_that_a_stack_has_not_is_left_out(key: str, parameters: dict[str, str]) -> None:
+def test_an_address_that_a_stack_does_not_have_is_left_out(key: str, parameters: dict[str, str]) -> None:
     with pytest.raises(SkippedError):
         door.address(run(**parameters), key)
 
@@ -60,7 +60,7 @@ def test_events_are_out_of_order_by_the_time_between_their_ids() -> None:
 
 
 async def asked(error: Exception | None) -> Line:
-    """What is said of a question that ends so."""
+    """The line of a question that ends with this error."""
     said: list[Line] = []
 
     async def explain(problem: Exception, advice: str, _blame: object) -> FailedError:
@@ -90,7 +90,7 @@ def refused(code: str) -> ClientError:
         (refused("BadRequestException"), "400 BadRequestException 'no'"),
     ],
 )
-async def test_however_a_question_ends_is_its_answer(error: Exception | None, says: str) -> None:
+async def test_either_end_of_a_question_is_an_answer(error: Exception | None, says: str) -> None:
     line = await asked(error)
     assert (line.verdict, line.says) == (Verdict.FOUND, says)
 
@@ -100,5 +100,5 @@ async def test_a_question_that_the_operator_may_not_ask_is_left_out() -> None:
     assert (line.verdict, line.says) == (Verdict.SKIPPED, "your own credentials may not PostToConnection")
 
 
-async def test_what_goes_wrong_otherwise_is_no_answer() -> None:
+async def test_an_unrelated_failure_is_no_answer() -> None:
     assert (await asked(aiohttp.ClientConnectionError("reset"))).verdict is Verdict.FAILED

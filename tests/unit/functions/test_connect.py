@@ -66,7 +66,7 @@ def install(
     *,
     unavailable: Exception | None = None,
 ) -> FakeAdmission:
-    """Let the function work with a fake admission; making its farewells may raise `unavailable`."""
+    """Give the function a fake admission; creating its farewells may raise `unavailable`."""
     admission = FakeAdmission(error, mode, unavailable)
     monkeypatch.setattr(bootstrap, "admission", lambda: admission)
     return admission
@@ -92,7 +92,7 @@ def test_an_offered_subprotocol_is_always_answered(
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_in_frame_mode_a_refused_client_gets_the_reason_in_a_frame(
+def test_a_refused_client_gets_the_reason_in_a_frame_in_frame_mode(
     monkeypatch: pytest.MonkeyPatch, logged: LogLines, refusal: type[ClientError]
 ) -> None:
     admission = install(monkeypatch, refusal(reason="for the log"))
@@ -110,7 +110,7 @@ def test_in_frame_mode_a_refused_client_gets_the_reason_in_a_frame(
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_in_handshake_mode_a_refused_client_gets_the_refusals_status(
+def test_a_refused_client_gets_the_refusals_status_in_handshake_mode(
     monkeypatch: pytest.MonkeyPatch, refusal: type[ClientError]
 ) -> None:
     admission = install(monkeypatch, refusal(), "handshake")

@@ -31,7 +31,7 @@ class FakeFrameHandler(FrameHandler):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> FakeFrameHandler:
-    """Let the function work with a fake frame handler at a fixed time."""
+    """Give the function a fake frame handler at a fixed time."""
     frame_handler = FakeFrameHandler(answer)
     monkeypatch.setattr(bootstrap, "frame_handler", lambda: frame_handler)
     monkeypatch.setattr(time, "time", lambda: NOW)
@@ -81,7 +81,7 @@ def test_a_failure_of_the_service_is_answered_without_its_reason(
     assert [(line["level"], line["reason"]) for line in logged.lines] == [("ERROR", str(error))]
 
 
-def test_a_client_is_not_told_to_repeat_a_frame_that_aws_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_is_not_asked_to_repeat_a_frame_that_aws_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Rejected("writing to Connections: ValidationException"))
     data = body(default.handler(sample("default.ping"), None))["data"]
     assert data["code"] == "INTERNAL"

@@ -22,7 +22,7 @@ HELLO = [Frame(b"hello")]
 
 
 class Trouble(Enum):
-    """What a request may meet instead of an answer."""
+    """A failure that a request may meet instead of an answer."""
 
     HANG = "timed out"
     RESET = "connection reset"
@@ -32,7 +32,7 @@ Step = int | Trouble
 
 
 class Clock:
-    """What of the module `time` a Poster uses; it begins at 0 ms."""
+    """The parts of the module `time` that a Poster uses; it begins at 0 ms."""
 
     def __init__(self) -> None:
         self._now_s = 0.0

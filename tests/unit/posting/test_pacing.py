@@ -24,9 +24,7 @@ def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:
     burst=st.floats(1, 10_000),
     steps=st.lists(st.floats(0, 2, allow_subnormal=False), max_size=50),
 )
-def test_no_more_tokens_are_taken_than_the_burst_and_those_that_came_in(
-    rate: float, burst: float, steps: list[float]
-) -> None:
+def test_tokens_taken_never_exceed_the_burst_and_the_refill(rate: float, burst: float, steps: list[float]) -> None:
     bucket = TokenBucket(rate, burst)
     now = taken = 0.0
     for step in steps:
@@ -57,7 +55,7 @@ def test_a_window_that_holds_requests_back_doubles_each_round_up_to_its_limit() 
     assert grow(Window(start=20, limit=100), 4) == [40, 80, 100, 100]
 
 
-def test_after_congestion_a_window_grows_by_one_a_round() -> None:
+def test_a_window_grows_by_one_a_round_after_congestion() -> None:
     window = Window(start=64, limit=34)
     window.answered(64, throttled=32)
     assert grow(window, 4) == [18, 19, 20, 21]
@@ -103,7 +101,7 @@ def test_congestion_begins_when_most_first_tries_meet_a_429() -> None:
     assert congestion.seconds(5.0) == 3.0
 
 
-def test_a_few_slow_clients_are_no_congestion_however_often_they_are_tried() -> None:
+def test_a_few_slow_clients_are_no_congestion_even_after_many_tries() -> None:
     congestion = Congestion()
     congestion.answered(1.0, first=100, throttled=20, later=0, accepted=0)
     congestion.answered(2.0, first=0, throttled=0, later=100, accepted=0)

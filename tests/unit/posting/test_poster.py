@@ -1,4 +1,4 @@
-"""The Poster on a simulated API and clock: order, pace, and that no connection's trouble is another's."""
+"""The Poster on a simulated API and clock: order and pace; the trouble of one connection affects no other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestPosting:
         assert outcomes == {each.connection_id: Outcome.DELIVERED for each in everyone}
         assert all(simulation.api.bodies(each.connection_id) == bodies(3) for each in everyone)
 
-    def test_nothing_is_posted_where_there_are_no_deliveries(self) -> None:
+    def test_nothing_is_posted_without_deliveries(self) -> None:
         simulation = Simulation()
         assert simulation.outcomes([]) == {}
         assert simulation.api.requests == []
@@ -47,7 +47,7 @@ class TestPosting:
         simulation.outcomes([delivery("a=")])
         assert simulation.opened == 2
 
-    def test_credentials_are_renewed_while_it_delivers(self) -> None:
+    def test_credentials_are_renewed_while_the_poster_delivers(self) -> None:
         keys = (Frozen(f"KEY{number}") for number in range(100))
         simulation = Simulation(posts_per_second=2, credentials=lambda: next(keys))
         simulation.outcomes(deliveries(5))  # at 0, 0.5, 1, 1.5 and 2 s
@@ -61,7 +61,7 @@ class TestPosting:
             "KEY2",
         ]
 
-    def test_it_draws_no_more_than_it_has_room_for(self) -> None:
+    def test_the_poster_draws_no_more_deliveries_than_it_has_room_for(self) -> None:
         simulation = Simulation(max_in_flight=4)
         simulation.api.default = Trouble.HANG
         drawn: list[str] = []
@@ -249,7 +249,7 @@ class TestPace:
         assert account.refused > 300
         assert outcomes == {Outcome.DELIVERED: 300}
 
-    def test_slow_clients_are_not_given_the_patience_of_a_throttled_account(self) -> None:
+    def test_slow_clients_do_not_get_the_patience_of_a_throttled_account(self) -> None:
         simulation = Simulation(patience_s=0.5)
         everyone = deliveries(300)
         for each in everyone[::15]:
@@ -275,7 +275,7 @@ class TestPace:
         assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
         assert simulation.clock.now_ms < 61_000
 
-    def test_a_congestion_without_end_is_borne_for_ten_seconds(self) -> None:
+    def test_a_connection_is_tried_for_ten_seconds_in_an_endless_congestion(self) -> None:
         simulation = Simulation(patience_s=0.1)
         simulation.api.default = 429
         outcomes = Counter(simulation.outcomes(deliveries(30)).values())
@@ -308,7 +308,7 @@ class TestForbidden:
         assert len(simulation.api.requests) == len(steps) or Outcome.FORBIDDEN in outcomes
         return outcomes
 
-    def test_the_third_refusal_in_a_row_is_the_stages(self) -> None:
+    def test_the_third_refusal_in_a_row_stops_posts_to_the_stage(self) -> None:
         forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
         assert self.in_turn(403, 403, 200) == [forbidden, forbidden, delivered]
         assert self.in_turn(403, 403, 403, 200) == [forbidden] * 4
@@ -317,7 +317,7 @@ class TestForbidden:
         forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
         assert self.in_turn(403, 403, 200, 403, 403, 200) == [forbidden, forbidden, delivered] * 2
 
-    def test_a_right_to_post_is_no_right_to_ask(self) -> None:
+    def test_a_right_to_post_does_not_include_a_right_to_ask(self) -> None:
         simulation = Simulation(max_in_flight=1)
         for number in range(3):
             simulation.api.script(f"{number}=", [403])
@@ -327,7 +327,7 @@ class TestForbidden:
         assert simulation.poster.refusal.startswith("GET ")
         assert [each.method for each in simulation.api.requests] == ["GET"] * 3 + ["POST"]
 
-    def test_the_next_delivery_asks_again(self) -> None:
+    def test_the_next_call_of_deliver_tries_the_stage_again(self) -> None:
         simulation = Simulation()
         simulation.api.default = 403
         simulation.outcomes(deliveries(50))
@@ -355,7 +355,7 @@ class TestClosing:
         assert self.methods(simulation, "slow") == ["POST", "POST", "POST", "DELETE"]
         assert simulation.api.times_ms("slow") == [0, 60, 170, 180]
 
-    def test_it_is_not_closed_where_the_caller_does_not_want_that(self) -> None:
+    def test_a_connection_is_not_closed_if_the_caller_does_not_want_that(self) -> None:
         simulation = Simulation(patience_s=0.2)
         simulation.api.script("slow", [429] * 9)
         assert simulation.outcomes([delivery("slow")]) == {"slow": Outcome.THROTTLED}
@@ -379,7 +379,7 @@ class TestTime:
             (500, {Outcome.FAILED, Outcome.NOT_TRIED}),
         ],
     )
-    def test_it_returns_when_the_time_is_up(self, step: Step, outcomes: set[Outcome]) -> None:
+    def test_the_poster_returns_when_the_time_is_up(self, step: Step, outcomes: set[Outcome]) -> None:
         simulation = Simulation(max_in_flight=10, patience_s=60.0)
         simulation.api.default = step
         drawn: list[str] = []
@@ -399,7 +399,7 @@ class TestTime:
         simulation.api.script("bad", [400, Trouble.HANG])
         assert simulation.outcomes([delivery("bad")], within_ms=500, close_unserved=True) == {"bad": Outcome.STUCK}
 
-    def test_without_time_nothing_is_posted_and_the_caller_is_told(self) -> None:
+    def test_without_time_nothing_is_posted_and_the_result_says_so(self) -> None:
         simulation = Simulation()
         assert simulation.outcomes([delivery("a"), delivery("b")], within_ms=0) == {"a": Outcome.NOT_TRIED}
         assert simulation.api.requests == []
@@ -413,7 +413,7 @@ class TestTime:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_connection_gets_what_its_own_script_lets_through(seed: int) -> None:
-    """In a crowd of which a third is in trouble of some kind, each outcome and all frames are as if alone."""
+    """If a third of many connections is in trouble, each has the outcome and the frames that it would have alone."""
     chance = random.Random(seed)
     simulation = Simulation(patience_s=30.0, max_in_flight=32, jitter=chance.random())
     ends: list[Step] = [200, 200, 200, 200, 200, 410, 413]
@@ -423,7 +423,7 @@ def test_each_connection_gets_what_its_own_script_lets_through(seed: int) -> Non
     for number in range(150):
         connection_id = f"{chance.getrandbits(60):x}{number}="
         count = chance.randint(1, 4)
-        before = chance.randint(0, count - 1)  # frames that go well before anything else
+        before = chance.randint(0, count - 1)  # frames that succeed before any failure
         trouble = [chance.choice(passing) for _ in range(chance.choice([0, 0, 0, 0, 1, 2]))]
         end = chance.choice(ends)
         simulation.api.script(connection_id, [200] * before + trouble + [end])

@@ -1,4 +1,4 @@
-"""What each answer means for one delivery, and when it goes on: all times in ms, on no clock at all."""
+"""The effect of each answer on one delivery, and when it continues: all times are given in ms, without a clock."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fail_until_it_ends(each: Progress[Delivery], status: int = 500) -> tuple[lis
         (0, 50),
     ],
 )
-def test_a_first_failure_is_tried_again_only_where_that_may_help(status: int, step: Outcome | float) -> None:
+def test_a_first_failure_is_tried_again_only_if_that_may_help(status: int, step: Outcome | float) -> None:
     assert fail(progress(), status) == step
 
 
@@ -79,14 +79,14 @@ class TestBackOff:
             (0.0, [0, 0, 0, 0, 0, 0, 0]),
         ],
     )
-    def test_it_is_a_random_part_of_a_time_that_doubles(self, jitter: float, waits: list[float]) -> None:
+    def test_back_off_is_a_random_part_of_a_time_that_doubles(self, jitter: float, waits: list[float]) -> None:
         each = progress(patience_ms=60_000)
         assert [fail(each, at_ms=0, jitter=jitter) for _ in waits] == waits
 
-    def test_it_begins_when_the_failure_is_known(self) -> None:
+    def test_back_off_begins_when_the_failure_is_known(self) -> None:
         assert fail(progress(), at_ms=7_000, jitter=0.5) == 7_025
 
-    def test_a_success_makes_it_short_again(self) -> None:
+    def test_a_success_makes_back_off_short_again(self) -> None:
         each = progress((*HELLO, *HELLO))
         assert [fail(each), fail(each)] == [50, 100]
         assert each.accepted() == AT_ONCE
@@ -103,7 +103,7 @@ class TestPatience:
     ) -> None:
         assert fail_until_it_ends(progress(patience_ms=patience_ms)) == (tries, Outcome.FAILED)
 
-    def test_throttling_is_told_from_other_failures(self) -> None:
+    def test_throttling_is_distinguished_from_other_failures(self) -> None:
         each = progress(patience_ms=100)
         assert fail_until_it_ends(each, 429)[1] is Outcome.THROTTLED
         assert each.throttled
@@ -111,13 +111,13 @@ class TestPatience:
         assert fail_until_it_ends(each, 0)[1] is Outcome.FAILED
         assert not each.throttled
 
-    def test_it_begins_anew_with_each_frame(self) -> None:
+    def test_patience_begins_anew_with_each_frame(self) -> None:
         each = progress((*HELLO, *HELLO), patience_ms=151)
         assert [fail(each, at_ms=at_ms) for at_ms in (0, 50)] == [50, 150]
         each.accepted()
         assert fail(each, at_ms=150) == 200
 
-    def test_it_does_not_run_while_quota_or_window_hold_the_connection_back(self) -> None:
+    def test_patience_does_not_run_while_quota_or_window_hold_the_connection_back(self) -> None:
         each = progress(patience_ms=151)
         assert fail(each, at_ms=0) == 50
         each.resume(1.050)  # a second late
@@ -125,7 +125,7 @@ class TestPatience:
         each.resume(1.150)
         assert fail(each, at_ms=1_150) is Outcome.FAILED
 
-    def test_a_frame_that_is_too_large_does_not_renew_it(self) -> None:
+    def test_a_frame_that_is_too_large_does_not_renew_patience(self) -> None:
         each = progress((*HELLO, *HELLO), patience_ms=151)
         assert fail(each, at_ms=0) == 50
         assert fail(each, 413, at_ms=50) == AT_ONCE
@@ -145,11 +145,11 @@ class TestCongestion:
         assert outcome is Outcome.THROTTLED
         assert tries[-1] == 11_550  # the last that begins within 2.5 + 10 s
 
-    def test_another_failure_is_not_the_accounts(self) -> None:
+    def test_a_failure_other_than_429_gets_no_longer_patience(self) -> None:
         tries, _ = fail_until_it_ends(progress(congestion=congested()), 500)
         assert tries[-1] == 1_550
 
-    def test_only_the_congestion_since_the_first_failure_counts(self) -> None:
+    def test_congestion_before_the_first_failure_does_not_count(self) -> None:
         congestion = congested()
         congestion.answered(9.0, first=10, throttled=0, later=0, accepted=0)  # it ends
         each = progress(congestion=congestion, patience_ms=151)
@@ -160,22 +160,22 @@ class TestCongestion:
 
 class TestOpening:
     @pytest.mark.parametrize(("age_s", "step"), [(0.0, 50), (29.9, 50), (30.0, Outcome.GONE), (60.0, Outcome.GONE)])
-    def test_a_410_is_believed_once_the_handshake_must_be_over(self, age_s: float, step: Outcome | float) -> None:
+    def test_a_410_counts_after_the_handshake_must_be_over(self, age_s: float, step: Outcome | float) -> None:
         assert fail(progress(age_s=age_s), 410) == step
 
-    def test_a_410_is_believed_once_something_was_accepted(self) -> None:
+    def test_a_410_counts_after_an_accepted_frame(self) -> None:
         each = progress((*HELLO, *HELLO), age_s=0.0)
         each.accepted()
         assert fail(each, 410) is Outcome.GONE
 
-    def test_a_connection_may_outgrow_its_youth_in_back_off(self) -> None:
+    def test_a_connection_may_stop_being_young_in_back_off(self) -> None:
         each = progress(age_s=29.98)
         assert fail(each, 410, at_ms=0) == 50
         assert fail(each, 410, at_ms=50) is Outcome.GONE
 
     @pytest.mark.parametrize(("patience_ms", "tries"), [(60_000, [0, 50, 150, 350, 750, 1_550]), (151, [0, 50, 150])])
     @pytest.mark.parametrize("close_unserved", [False, True])
-    def test_it_is_waited_for_two_seconds_at_most_and_never_closed(
+    def test_a_young_connection_is_waited_for_two_seconds_at_most_and_never_closed(
         self, patience_ms: float, tries: list[float], close_unserved: bool
     ) -> None:
         each = progress(age_s=0.0, patience_ms=patience_ms, close_unserved=close_unserved)
@@ -183,7 +183,7 @@ class TestOpening:
 
 
 class TestFrames:
-    def test_they_go_in_their_order(self) -> None:
+    def test_frames_go_in_their_order(self) -> None:
         frames = [Frame(b"1"), Frame(b"2")]
         each = progress(frames)
         assert each.next_request(WALL) is frames[0]
@@ -239,7 +239,7 @@ class TestClosing:
         assert each.method == "DELETE"
         assert each.accepted() is Outcome.DELIVERED
 
-    def test_a_close_is_tried_again_and_not_taken_for_a_frame(self) -> None:
+    def test_a_close_is_tried_again_and_does_not_count_as_a_frame(self) -> None:
         each = progress((), close=True)
         assert fail(each, 429) == 50
         assert fail(each, 413) is Outcome.FAILED
@@ -277,7 +277,7 @@ class TestClosing:
     def test_a_connection_that_can_be_neither_served_nor_closed_is_stuck(self, status: int, outcome: Outcome) -> None:
         assert fail(self.unserved(), status) is outcome
 
-    def test_its_closing_has_a_patience_and_a_back_off_of_its_own(self) -> None:
+    def test_closing_a_connection_has_a_patience_and_a_back_off_of_its_own(self) -> None:
         each = progress(close_unserved=True, patience_ms=151)
         assert [fail(each, at_ms=at_ms) for at_ms in (0, 50, 150)] == [50, 150, AT_ONCE]
         assert [fail(each, at_ms=at_ms) for at_ms in (150, 200, 300)] == [200, 300, Outcome.STUCK]
@@ -290,26 +290,28 @@ class TestClosing:
 
 
 class TestWhenTheTimeRunsOut:
-    """What a delivery comes to that is not done."""
+    """The outcome of a delivery that is not done."""
 
-    def test_one_that_never_failed_was_not_tried(self) -> None:
+    def test_an_unfinished_connection_that_never_failed_was_not_tried(self) -> None:
         assert progress().unfinished is Outcome.NOT_TRIED
 
     @pytest.mark.parametrize(("status", "outcome"), [(429, Outcome.THROTTLED), (500, Outcome.FAILED)])
-    def test_one_in_back_off_comes_to_its_last_failure(self, status: int, outcome: Outcome) -> None:
+    def test_an_unfinished_connection_in_back_off_ends_with_its_last_failure(
+        self, status: int, outcome: Outcome
+    ) -> None:
         each = progress((*HELLO, *HELLO))
         fail(each, status)
         assert each.unfinished is outcome
         each.accepted()
         assert each.unfinished is Outcome.NOT_TRIED
 
-    def test_a_young_one_in_back_off_is_not_yet_open(self) -> None:
+    def test_an_unfinished_young_connection_in_back_off_is_not_yet_open(self) -> None:
         each = progress(age_s=0.0)
         fail(each, 410)
         assert each.unfinished is Outcome.NOT_YET_OPEN
 
     @pytest.mark.parametrize("status", [429, 500, 410])
-    def test_one_that_is_being_closed_is_stuck(self, status: int) -> None:
+    def test_an_unfinished_connection_that_is_being_closed_is_stuck(self, status: int) -> None:
         each = progress(age_s=0.0, close_unserved=True)
         fail(each, 400)
         assert each.unfinished is Outcome.STUCK

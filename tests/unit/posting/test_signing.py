@@ -1,4 +1,4 @@
-"""Our Signature Version 4 against botocore's, and when its parts are made anew."""
+"""Our Signature Version 4 compared with botocore's, and when its parts are computed again."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_credentials_are_asked_for_once_a_second_and_take_effect_at_once() -> No
 
 
 @pytest.mark.parametrize("later", [1_700_000_000.0, 1_600_000_000.0 - 86_400, 1_600_000_000.0 + 86_400])
-def test_after_a_jump_of_the_clock_the_date_and_the_key_are_new(later: float) -> None:
+def test_a_jump_of_the_clock_renews_the_date_and_the_key(later: float) -> None:
     signer = Signer(host="h.example", region=REGION, service="execute-api", credentials=lambda: B)
     signer.headers("POST", "/", sha256(b"").hexdigest(), 1_600_000_000.0)
     when = datetime.fromtimestamp(later, UTC)
