@@ -63,7 +63,7 @@ class Registry:
             limit=limit,
         )
         writes = self._connections.registration_writes(connection, within, lease_until_s)
-        self._begin().add(joining, *writes).commit("registering a connection")
+        self._begin().add(join_write, *writes).commit("registering a connection")
 
     def forget(self, connection_id: str, now_ms: int) -> str | None:
         """Remove every trace of a connection; return its user, or None if it was forgotten already.
