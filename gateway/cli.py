@@ -41,7 +41,12 @@ _DEFAULTS = Settings()
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, help="0 takes a free one.")
 @click.option("--url-prefix", default="ws/", help="What stands before the stage in a custom domain's mapping keys.")
-@click.option("--fallback", "fallback_url", metavar="URL", help="Server for what is for no stage, such as a page.")
+@click.option(
+    "--fallback",
+    "fallback_url",
+    metavar="URL",
+    help="Server for requests that are for no stage, such as one with a page.",
+)
 @click.option("--concurrency", type=click.IntRange(1), default=8, help="Invocations of one function at a time.")
 @click.option("--idle-timeout", type=float, default=_DEFAULTS.idle_timeout, help="Seconds without traffic.")
 @click.option("--max-age", type=float, default=_DEFAULTS.max_age, help="Seconds that a connection may last.")

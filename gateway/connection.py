@@ -29,17 +29,17 @@ _NEVER_PAUSE: Final = 1 << 30
 
 
 def new_websocket() -> web.WebSocketResponse:
-    """A WebSocket without compression. Its closing is the connection's affair, its limits are the frame guard's."""
+    """Return a WebSocket without compression. `Connection` closes it, and `FrameGuard` holds its limits."""
     return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
 
 
 def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:
-    """Whether a connection was idle, or open, for too long. Times are monotonic."""
+    """Return whether a connection was idle, or open, for too long. Times are monotonic."""
     return now - last_active >= settings.idle_timeout or now - opened >= settings.max_age
 
 
 class Connection:
-    """An open WebSocket and what is known of its client.
+    """An open WebSocket, and the facts about its client.
 
     The closing handshake is done here, for aiohttp's own closes the socket without waiting for the client's answer.
     """
@@ -56,12 +56,12 @@ class Connection:
 
     @property
     def id(self) -> str:
-        """The connection id."""
+        """Return the connection id."""
         return self.handshake.connection_id
 
     @property
     def is_open(self) -> bool:
-        """Whether neither side has begun to close."""
+        """Return whether neither side has begun to close."""
         return not self._ended.done()
 
     @property
@@ -70,7 +70,7 @@ class Connection:
         return int((self._epoch + self._last_active) * 1000)
 
     def expired(self, settings: Settings, now: float) -> bool:
-        """Whether the connection was idle, or open, for too long. `now` is a monotonic time."""
+        """Return whether the connection was idle, or open, for too long. `now` is a monotonic time."""
         return expired(opened=self._opened, last_active=self._last_active, now=now, settings=settings)
 
     async def ended(self) -> tuple[int, str]:
@@ -110,7 +110,7 @@ class Connection:
         self._transport.abort()
 
     async def messages(self) -> AsyncIterator[str]:
-        """The client's messages, until both sides have closed or the socket is broken."""
+        """Yield the client's messages until both sides have closed or the socket is broken."""
         while True:
             message = await self._websocket.receive()
             match message.type:

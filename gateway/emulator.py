@@ -107,7 +107,7 @@ class Emulator:
     async def permission(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
     ) -> Denial | None:
-        """Whether a management request's caller may make it: None if so, else the emulator's refusal.
+        """Return None if the caller of a management request may make it, otherwise the emulator's refusal.
 
         The request is sent on as it came (the signature covers method, path, Host and body) to the emulator, which
         serves the same path and knows no connection of ours: it answers 403 to a caller without the right, and 410 to
@@ -159,6 +159,6 @@ _REWRITTEN: Final = frozenset({"content-length", "transfer-encoding", "connectio
 
 
 def _access_key(authorization: str) -> str:
-    """The access key id that a SigV4 header names; empty for an unsigned request."""
+    """Return the access key id that a SigV4 header names; empty for an unsigned request."""
     _, found, rest = authorization.partition("Credential=")
     return rest.partition("/")[0] if found else ""

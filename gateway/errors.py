@@ -165,7 +165,7 @@ class MalformedIdError(DeliveryError):
 
 
 class BufferFullError(DeliveryError):
-    """The client does not read what it was sent."""
+    """The client does not read the messages that it was sent."""
 
 
 class TooLargeError(DeliveryError):

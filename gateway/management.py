@@ -44,14 +44,14 @@ _ANSWERS: Final[Mapping[type[DeliveryError], tuple[int, str, str | None]]] = {
 
 
 def error(status: int, kind: str, message: str | None) -> web.Response:
-    """An error as AWS shapes it: the SDKs read its kind from a header."""
+    """Return an error as AWS shapes it: the SDKs read its kind from a header."""
     body = b"" if message is None else json.dumps({"message": message}).encode()
     headers = {"x-amzn-RequestId": new_id(), "x-amzn-ErrorType": kind, "Content-Type": "application/json"}
     return web.Response(status=status, body=body, headers=headers)
 
 
 def forbidden() -> web.Response:
-    """What a request gets for a path that leads to no stage."""
+    """Return the answer to a request whose path leads to no stage."""
     return error(403, "ForbiddenException", "Forbidden")
 
 
@@ -97,7 +97,7 @@ class Management:
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
 
     async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:
-        """The answer to a caller without the right to manage the stage's connections.
+        """Return the answer to a caller without the right to manage the stage's connections.
 
         The emulator judges requests under a path that it serves too. The signature covers the path, so it can judge
         none under another: those pass only if it lets an unsigned request through, that is, if it enforces nothing.
@@ -122,7 +122,7 @@ class Management:
 
 
 async def _body(request: BaseRequest) -> bytes:
-    """What a POST sends.
+    """Return the body of a POST.
 
     Raises:
         TooLargeError: it is over the limit; what is announced as such is not read.
@@ -141,7 +141,7 @@ async def _body(request: BaseRequest) -> bytes:
 
 
 def _text(body: bytes) -> bytes:
-    """The payload of a text frame: what is not UTF-8 is replaced."""
+    """Return the payload of a text frame. Bytes that are not UTF-8 are replaced."""
     try:
         body.decode()
     except UnicodeDecodeError:

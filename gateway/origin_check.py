@@ -1,8 +1,8 @@
-"""Who may ask a server of the embedded stack: the checks that the emulator, the gateway and the page have in common.
+"""Checks that a request comes from this machine, and not from a page: the emulator, the gateway and the site use them.
 
 Any page of the web can make a browser send requests to this machine. Two marks give it away. Its requests carry an
-`Origin` or `Sec-Fetch-Site` that is not ours. And a page whose own name was rebound to 127.0.0.1, whose requests look
-like ours in that, still sends its own name as `Host`.
+`Origin` or `Sec-Fetch-Site` that is not ours. A page whose own name was rebound to 127.0.0.1 has the same origin as
+we have, but still sends its own name as `Host`.
 
 Standard library alone: the emulator's interpreter, which has none of our libraries, loads it too.
 """
@@ -21,7 +21,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
+    """Return whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
     if name == "localhost":
         return True
     try:
@@ -31,7 +31,7 @@ def is_loopback(name: str) -> bool:
 
 
 def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Collection[int] | None = None) -> bool:
-    """Whether a request was sent to a name of this machine, or to one of some other `names`.
+    """Return whether a request was sent to a name of this machine, or to one of some other `names`.
 
     `hosts` are its `Host` headers, of which there must be one. `ports` are those that it may name, any if None:
     whoever forwards a port of this machine to another uses that one.
@@ -44,7 +44,7 @@ def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Col
 
 
 def is_from_a_page(headers: Mapping[str, str]) -> bool:
-    """Whether a web page sent a request: it has an `Origin`, or the browser marks it as another site's.
+    """Return whether a web page sent a request: it has an `Origin`, or the browser marks it as another site's.
 
     A person who opens the address in a browser sends neither. The names of `headers` are in lower case, or
     are compared without case.

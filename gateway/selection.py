@@ -18,7 +18,7 @@ _MISSING: Final = object()
 
 
 def select(expression: str, message: str) -> str | None:
-    r"""The route key that a message selects, or None where the expression cannot be evaluated against it.
+    r"""Return the route key that a message selects, or None where the expression cannot be evaluated against it.
 
     `expression` is `$request.body.{path}`, text with `${request.body.{path}}` in it, or static text (`\$default`). A
     path that leads nowhere counts as an empty text. A message that is not JSON selects nothing.
@@ -52,7 +52,7 @@ def _walk(value: Any, path: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """How API Gateway writes a value into a route key: `[item1, item2]` for an array, nothing for what is missing."""
+    """Return a value as API Gateway writes it into a route key: `[item1, item2]` for an array, "" if it is missing."""
     if value is _MISSING or value is None:
         return ""
     if isinstance(value, str):

@@ -200,7 +200,7 @@ class Gateway:
         return await self._management.handle(request, stage, connection_id, emulated=emulated)
 
     def _stage_of(self, path: str) -> tuple[str | None, bool]:
-        """The stage that a handshake's path names, and whether a multi-level mapping key led there."""
+        """Return the stage that a handshake's path names, and whether a multi-level mapping key led there."""
         for prefix in (self._url_prefix, "/", self._execute_api):
             if path.startswith(prefix) and (stage := path[len(prefix) :].removesuffix("/")) in self._api.stages:
                 return stage, prefix == self._url_prefix and prefix != "/"
@@ -258,7 +258,7 @@ class Gateway:
         return websocket
 
     def _unfit(self, request: BaseRequest, stage: str, websocket: web.WebSocketResponse) -> web.Response | None:
-        """The answer to a request that is no handshake, or one too many."""
+        """Return the answer to a request that is no handshake, or one too many."""
         if "websocket" not in request.headers.get("Upgrade", "").lower():
             return web.json_response({"message": "Upgrade Required"}, status=426, headers={"Upgrade": "websocket"})
         if len(request.raw_path) > URL_CHARACTERS:
@@ -326,7 +326,7 @@ class Gateway:
             task.add_done_callback(lambda _: in_flight.release())
 
     async def _message(self, connection: Connection, message: str, route: Route | None) -> None:
-        """Send a message to its route's function, and what comes back to the client where the route says so."""
+        """Send a message to its route's function, and the answer to the client if the route says so."""
         handshake = connection.handshake
         if route is None:
             _log(handshake, "-", 403)
@@ -379,11 +379,11 @@ def _error_frame(handshake: Handshake, message: str, request_id: str | None = No
 
 
 def _error_text(frame: dict[str, str]) -> str:
-    """An error frame with API Gateway's own spacing."""
+    """Return an error frame with API Gateway's own spacing."""
     message = json.dumps(frame["message"])
     return f'{{"message": {message}, "connectionId":"{frame["connectionId"]}", "requestId":"{frame["requestId"]}"}}'
 
 
 def _log(handshake: Handshake, route_key: str, status: int) -> None:
-    """The access log: like AWS's it has no query strings, and no headers either."""
+    """Write a line of the access log. Like AWS's, it has no query string; it has no headers either."""
     _access.info("%s %s %s %s %s", handshake.source_ip, handshake.stage, route_key, status, handshake.connection_id)

@@ -1,4 +1,4 @@
-"""What can be set on the command line, and while the gateway runs under `/_gateway/settings`."""
+"""Settings: given on the command line, and changed under `/_gateway/settings` while the gateway runs."""
 
 from __future__ import annotations
 

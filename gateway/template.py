@@ -92,7 +92,7 @@ class Template:
         return cls(document)
 
     def of_type(self, *types: str) -> list[Resource]:
-        """The resources of the given types, in the template's order."""
+        """Return the resources of the given types, in the template's order."""
         return [resource for resource in self.resources.values() if resource.type in types]
 
 
@@ -126,7 +126,7 @@ class Resolver:
         }
 
     def resolve(self, value: Any) -> Any:
-        """The value with all intrinsic functions in it replaced.
+        """Return the value with all intrinsic functions in it replaced.
 
         Raises:
             UnresolvedError: one of them needs what neither the template nor the stack tells.
@@ -146,7 +146,7 @@ class Resolver:
         return {key: self.resolve(item) for key, item in value.items()}
 
     def holds(self, condition: str | None) -> bool:
-        """Whether a named condition of the template is true; no condition is."""
+        """Return whether a named condition of the template is true; None is always true."""
         if condition is None:
             return True
         if condition not in self._template.conditions:
@@ -154,7 +154,7 @@ class Resolver:
         return bool(self.resolve(self._template.conditions[condition]))
 
     def physical_id(self, logical_id: str) -> str | None:
-        """A deployed resource's physical id."""
+        """Return a deployed resource's physical id."""
         return self._stack.physical.get(logical_id)
 
     def _ref(self, name: str) -> Any:
@@ -178,7 +178,7 @@ class Resolver:
         return str(value)
 
     def _generated(self, logical_id: str, attribute: str) -> str:
-        """The physical id of what SAM generated from a resource, such as its function's alias."""
+        """Return the physical id of what SAM generated from a resource, such as its function's alias."""
         for candidate, physical in self._stack.physical.items():
             kind = self._stack.types.get(candidate, "").rsplit("::", 1)[-1]
             # MyFunctionAliaslive, MyFunctionVersion0a1b2c3d4e, MyApiprodStage

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Account:
-    """Grants requests; `clock` in s. Other APIs may take a share of them for a while, and what was saved up."""
+    """Grants requests; `clock` is in s. Other APIs may take a share of the rate for a while, and all saved tokens."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
         self.granted = self.refused = 0
@@ -32,7 +32,7 @@ class Account:
             return True
 
     def others_take(self, share: float, seconds: float) -> None:
-        """Let others take a share (0 to 1) of the rate for so long, and all that was saved up."""
+        """Let others take a share (0 to 1) of the rate for some seconds, and all saved tokens."""
         with self._lock:
             self._refill()
             self._tokens = 0.0

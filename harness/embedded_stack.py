@@ -1,4 +1,4 @@
-"""Starts embedded stacks for end-to-end tests, which end with the tests however those end."""
+"""Starts embedded stacks that end with the process that started them, however it ends."""
 
 from __future__ import annotations
 

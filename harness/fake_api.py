@@ -1,6 +1,6 @@
-"""A management API on loopback that answers by a script, and keeps what it was asked.
+"""A management API on loopback that answers by a script, and keeps the requests.
 
-Each connection id has a script: the steps that its requests meet, in turn; after the last, all goes well.
+Each connection id has a script: the steps that its requests meet, one after another. After the last, all succeed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.serving import Serving
 
 
 class Trouble(Enum):
-    """What may happen to a request instead of an answer."""
+    """Troubles that a request may meet instead of an answer."""
 
     HANG = "no answer, ever"
     RESET = "the connection is reset"
@@ -78,11 +78,11 @@ class FakeApi(Serving):
         return f"{'https' if self._tls else 'http'}://localhost:{self._port}"
 
     def script(self, connection_id: str, steps: Iterable[Step]) -> None:
-        """Let the next requests for a connection meet these steps."""
+        """Make the next requests for a connection meet these steps."""
         self.scripts[connection_id].extend(steps)
 
     def bodies(self, connection_id: str, *, accepted: bool = True) -> list[bytes]:
-        """Return what was posted to a connection, in order: what it was sent, or all that was tried."""
+        """Return the bodies posted to a connection, in order: those that were accepted, or all."""
         steps = (200, Trouble.SLOW_BODY)
         return [
             each.body
@@ -91,11 +91,11 @@ class FakeApi(Serving):
         ]
 
     def hold(self) -> None:
-        """Answer nobody until `release`."""
+        """Answer no request until `release`."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def release(self) -> None:
-        """Answer those held, and all others."""
+        """Answer the requests that were held, and all others."""
         self._loop.call_soon_threadsafe(self._open.set)
 
     async def _serve(self) -> asyncio.Server:

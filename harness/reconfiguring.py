@@ -1,4 +1,4 @@
-"""Gives a deployed function other settings for a while, as another deployment would: by another version of it."""
+"""Gives a deployed function other settings for a while, by another version of it, as another deployment would."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Serving(ABC):
-    """What a server on loopback is made of, but for what it serves."""
+    """A server on loopback, in a thread of its own; subclasses say what it serves."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()

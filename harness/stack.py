@@ -24,7 +24,7 @@ from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
 
 WITHIN = 30.0
-"""Seconds that anything may take: a function's cold start on a busy machine, and far more than all else."""
+"""Seconds that anything may take: enough for a function's cold start on a busy machine."""
 
 Message = dict[str, Any]
 Item = dict[str, Any]
@@ -32,7 +32,7 @@ Predicate = Callable[[Message], bool]
 
 
 async def eventually(holds: Callable[[], bool], what: str, within: float | None = None) -> None:
-    """Wait until something holds that no message tells of."""
+    """Wait for a condition that no message announces."""
     deadline = time.monotonic() + (within or WITHIN)
     while not await asyncio.to_thread(holds):
         assert time.monotonic() < deadline, f"never: {what}"
@@ -40,7 +40,7 @@ async def eventually(holds: Callable[[], bool], what: str, within: float | None 
 
 
 class Client:
-    """One connection. What it heard, in `frames` frames, is in `heard`; what no `hears` asked for yet, in `unread`."""
+    """One connection. `heard` has all messages, which came in `frames` frames; `unread` has those not yet returned."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -53,7 +53,7 @@ class Client:
         await self.socket.send_json({"type": kind, "data": data})
 
     async def hears(self, wanted: str | Predicate, within: float | None = None) -> Message:
-        """The first unread message of a type, or for which a predicate holds; what came before it stays unread."""
+        """Return the first unread message of a type, or for which a predicate holds. Earlier messages stay unread."""
         holds: Predicate = wanted if callable(wanted) else lambda message: message["type"] == wanted
         deadline = time.monotonic() + (within or WITHIN)
         looked_at = 0
@@ -70,7 +70,7 @@ class Client:
         return await self.hears("pong")
 
     async def snapshot(self, kind: str = "sync", **data: Any) -> dict[int | str, Message]:
-        """Ask how things stand, wait for all pages of the answer, and return the users shown by id."""
+        """Ask for a snapshot, wait for all its pages, and return its users by id."""
         await self.send(kind, **data)
         shown: dict[int | str, Message] = {}
         complete = False
@@ -119,11 +119,11 @@ class Stack:
         self._users = itertools.count(int(time.time() * 1000))  # new to a stack that earlier sessions have used, too
 
     def new_user(self) -> int:
-        """The id of a user whom no other test knows."""
+        """Return the id of a user that no other test uses."""
         return next(self._users)
 
     def token(self, user: int | str, **claims: Any) -> str:
-        """A token for a user; claims as `realtime token` takes them."""
+        """Return a token for a user; claims as `realtime token` takes them."""
         token = tokens.sign(self._keys, str(user), **claims)
         self.issued.append(token)
         return token
@@ -144,7 +144,7 @@ class Stack:
         settled: bool = True,
         **claims: Any,
     ) -> AsyncIterator[Client]:
-        """A connection of a user, or with a given token; `settled` waits until the service has registered it."""
+        """Connect as a user, or with a given token. `settled` waits until the service has registered the connection."""
         given = token if user is None else self.token(user, **claims)
         parameters = (query or {}) | ({"token": given} if given is not None else {})
         url = f"{self.running.websocket_url}/{endpoint}"
@@ -155,28 +155,28 @@ class Stack:
             yield client
 
     async def quiet(self, within: float = 60.0) -> None:
-        """Wait until all that was written has been told: one more user comes, and hears of it after all else."""
+        """Wait until all earlier changes were announced: a new user comes online, and hears about it after them."""
         user = self.new_user()
         async with self.connect("presence", user, settled=False) as client:
             await client.hears(lambda message: message["data"].get("user_id") == user, within)
 
     def user(self, user: int | str) -> Item:
-        """A user's item as DynamoDB has it; empty if there is none."""
+        """Return a user's item as DynamoDB has it; empty if there is none."""
         key = {"user_id": {"S": str(user)}}
         found = self.dynamodb.get_item(TableName=self.outputs["UsersTableName"], Key=key, ConsistentRead=True)
         item: Item = found.get("Item", {})
         return item
 
     def connection_ids(self, user: int | str) -> list[str]:
-        """The ids of a user's registered connections."""
+        """Return the ids of a user's registered connections."""
         return list(self.user(user).get("connection_ids", {"SS": []})["SS"])
 
     def is_connected(self, user: int | str) -> bool:
-        """Whether a user has a registered connection."""
+        """Return whether a user has a registered connection."""
         return bool(self.connection_ids(user))
 
     def connection(self, connection_id: str) -> dict[str, Item]:
-        """The items of a connection, by audience."""
+        """Return the items of a connection, by audience."""
         found = self.dynamodb.query(
             TableName=self.outputs["ConnectionsTableName"],
             KeyConditionExpression="connection_id = :id",
@@ -195,7 +195,7 @@ class Stack:
         )
 
     def age(self, connection_id: str, seconds: float) -> None:
-        """Let a connection have been opened so many seconds ago: of a new one a 410 is not believed."""
+        """Make a connection look opened `seconds` ago: the service does not believe a 410 about a new one."""
         connected_at = int((time.time() - seconds) * 1000)
         for audience in self.connection(connection_id):
             self.dynamodb.update_item(
@@ -206,7 +206,7 @@ class Stack:
             )
 
     async def sweep(self) -> None:
-        """Have everything swept now, not with the next minute; a sweep that fails is an error."""
+        """Run a sweep now instead of with the next minute; a sweep that fails is an error."""
         invoked = await asyncio.to_thread(
             self.aws("lambda").invoke, FunctionName=self.outputs["SweepFunctionName"], Qualifier="live"
         )
@@ -214,7 +214,7 @@ class Stack:
 
     @asynccontextmanager
     async def withheld_disconnects(self) -> AsyncIterator[None]:
-        """API Gateway promises no $disconnect: let none come."""
+        """Withhold $disconnect, which API Gateway does not promise to send."""
         await self.set_gateway(withhold_disconnect=True)
         try:
             yield
@@ -222,7 +222,7 @@ class Stack:
             await self.set_gateway(withhold_disconnect=False)
 
     def aws(self, service: str, endpoint_url: str | None = None) -> Any:
-        """A client of a service of the emulator, or of what is served at an endpoint of its own."""
+        """Return a client of a service of the emulator, or of a service with an endpoint of its own."""
         return boto3.client(  # type: ignore[call-overload]
             service,
             endpoint_url=endpoint_url or self.running.aws_endpoint_url,
@@ -232,12 +232,12 @@ class Stack:
         )
 
     def queue(self, name: str) -> Queue:
-        """A queue by its logical id, such as `RejectedEventsQueue`."""
+        """Return a queue by its logical id, such as `RejectedEventsQueue`."""
         return Queue(self.aws("sqs"), self.outputs[f"{name}Url"])
 
     @asynccontextmanager
     async def bus_events(self) -> AsyncIterator[Queue]:
-        """A queue that gets what the service tells the bus."""
+        """Make a queue that receives what the service puts on the bus."""
         sqs, events = self.aws("sqs"), self.aws("events")
         name = f"told-{next(self._users)}"
         bus = self.outputs["BusName"]
@@ -254,7 +254,7 @@ class Stack:
             sqs.delete_queue(QueueUrl=url)
 
     def restart_function(self, name: str) -> None:
-        """End the processes that run a function, and what they remember with them; the next call starts another."""
+        """End the processes of a function, so that the next call starts a new one with no memory."""
         worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name}FunctionName']}-"
         listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
         for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
@@ -262,7 +262,7 @@ class Stack:
                 os.kill(int(pid), signal.SIGKILL)
 
     async def set_gateway(self, **settings: Any) -> None:
-        """Turn switches of the gateway, such as `withhold_disconnect`."""
+        """Change settings of the gateway, such as `withhold_disconnect`."""
         async with aiohttp.ClientSession() as http, http.patch(self._gateway("settings"), json=settings) as answer:
             assert answer.status == 200, await answer.text()
 
@@ -277,7 +277,7 @@ class Stack:
         return f"http://127.0.0.1:{port}/_gateway/{path}"
 
     def logs_of(self, function: str) -> list[str]:
-        """What a function, such as `deadlines`, has logged so far."""
+        """Return what a function, such as `deadlines`, has logged so far."""
         names = {function: log_groups(self.outputs)[function]}
         return [line.text for line in LogReader(self.deployment.clients.logs(), names).read()]
 

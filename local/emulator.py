@@ -1,11 +1,11 @@
-"""Runs the AWS emulator behind a door that opens to this run's own programs alone.
+"""Runs the AWS emulator behind a check that lets in only the programs of this run.
 
 The emulator by itself answers any page of the web: it lets any `Origin` read, takes any `Host`, and takes the access
 key `test` with any signature for its root user. Whoever may ask it may run code on this machine. So no request may come
 from a browser, and each must be signed, in its `Authorization` header, with the access key of this run or one that the
 emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
-The door is put before the emulator inside its own process, so that there is no second port without one. The emulator's
+The check is in the emulator's own process, so that there is no second port without it. The emulator's
 interpreter runs this: `python -m local.emulator --gateway-port 8080`, settings in the environment as the emulator takes
 them, the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
@@ -60,7 +60,7 @@ class Request:
 
     @property
     def access_key(self) -> str:
-        """The access key id in the `Authorization` header; empty without such a header."""
+        """Return the access key id in the `Authorization` header; empty without such a header."""
         algorithm, _, fields = self.headers.get("authorization", "").partition(" ")
         if algorithm != ALGORITHM:
             return ""
@@ -78,7 +78,7 @@ class Refusal:
 
     @property
     def body(self) -> bytes:
-        """The answer in the form that SDKs show the message of."""
+        """Return the answer in the form in which SDKs find its message."""
         return json.dumps({"__type": self.code, "message": self.message}).encode()
 
 
@@ -98,10 +98,10 @@ IsSigned = Callable[[Request, bytes, str], bool]
 
 
 class Admission:
-    """An ASGI application before another, which sees only what may come in."""
+    """An ASGI application in front of another, which gets only the requests that may come in."""
 
     def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
-        """Take the emulator, the ports that a `Host` may name, and what knows secrets and signatures."""
+        """Take the emulator, the ports that a `Host` may name, and functions for secrets and signatures."""
         self._inside, self._ports = inside, frozenset(ports)
         self._secret, self._is_signed = secret, is_signed
 
@@ -117,7 +117,7 @@ class Admission:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request.of(scope)
-        refusal = self._stranger(scope, request)
+        refusal = self._refusal_of_origin(scope, request)
         if refusal is None and not _is_health(scope):
             secret = self._secret(request.access_key) if request.access_key else None
             body = b"" if secret is None or "x-amz-content-sha256" in request.headers else await _read(receive)
@@ -130,8 +130,8 @@ class Admission:
         else:
             await _refuse(refusal, send)
 
-    def _stranger(self, scope: Scope, request: Request) -> Refusal | None:
-        """The refusal of what a browser sends, or is sent to another name than this machine's."""
+    def _refusal_of_origin(self, scope: Scope, request: Request) -> Refusal | None:
+        """Return the refusal of a request that a browser sent, or that names another host; None for others."""
         if any(name in request.headers for name in _BROWSERS):
             return FROM_A_BROWSER
         hosts = [_text(value) for name, value in scope["headers"] if name.lower() == b"host"]
@@ -150,7 +150,7 @@ def _text(value: bytes) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """A request's body."""
+    """Return a request's body."""
     parts, more = [], True
     while more:
         event = await receive()
@@ -160,7 +160,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that was read once more, and then what comes after it."""
+    """Return a `receive` that gives a body again that was read already, and then what comes after it."""
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive_again() -> Event:
@@ -170,7 +170,7 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _without_cors(send: Send) -> Send:
-    """What sends an answer without the headers by which a page of another origin may read it."""
+    """Return a `send` that leaves out the headers with which a page of another origin may read the answer."""
 
     async def send_without(event: Event) -> None:
         if "headers" in event:
@@ -204,7 +204,7 @@ class Keys:
         self._sigv4 = importlib.import_module("ministack.core.sigv4")
 
     def secret(self, access_key: str) -> str | None:
-        """The secret of an access key, None if it is nobody's.
+        """Return the secret of an access key, or None if nobody has the key.
 
         To the emulator `test` and every account's number are root, whatever the signature: to us they are nobody's.
         """
@@ -220,7 +220,7 @@ class Keys:
         return getattr(issued, "secret_access_key", None)
 
     def is_signed(self, request: Request, body: bytes, secret: str) -> bool:
-        """Whether a request is signed with a secret, and lately."""
+        """Return whether a request is signed with a secret, a short time ago."""
         signature = self._sigv4.parse_header_signature(request.headers)
         if isinstance(signature, tuple) or self._sigv4.request_time_failure(signature):
             return False
@@ -250,7 +250,7 @@ def hide_role_credentials() -> None:
 
 def main() -> None:
     """Run the emulator until it is ended."""
-    parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a door.")
+    parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
     # The gateway shows the emulator management requests as they came: their signature covers a Host with its port.
     parser.add_argument("--gateway-port", type=int, required=True)
     gateway_port = parser.parse_args().gateway_port

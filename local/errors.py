@@ -29,7 +29,7 @@ class ToolMissingError(CommandError):
 
 
 class PortTakenError(CommandError):
-    """Something else listens on a port that the stack was told to use."""
+    """Another program listens on a port that the stack was told to use."""
 
     def __init__(self, port: int, option: str) -> None:
         """Name the port and the command-line option that chooses another."""
@@ -71,7 +71,7 @@ class NotAnsweringError(CommandError):
     """Something runs but does not answer as it should."""
 
     def __init__(self, what: str, seconds: float, reason: str, log: Path) -> None:
-        """Name what was asked, how long, what came instead, and where to look."""
+        """Name the part that was asked, the time, what came instead, and the log."""
         super().__init__(what, seconds, reason, log)
         self.what, self.seconds, self.reason, self.log = what, seconds, reason, log
 

@@ -1,8 +1,8 @@
-"""Runs a command and ends it, with all that it started, when whoever asked for it is gone.
+"""Runs a command, and ends it with all that it started when the process that asked for it is gone.
 
-The one who starts the guard holds the other end of its standard input: however that process ends, even by SIGKILL, the
-pipe closes. The guard leads a process group of its own, so a Ctrl-C at the terminal does not reach the command before
-its turn. Needs the standard library alone, so that it starts in 20 ms.
+The process that starts the guard holds the other end of its standard input: however that process ends, even by
+SIGKILL, the pipe closes. The guard leads a process group of its own, so that a Ctrl-C at the terminal does not reach
+the command before its turn. It needs only the standard library, and starts in 20 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of the embedded stack, and what it asks of the stack: a token, and an event on the bus.
+"""Serves the page of the embedded stack, and two requests of the page: for a token, and for an event on the bus.
 
 | request | body | answer |
 | --- | --- | --- |
@@ -85,7 +85,7 @@ class Site:
         self._aws = ThreadPoolExecutor(1, "site")
 
     def application(self) -> web.Application:
-        """The routes."""
+        """Return the application with its routes."""
         application = web.Application(middlewares=[self._guard])
         application.router.add_post("/_local/token", self._token)
         application.router.add_post("/_local/events", self._publish)
@@ -93,7 +93,7 @@ class Site:
         return application
 
     def close(self) -> None:
-        """Let no more calls begin."""
+        """Let no new calls begin."""
         self._aws.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware
@@ -135,7 +135,7 @@ class Site:
         )
 
     async def _answer(self, ask: Callable[[], dict[str, str]]) -> web.Response:
-        """What the stack says, or why it says nothing."""
+        """Return the stack's answer, or the reason why there is none."""
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
         except (CommandError, BotoCoreError, ClientError) as error:
@@ -144,7 +144,7 @@ class Site:
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
-    """A body that is a JSON object."""
+    """Return a body that is a JSON object."""
     try:
         body = await request.json()
     except ValueError:

@@ -82,13 +82,13 @@ def free_port(port: int, option: str) -> Iterator[int]:
 
 
 def complaint(log: Path) -> str | None:
-    """The last thing that the emulator complained of, such as a function that does not start."""
+    """Return the last warning or error in the emulator's log, such as a function that does not start."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line for line in reversed(lines) if " WARNING " in line or " ERROR " in line), None)
 
 
 def _first(error: Exception) -> Exception:
-    """What went wrong first, out of all that went wrong because of it."""
+    """Return the error that came first, out of all those that it caused."""
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 

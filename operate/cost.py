@@ -59,10 +59,10 @@ SCENARIOS = {
     "disconnect": "disconnect, with a connection left",
     "offline": "a listener goes offline (last connection, and the check)",
 }
-"""What is measured, by the name that results.json has for it."""
+"""The things that are measured, by their names in results.json."""
 
 USERS_A_READ = 12
-"""How many users online a sweep reads for a read unit, beside what it reads in any case."""
+"""How many users online a sweep reads for one read unit, in addition to what it always reads."""
 
 RENEWAL_MINUTES = 7.5
 """How often a ping also renews its connection's lease."""
@@ -86,16 +86,16 @@ class Cost:
     messages: float = 0
 
     def dollars(self) -> float:
-        """The price of a million of it."""
+        """Return the price of a million of it."""
         priced = sum(getattr(self, name) * price for name, price in PRICES.items() if name != "minutes")
         return float(priced + self.invocations * ASSUMED_GB_SECONDS * GB_SECOND)
 
     def times(self, factor: float) -> Cost:
-        """What it takes so many times."""
+        """Return what it takes to do it `factor` times."""
         return Cost(*(getattr(self, field.name) * factor for field in fields(self)))
 
     def plus(self, other: Cost) -> Cost:
-        """What both take."""
+        """Return what both take together."""
         return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
@@ -116,16 +116,16 @@ class Workload:
 
     @property
     def connection_minutes(self) -> int:
-        """How long the user is connected."""
+        """Return how many minutes the user is connected."""
         return self.sessions * self.minutes
 
     def online(self, users: int) -> float:
-        """How many of so many users are online at a time, on average."""
+        """Return how many of `users` are online at a time, on average."""
         return users * self.connection_minutes / (24 * 60)
 
     @property
     def pings(self) -> int:
-        """How many pings are sent."""
+        """Return how many pings the user's clients send."""
         return self.sessions * (self.minutes * 60 // self.ping_seconds) if self.ping_seconds else 0
 
 
@@ -139,7 +139,7 @@ class Line:
 
 
 def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
-    """What a user's day takes."""
+    """Return what a user's day takes."""
     renewals = load.sessions * (math.ceil(load.minutes / RENEWAL_MINUTES) - 1)  # by whatever a client sends
     cost = Cost(
         messages=2 * load.sessions * load.watchers, bus=2 * load.calls + load.notifications
@@ -158,7 +158,7 @@ def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
 
 
 def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: str = "none") -> Iterator[Line]:
-    """A month of so many users, line by line, as AWS charges it; storage is left out.
+    """Yield the lines of the bill for a month of `users`, as AWS charges it. Storage is left out.
 
     `snapstart` is the template's parameter; of each function one published version is counted.
     """
@@ -185,14 +185,14 @@ def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: st
 
 
 def read() -> dict[str, Cost]:
-    """What was measured last."""
+    """Return what was measured last."""
     results = json.loads(MEASURED.read_text(encoding="utf-8"))
     names = [field.name for field in fields(Cost)]
     return {scenario: Cost(**{name: results[f"cost.{scenario}_{name}"] for name in names}) for scenario in SCENARIOS}
 
 
 def as_results(measured: Mapping[str, Cost]) -> dict[str, float]:
-    """The figures as `read` finds them."""
+    """Return the figures in the form that `read` expects."""
     return {
         f"{scenario}_{field.name}": getattr(cost, field.name)
         for scenario, cost in measured.items()

@@ -1,4 +1,4 @@
-"""What keeps a command from doing what it was asked, in words for the person at the keyboard.
+"""Errors that keep a command from its job, in words for the person at the keyboard.
 
 CommandError
 ├── AlreadyRunningError

@@ -21,7 +21,7 @@ CLOSE_MESSAGES = {
 
 
 async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[str, Any]]:
-    """Each message that one connection hears, answers to its own pings apart.
+    """Yield each message that one connection hears, without the answers to its own pings.
 
     Raises:
         CommandError: the connection is refused or ends.

@@ -28,7 +28,7 @@ class Line:
 
 
 def log_groups(outputs: Mapping[str, str]) -> dict[str, str]:
-    """The log groups of a stack's functions, by the functions' short names, such as `broadcast-wide`."""
+    """Return the log groups of a stack's functions, by the functions' short names, such as `broadcast-wide`."""
     suffix = "LogName"
     return {_short(key.removesuffix(suffix)): name for key, name in outputs.items() if key.endswith(suffix)}
 
@@ -48,13 +48,13 @@ class LogReader:
         self._newest: dict[str, Counter[Line]] = {short: Counter() for short in groups}
 
     def read(self) -> list[Line]:
-        """What came since the last call, in the order of time."""
+        """Return the lines that came since the last call, in the order of time."""
         return sorted(
             (line for short in self._groups for line in self._new_lines(short)), key=lambda line: line.milliseconds
         )
 
     def follow(self) -> Iterator[list[Line]]:
-        """What comes, for ever."""
+        """Yield lines as they come, for ever."""
         while True:
             yield self.read()
             time.sleep(POLL_SECONDS)

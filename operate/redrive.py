@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 HIDDEN_SECONDS = 300
-"""Seconds for which nobody else sees the messages that are worked on; those that are left are shown again at once."""
+"""Seconds for which messages are hidden while they are processed; those that are left are shown again at once."""
 
-# The stream, its shard or the record is there no more.
+# The stream, its shard or the record no longer exists.
 _FORGOTTEN = ("TrimmedDataAccessException", "ResourceNotFoundException", "ExpiredIteratorException")
-_EMPTY_PAGES = 100  # on end; a shard may have many before the next record, but what is looked for has been there
+_EMPTY_PAGES = 100  # in a row; a shard may have many before the next record, but the record in question was there once
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Failure:
 
     @property
     def table(self) -> str:
-        """The table whose stream it is."""
+        """Return the table whose stream it is."""
         return self.stream_arn.split("/")[1]
 
     def __str__(self) -> str:
@@ -117,7 +117,9 @@ class Redrive:
             if error.response["Error"]["Code"] not in _FORGOTTEN:
                 raise
             self._show_again(failure.receipt)
-            yield Step(f"left: {failure}: the stream has it no more, for it keeps records for 24 hours", left=True)
+            yield Step(
+                f"left: {failure}: the stream no longer has it, because it keeps records for 24 hours", left=True
+            )
             return
         is_left = False
         for record in records:
@@ -212,7 +214,7 @@ def receive(sqs: SQSClient, queue_url: str) -> Iterator[tuple[str, str]]:
 
 
 def parse(receipt: str, body: str) -> Failure | None:
-    """Read an on-failure record of a DynamoDB stream, or return None where it is something else."""
+    """Read an on-failure record of a DynamoDB stream, or return None if it is something else."""
     try:
         record = json.loads(body)
         info = record["DDBStreamBatchInfo"]
@@ -235,7 +237,7 @@ def _why_left(body: str) -> str:
         name = " ".join(str(value["S"]) for value in keys.values())
     except (ValueError, KeyError, TypeError, AttributeError):
         return "left: a message that is not about records of a stream"
-    return f"left: {name}: a function gave this item up, for no try would mend it; the message says why"
+    return f"left: {name}: a function gave this item up because no retry would help; the message says why"
 
 
 def _numeric(text: str) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository."""
 
 PRIVATE = 0o700
-"""The mode of folders that are nobody else's business on a machine with several users."""
+"""The mode of folders that no other user of the machine may read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class Running:
     bus: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
 
-    def shown(self) -> dict[str, Any]:
-        """The fields that anybody may see."""
+    def public_fields(self) -> dict[str, Any]:
+        """Return the fields that anybody may see."""
         facts = dataclasses.asdict(self)
         del facts["access_key"], facts["secret_key"]
         return facts
@@ -59,7 +59,7 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """Where the logs of the last start are."""
+        """Return the folder with the logs of the last start."""
         return self.path / "logs"
 
     @contextmanager
@@ -89,7 +89,7 @@ class StateFolder:
                 self._file.unlink(missing_ok=True)
 
     def holder(self) -> int | None:
-        """The process that runs a stack from this folder, or None."""
+        """Return the process that runs a stack from this folder, or None."""
         if not self._lock.exists():
             return None
         with self._lock.open() as lock:
@@ -100,7 +100,7 @@ class StateFolder:
         return None
 
     def write(self, running: Running) -> None:
-        """Tell this machine's user, and nobody else, what runs; readers never see half of it."""
+        """Write what runs, for this user alone; a reader never sees half of it."""
         draft = self._file.with_suffix(".new")
         draft.unlink(missing_ok=True)
         draft.touch(mode=0o600, exist_ok=False)
@@ -108,7 +108,7 @@ class StateFolder:
         os.replace(draft, self._file)  # noqa: PTH105 - Path.replace says nothing of being atomic
 
     def read(self) -> Running | None:
-        """What runs from this folder, or None."""
+        """Return the stack that runs from this folder, or None."""
         if self.holder() is None:
             return None
         try:
@@ -117,7 +117,7 @@ class StateFolder:
             return None
 
     def ready(self) -> Running:
-        """What runs from this folder and answers.
+        """Return the stack that runs from this folder and answers.
 
         Raises:
             NotRunningError: nothing does yet, or any more.

@@ -13,7 +13,7 @@ SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """A random secret."""
+    """Return a random secret."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 
@@ -28,7 +28,7 @@ def sign(
     issuer: str | None = None,
     audience: str | None = None,
 ) -> str:
-    """A token for a user, signed (HS256) with the first of the keys. `ttl` is in seconds; below zero has expired."""
+    """Return a token for a user, signed (HS256) with the first key. `ttl` is in s; a negative one has expired."""
     key_id, secret = next(iter(keys.items()))
     now = time.time()
     optional = {"username": username, "role": role, "scope": scope, "iss": issuer, "aud": audience}

@@ -62,7 +62,7 @@ def written() -> dict[Path, str]:
 
 def _without_texts(value: Any) -> Any:
     if isinstance(value, dict):
-        # What is called "documentation" and is no text is a member of a shape.
+        # A "documentation" that is no text is a member of a shape.
         return {k: _without_texts(v) for k, v in value.items() if not (k in _TEXTS and isinstance(v, str))}
     return [_without_texts(each) for each in value] if isinstance(value, list) else value
 

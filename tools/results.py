@@ -25,7 +25,7 @@ def progress(text: str = "") -> None:
 
 
 def load() -> dict[str, float]:
-    """Return what was measured so far."""
+    """Return all figures measured so far."""
     return {key: value for key, value in _read().items() if isinstance(value, int | float)}
 
 

@@ -1,4 +1,4 @@
-"""`realtime verify`: asks a deployed stack, as its clients and backends do, whether it does what it should.
+"""`realtime verify`: checks a deployed stack by acting as its clients and backends do.
 
 | module | |
 | --- | --- |

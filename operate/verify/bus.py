@@ -68,18 +68,18 @@ class Ear:
         self._listening = asyncio.create_task(self._listen())
 
     async def hears(self, wanted: Callable[[Event], bool]) -> Event:
-        """The first event for which a predicate holds, now or later; who calls sets the time."""
+        """Return the first event for which a predicate holds, now or later. The caller sets a timeout."""
         async with self._news:
             while not (found := [each for each in self._heard if wanted(each)]):
                 await self._news.wait()
             return found[0]
 
     def has_heard(self, wanted: Callable[[Event], bool]) -> list[Event]:
-        """All events so far for which a predicate holds."""
+        """Return all events so far for which a predicate holds."""
         return [each for each in self._heard if wanted(each)]
 
-    async def told(self, kind: str, user: str) -> Event:
-        """What the service tells of a user."""
+    async def event_about(self, kind: str, user: str) -> Event:
+        """Return the event that the service puts on the bus about a user."""
         return await self.hears(
             lambda event: (
                 event["source"] == "realtime"
@@ -89,7 +89,7 @@ class Ear:
         )
 
     async def close(self) -> None:
-        """Listen no more; cleanup removes queue and rule."""
+        """Stop listening; cleanup removes queue and rule."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening})
@@ -100,7 +100,7 @@ class Ear:
                 page = await self._run.call(
                     "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
                 )
-            except Exception:  # noqa: BLE001  # a moment of trouble; who waits here says what did not come
+            except Exception:  # noqa: BLE001  # a passing error; the waiting check says which event did not come
                 await asyncio.sleep(1)
                 continue
             messages = page.get("Messages", [])

@@ -29,7 +29,7 @@ async def tidy(run: VerifyRun, grace_seconds: float) -> list[str]:
     left += await _attempt(f"the rule {run.source}", _remove_rule(run, run.source))
     queue = f"{PREFIX}{stack_mark(run.deployment.stack)}-{run.run_id}"
     if run.has_failed and await run.waiting_events():
-        # They will be told of users who are deleted by then: a later run is to look again.
+        # They will announce users who are deleted by then, so a later run must look again.
         return [*left, "what events of this run make that still wait in BackendEventsQueue: a run in half an hour does"]
     left += await _attempt(f"the queue {queue}", _remove_queue(run, queue))
     return left
@@ -70,13 +70,13 @@ async def _attempt(what: str, work: Any) -> list[str]:
 
 
 async def _offline(run: VerifyRun, grace_seconds: float) -> None:
-    """Wait until clients have been told that the test users are gone: who is deleted before would seem online."""
+    """Wait until clients heard that the test users went offline: a user deleted before that would seem online."""
     deadline = time.monotonic() + grace_seconds + 15
     for user in run.users:
         while time.monotonic() < deadline:
             try:
                 item = await run.user_item(user)
-            except Exception:  # noqa: BLE001  # what cannot be read cannot be waited for
+            except Exception:  # noqa: BLE001  # a user that cannot be read cannot be waited for
                 return
             if not item.get("is_online", {}).get("BOOL"):
                 break
@@ -84,7 +84,7 @@ async def _offline(run: VerifyRun, grace_seconds: float) -> None:
 
 
 async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[str], since: float) -> None:
-    """Delete users, their connections and what was recorded of them."""
+    """Delete users, their connections and their recorded events."""
     tables = run.outputs
     ids = set(connection_ids)
     for user in users:

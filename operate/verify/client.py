@@ -15,10 +15,10 @@ Predicate = Callable[[Message], bool]
 
 
 class ClosedError(FailedError):
-    """The connection ended while more was to be heard."""
+    """The connection ended before an expected message came."""
 
     def __init__(self, code: int | None, wanted: str) -> None:
-        """Take the close code, and what did not come before it."""
+        """Take the close code, and the name of the expected message."""
         super().__init__(f"the connection was closed ({code}) before {wanted} came")
         self.code = code
 
@@ -38,7 +38,7 @@ class Client:
         await self.socket.send_str(json.dumps({"type": kind, "data": data}))
 
     async def hears(self, wanted: str | Predicate, name: str = "") -> Message:
-        """The first unread message of a type, or for which a predicate holds; who calls sets the time.
+        """Return the first unread message of a type, or for which a predicate holds. The caller sets a timeout.
 
         Raises:
             ClosedError: the connection ends before.

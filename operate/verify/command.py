@@ -50,17 +50,17 @@ SCENES: list[Scene[VerifyRun]] = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The report of a run, and whether all is well."""
 
     report: dict[str, Any]
     is_good: bool
 
 
-def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
-    """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
+def selected_scenes(only: Sequence[str]) -> list[Scene[VerifyRun]]:
+    """Return the scenes with a line whose key begins with one of `only`, and those that they need; all without `only`.
 
     Raises:
-        CommandError: a beginning is that of no key.
+        CommandError: no key begins so.
     """
     if not only:
         return SCENES
@@ -80,8 +80,8 @@ def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
 async def verify(
     deployment: Deployment, options: Options, say: Callable[[str], None], only: Sequence[str] = ()
 ) -> Outcome:
-    """Verify a stack. What was made is removed however it ends; Ctrl-C is a cancellation."""
-    scenes = chosen(only)
+    """Verify a stack. All that was made is removed however the run ends; Ctrl-C cancels it."""
+    scenes = selected_scenes(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     task = asyncio.current_task()

@@ -28,7 +28,7 @@ _METHOD = re.compile(r"\b(POST|GET|DELETE)\b")
 _TIMED_OUT = re.compile(r"Task timed out after [\d.]+ seconds")
 
 STATUSES = {
-    401: "The function connect refused the token: see what is said of token keys.",
+    401: "The function connect refused the token: see the lines about token keys.",
     403: (
         "API Gateway knows no such stage or mapping key, or refuses its execute-api endpoint: compare the output "
         "WebSocketUrl with the API's stages and, if there is a domain, with its API mappings."
@@ -71,12 +71,12 @@ def complaint(function: str, text: str) -> Complaint | None:
 
 
 def missing_right(complaints: Iterable[Complaint]) -> str | None:
-    """What to do about a right that a function lacks, if one complained of that: it explains all else."""
+    """Return advice about a right that a function lacks, if one complained of that; it explains other complaints."""
     return next((right for each in complaints if (right := _right(each))), None)
 
 
 def advise(complaints: Iterable[Complaint]) -> str | None:
-    """What to do about what functions complained of."""
+    """Return advice about what functions complained of."""
     texts = list(dict.fromkeys(complaints))
     if right := missing_right(texts):
         return right
@@ -111,7 +111,7 @@ def _shortened(text: str, length: int = 300) -> str:
 
 
 def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911  # a return for each kind
-    """Say what an exception of verify's own means, for a person; `advice` is what the check has to say."""
+    """Explain an exception to a person; `advice` is that of the check."""
     if isinstance(error, ClientError):
         return _of_aws(error, advice)
     if isinstance(error, NoCredentialsError):
@@ -135,7 +135,7 @@ def explain(error: Exception, advice: str = "") -> FailedError:  # noqa: PLR0911
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether AWS says that the caller may not."""
+    """Return whether AWS says that the caller lacks the right."""
     return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code", "") in DENIED
 
 
@@ -147,7 +147,7 @@ def _of_aws(error: ClientError, advice: str) -> FailedError:
         action = found["action"] if found else error.operation_name
         return FailedError(
             f"your own credentials may not {action}",
-            f"Give whoever runs verify the right {action} (docs/verify.md has the whole policy). "
+            f"Give the caller of verify the right {action} (docs/verify.md has the whole policy). "
             "No function of the stack is at fault for this.",
         )
     return FailedError(f"{error.operation_name}: {code}: {_shortened(message)}", advice)

@@ -217,7 +217,7 @@ async def _variables(run: VerifyRun, name: str, qualifier: str) -> dict[str, str
 def judge_version(
     live: Mapping[str, str], newest: Mapping[str, str], outputs: Mapping[str, str], configuration: str | None
 ) -> list[str]:
-    """What is wrong with the environment that the alias `live` runs with: the names of variables, never values."""
+    """Return what is wrong with the environment of the alias `live`: the names of variables, never their values."""
     problems = []
     differing = sorted(name for name in live.keys() | newest.keys() if live.get(name) != newest.get(name))
     if differing:

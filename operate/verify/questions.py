@@ -47,7 +47,7 @@ _REACHED_WITHIN = 15.0
 
 @asynccontextmanager
 async def asking(notes: Notes, key: str, within: float = WITHIN) -> AsyncIterator[Passing]:
-    """Ask one question: that a connection ends, that AWS refuses or that nothing comes is an answer, and no fault."""
+    """Ask one question. A closed connection, a refusal of AWS or silence is an answer, not a failure."""
     async with notes.line(key, within=within + 5) as line:
         try:
             async with asyncio.timeout(within):
@@ -70,7 +70,7 @@ def _answer(error: ClientError) -> str:
 
 
 async def _posts(run: VerifyRun, notes: Notes) -> None:
-    """Ask what a post does; of a connection each, for it may be the last that the connection hears."""
+    """Ask what a post does. Each has its own connection, because the post may end it."""
     for key, ask in (
         ("question.last-active", _last_active),
         ("question.not-utf-8", _not_utf_8),
@@ -110,7 +110,7 @@ async def _post(run: VerifyRun, client: Client, data: bytes) -> None:
 
 
 async def _status(run: VerifyRun, connection_id: str, data: bytes) -> str:
-    """What a post is answered with, in words."""
+    """Return the answer to a post, in words."""
     try:
         await run.manage("notifications", "post_to_connection", ConnectionId=connection_id, Data=data)
     except ClientError as error:
@@ -277,7 +277,7 @@ async def _characters(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _fate(run: VerifyRun, client: Client, detail: str, mark: str) -> str:
-    """Where an event ends: with its client, or in which queue; from queues it is taken out."""
+    """Return where an event ends: with its client, or in a queue, out of which it is taken."""
     try:
         event_id = await run.publish("system_notification", detail)
     except (CommandError, ClientError) as error:
@@ -313,7 +313,7 @@ async def _cold_starts(run: VerifyRun, notes: Notes) -> None:
     )
 
 
-# ---- what takes long, or changes something --------------------------------------------------------------------------
+# ---- questions that take long or change things -----------------------------------------------------------------------
 
 
 async def _idle(run: VerifyRun, notes: Notes) -> None:

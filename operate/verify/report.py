@@ -21,7 +21,7 @@ _SHORTEST = 4
 
 
 class Redactor:
-    """Takes out of texts what must not leave the account."""
+    """Removes from texts what must not leave the account."""
 
     def __init__(self, secrets: Iterable[str], names: dict[str, str] | None = None) -> None:
         """Take the secrets that are known, and what else is known by a name: `{value: name}`."""

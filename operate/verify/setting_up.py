@@ -1,4 +1,4 @@
-"""First: what all else needs."""
+"""The first scene: what all others need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client says, and what it is answered."""
+"""Frames of a client and their answers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def _watch(run: VerifyRun, notes: Notes) -> None:
             shown = await _snapshot(client, "watch", user_ids=[watched])
             if [each["user_id"] for each in shown] != [watched] or not shown[0]["is_online"]:
                 raise FailedError(f"the snapshot shows {shown}, not {watched} online")
-            line.says = "a snapshot of who is watched"
-        # Whoever watches is shown those alone: of all who are online, a snapshot may be large.
+            line.says = "a snapshot of the watched users"
+        # A watcher is shown only the watched users; a snapshot of all users online may be large.
         async with notes.line("talk.sync", blame=["default"]):
             shown = await _snapshot(client, "sync")
             if [each["user_id"] for each in shown] != [watched]:
@@ -87,12 +87,12 @@ async def _resume(run: VerifyRun, notes: Notes) -> None:
         async with run.connect("notifications", user) as client:
             await client.send("resume", last_id=before["id"])
             missed = await _until_resumed(client)
-            # What was recorded just before may be posted as well, under the same id; and others may tell everyone.
+            # An event recorded just before may also be posted, under the same id, and other events may be for everyone.
             texts = {message["id"]: message["data"].get("text") for message in missed}
             heard = sorted(text for text in texts.values() if text in {"before", "first", "second"})
             if heard != ["first", "second"]:
                 raise FailedError(f"replayed were {heard}, not the two that were missed")
-            line.says = "what was missed came, and recovered is true"
+            line.says = "the missed message came, and recovered is true"
 
 
 async def _until_resumed(client: Client) -> list[Message]:
@@ -144,7 +144,7 @@ def _is_of(event: Message, user: str) -> bool:
 
 
 async def _undelivered(ear: Any, user: str, reason: str) -> None:
-    event = await ear.told("message_undelivered", user)
+    event = await ear.event_about("message_undelivered", user)
     if event["detail"]["reason"] != reason:
         raise FailedError(f"the reason is {event['detail']['reason']!r}, not {reason!r}")
 

@@ -41,7 +41,7 @@ async def _calls(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _acquaintances(run: VerifyRun, notes: Notes) -> None:
-    """To be blocked and to be shown again is told here; what it does is looked at elsewhere."""
+    """Check the messages about blocking and unblocking; scenes of presence check the effects."""
     for kind in _ACQUAINTANCES:
         who, told = run.new_user(), run.new_user()
         async with notes.line(f"tell.{kind}", WAY, _PATH), run.connect("notifications", told) as client:
@@ -58,7 +58,7 @@ async def _announcement(run: VerifyRun, notes: Notes) -> None:
             await run.publish("system_notification", {"text": "to some"}, to=[user])
             await client.hears("system_notification")
         if not run.options.everyone:
-            notes.skips("tell.everyone", "it would be shown to all who are connected; --everyone asks for it")
+            notes.skips("tell.everyone", "all connections would get it; --everyone permits that")
             return
         async with notes.line("tell.everyone", WAY, _WIDE):
             text = f"to everyone, {run.run_id}"
@@ -87,7 +87,7 @@ async def _order(run: VerifyRun, notes: Notes) -> None:
 
 
 def _turned_round(ids: list[str]) -> list[int]:
-    """How many milliseconds lay between the two of each pair of neighbours that came in the wrong order."""
+    """Return the ms between the two of each pair of neighbours that came in the wrong order."""
     moments = [int(each[:12], 16) for each in ids]
     latest, found = 0, []
     for moment in moments:

@@ -118,7 +118,7 @@ def test_a_draft_that_others_may_read_is_not_written_into(folder: StateFolder) -
 
 
 def test_what_is_shown_of_a_stack_is_not_its_access_key() -> None:
-    for text in (repr(RUNNING), str(RUNNING.shown())):
+    for text in (repr(RUNNING), str(RUNNING.public_fields())):
         assert RUNNING.access_key not in text
         assert RUNNING.secret_key not in text
-    assert RUNNING.shown()["websocket_url"] == RUNNING.websocket_url
+    assert RUNNING.public_fields()["websocket_url"] == RUNNING.websocket_url

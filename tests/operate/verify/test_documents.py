@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from operate.state import ROOT
-from operate.verify.command import SCENES, chosen
+from operate.verify.command import SCENES, selected_scenes
 
 VERIFY = (ROOT / "docs/verify.md").read_text(encoding="utf-8")
 KEYS = [key for scene in SCENES for key in scene.lines]
@@ -87,7 +87,7 @@ def test_no_key_is_in_two_scenes_and_every_need_is_a_key() -> None:
 
 
 def test_what_is_chosen_brings_what_it_needs() -> None:
-    names = {scene.name for scene in chosen(["talk.ack"])}
+    names = {scene.name for scene in selected_scenes(["talk.ack"])}
     assert {"acknowledge", "bus", "door", "tokens", "outputs"} <= names
     assert "presence" not in names
-    assert chosen([]) == SCENES
+    assert selected_scenes([]) == SCENES
