@@ -22,13 +22,14 @@ from operate import tokens
 from operate.deployment import Deployment
 from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
+from operate.verify import client as verify_client
 
 WITHIN = 30.0
 """Seconds that anything may take: enough for a function's cold start on a busy machine."""
 
-Message = dict[str, Any]
+Message = verify_client.Message
+Predicate = verify_client.Predicate
 Item = dict[str, Any]
-Predicate = Callable[[Message], bool]
 
 
 async def eventually(holds: Callable[[], bool], what: str, within: float | None = None) -> None:
@@ -54,15 +55,8 @@ class Client:
 
     async def hears(self, wanted: str | Predicate, within: float | None = None) -> Message:
         """Return the first unread message of a type, or for which a predicate holds. Earlier messages stay unread."""
-        holds: Predicate = wanted if callable(wanted) else lambda message: message["type"] == wanted
         deadline = time.monotonic() + (within or WITHIN)
-        looked_at = 0
-        while True:
-            for index in range(looked_at, len(self.unread)):
-                if holds(self.unread[index]):
-                    return self.unread.pop(index)
-            looked_at = len(self.unread)
-            await self._receive(deadline, wanted)
+        return await verify_client.take_first(self.unread, wanted, lambda: self._receive(deadline, wanted))
 
     async def pings(self) -> Message:
         """Ping, and wait for the answer: all that was posted before has come by then."""
