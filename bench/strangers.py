@@ -108,7 +108,7 @@ class KnownSubscribers(Connections):
     def __init__(self, of_audience: Mapping[str, list[Subscriber]]) -> None:
         self._of_audience = of_audience
 
-    def hearing(self, audience: str, now: int) -> Iterator[list[Subscriber]]:
+    def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         """Yield the one page of an audience."""
         yield self._of_audience.get(audience, [])
 
@@ -119,7 +119,7 @@ class NothingRegistered(Registry):
     def __init__(self) -> None:
         pass
 
-    def forget_all(self, gone: Sequence[Gone], now: int) -> dict[str, Exception]:
+    def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
         """Forget nothing, without a failure."""
         return {}
 

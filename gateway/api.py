@@ -91,7 +91,7 @@ class WebSocketApi:
         return self.routes.get(DEFAULT)
 
     def arn(self, stage: str, suffix: str) -> str:
-        """The ARN under which a policy names a stage's route."""
+        """Return the ARN under which a policy names a stage's route."""
         return f"arn:{self.partition}:execute-api:{self.region}:{self.account}:{self.api_id}/{stage}/{suffix}"
 
 
@@ -156,7 +156,7 @@ class _Reader:
         )
 
     def _throttle(self, stage: Mapping[str, Any], route_key: str) -> Throttle | None:
-        """A stage's limit of one of its routes, if it sets both the rate and the burst."""
+        """Return a stage's limit of one of its routes, if it sets both the rate and the burst."""
         settings = dict(self._resolve(stage.get("DefaultRouteSettings")) or {})
         settings |= (self._resolve(stage.get("RouteSettings")) or {}).get(route_key, {})
         rate, burst = settings.get("ThrottlingRateLimit"), settings.get("ThrottlingBurstLimit")
@@ -166,7 +166,7 @@ class _Reader:
         return self._resolver.resolve(value)
 
     def _deployed(self, kind: str) -> list[Resource]:
-        """The resources of a kind that belong to the API and whose condition is true."""
+        """Return the resources of a kind that belong to the API and whose condition is true."""
         return [
             resource
             for resource in self._template.of_type(_RAW + kind)
@@ -184,7 +184,7 @@ class _Reader:
         }
 
     def _routes_with_a_response(self) -> set[str]:
-        """The logical ids of the routes that have a `$default` route response.
+        """Return the logical ids of the routes that have a `$default` route response.
 
         It ignores their conditions: for an emulator that cannot deploy route responses, a false condition hides them.
         """

@@ -57,7 +57,7 @@ async def authorize(
 
 
 def allows(policy: Mapping[str, Any], method_arn: str) -> bool:
-    """Whether a policy document lets `execute-api:Invoke` through; a Deny wins."""
+    """Return whether a policy document lets `execute-api:Invoke` through; a Deny wins."""
     statements = policy.get("Statement") or []
     effects = {
         statement.get("Effect")
@@ -77,7 +77,7 @@ def _matches(patterns: Any, value: str) -> bool:
 
 
 def _present(source: str, handshake: Handshake) -> bool:
-    """Whether an identity source such as `route.request.querystring.token` has a value."""
+    """Return whether an identity source such as `route.request.querystring.token` has a value."""
     place, _, name = source.removeprefix("route.request.").partition(".")
     match place:
         case "header":
@@ -90,7 +90,7 @@ def _present(source: str, handshake: Handshake) -> bool:
 
 
 def _text(value: Any) -> Any:
-    """A context value as later events carry it: `$context.authorizer.property` is the stringified value."""
+    """Return a context value as later events carry it: `$context.authorizer.property` is the stringified value."""
     if isinstance(value, bool):
         return str(value).lower()
     return value if isinstance(value, str) else str(value)

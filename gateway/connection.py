@@ -34,7 +34,7 @@ def new_websocket() -> web.WebSocketResponse:
 
 
 def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:
-    """Whether a connection was idle, or open, for too long. Times are monotonic."""
+    """Return whether a connection was idle, or open, for too long. Times are monotonic."""
     return now - last_active >= settings.idle_timeout or now - opened >= settings.max_age
 
 
@@ -56,12 +56,12 @@ class Connection:
 
     @property
     def id(self) -> str:
-        """The connection id."""
+        """Return the connection id."""
         return self.handshake.connection_id
 
     @property
     def is_open(self) -> bool:
-        """Whether neither side has begun to close."""
+        """Return whether neither side has begun to close."""
         return not self._ended.done()
 
     @property
@@ -70,7 +70,7 @@ class Connection:
         return int((self._epoch + self._last_active) * 1000)
 
     def expired(self, settings: Settings, now: float) -> bool:
-        """Whether the connection was idle, or open, for too long. `now` is a monotonic time."""
+        """Return whether the connection was idle, or open, for too long. `now` is a monotonic time."""
         return expired(opened=self._opened, last_active=self._last_active, now=now, settings=settings)
 
     async def ended(self) -> tuple[int, str]:
@@ -110,7 +110,7 @@ class Connection:
         self._transport.abort()
 
     async def messages(self) -> AsyncIterator[str]:
-        """The client's messages, until both sides have closed or the socket is broken."""
+        """Yield the client's messages until both sides have closed or the socket is broken."""
         while True:
             message = await self._websocket.receive()
             match message.type:

@@ -160,6 +160,6 @@ _REWRITTEN: Final = frozenset({"content-length", "transfer-encoding", "connectio
 
 
 def _access_key(authorization: str) -> str:
-    """The access key id that a SigV4 header names; empty for an unsigned request."""
+    """Return the access key id that a SigV4 header names; empty for an unsigned request."""
     _, found, rest = authorization.partition("Credential=")
     return rest.partition("/")[0] if found else ""

@@ -26,7 +26,7 @@ _HOP_BY_HOP: Final = frozenset({"connection", "upgrade"})
 
 
 def new_id() -> str:
-    """An id of 16 characters that ends in `=`, as API Gateway makes them: in a URL it must be encoded."""
+    """Return an id of 16 characters that ends in `=`, as API Gateway makes them. In a URL it must be encoded."""
     return base64.urlsafe_b64encode(os.urandom(11)).decode()
 
 
@@ -51,12 +51,12 @@ class Handshake:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Who connected; `userAgent` is there only if the client sent one."""
+        """Return the client's address and, if it sent one, its `userAgent`."""
         return {**({"userAgent": self.user_agent} if self.user_agent else {}), "sourceIp": self.source_ip}
 
 
 def multi_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """All the values of each name, in order."""
+    """Return all the values of each name, in order."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
@@ -64,14 +64,14 @@ def multi_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def query_values(query_string: str) -> dict[str, list[str]]:
-    """A query string's parameters, decoded; empty ones are kept."""
+    """Return a query string's parameters, decoded; empty ones are kept."""
     return multi_values(parse_qsl(query_string, keep_blank_values=True))
 
 
 def handshake_headers(
     pairs: Iterable[tuple[str, str]], *, source_ip: str, port: int, lower_case: bool
 ) -> dict[str, list[str]]:
-    """The headers that `$connect` sees: the client's without hop-by-hop ones, and those that API Gateway adds.
+    """Return the headers that `$connect` sees: the client's without hop-by-hop ones, and those that API Gateway adds.
 
     `lower_case` turns their names into lower case, as a custom domain's multi-level mapping key does.
     """
@@ -89,7 +89,7 @@ def handshake_headers(
 
 
 def connect_event(handshake: Handshake) -> dict[str, Any]:
-    """The event of a handshake."""
+    """Return the event of a handshake."""
     return {
         **_parameters(handshake),
         **_stage_variables(handshake),
@@ -110,14 +110,14 @@ def authorizer_event(handshake: Handshake, method_arn: str) -> dict[str, Any]:
 
 
 def message_event(handshake: Handshake, route_key: str, body: str) -> dict[str, Any]:
-    """The event of a client's message."""
+    """Return the event of a client's message."""
     context = _context(handshake, route_key, "MESSAGE")
     context["messageId"] = new_id()
     return {**_stage_variables(handshake), "requestContext": context, "body": body, "isBase64Encoded": False}
 
 
 def disconnect_event(handshake: Handshake, status_code: int, reason: str) -> dict[str, Any]:
-    """The event after a connection was closed: `status_code` is the WebSocket close code, 1005 if there was none."""
+    """Return the event of a connection that was closed with a WebSocket close code, 1005 if there was none."""
     context = _context(handshake, DISCONNECT, "DISCONNECT")
     context["disconnectStatusCode"] = status_code
     context["disconnectReason"] = reason or _REASONS.get(status_code, "")

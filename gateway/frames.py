@@ -53,7 +53,7 @@ class FrameGuard:
         self._parser.feed_eof()
 
     def _scan(self, data: bytes) -> bytes:
-        """The parts of the data that may pass; a head that is not complete is kept for the next time."""
+        """Return the parts of the data that may pass. A frame's head that is not complete is kept for the next call."""
         data, self._head = self._head + data, b""
         position, size = 0, len(data)
         kept: list[bytes] = []

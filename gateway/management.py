@@ -44,7 +44,7 @@ _ANSWERS: Final[Mapping[type[DeliveryError], tuple[int, str, str | None]]] = {
 
 
 def error(status: int, kind: str, message: str | None) -> web.Response:
-    """An error as AWS shapes it: the SDKs read its kind from a header."""
+    """Return an error as AWS shapes it: the SDKs read its kind from a header."""
     body = b"" if message is None else json.dumps({"message": message}).encode()
     headers = {"x-amzn-RequestId": new_id(), "x-amzn-ErrorType": kind, "Content-Type": "application/json"}
     return web.Response(status=status, body=body, headers=headers)
@@ -97,7 +97,7 @@ class Management:
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
 
     async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:
-        """The answer to a caller without the right to manage the stage's connections.
+        """Return the answer to a caller without the right to manage the stage's connections.
 
         The emulator checks requests under a path that it serves too. The signature covers the path, so the emulator
         cannot check requests under another path: these pass only if it enforces nothing, that is, if it accepts an
@@ -142,7 +142,7 @@ async def _body(request: BaseRequest) -> bytes:
 
 
 def _text(body: bytes) -> bytes:
-    """The payload of a text frame: what is not UTF-8 is replaced."""
+    """Return the payload of a text frame. Bytes that are not UTF-8 are replaced."""
     try:
         body.decode()
     except UnicodeDecodeError:

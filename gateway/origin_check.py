@@ -21,7 +21,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
+    """Return whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
     if name == "localhost":
         return True
     try:
@@ -31,7 +31,7 @@ def is_loopback(name: str) -> bool:
 
 
 def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Collection[int] | None = None) -> bool:
-    """Whether a request was sent to a name of this machine, or to one of some other `names`.
+    """Return whether a request was sent to a name of this machine, or to one of some other `names`.
 
     `hosts` are its `Host` headers; there must be exactly one. `ports` are those that it may name, any if None: a person
     who forwards a port of this machine to another one uses that other port.

@@ -18,7 +18,7 @@ _MISSING: Final = object()
 
 
 def select(expression: str, message: str) -> str | None:
-    r"""The route key that a message selects, or None where the expression cannot be evaluated against it.
+    r"""Return the route key that a message selects, or None where the expression cannot be evaluated against it.
 
     `expression` is `$request.body.{path}`, text with `${request.body.{path}}` in it, or static text (`\$default`). A
     path that does not exist counts as an empty text. A message that is not JSON selects nothing.

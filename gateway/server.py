@@ -200,7 +200,7 @@ class Gateway:
         return await self._management.handle(request, stage, connection_id, emulated=emulated)
 
     def _stage_of(self, path: str) -> tuple[str | None, bool]:
-        """The stage that a handshake's path names, and whether a multi-level mapping key led there."""
+        """Return the stage that a handshake's path names, and whether a multi-level mapping key led there."""
         for prefix in (self._url_prefix, "/", self._execute_api):
             if path.startswith(prefix) and (stage := path[len(prefix) :].removesuffix("/")) in self._api.stages:
                 return stage, prefix == self._url_prefix and prefix != "/"
@@ -379,11 +379,11 @@ def _error_frame(handshake: Handshake, message: str, request_id: str | None = No
 
 
 def _error_text(frame: dict[str, str]) -> str:
-    """An error frame with API Gateway's own spacing."""
+    """Return an error frame with API Gateway's own spacing."""
     message = json.dumps(frame["message"])
     return f'{{"message": {message}, "connectionId":"{frame["connectionId"]}", "requestId":"{frame["requestId"]}"}}'
 
 
 def _log(handshake: Handshake, route_key: str, status: int) -> None:
-    """The access log: like AWS's it has no query strings, and no headers either."""
+    """Write a line of the access log. Like AWS's, it has no query string; it has no headers either."""
     _access.info("%s %s %s %s %s", handshake.source_ip, handshake.stage, route_key, status, handshake.connection_id)

@@ -92,7 +92,7 @@ class Template:
         return cls(document)
 
     def of_type(self, *types: str) -> list[Resource]:
-        """The resources of the given types, in the template's order."""
+        """Return the resources of the given types, in the template's order."""
         return [resource for resource in self.resources.values() if resource.type in types]
 
 
@@ -126,7 +126,7 @@ class Resolver:
         }
 
     def resolve(self, value: Any) -> Any:
-        """The value with all intrinsic functions in it replaced.
+        """Return the value with all intrinsic functions in it replaced.
 
         Raises:
             UnresolvedError: one of them needs a value that neither the template nor the stack has.
@@ -154,7 +154,7 @@ class Resolver:
         return bool(self.resolve(self._template.conditions[condition]))
 
     def physical_id(self, logical_id: str) -> str | None:
-        """A deployed resource's physical id."""
+        """Return a deployed resource's physical id."""
         return self._stack.physical.get(logical_id)
 
     def _ref(self, name: str) -> Any:

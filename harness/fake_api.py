@@ -78,11 +78,11 @@ class FakeApi(Serving):
         return f"{'https' if self._tls else 'http'}://localhost:{self._port}"
 
     def script(self, connection_id: str, steps: Iterable[Step]) -> None:
-        """Let the next requests for a connection meet these steps."""
+        """Make the next requests for a connection meet these steps."""
         self.scripts[connection_id].extend(steps)
 
     def bodies(self, connection_id: str, *, accepted: bool = True) -> list[bytes]:
-        """Return what was posted to a connection, in order: what it was sent, or all that was tried."""
+        """Return the bodies posted to a connection, in order: those that were accepted, or all."""
         steps = (200, Trouble.SLOW_BODY)
         return [
             each.body

@@ -22,13 +22,14 @@ from operate import tokens
 from operate.deployment import Deployment
 from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
+from operate.verify import client as verify_client
 
 WITHIN = 30.0
 """Seconds that any wait may take: enough for a function's cold start on a busy machine, which takes longest by far."""
 
-Message = dict[str, Any]
+Message = verify_client.Message
+Predicate = verify_client.Predicate
 Item = dict[str, Any]
-Predicate = Callable[[Message], bool]
 
 
 async def eventually(holds: Callable[[], bool], what: str, within: float | None = None) -> None:
@@ -53,16 +54,9 @@ class Client:
         await self.socket.send_json({"type": kind, "data": data})
 
     async def hears(self, wanted: str | Predicate, within: float | None = None) -> Message:
-        """The first unread message of a type, or for which a predicate holds; what came before it stays unread."""
-        holds: Predicate = wanted if callable(wanted) else lambda message: message["type"] == wanted
+        """Return the first unread message of a type, or for which a predicate holds. Earlier messages stay unread."""
         deadline = time.monotonic() + (within or WITHIN)
-        looked_at = 0
-        while True:
-            for index in range(looked_at, len(self.unread)):
-                if holds(self.unread[index]):
-                    return self.unread.pop(index)
-            looked_at = len(self.unread)
-            await self._receive(deadline, wanted)
+        return await verify_client.take_first(self.unread, wanted, lambda: self._receive(deadline, wanted))
 
     async def pings(self) -> Message:
         """Ping, and wait for the answer: all earlier posts have arrived by then."""
@@ -123,7 +117,7 @@ class Stack:
         return next(self._users)
 
     def token(self, user: int | str, **claims: Any) -> str:
-        """A token for a user; claims as `realtime token` takes them."""
+        """Return a token for a user; claims as `realtime token` takes them."""
         token = tokens.sign(self._keys, str(user), **claims)
         self.issued.append(token)
         return token
@@ -144,7 +138,7 @@ class Stack:
         settled: bool = True,
         **claims: Any,
     ) -> AsyncIterator[Client]:
-        """A connection of a user, or with a given token; `settled` waits until the service has registered it."""
+        """Connect as a user, or with a given token. `settled` waits until the service has registered the connection."""
         given = token if user is None else self.token(user, **claims)
         parameters = (query or {}) | ({"token": given} if given is not None else {})
         url = f"{self.running.websocket_url}/{endpoint}"
@@ -161,22 +155,22 @@ class Stack:
             await client.hears(lambda message: message["data"].get("user_id") == user, within)
 
     def user(self, user: int | str) -> Item:
-        """A user's item as DynamoDB has it; empty if there is none."""
+        """Return a user's item as DynamoDB has it; empty if there is none."""
         key = {"user_id": {"S": str(user)}}
         found = self.dynamodb.get_item(TableName=self.outputs["UsersTableName"], Key=key, ConsistentRead=True)
         item: Item = found.get("Item", {})
         return item
 
     def connection_ids(self, user: int | str) -> list[str]:
-        """The ids of a user's registered connections."""
+        """Return the ids of a user's registered connections."""
         return list(self.user(user).get("connection_ids", {"SS": []})["SS"])
 
     def is_connected(self, user: int | str) -> bool:
-        """Whether a user has a registered connection."""
+        """Return whether a user has a registered connection."""
         return bool(self.connection_ids(user))
 
     def connection(self, connection_id: str) -> dict[str, Item]:
-        """The items of a connection, by audience."""
+        """Return the items of a connection, by audience."""
         found = self.dynamodb.query(
             TableName=self.outputs["ConnectionsTableName"],
             KeyConditionExpression="connection_id = :id",
@@ -222,7 +216,7 @@ class Stack:
             await self.set_gateway(withhold_disconnect=False)
 
     def aws(self, service: str, endpoint_url: str | None = None) -> Any:
-        """A client of a service of the emulator, or of what is served at an endpoint of its own."""
+        """Return a client of a service of the emulator, or of a service with an endpoint of its own."""
         return boto3.client(  # type: ignore[call-overload]
             service,
             endpoint_url=endpoint_url or self.running.aws_endpoint_url,
@@ -232,7 +226,7 @@ class Stack:
         )
 
     def queue(self, name: str) -> Queue:
-        """A queue by its logical id, such as `RejectedEventsQueue`."""
+        """Return a queue by its logical id, such as `RejectedEventsQueue`."""
         return Queue(self.aws("sqs"), self.outputs[f"{name}Url"])
 
     @asynccontextmanager
@@ -277,7 +271,7 @@ class Stack:
         return f"http://127.0.0.1:{port}/_gateway/{path}"
 
     def logs_of(self, function: str) -> list[str]:
-        """What a function, such as `deadlines`, has logged so far."""
+        """Return what a function, such as `deadlines`, has logged so far."""
         names = {function: log_groups(self.outputs)[function]}
         return [line.text for line in LogReader(self.deployment.clients.logs(), names).read()]
 

@@ -60,7 +60,7 @@ class Request:
 
     @property
     def access_key(self) -> str:
-        """The access key id in the `Authorization` header; empty without such a header."""
+        """Return the access key id in the `Authorization` header; empty without such a header."""
         algorithm, _, fields = self.headers.get("authorization", "").partition(" ")
         if algorithm != ALGORITHM:
             return ""
@@ -78,7 +78,7 @@ class Refusal:
 
     @property
     def body(self) -> bytes:
-        """The answer in the form that SDKs show the message of."""
+        """Return the answer in the form in which SDKs find its message."""
         return json.dumps({"__type": self.code, "message": self.message}).encode()
 
 
@@ -101,7 +101,7 @@ class Admission:
     """An ASGI application before another one, which gets accepted requests alone."""
 
     def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
-        """Take the emulator, the ports that a `Host` may name, and what knows secrets and signatures."""
+        """Take the emulator, the ports that a `Host` may name, and functions for secrets and signatures."""
         self._inside, self._ports = inside, frozenset(ports)
         self._secret, self._is_signed = secret, is_signed
 
@@ -117,7 +117,7 @@ class Admission:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request.of(scope)
-        refusal = self._stranger(scope, request)
+        refusal = self._refusal_of_origin(scope, request)
         if refusal is None and not _is_health(scope):
             secret = self._secret(request.access_key) if request.access_key else None
             body = b"" if secret is None or "x-amz-content-sha256" in request.headers else await _read(receive)
@@ -150,7 +150,7 @@ def _text(value: bytes) -> str:
 
 
 async def _read(receive: Receive) -> bytes:
-    """A request's body."""
+    """Return a request's body."""
     parts, more = [], True
     while more:
         event = await receive()

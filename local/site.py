@@ -85,7 +85,7 @@ class Site:
         self._aws = ThreadPoolExecutor(1, "site")
 
     def application(self) -> web.Application:
-        """The routes."""
+        """Return the application with its routes."""
         application = web.Application(middlewares=[self._guard])
         application.router.add_post("/_local/token", self._token)
         application.router.add_post("/_local/events", self._publish)
@@ -144,7 +144,7 @@ class Site:
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
-    """A body that is a JSON object."""
+    """Return a body that is a JSON object."""
     try:
         body = await request.json()
     except ValueError:

@@ -86,7 +86,7 @@ class Cost:
     messages: float = 0
 
     def dollars(self) -> float:
-        """The price of a million of it."""
+        """Return the price of a million of it."""
         priced = sum(getattr(self, name) * price for name, price in PRICES.items() if name != "minutes")
         return float(priced + self.invocations * ASSUMED_GB_SECONDS * GB_SECOND)
 
@@ -95,7 +95,7 @@ class Cost:
         return Cost(*(getattr(self, field.name) * factor for field in fields(self)))
 
     def plus(self, other: Cost) -> Cost:
-        """What both take."""
+        """Return what both take together."""
         return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
@@ -116,7 +116,7 @@ class Workload:
 
     @property
     def connection_minutes(self) -> int:
-        """How long the user is connected."""
+        """Return how many minutes the user is connected."""
         return self.sessions * self.minutes
 
     def online(self, users: int) -> float:
@@ -125,7 +125,7 @@ class Workload:
 
     @property
     def pings(self) -> int:
-        """How many pings are sent."""
+        """Return how many pings the user's clients send."""
         return self.sessions * (self.minutes * 60 // self.ping_seconds) if self.ping_seconds else 0
 
 
@@ -139,7 +139,7 @@ class Line:
 
 
 def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
-    """What a user's day takes."""
+    """Return what a user's day takes."""
     renewals = load.sessions * (math.ceil(load.minutes / RENEWAL_MINUTES) - 1)  # by whatever a client sends
     cost = Cost(
         messages=2 * load.sessions * load.watchers, bus=2 * load.calls + load.notifications
@@ -192,7 +192,7 @@ def read() -> dict[str, Cost]:
 
 
 def as_results(measured: Mapping[str, Cost]) -> dict[str, float]:
-    """The figures as `read` finds them."""
+    """Return the figures in the form that `read` expects."""
     return {
         f"{scenario}_{field.name}": getattr(cost, field.name)
         for scenario, cost in measured.items()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def new_access_key() -> tuple[str, str]:
-    """A new access key id, in the form that AWS gives them, and its secret."""
+    """Return a new access key id, in the form that AWS gives them, and its secret."""
     letters = string.ascii_uppercase + "234567"
     return "AKIA" + "".join(secrets.choice(letters) for _ in range(16)), secrets.token_urlsafe(30)
 
@@ -44,7 +44,7 @@ class Clients:
 
     @classmethod
     def emulated(cls, running: Running) -> Clients:
-        """Clients of the emulator, whatever credentials, profiles and proxies this machine has."""
+        """Return clients of the emulator, whatever credentials, profiles and proxies this machine has."""
         return cls(
             botocore.session.Session(session_vars={"profile": (None, None, None, None)}),
             endpoint_url=running.aws_endpoint_url,
@@ -56,52 +56,52 @@ class Clients:
 
     @classmethod
     def in_cloud(cls) -> Clients:
-        """Clients by this machine's credentials and Region."""
+        """Return clients with this machine's credentials and Region."""
         return cls(botocore.session.get_session())
 
     def client(self, service: str, endpoint_url: str | None = None) -> Any:
-        """Any service by botocore's name for it; at another endpoint where one is given."""
+        """Return a client of a service, by botocore's name for it, at another endpoint if one is given."""
         arguments = self._arguments | ({"endpoint_url": endpoint_url} if endpoint_url else {})
         return self._session.create_client(service, **arguments)
 
     def cloudformation(self) -> CloudFormationClient:
-        """CloudFormation."""
+        """Return a client of CloudFormation."""
         return cast("CloudFormationClient", self._client("cloudformation"))
 
     def dynamodb(self) -> DynamoDBClient:
-        """DynamoDB."""
+        """Return a client of DynamoDB."""
         return cast("DynamoDBClient", self._client("dynamodb"))
 
     def dynamodb_streams(self) -> Any:
-        """DynamoDB Streams, for which there are no type stubs."""
+        """Return a client of DynamoDB Streams, for which there are no type stubs."""
         return self._client("dynamodbstreams")
 
     def events(self) -> EventBridgeClient:
-        """EventBridge."""
+        """Return a client of EventBridge."""
         return cast("EventBridgeClient", self._client("events"))
 
     def functions(self) -> LambdaClient:
-        """Lambda."""
+        """Return a client of Lambda."""
         return cast("LambdaClient", self._client("lambda"))
 
     def logs(self) -> CloudWatchLogsClient:
-        """CloudWatch Logs."""
+        """Return a client of CloudWatch Logs."""
         return cast("CloudWatchLogsClient", self._client("logs"))
 
     def s3(self) -> S3Client:
-        """S3."""
+        """Return a client of S3."""
         return cast("S3Client", self._client("s3"))
 
     def secretsmanager(self) -> SecretsManagerClient:
-        """Secrets Manager."""
+        """Return a client of Secrets Manager."""
         return cast("SecretsManagerClient", self._client("secretsmanager"))
 
     def sqs(self) -> SQSClient:
-        """SQS."""
+        """Return a client of SQS."""
         return cast("SQSClient", self._client("sqs"))
 
     def ssm(self) -> SSMClient:
-        """Systems Manager."""
+        """Return a client of Systems Manager."""
         return cast("SSMClient", self._client("ssm"))
 
     def _client(self, service: str) -> Any:
@@ -109,7 +109,7 @@ class Clients:
 
 
 def stack_outputs(clients: Clients, stack: str) -> dict[str, str]:
-    """A stack's outputs by key.
+    """Return a stack's outputs by key.
 
     Raises:
         StackNotDeployedError: CloudFormation does not know it.
@@ -134,12 +134,12 @@ class Deployment:
 
     @classmethod
     def embedded(cls, running: Running) -> Deployment:
-        """The stack that runs on this machine."""
+        """Return the stack that runs on this machine."""
         return cls(Clients.emulated(running), running.stack, running.websocket_url, running.outputs)
 
     @classmethod
     def in_cloud(cls, stack: str) -> Deployment:
-        """A stack in the account and Region of this machine's credentials.
+        """Return a stack in the account and Region of this machine's credentials.
 
         Raises:
             StackNotDeployedError: it is not there.
@@ -149,7 +149,7 @@ class Deployment:
         return cls(clients, stack, outputs["WebSocketUrl"].rstrip("/"), outputs)
 
     def token_keys(self) -> dict[str | None, str]:
-        """The secrets that sign tokens, by key id; one alone has none."""
+        """Return the secrets that sign tokens, by key id. A single secret has None for its id."""
         place = self.outputs.get("TokenKeys")
         if place is None:
             raise CommandError("This stack has no secret that signs tokens: it accepts the keys of JwksUrl alone.")

@@ -1,4 +1,4 @@
-"""What is known of one user: connections, leases, calls, version and last events."""
+"""The stored facts about one user: connections, leases, calls, version and last events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Event:
 
     @property
     def at(self) -> int:
-        """When it was recorded."""
+        """Return the moment at which it was recorded."""
         return int(self.event_id[:12], 16)
 
 

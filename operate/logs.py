@@ -28,7 +28,7 @@ class Line:
 
 
 def log_groups(outputs: Mapping[str, str]) -> dict[str, str]:
-    """The log groups of a stack's functions, by the functions' short names, such as `broadcast-wide`."""
+    """Return the log groups of a stack's functions, by the functions' short names, such as `broadcast-wide`."""
     suffix = "LogName"
     return {_short(key.removesuffix(suffix)): name for key, name in outputs.items() if key.endswith(suffix)}
 

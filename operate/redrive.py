@@ -52,7 +52,7 @@ class Failure:
 
     @property
     def table(self) -> str:
-        """The table whose stream it is."""
+        """Return the table whose stream it is."""
         return self.stream_arn.split("/")[1]
 
     def __str__(self) -> str:
@@ -214,7 +214,7 @@ def receive(sqs: SQSClient, queue_url: str) -> Iterator[tuple[str, str]]:
 
 
 def parse(receipt: str, body: str) -> Failure | None:
-    """Read an on-failure record of a DynamoDB stream, or return None where it is something else."""
+    """Read an on-failure record of a DynamoDB stream, or return None if it is something else."""
     try:
         record = json.loads(body)
         info = record["DDBStreamBatchInfo"]
@@ -237,7 +237,7 @@ def _why_left(body: str) -> str:
         name = " ".join(str(value["S"]) for value in keys.values())
     except (ValueError, KeyError, TypeError, AttributeError):
         return "left: a message that is not about records of a stream"
-    return f"left: {name}: a function gave this item up, for no try would mend it; the message says why"
+    return f"left: {name}: a function gave this item up because no retry would help; the message says why"
 
 
 def _numeric(text: str) -> str:

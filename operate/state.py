@@ -42,8 +42,8 @@ class Running:
     bus: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
 
-    def shown(self) -> dict[str, Any]:
-        """The fields that anybody may see."""
+    def public_fields(self) -> dict[str, Any]:
+        """Return the fields that anybody may see."""
         facts = dataclasses.asdict(self)
         del facts["access_key"], facts["secret_key"]
         return facts
@@ -60,7 +60,7 @@ class StateFolder:
 
     @property
     def logs(self) -> Path:
-        """Where the logs of the last start are."""
+        """Return the folder with the logs of the last start."""
         return self.path / "logs"
 
     @contextmanager
@@ -90,7 +90,7 @@ class StateFolder:
                 self._file.unlink(missing_ok=True)
 
     def holder(self) -> int | None:
-        """The process that runs a stack from this folder, or None."""
+        """Return the process that runs a stack from this folder, or None."""
         if not self._lock.exists():
             return None
         with self._lock.open() as lock:

@@ -13,7 +13,7 @@ SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """A random secret."""
+    """Return a random secret."""
     return secrets.token_urlsafe(SECRET_BYTES)
 
 

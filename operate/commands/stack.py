@@ -64,11 +64,11 @@ def up(folder: StateFolder, *, port: int, aws_port: int, parameters: dict[str, s
         def when_ready(running: Running) -> None:
             click.echo(_welcome(running, folder, time.monotonic() - began))
 
-        asyncio.run(_until_signalled(stack, when_ready))
+        asyncio.run(_run_until_signal(stack, when_ready))
     click.echo("Stopped.")
 
 
-async def _until_signalled(stack: EmbeddedStack, when_ready: Callable[[Running], None]) -> None:
+async def _run_until_signal(stack: EmbeddedStack, when_ready: Callable[[Running], None]) -> None:
     """Run a stack until a signal asks for its end."""
     running = asyncio.create_task(stack.run(when_ready))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -157,7 +157,7 @@ def down(folder: StateFolder) -> None:
 def status(folder: StateFolder, *, as_json: bool) -> None:
     """Show whether the embedded stack runs, and where. Exits with 1 if it is not ready."""
     running = folder.read()
-    facts = running.shown() if running else {"state": "stopped" if folder.holder() is None else "starting"}
+    facts = running.public_fields() if running else {"state": "stopped" if folder.holder() is None else "starting"}
     if as_json:
         click.echo(json.dumps(facts))
     else:

@@ -100,7 +100,7 @@ def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
     metavar="KEY",
     help="Check only the lines whose keys in the report begin so, such as door or tell.",
 )
-@click.option("--everyone", is_flag=True, help="Send a system_notification to everyone who is connected.")
+@click.option("--everyone", is_flag=True, help="Send a system_notification to all connections.")
 @click.option(
     "--slow", is_flag=True, help="Check whether protocol pings keep a connection open; takes 11 minutes more."
 )

@@ -75,7 +75,7 @@ class Ear:
             return found[0]
 
     def has_heard(self, wanted: Callable[[Event], bool]) -> list[Event]:
-        """All events so far for which a predicate holds."""
+        """Return all events so far for which a predicate holds."""
         return [each for each in self._heard if wanted(each)]
 
     async def told(self, kind: str, user: str) -> Event:

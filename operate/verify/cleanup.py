@@ -76,7 +76,7 @@ async def _offline(run: VerifyRun, grace_seconds: float) -> None:
         while time.monotonic() < deadline:
             try:
                 item = await run.user_item(user)
-            except Exception:  # noqa: BLE001  # what cannot be read cannot be waited for
+            except Exception:  # noqa: BLE001  # a user that cannot be read cannot be waited for
                 return
             if not item.get("is_online", {}).get("BOOL"):
                 break
@@ -84,7 +84,7 @@ async def _offline(run: VerifyRun, grace_seconds: float) -> None:
 
 
 async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[str], since: float) -> None:
-    """Delete users, their connections and what was recorded of them."""
+    """Delete users, their connections and their recorded events."""
     tables = run.outputs
     ids = set(connection_ids)
     for user in users:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -18,9 +18,23 @@ class ClosedError(FailedError):
     """The connection ended before an expected message came."""
 
     def __init__(self, code: int | None, wanted: str) -> None:
-        """Take the close code, and what did not come before it."""
+        """Take the close code, and the name of the expected message."""
         super().__init__(f"the connection was closed ({code}) before {wanted} came")
         self.code = code
+
+
+async def take_first(
+    unread: list[Message], wanted: str | Predicate, receive_more: Callable[[], Awaitable[None]]
+) -> Message:
+    """Take the first message of a type, or that a predicate accepts, out of `unread`; receive more until one comes."""
+    holds: Predicate = wanted if callable(wanted) else lambda message: message.get("type") == wanted
+    looked_at = 0
+    while True:
+        for index in range(looked_at, len(unread)):
+            if holds(unread[index]):
+                return unread.pop(index)
+        looked_at = len(unread)
+        await receive_more()
 
 
 class Client:
@@ -43,14 +57,7 @@ class Client:
         Raises:
             ClosedError: the connection ends before.
         """
-        holds: Predicate = wanted if callable(wanted) else lambda message: message.get("type") == wanted
-        looked_at = 0
-        while True:
-            for index in range(looked_at, len(self.unread)):
-                if holds(self.unread[index]):
-                    return self.unread.pop(index)
-            looked_at = len(self.unread)
-            await self._receive(name or str(wanted))
+        return await take_first(self.unread, wanted, lambda: self._receive(name or str(wanted)))
 
     async def pings(self) -> Message:
         """Ping, and wait for the answer: all earlier posts have arrived by then."""

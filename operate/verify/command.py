@@ -56,8 +56,8 @@ class Outcome:
     is_good: bool
 
 
-def chosen(only: Sequence[str]) -> list[Scene[VerifyRun]]:
-    """The scenes with a line whose key begins with one of these, and those that they need; all if there are none.
+def selected_scenes(only: Sequence[str]) -> list[Scene[VerifyRun]]:
+    """Return the scenes with a line whose key begins with one of `only`, and those that they need; all without `only`.
 
     Raises:
         CommandError: no key begins with one of them.

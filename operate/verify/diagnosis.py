@@ -28,7 +28,7 @@ _METHOD = re.compile(r"\b(POST|GET|DELETE)\b")
 _TIMED_OUT = re.compile(r"Task timed out after [\d.]+ seconds")
 
 STATUSES = {
-    401: "The function connect refused the token: see what is said of token keys.",
+    401: "The function connect refused the token: see the lines about token keys.",
     403: (
         "API Gateway knows no such stage or mapping key, or refuses its execute-api endpoint: compare the output "
         "WebSocketUrl with the API's stages and, if there is a domain, with its API mappings."

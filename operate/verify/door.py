@@ -23,7 +23,7 @@ _ADDRESSES = {
 
 
 async def _open(run: VerifyRun, notes: Notes) -> None:
-    advice = "`realtime logs connect` shows what it says of the handshake."
+    advice = "`realtime logs connect` shows its lines about the handshake."
     async with (
         notes.line(OPEN, advice, ["connect"], within=40),
         run.connect("notifications", run.new_user()) as client,
@@ -77,7 +77,7 @@ async def _why_silent(run: VerifyRun) -> str:
                 f"returns. {template}, or: aws apigatewayv2 create-route-response --api-id {api} --route-id "
                 f"{route['RouteId']} --route-response-key '$default'"
             )
-    except Exception:  # noqa: BLE001  # what cannot be read is left to the operator to read
+    except Exception:  # noqa: BLE001  # the operator will see what cannot be read here
         return (
             f"See that the route $default has a route response: aws apigatewayv2 get-routes --api-id {api}, then "
             f"get-route-responses. {template}."
@@ -124,7 +124,7 @@ def _by(key: str) -> Callable[[VerifyRun, Notes], Awaitable[None]]:
 
 
 def address(run: VerifyRun, key: str) -> str:
-    """The URL before the endpoint.
+    """Return the URL before the endpoint.
 
     Raises:
         SkippedError: the stack has no such address.

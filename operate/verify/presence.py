@@ -42,7 +42,7 @@ async def _coming(run: VerifyRun, notes: Notes, listener: str, feed: Client, pre
         if not message["data"]["is_online"]:
             raise FailedError(f"it says {message['data']}")
     async with notes.line("presence.user_online", _STREAM, ["announce"]):
-        await run.ear.told("user_online", listener)
+        await run.ear.event_about("user_online", listener)
 
 
 async def _busy(run: VerifyRun, notes: Notes, listener: str, fan: str, feed: Client, presence: Client) -> None:
@@ -81,8 +81,8 @@ async def _leaving(run: VerifyRun, notes: Notes, listener: str, feed: Client, pr
             lambda message: message["type"] == "presence_update" and not message["data"]["is_online"], "presence_update"
         )
     async with notes.line("presence.user_offline", _LATER, ["announce", "deadlines"], within):
-        event = await run.ear.told("user_offline", listener)
-        online = await run.ear.told("user_online", listener)
+        event = await run.ear.event_about("user_offline", listener)
+        online = await run.ear.event_about("user_online", listener)
         if event["detail"]["version"] <= online["detail"]["version"]:
             raise FailedError("its version is not higher than that of user_online")
 
@@ -104,7 +104,7 @@ async def _blocked(run: VerifyRun, notes: Notes) -> None:
             await run.publish("user_blocked", {"user_id": who, "username": USERNAME}, to=[hidden])
             await told.hears("user_blocked")
             await run.publish("status_change", {"user_id": who, "is_busy": True})
-            await seeing.hears(_busy_is(busy=True), "status_change to who is not blocked")
+            await seeing.hears(_busy_is(busy=True), "status_change to a user who is not blocked")
             await _hears_only_the_pong(blind)
         async with notes.line("presence.unblocked", WAY, _BUSY, within=30):
             await run.publish("user_unblocked", {"user_id": who, "username": USERNAME}, to=[hidden])
@@ -122,7 +122,7 @@ async def _hears_only_the_pong(client: Client) -> None:
     await client.pings()
     await client.pings()
     if any(_busy_is(busy=True)(message) for message in client.unread):
-        raise FailedError("who is blocked still hears of the user who blocked them")
+        raise FailedError("a blocked user still hears about the user who blocked them")
 
 
 _STREAM = (
@@ -131,7 +131,7 @@ _STREAM = (
 )
 _LATER = (
     "That a user left is looked at again after the grace period. The way is: function disconnect, table "
-    "UsersTableName, function announce, queue DeadlinesQueueUrl, function deadlines, then as that of a user who comes. "
+    "UsersTableName, function announce, queue DeadlinesQueueUrl, function deadlines, then as for a user coming online. "
     "`realtime logs deadlines`, and see whether DeadlinesDeadLetterQueueUrl is empty."
 )
 

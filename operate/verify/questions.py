@@ -110,7 +110,7 @@ async def _post(run: VerifyRun, client: Client, data: bytes) -> None:
 
 
 async def _status(run: VerifyRun, connection_id: str, data: bytes) -> str:
-    """What a post is answered with, in words."""
+    """Return the answer to a post, in words."""
     try:
         await run.manage("notifications", "post_to_connection", ConnectionId=connection_id, Data=data)
     except ClientError as error:
@@ -313,7 +313,7 @@ async def _cold_starts(run: VerifyRun, notes: Notes) -> None:
     )
 
 
-# ---- what takes long, or changes something --------------------------------------------------------------------------
+# ---- questions that take long or change things -----------------------------------------------------------------------
 
 
 async def _idle(run: VerifyRun, notes: Notes) -> None:

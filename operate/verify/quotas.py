@@ -89,12 +89,12 @@ def judge_throughput(place: str, setting: str, connections: float | None) -> Jud
 
 
 def find(quotas: Iterable[Mapping[str, Any]], code: str) -> float | None:
-    """The value of a quota by its code."""
+    """Return the value of a quota by its code."""
     return next((float(each["Value"]) for each in quotas if each.get("QuotaCode") == code), None)
 
 
 def find_connections(quotas: Iterable[Mapping[str, Any]]) -> float | None:
-    """The value of the quota of new WebSocket connections, by its name: no document prints its code."""
+    """Return the quota of new WebSocket connections. It is found by its name, for no document prints its code."""
     return next((float(each["Value"]) for each in quotas if _CONNECTIONS.search(each.get("QuotaName", ""))), None)
 
 

@@ -82,20 +82,20 @@ class VerifyRun:
 
     @property
     def is_emulated(self) -> bool:
-        """Whether it is a stack on an emulator."""
+        """Return whether it is a stack on an emulator."""
         return bool(self.parameters.get("ApiTag"))
 
     @property
     def source(self) -> str:
-        """The source of what verify puts on the bus."""
+        """Return the source of what verify puts on the bus."""
         return f"{PREFIX}{self.run_id}"
 
     def number(self, parameter: str, otherwise: float) -> float:
-        """A parameter that is a number."""
+        """Return a parameter that is a number."""
         return float(self.parameters.get(parameter, otherwise))
 
     def execute_api_url(self) -> str:
-        """Where clients reach the API without a domain; `/{stage}` follows."""
+        """Return the URL at which clients reach the API without a domain; `/{stage}` follows."""
         if self.is_emulated:
             return self.deployment.websocket_url.removesuffix("/ws")
         region = str(self.deployment.clients.region)
@@ -105,7 +105,7 @@ class VerifyRun:
     # ---- AWS ------------------------------------------------------------------------------------------------------
 
     def aws(self, service: str, endpoint_url: str = "") -> Any:
-        """A client of a service, by botocore's name for it."""
+        """Return a client of a service, by botocore's name for it."""
         with self._making:  # botocore makes clients in one thread at a time
             key = service, endpoint_url
             if key not in self._clients:
@@ -139,7 +139,7 @@ class VerifyRun:
         return await asyncio.to_thread(self.deployment.publish, kind, text, self.source)
 
     async def user_item(self, user: str) -> dict[str, Any]:
-        """A user's item as DynamoDB has it; empty if there is none."""
+        """Return a user's item as DynamoDB has it; empty if there is none."""
         found = await self.call(
             "dynamodb",
             "get_item",
@@ -151,11 +151,11 @@ class VerifyRun:
         return item
 
     async def connections_of(self, user: str) -> set[str]:
-        """The ids of a user's registered connections."""
+        """Return the ids of a user's registered connections."""
         return set((await self.user_item(user)).get("connection_ids", {"SS": []})["SS"])
 
     async def recorded(self, audience: str) -> list[dict[str, Any]]:
-        """The events that are recorded for an audience, oldest first."""
+        """Return the events that are recorded for an audience, oldest first."""
         found = await self.call(
             "dynamodb",
             "query",
@@ -179,7 +179,7 @@ class VerifyRun:
         return user
 
     def token(self, user: str, **claims: Any) -> str:
-        """A token for a user, with the claims that the stack asks for."""
+        """Return a token for a user, with the claims that the stack asks for."""
         more = {
             name: self.parameters[parameter]
             for name, parameter in (("issuer", "TokenIssuer"), ("audience", "TokenAudience"))
@@ -201,7 +201,7 @@ class VerifyRun:
         query: Mapping[str, str] | None = None,
         **claims: Any,
     ) -> AsyncIterator[Client]:
-        """A registered connection of a user.
+        """Open a connection of a user, and wait until it is registered.
 
         Raises:
             FailedError: the service let it in and does not register it.
@@ -228,7 +228,7 @@ class VerifyRun:
         query: Mapping[str, str] | None = None,
         compress: int = 0,
     ) -> AsyncIterator[Client]:
-        """A connection, registered or not."""
+        """Open a connection, which may not be registered yet."""
         parameters = dict(query or {}) | ({"token": token} if token and by == "query" else {})
         headers = {"Authorization": f"Bearer {token}"} if by == "header" else {}
         protocols = ("bearer", str(token)) if by == "subprotocol" else ()
@@ -265,7 +265,7 @@ class VerifyRun:
         raise FailedError("the handshake succeeded, but the connection is in no table")
 
     def refused(self, data: Mapping[str, Any]) -> FailedError:
-        """What to do about an `error` frame that refuses a good token."""
+        """Return the failure for an `error` frame that refuses a good token, with advice."""
         code, message = data.get("code"), data.get("message")
         if code == "AUTH_FAILED":
             place = self.outputs.get("TokenKeys", "")
@@ -295,7 +295,7 @@ class VerifyRun:
         return found
 
     async def logged(self, group: str, since: float, pattern: str = "") -> list[dict[str, Any]]:
-        """The events of a log since a time (s) that fit a pattern of CloudWatch; an emulator may know no pattern."""
+        """Return the events of a log since a time (s) that fit a CloudWatch pattern, which emulators may ignore."""
         arguments: dict[str, Any] = {"logGroupName": group, "startTime": int(since * 1000)}
         if pattern and not self.is_emulated:
             arguments["filterPattern"] = pattern
@@ -309,7 +309,7 @@ class VerifyRun:
         return found
 
     async def waiting_events(self) -> int:
-        """How many events of backends wait for `ingest`."""
+        """Return how many events of backends wait for `ingest`."""
         answer = await self.call(
             "sqs",
             "get_queue_attributes",
@@ -324,7 +324,7 @@ class VerifyRun:
 
 
 def stack_mark(stack: str) -> str:
-    """A short name of a stack, for queues: their names are an account's, and hold 80 characters."""
+    """Return a short name of a stack, for the names of queues, which have at most 80 characters."""
     return hashlib.sha256(stack.encode()).hexdigest()[:6]
 
 

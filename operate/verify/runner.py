@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from operate.verify.lines import FailedError, Line, Say, SkippedError, Verdict
 
 WITHIN = 25.0
-"""Seconds that one line may take: a function's cold start, and far more than all else."""
+"""Seconds that one line may take: enough for a function's cold start."""
 IMPATIENT = 4.0
 """Seconds that a line gets after another line of its scene has timed out: a fault seldom comes alone."""
 
@@ -56,7 +56,7 @@ class Notes:
         try:
             async with asyncio.timeout(min(within, IMPATIENT) if self._has_waited_in_vain else within) as limit:
                 yield passing
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is this line's own
+        except Exception as error:  # noqa: BLE001  # any error is the result of this line
             if limit.expired():
                 self._has_waited_in_vain = True
             await self.fails(key, error, advice, blame, time.monotonic() - began)
@@ -78,7 +78,7 @@ class Notes:
         self._note(key, Verdict.PASSED, says, "", time.monotonic() - self._began, facts)
 
     def warns(self, key: str, says: str, advice: str, **facts: Any) -> None:
-        """Note what may become a fault."""
+        """Note a warning."""
         self._note(key, Verdict.WARNED, says, advice, time.monotonic() - self._began, facts)
 
     def finds(self, key: str, says: str, **facts: Any) -> None:
@@ -106,7 +106,7 @@ class Passing:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def finds(self, says: str, **facts: Any) -> None:
-        """Say what was found out."""
+        """Note a finding."""
         self.says, self.verdict = says, Verdict.FOUND
         self.facts |= facts
 
@@ -169,4 +169,4 @@ class Runner(Generic[W]):
             if not notes.has_failed:
                 await notes.fails(key, error)
             else:
-                notes.skips(key, "not reached: what comes before it failed")
+                notes.skips(key, "not reached: a step before it failed")

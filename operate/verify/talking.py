@@ -92,7 +92,7 @@ async def _resume(run: VerifyRun, notes: Notes) -> None:
             heard = sorted(text for text in texts.values() if text in {"before", "first", "second"})
             if heard != ["first", "second"]:
                 raise FailedError(f"replayed were {heard}, not the two that were missed")
-            line.says = "what was missed came, and recovered is true"
+            line.says = "the missed message came, and recovered is true"
 
 
 async def _until_resumed(client: Client) -> list[Message]:
@@ -144,7 +144,7 @@ def _is_of(event: Message, user: str) -> bool:
 
 
 async def _undelivered(ear: Any, user: str, reason: str) -> None:
-    event = await ear.told("message_undelivered", user)
+    event = await ear.event_about("message_undelivered", user)
     if event["detail"]["reason"] != reason:
         raise FailedError(f"the reason is {event['detail']['reason']!r}, not {reason!r}")
 

@@ -58,7 +58,7 @@ async def _announcement(run: VerifyRun, notes: Notes) -> None:
             await run.publish("system_notification", {"text": "to some"}, to=[user])
             await client.hears("system_notification")
         if not run.options.everyone:
-            notes.skips("tell.everyone", "it would be shown to all who are connected; --everyone asks for it")
+            notes.skips("tell.everyone", "all connections would get it; --everyone permits that")
             return
         async with notes.line("tell.everyone", WAY, _WIDE):
             text = f"to everyone, {run.run_id}"

@@ -121,4 +121,4 @@ def test_the_shown_facts_of_a_stack_do_not_include_its_access_key() -> None:
     for text in (repr(RUNNING), str(RUNNING.shown())):
         assert RUNNING.access_key not in text
         assert RUNNING.secret_key not in text
-    assert RUNNING.shown()["websocket_url"] == RUNNING.websocket_url
+    assert RUNNING.public_fields()["websocket_url"] == RUNNING.websocket_url

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from operate.state import ROOT
-from operate.verify.command import SCENES, chosen
+from operate.verify.command import SCENES, selected_scenes
 
 VERIFY = (ROOT / "docs/verify.md").read_text(encoding="utf-8")
 KEYS = [key for scene in SCENES for key in scene.lines]
@@ -90,4 +90,4 @@ def test_a_chosen_line_brings_the_scenes_that_it_needs() -> None:
     names = {scene.name for scene in chosen(["talk.ack"])}
     assert {"acknowledge", "bus", "door", "tokens", "outputs"} <= names
     assert "presence" not in names
-    assert chosen([]) == SCENES
+    assert selected_scenes([]) == SCENES
