@@ -130,7 +130,7 @@ class Admission:
         else:
             await _refuse(refusal, send)
 
-    def _stranger(self, scope: Scope, request: Request) -> Refusal | None:
+    def _refusal_of_origin(self, scope: Scope, request: Request) -> Refusal | None:
         """The refusal of a request that a browser sent, or that was sent to a name that is not this machine's."""
         if any(name in request.headers for name in _BROWSERS):
             return FROM_A_BROWSER

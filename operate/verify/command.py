@@ -81,7 +81,7 @@ async def verify(
     deployment: Deployment, options: Options, say: Callable[[str], None], only: Sequence[str] = ()
 ) -> Outcome:
     """Verify a stack. At any end, also by Ctrl-C (a cancellation), all that the run made is removed."""
-    scenes = chosen(only)
+    scenes = selected_scenes(only)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS))
     task = asyncio.current_task()

@@ -118,7 +118,7 @@ def test_a_draft_file_that_others_may_read_is_replaced_not_reused(folder: StateF
 
 
 def test_the_shown_facts_of_a_stack_do_not_include_its_access_key() -> None:
-    for text in (repr(RUNNING), str(RUNNING.shown())):
+    for text in (repr(RUNNING), str(RUNNING.public_fields())):
         assert RUNNING.access_key not in text
         assert RUNNING.secret_key not in text
     assert RUNNING.public_fields()["websocket_url"] == RUNNING.websocket_url

@@ -87,7 +87,7 @@ def test_each_key_is_in_one_scene_and_every_need_is_a_key() -> None:
 
 
 def test_a_chosen_line_brings_the_scenes_that_it_needs() -> None:
-    names = {scene.name for scene in chosen(["talk.ack"])}
+    names = {scene.name for scene in selected_scenes(["talk.ack"])}
     assert {"acknowledge", "bus", "door", "tokens", "outputs"} <= names
     assert "presence" not in names
     assert selected_scenes([]) == SCENES
