@@ -60,7 +60,7 @@ def fake(certificate: Path) -> Iterator[FakeApi]:
 def test_an_api_with_a_trusted_certificate_is_posted_to(
     fake: FakeApi, new_poster: MakePoster, certificate: Path
 ) -> None:
-    poster = new_poster(ca_bundle=str(certificate), max_in_flight=4)
+    poster = new_poster(ca_bundle=str(certificate), max_in_flight=4, connect_timeout_s=10, post_timeout_s=10)
     ids = [f"c{number}" for number in range(100)]
     assert outcomes(poster, map(delivery, ids)) == dict.fromkeys(ids, Outcome.DELIVERED)
     assert fake.peers <= 4
