@@ -55,9 +55,6 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:UpdateItem UsersTable": tests.test_a_call_reaches_both_participants_and_makes_them_busy,
         "dynamodb:GetItem UsersTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
         "dynamodb:BatchGetItem ConnectionsTable": tests.test_the_end_of_a_users_sessions_ends_their_connections,
-        "dynamodb:GetItem EventsTable": (
-            acknowledging.test_a_check_is_ordered_again_for_an_event_that_the_bus_delivers_twice
-        ),
         "dynamodb:BatchGetItem UsersTable": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
         "sqs:SendMessage DeadlinesQueue": acknowledging.test_a_recipient_without_a_connection_is_reported_at_once,
         "sqs:SendMessage RejectedEventsQueue": (
