@@ -78,7 +78,7 @@ class Ear:
         """Return all events so far for which a predicate holds."""
         return [each for each in self._heard if wanted(each)]
 
-    async def told(self, kind: str, user: str) -> Event:
+    async def event_about(self, kind: str, user: str) -> Event:
         """The service's event of a kind about a user."""
         return await self.hears(
             lambda event: (
