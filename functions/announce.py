@@ -6,6 +6,7 @@ from typing import Any
 
 from realtime import bootstrap, dead_letters, snapstart
 from realtime.aws import retries
+from realtime.invocation import answer_stream
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.announcer, logger)
@@ -15,16 +16,10 @@ snapstart.prepare(bootstrap.announcer, logger)
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Announce a batch of changes; the stream goes on from the first record that is not done.
 
-    Raises the problem if not even the first record is done; Lambda then halves the batch. A repeated batch has the same
-    effect.
+    Raises the problem if not even the first record is done. A repeated batch has the same effect.
     """
     records = event["Records"]
     report = bootstrap.announcer().announce(records)
     dead_letters.give_up(bootstrap.failures, records, report.given_up, before=report.done)
     logger().info("announced", extra={"changes": report.done, "messages": report.messages})
-    if report.problem is None:
-        return {"batchItemFailures": []}
-    if report.done == 0:
-        raise report.problem
-    logger().error("handing back the rest", extra={"reason": str(report.problem)})
-    return {"batchItemFailures": [{"itemIdentifier": records[report.done]["dynamodb"]["SequenceNumber"]}]}
+    return answer_stream(records, report.done, report.problem)

@@ -11,6 +11,7 @@ from typing import Any
 from realtime import bootstrap, ingest, snapstart
 from realtime.aws import retries
 from realtime.errors import InvalidEvent, RealtimeError, Rejected, reason_of
+from realtime.invocation import answer_queue
 from realtime.log import logger
 
 LONGEST_BACK_OFF_SECONDS = 300
@@ -21,17 +22,16 @@ snapstart.prepare(bootstrap.ingestion, logger)
 @retries.in_time
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Record each event of a batch; an event that cannot be recorded now comes again alone, later each time."""
-    failures = []
-    for record in event["Records"]:
-        if time.monotonic() > retries.latest():  # the queue brings the rest again; there is no time to record it
-            failures.append({"itemIdentifier": record["messageId"]})
-            continue
-        try:
-            _ingest(record)
-        except Exception as problem:  # noqa: BLE001  # the fault of one event must not affect the others
-            _put_off(record, reason_of(problem))
-            failures.append({"itemIdentifier": record["messageId"]})
-    return {"batchItemFailures": failures}
+    return answer_queue(event["Records"], _ingest_or_put_off)
+
+
+def _ingest_or_put_off(record: Mapping[str, Any]) -> bool:
+    try:
+        _ingest(record)
+    except Exception as problem:  # noqa: BLE001  # the fault of one event must not affect the others
+        _put_off(record, reason_of(problem))
+        return False
+    return True
 
 
 def _ingest(record: Mapping[str, Any]) -> None:

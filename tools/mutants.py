@@ -185,10 +185,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Change the core modules in small ways; show what no test notices.")
     parser.add_argument("names", nargs="*", help="patterns such as 'realtime.ids.*'; without: all not tried yet")
     parser.add_argument("--report", action="store_true", help="report on the last run alone")
-    chosen: Any = parser.parse_args()
-    if not chosen.report:
+    options: Any = parser.parse_args()
+    if not options.report:
         stage()
-        run(chosen.names)
+        run(options.names)
     codes = results()
     found = list(survivors([name for name, code in codes.items() if code in _SURVIVED]))
     explanations = read_explanations(EXPLANATIONS.read_text(encoding="utf-8")) if EXPLANATIONS.exists() else []

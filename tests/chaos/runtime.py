@@ -22,7 +22,7 @@ from realtime.aws import clients
 from realtime.errors import RealtimeError
 from realtime.posting import progress
 from realtime.posting.poster import Poster
-from realtime.tables.outbox import from_image
+from realtime.tables.outbox import read_entry
 from tests.chaos.api import Api
 from tests.chaos.client import Recorded
 from tests.chaos.failing import DeadLetters, FailingPoster, FunctionsClient, Plan
@@ -166,7 +166,7 @@ class Runtime:
     def _note(self, image: dict[str, Any]) -> None:
         if "reach" not in image:
             return  # a farewell, which `broadcast` is not shown
-        entry = from_image(image)
+        entry = read_entry(image)
         self.recorded.append(Recorded(len(self.recorded), entry))
 
     # ---- the function ----------------------------------------------------------------------------------------------

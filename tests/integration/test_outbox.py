@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.tables.calls import CallEnded
-from realtime.tables.outbox import Entry, Outbox, Recorded, from_image
+from realtime.tables.outbox import Entry, Outbox, Recorded, read_entry
 from realtime.tables.session_scan import SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
 from tests.support.cloud import Cloud
@@ -35,7 +35,7 @@ def outbox(cloud: Cloud) -> Outbox:
 
 def entries(cloud: Cloud) -> list[Entry]:
     items = cloud.dynamodb.scan(TableName="EventsTable")["Items"]
-    found = [from_image(each) for each in items if "message" in each]
+    found = [read_entry(each) for each in items if "message" in each]
     return sorted(found, key=lambda entry: (entry.audience, entry.event_id))
 
 

@@ -9,7 +9,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.tables.transactions import Transaction, Write
-from realtime.tables.users import ONLINE_SHARDS, Users, from_image, online_shard
+from realtime.tables.users import ONLINE_SHARDS, Users, online_shard, read_user
 from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600_400
@@ -43,7 +43,7 @@ def test_a_user_is_read_as_stored(cloud: Cloud, users: Users) -> None:
 
 
 def test_a_user_without_a_stored_state_is_offline_and_available() -> None:
-    user = from_image({"user_id": {"S": "123"}})
+    user = read_user({"user_id": {"S": "123"}})
     assert (user.is_online, user.is_busy, user.connection_ids, user.version) == (False, False, frozenset(), 0)
 
 

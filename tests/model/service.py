@@ -25,7 +25,7 @@ from realtime.posting.api import make_poster
 from realtime.posting.poster import Poster
 from realtime.tables import calls, users
 from realtime.tables.dynamodb import plain
-from realtime.tables.users import User, from_image
+from realtime.tables.users import User, read_user
 from tests.model import runtime
 from tests.model.client import Client
 from tests.model.clock import Clock
@@ -567,7 +567,7 @@ class SimulatedService:
     def user(self, user_id: str) -> User | None:
         """Return a user as stored."""
         found = self.tables.get(USERS, {"user_id": {"S": user_id}})
-        return from_image(found) if found else None
+        return read_user(found) if found else None
 
     def _changed(self, change: Change) -> None:
         match change.table:
@@ -582,7 +582,7 @@ class SimulatedService:
 
     def _user_changed(self, change: Change) -> None:
         assert change.new, "nothing deletes a user"
-        old, new = from_image(change.old) if change.old else None, from_image(change.new)
+        old, new = read_user(change.old) if change.old else None, read_user(change.new)
         self._hidden_at[new.user_id, new.version] = set(new.hidden_from)
         if old and old.is_online and not new.is_online:
             for socket in self.gateway.sockets.values():

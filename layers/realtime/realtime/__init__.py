@@ -11,7 +11,7 @@ An event goes out         broadcast → batch (which events a connection gets), 
                           → forgetting (connections that are gone)
 
 Shared by them            audiences, messages, ids, text (which characters may be stored), refusals, errors, settings,
-                          log, dead_letters, cached_keys, snapstart, invocation (the time that a function has)
+                          log, dead_letters, cached_keys, snapstart, invocation (a function's time and answer)
 
 tables/                   the DynamoDB tables: connections, users, calls, outbox, acknowledgements, transactions
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all

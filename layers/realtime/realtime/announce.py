@@ -13,7 +13,7 @@ from realtime.deadlines import offline_check
 from realtime.errors import RealtimeError
 from realtime.presence import Consequences, Rules, consequences
 from realtime.tables.outbox import Outbox
-from realtime.tables.users import User, from_image
+from realtime.tables.users import User, read_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def read_change(record: Mapping[str, Any]) -> Change:
     """Read the change from a record of the Users stream."""
     images = record["dynamodb"]
     old, new = (images.get(name) for name in ("OldImage", "NewImage"))
-    return Change(from_image(old) if old else None, from_image(new) if new else None)
+    return Change(read_user(old) if old else None, read_user(new) if new else None)
 
 
 @dataclass(frozen=True, slots=True)

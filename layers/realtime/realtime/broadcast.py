@@ -30,7 +30,7 @@ from realtime.invocation import Deadline
 from realtime.posting.delivery import Outcome, Result
 from realtime.posting.poster import Poster
 from realtime.tables.connections import Connections, Subscriber
-from realtime.tables.outbox import Entry, Unreadable, from_image
+from realtime.tables.outbox import Entry, Unreadable, read_entry
 from realtime.tables.registry import Registry
 from realtime.text import make_storable
 
@@ -50,7 +50,7 @@ def read_record(record: Mapping[str, Any]) -> Entry:
     """
     change = record.get("dynamodb") or {}
     try:
-        return from_image(change.get("NewImage"))
+        return read_entry(change.get("NewImage"))
     except Unreadable as problem:
         raise Unreadable(make_storable(f"a record that cannot be read, {change.get('Keys')}: {problem}")) from problem
 

@@ -1,10 +1,14 @@
-"""The time that an invocation of a function has left, divided among the parts of its work."""
+"""What invocations have in common: their time, divided among their work, and the answer about a batch."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from realtime.aws import retries
+from realtime.log import logger
 
 
 class Context(Protocol):
@@ -25,3 +29,32 @@ class Deadline:
         """Reserve the last seconds of an invocation for its answer, and the seconds before them for forgetting."""
         forget_until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - answering_s
         return cls(post_until=forget_until - forgetting_s, forget_until=forget_until)
+
+
+def answer_stream(records: Sequence[Mapping[str, Any]], done: int, problem: Exception | None) -> dict[str, Any]:
+    """Return Lambda's answer about a batch of a stream of which the first `done` records are done.
+
+    Raises the problem if not even the first record is done. Lambda then halves the batch, until the record that is at
+    fault fails alone and ends in the dead-letter queue, or until the time suffices. If it were reported instead, the
+    whole batch would be tried again unchanged, and given up with it.
+    docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+    """
+    if problem is None:
+        return {"batchItemFailures": []}
+    if done == 0:
+        raise problem
+    logger().error("handing back the rest", extra={"reason": str(problem)})
+    return {"batchItemFailures": [{"itemIdentifier": records[done]["dynamodb"]["SequenceNumber"]}]}
+
+
+def answer_queue(records: Sequence[Mapping[str, Any]], handle: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
+    """Handle each message of a queue's batch; return Lambda's answer, by which the others come again alone.
+
+    `handle` returns whether a message is done. When the time is up, the queue brings the rest again.
+    """
+    failures = [
+        {"itemIdentifier": record["messageId"]}
+        for record in records
+        if time.monotonic() > retries.latest() or not handle(record)
+    ]
+    return {"batchItemFailures": failures}

@@ -99,7 +99,7 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def from_image(image: Any) -> Entry:
+def read_entry(image: Any) -> Entry:
     """Read an entry from an item or a stream's image.
 
     Raises Unreadable if none of our functions wrote it.
@@ -133,9 +133,8 @@ def _check(entry: Entry) -> None:
         if not isinstance(value, kind):
             raise TypeError(f"{name} is of type {type(value).__name__}")
     if connection_of(entry.audience) is not None and entry.endpoint not in ENDPOINTS:
-        raise ValueError(
-            f"endpoint is {entry.endpoint!r}"
-        )  # a post to an unknown stage gets a 403, like a missing right
+        # A post to an unknown stage gets a 403, as if a right were missing.
+        raise ValueError(f"endpoint is {entry.endpoint!r}")
     entry.message.encode()
 
 
@@ -193,7 +192,7 @@ class Outbox:
         key = entry_key(audience, event_id)
         with aws_errors("reading the outbox"):
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return from_image(answer["Item"]) if "Item" in answer else None
+        return read_entry(answer["Item"]) if "Item" in answer else None
 
     def since(self, audience: str, event_id: str) -> Iterator[Entry]:
         """Yield an audience's entries after an id, oldest first, as of now."""
@@ -215,4 +214,4 @@ class Outbox:
         )
         for image in chain.from_iterable(found):
             with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
-                yield from_image(image)
+                yield read_entry(image)

@@ -49,7 +49,7 @@ class User:
     hidden_from: frozenset[str]  # the users whom this one has blocked
 
 
-def from_image(image: dict[str, Any]) -> User:
+def read_user(image: dict[str, Any]) -> User:
     """Read a user from an item or a stream's image."""
     values = plain(image)
     return User(
@@ -79,12 +79,12 @@ class Users:
         key = item({"user_id": user_id})
         with aws_errors("reading a user"):
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
-        return from_image(answer["Item"]) if "Item" in answer else None
+        return read_user(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, user_ids: Collection[str]) -> list[User]:
         """Return users as of now; users of whom nothing is known are left out."""
         keys = [item({"user_id": user_id}) for user_id in user_ids]
-        return [from_image(row) for row in read_all(self._client, self._table, keys)]
+        return [read_user(row) for row in read_all(self._client, self._table, keys)]
 
     def online(self) -> Iterator[User]:
         """Yield all users who are online, as the index shows them: it lags behind the table."""
@@ -112,7 +112,7 @@ class Users:
                 ExpressionAttributeValues=item({":shard": str(shard), **values}),
                 **filtered,
             )
-            yield from map(from_image, chain.from_iterable(found))
+            yield from map(read_user, chain.from_iterable(found))
 
     def join_write(
         self, user_id: str, connection_id: str, *, username: str | None, role: str | None, now_ms: int, limit: int
