@@ -10,6 +10,10 @@ ENV ?= default
 
 export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
+# Where a person's own settings would have pip, uv and Python install or look, in place of the folders below.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX
+unexport UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIR UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_PYTHON
 export PATH := $(CURDIR)/.tools/uv/bin:$(CURDIR)/.tools/sam/bin:$(PATH)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,16 +28,18 @@ help:  ## list the commands
 
 STACK := .venv/.ready .tools/sam/.ready .tools/ministack/.ready
 CLIENTS := tests/e2e/clients
+TYPESCRIPT := clients/typescript
+CONTRACT := contract
 
 .PHONY: setup
-setup: $(STACK) $(CLIENTS)/node_modules/.ready  ## install all that the other commands need
+setup: $(STACK) $(CLIENTS)/node_modules/.ready $(TYPESCRIPT)/node_modules/.ready $(CONTRACT)/node_modules/.ready  ## install all that the other commands need
 
 $(UV): local/requirements/uv.txt
 	@echo "» uv"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@rm -rf .tools/uv && $(PYTHON) -m venv .tools/uv
 	@.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
+	@$@ --version >/dev/null && touch $@
 
 .venv/.ready: pyproject.toml uv.lock $(UV)
 	@echo "» our own environment (.venv)"
@@ -51,6 +57,16 @@ $(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json
 	@cd $(CLIENTS) && npm ci --loglevel=error > /dev/null
 	@touch $@
 
+$(TYPESCRIPT)/node_modules/.ready: $(TYPESCRIPT)/package-lock.json
+	@echo "» tools of the TypeScript client ($(TYPESCRIPT)/node_modules)"
+	@cd $(TYPESCRIPT) && npm ci --loglevel=error > /dev/null
+	@touch $@
+
+$(CONTRACT)/node_modules/.ready: $(CONTRACT)/package-lock.json
+	@echo "» AsyncAPI's parser ($(CONTRACT)/node_modules)"
+	@cd $(CONTRACT) && npm ci --loglevel=error > /dev/null
+	@touch $@
+
 # ---- the embedded stack ---------------------------------------------------------------------------------------------
 
 .PHONY: run
@@ -61,16 +77,16 @@ run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; 
 deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
 	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +  # or unchanged code makes another version
 	@$(SAM) build
-	@$(SAM) deploy --config-env $(ENV)
+	@$(SAM) deploy --config-env $(ENV) $(ARGS)
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
 test: setup lint  ## all checks and all tests
-	@$(RUN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadgroup $(ARGS)
+	@$(RUN)/pytest -n $(WORKERS) --maxprocesses 4 $(ARGS)
 
 .PHONY: model
-model: setup  ## presence under 2,000 random histories, others at each run, and 500 races (make test: 200 and 25)
+model: setup  ## presence under 2,000 random histories, others at each run, and 500 races (make test: 80 and 25)
 	@seed=$${MODEL_SEED:-$$RANDOM}; echo "» MODEL_SEED=$$seed"; \
 		MODEL_SEED=$$seed MODEL_EXAMPLES=$${MODEL_EXAMPLES:-2000} RACE_ROUNDS=$${RACE_ROUNDS:-500} $(RUN)/pytest tests/model -n $(WORKERS) --maxprocesses 4 $(ARGS)
 
@@ -90,6 +106,10 @@ lint: setup  ## style, types, template, exported requirements
 check-template: .venv/.ready  ## hold template.yaml to AWS's own rules (docs/aws-rules.md), with each set of parameters
 	@$(RUN)/python -m aws_rules
 
+.PHONY: contract
+contract: .venv/.ready  ## write the schemas, the AsyncAPI document, docs/protocol.md and the clients' types anew
+	@$(RUN)/python -m tools.contract
+
 .PHONY: format
 format: .venv/.ready  ## write all code in one style
 	@$(RUN)/ruff check --fix-only --quiet
@@ -100,14 +120,18 @@ policies: setup  ## show that each right of each function is needed (some minute
 	@$(RUN)/pytest tests/e2e/policies.py --verbose --timeout 300 $(ARGS)
 
 .PHONY: mutants
-mutants: setup  ## change the core modules in small ways; show the changes that no fast test notices (half an hour)
+mutants: setup  ## change the core in small ways; show what no unit, integration or engine test notices (over an hour)
 	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
 	@nice $(RUN)/python -m tools.mutants $(ARGS)
 
+.PHONY: screenshots
+screenshots: setup  ## draw the pictures of the page in docs/ anew (needs Chromium)
+	@$(RUN)/python -m tests.e2e.screenshots
+
 .PHONY: bench
 bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
-	@$(RUN)/python -m bench
 	@$(RUN)/python -m tests.support.costs
+	@$(RUN)/python -m bench
 
 # ---- dependencies ---------------------------------------------------------------------------------------------------
 
@@ -124,8 +148,18 @@ lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml a
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 	@$(RUN)/python -m tools.descriptions
 
+.PHONY: sbom
+sbom: $(UV)  ## write what the layer is made of to dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	@$(UV) export --quiet --locked --only-group layer --format cyclonedx1.5 > dist/sbom.json
+	@echo "dist/sbom.json"
+
+.PHONY: audit
+audit: $(UV)  ## ask the database of open-source vulnerabilities (osv.dev) about all that uv.lock pins
+	@$(UV) audit --locked
+
 .PHONY: clean
 clean:  ## remove what was built, the tools and environments too
 	@if [ -x $(RUN)/realtime ]; then $(RUN)/realtime down; fi
-	@rm -rf .venv .tools .realtime .aws-sam .mutants $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools .realtime .aws-sam .mutants $(CLIENTS)/node_modules $(TYPESCRIPT)/node_modules $(CONTRACT)/node_modules clients/compare/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

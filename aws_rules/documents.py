@@ -18,7 +18,8 @@ Document = dict[str, Any]
 TEMPLATE: Final = Path(__file__).resolve().parents[1] / "template.yaml"
 _FUNCTION: Final = "AWS::Serverless::Function"
 _LAYER: Final = "AWS::Serverless::LayerVersion"
-_LOCAL_PATHS: Final = {_FUNCTION: "CodeUri", _LAYER: "ContentUri"}
+_STACK: Final = "AWS::CloudFormation::Stack"
+_LOCAL_PATHS: Final = {_FUNCTION: "CodeUri", _LAYER: "ContentUri", _STACK: "TemplateURL"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ def transformed(
     for resource in packaged["Resources"].values():
         path = _LOCAL_PATHS.get(resource["Type"])
         if path and isinstance(resource["Properties"].get(path), str):
-            content = code if resource["Type"] == _FUNCTION else layer
-            resource["Properties"][path] = f"s3://artifacts/{resource['Properties'][path].strip('/')}/{content}"
+            bucket = "https://s3.us-east-1.amazonaws.com" if resource["Type"] == _STACK else "s3:/"
+            content = {_FUNCTION: code, _LAYER: layer}.get(resource["Type"], "1")
+            resource["Properties"][path] = f"{bucket}/artifacts/{resource['Properties'][path].strip('/')}/{content}"
     parameters = dict(values)
     to_py27_compatible_template(packaged, parameters)  # as samtranslator's own transform() does: it decides hashes
     translator = Translator({}, Parser(), boto_session=_Session(region))

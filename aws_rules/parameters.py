@@ -103,7 +103,7 @@ def longest(document: Document) -> dict[str, str]:
             values[name] = _filled(start, int(body["MaxLength"]))
         else:
             values[name] = start
-    options = ("CloudFront", "DisableExecuteApiEndpoint", "Protect")
+    options = ("CloudFront", "DisableExecuteApiEndpoint", "EventSchemas", "Protect")
     return values | dict.fromkeys(options, "true") | {"SnapStart": "all"}
 
 
@@ -125,7 +125,7 @@ def sets(document: Document) -> list[ParameterSet]:
         ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake"}, thorough=True),
         ParameterSet("secret", SECRET),
         ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
-        ParameterSet("bus of another name", {"BusName": "marketplace", "SnapStart": "clients"}),
+        ParameterSet("bus of another name", {"BusName": "marketplace", "EventSchemas": "true", "SnapStart": "clients"}),
         ParameterSet("SnapStart", {"SnapStart": "all", "Protect": "true"}),
         ParameterSet("longest", longest(document), LONGEST_STACK_NAME, LONGEST_REGION, thorough=True),
     ]

@@ -6,9 +6,23 @@ import importlib
 import sys
 
 from bench import picture
-from tools import figures
+from tools import bill, figures
 
-NAMES = ("engine", "handler", "cold_start", "warm", "end_to_end", "strangers")
+NAMES = (
+    "engine",
+    "handler",
+    "cold_start",
+    "warm",
+    "end_to_end",
+    "strangers",
+    "idle_clients",
+    "stragglers",
+    "budget",
+    "presence",
+    "sync",
+    "scale_check",
+    "scale",
+)
 
 
 def main() -> None:
@@ -21,6 +35,7 @@ def main() -> None:
         importlib.import_module(f"bench.{name}").main()
     picture.draw()
     figures.write()
+    bill.write()
 
 
 main()

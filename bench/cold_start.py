@@ -39,7 +39,7 @@ def artifact_megabytes() -> float:
     """Build layer and functions as they are deployed, for Lambda's own Python and processor, and weigh them."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "ARTIFACTS_DIR": folder, "UV": str(ROOT / ".tools" / "uv" / "bin" / "uv")}
-        for name in ("MAKEFLAGS", "MAKELEVEL", "LAYER_TARGET"):
+        for name in ("MAKEFLAGS", "MAKELEVEL", "LAYER_PYTHON"):
             environment.pop(name, None)
         subprocess.run(
             ["make", "-s", "-C", "layers/realtime", "build-RealtimeLayer"], env=environment, cwd=ROOT, check=True

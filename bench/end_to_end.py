@@ -1,8 +1,10 @@
-"""From PutEvents to the client on the embedded stack, in milliseconds, compared with a bare chain of two functions.
+"""From PutEvents to the client on the embedded stack, in milliseconds, compared with bare chains of two functions.
 
-The bare chain is the least that does the same: a rule sends an event to a function that writes an item, whose stream
-sends it to a function that posts it by boto3 to the one connection that the event names. It runs on the same emulator,
-through the same gateway, to the same client, in the same run, alternating with the service.
+The bare chain is the least that loses no event either: a rule puts an event into a queue, whose function writes an
+item, whose stream sends it to a function that posts it by boto3 to the one connection that the event names. In the
+direct chain the rule invokes the first function itself, and an event is given up after two more tries in three minutes;
+see docs/decisions/0028-a-queue-before-ingest.md. All run on the same emulator, through the same gateway, to the same
+client, in the same run, by turns with the service.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +28,17 @@ from tools import results
 
 EVENTS = 100  # each way
 WARM_UP = 10
-BUS = TABLE = "bare"
+BUS = TABLE = QUEUE = "bare"
+CHAINS = ("bare", "direct")  # also the detail types by which their rules choose events
 _WITHIN = 30.0
 
 _WRITE = """
 import json, os, boto3
 client = boto3.client("dynamodb")
 def handler(event, context):
-    item = {"id": {"S": event["id"]}, "detail": {"S": json.dumps(event["detail"])}}
-    client.put_item(TableName=os.environ["TABLE"], Item=item)
+    for each in [json.loads(record["body"]) for record in event["Records"]] if "Records" in event else [event]:
+        item = {"id": {"S": each["id"]}, "detail": {"S": json.dumps(each["detail"])}}
+        client.put_item(TableName=os.environ["TABLE"], Item=item)
     print("written")
 """
 _POST = """
@@ -47,8 +53,8 @@ def handler(event, context):
 
 
 def deploy(stack: Stack) -> None:
-    """Put the bare chain on the emulator, with its handlers' clients made once, as ours are."""
-    dynamodb, events = stack.aws("dynamodb"), stack.aws("events")
+    """Put the bare chains on the emulator, with their handlers' clients made once, as ours are."""
+    dynamodb, events, sqs = stack.aws("dynamodb"), stack.aws("events"), stack.aws("sqs")
     dynamodb.create_table(
         TableName=TABLE,
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
@@ -64,8 +70,13 @@ def deploy(stack: Stack) -> None:
         EventSourceArn=stream, FunctionName="bare-post", StartingPosition="LATEST", BatchSize=100
     )
     events.create_event_bus(Name=BUS)
-    events.put_rule(Name="bare", EventBusName=BUS, EventPattern=json.dumps({"source": ["bench"]}))
-    events.put_targets(Rule="bare", EventBusName=BUS, Targets=[{"Id": "write", "Arn": write}])
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    stack.aws("lambda").create_event_source_mapping(EventSourceArn=queue, FunctionName="bare-write", BatchSize=10)
+    for chain, target in zip(CHAINS, (queue, write), strict=True):
+        pattern = json.dumps({"source": ["bench"], "detail-type": [chain]})
+        events.put_rule(Name=chain, EventBusName=BUS, EventPattern=pattern)
+        events.put_targets(Rule=chain, EventBusName=BUS, Targets=[{"Id": "write", "Arn": target}])
 
 
 def _role(stack: Stack) -> str:
@@ -73,7 +84,7 @@ def _role(stack: Stack) -> str:
     principal = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [principal]})
     role = iam.create_role(RoleName="bare", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    actions = ["dynamodb:*", "execute-api:*", "logs:*"]
+    actions = ["dynamodb:*", "execute-api:*", "logs:*", "sqs:*"]
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
     iam.put_role_policy(RoleName="bare", PolicyName="all", PolicyDocument=json.dumps(policy))
     return str(role)
@@ -106,7 +117,7 @@ async def timed(client: Client, publish: Callable[[int], object], number: int) -
 
 
 async def measure(stack: Stack) -> dict[str, list[float]]:
-    """Publish alternately to the service and to the bare chain."""
+    """Publish to the service and to the bare chains by turns."""
     events = stack.aws("events")
     user = stack.new_user()
 
@@ -121,17 +132,19 @@ async def measure(stack: Stack) -> dict[str, list[float]]:
             detail = {"title": "hello", "body": "there", "number": number, "delivery": {"to": [user]}}
             put(stack.outputs["BusName"], "system_notification", detail)
 
-        def bare(number: int) -> None:
+        def bare(chain: str, number: int) -> None:
             data = {"title": "hello", "body": "there", "number": number}
             message = {"type": "system_notification", "data": data, "timestamp": "2026-01-01T00:00:00.000Z"}
-            put(BUS, "bare", {"connection_id": connection_id, "message": message})
+            put(BUS, chain, {"connection_id": connection_id, "message": message})
 
-        measured: dict[str, list[float]] = {"ours": [], "bare": []}
-        for number in range(WARM_UP + EVENTS):
-            results.progress(f"event {number + 1} of {WARM_UP + EVENTS}")
-            for name, publish in (("ours", ours), ("bare", bare)):
-                milliseconds = await timed(client, publish, 2 * number + (name == "bare"))
-                if number >= WARM_UP:
+        ways: dict[str, Callable[[int], object]] = {"ours": ours, **{chain: partial(bare, chain) for chain in CHAINS}}
+        measured: dict[str, list[float]] = {name: [] for name in ways}
+        numbers = count()
+        for turn in range(WARM_UP + EVENTS):
+            results.progress(f"event {turn + 1} of {WARM_UP + EVENTS}")
+            for name, publish in ways.items():
+                milliseconds = await timed(client, publish, next(numbers))
+                if turn >= WARM_UP:
                     measured[name].append(milliseconds)
     results.progress()
     return measured
@@ -139,7 +152,10 @@ async def measure(stack: Stack) -> dict[str, list[float]]:
 
 def main() -> None:
     """Measure, print and store the figures."""
-    with tempfile.TemporaryDirectory() as folder, embedded_stack(Path(folder), {}) as (state, running):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        embedded_stack(Path(folder), {}) as (state, running),
+    ):
         stack = Stack(state, running, {})
         deploy(stack)
         measured = asyncio.run(measure(stack))
@@ -149,9 +165,11 @@ def main() -> None:
         parts = statistics.quantiles(each, n=100)
         figures |= {f"{name}_p50_ms": parts[49], f"{name}_p99_ms": parts[98]}
         print(f"{name:<26}{parts[49]:>10.1f}{parts[98]:>10.1f}")
-    for part in ("p50", "p99"):
-        figures[part] = figures[f"ours_{part}_ms"] / figures[f"bare_{part}_ms"]
-    print(f"{'ratio':<26}{figures['p50']:>10.2f}{figures['p99']:>10.2f}")
+    for chain in CHAINS:
+        name = f"ours to {chain}"
+        p50, p99 = (figures[f"ours_{part}_ms"] / figures[f"{chain}_{part}_ms"] for part in ("p50", "p99"))
+        figures |= {"p50": p50, "p99": p99} if chain == "bare" else {f"{chain}_p50": p50, f"{chain}_p99": p99}
+        print(f"{name:<26}{p50:>10.2f}{p99:>10.2f}")
     results.save("end_to_end", figures)
 
 

@@ -69,8 +69,10 @@ def ours(url: str, certificate: str, clock: Clock) -> None:
     """Post with our engine."""
     from realtime.posting.api import make_poster
     from realtime.posting.delivery import Delivery, Frame, Outcome
+    from realtime.posting.pacing import TokenBucket
 
-    poster = make_poster(url, REGION, Frozen, posts_per_second=1_000_000, max_in_flight=AT_ONCE, ca_bundle=certificate)
+    quota = TokenBucket(1_000_000, burst=500_000)
+    poster = make_poster(url, REGION, Frozen, quota=quota, max_in_flight=AT_ONCE, ca_bundle=certificate)
     frames = [Frame(BODY)]
     deliveries = (Delivery("feed", each, frames, connected_at_s=0.0) for each in connection_ids())
     for result in poster.deliver(deliveries, until=clock.ends + 60):

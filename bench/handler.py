@@ -91,11 +91,17 @@ def measure(connections: int, times: int, api: nginx.Server, table_url: str) -> 
         "AWS_SESSION_TOKEN": "t" * 900,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL_DYNAMODB": table_url,
+        "AWS_ENDPOINT_URL_SQS": table_url,  # on a busy machine, answers may be late
         "AWS_CA_BUNDLE": str(api.certificate),
         "CONNECTIONS_TABLE": "connections",
         "USERS_TABLE": "users",
+        "BLOCKS_TABLE": "blocks",
+        "EVENTS_TABLE": "events",
         "MANAGEMENT_ENDPOINT": api.url,
         "POSTS_PER_SECOND": "1000000",
+        "REACH": "wide",
+        "PRESENCE_LATENESS_SECONDS": "10",
+        "LATE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/late",
         "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     }
     command = ["taskset", "-c", "0", sys.executable, "-m", "bench.handler", str(connections), str(times), str(report)]

@@ -8,8 +8,10 @@ the value of that, another run sends the reason by the lane of calls, as the ser
 
 The embedded stack: real sockets that connect without a token and are dropped, and calls from PutEvents to the client.
 The cases alternate: without strangers; with four a second (which once delayed everybody's calls from 0.05 s to 0.99 s);
-with fifty; and with fifty that are refused by their handshake's status, at one invocation each, which shows the load of
-the handshakes themselves on this machine.
+with fifty from one address, most of whom `RefusalRate` refuses at once; with fifty as if each had an address of its
+own, so that all are told the reason; and with fifty of those at another stack on the same machine. They share nothing
+with the calls but the machine's processors, and on AWS functions do not share those. The ratio of the last two is what
+strangers at the same stack add: in the service, and in this stack's one gateway and one emulator.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from typing import Any
 import aiohttp
 
 from bench.engine_clients import Frozen
+from bench.idle import NobodyBehind, NobodyBlocked, NothingNoted, NotNoted
 from harness.embedded_stack import embedded_stack
 from harness.fake_api import FakeApi
 from harness.reconfiguring import reconfigured
@@ -36,12 +39,14 @@ from harness.stack import Client, Stack
 from realtime.aws.queues import Queue
 from realtime.broadcast import Broadcaster
 from realtime.farewell import Farewell, FarewellSender
+from realtime.hiding import Hiding
 from realtime.invocation import Deadline
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import D, Result
+from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
 from realtime.tables.connections import Connections, Subscriber
-from realtime.tables.outbox import Entry
+from realtime.tables.entries import Entry
 from realtime.tables.registry import Gone, Registry
 from tools import results
 
@@ -50,6 +55,7 @@ CALLS_A_SECOND, STRANGERS_A_SECOND = 20, 50
 POLL_SECONDS = 0.05
 TURNS, CALLS_A_TURN = 6, 20  # on the embedded stack, each way
 FEW_A_SECOND = 4
+UNLIMITED = {"REFUSAL_RATE": "10000", "REFUSAL_BURST": "10000"}  # all strangers here have one address
 
 
 def quantiles(latencies: list[float]) -> tuple[float, float]:
@@ -65,12 +71,12 @@ class TimedPoster(Poster):
     """A real Poster that records when each delivery ended."""
 
     def __init__(self, api: FakeApi) -> None:
-        self._poster = make_poster(api.url, "us-east-1", Frozen, posts_per_second=5_000)
+        self._poster = make_poster(api.url, "us-east-1", Frozen, quota=TokenBucket(5_000, burst=2_500))
         self.done_at: dict[str, float] = {}
 
-    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
+    def deliver(self, deliveries: Iterable[D], *, until: float, in_lane: bool = False) -> Iterator[Result[D]]:
         """Deliver as the Poster does."""
-        for result in self._poster.deliver(deliveries, until=until, close_unserved=close_unserved):
+        for result in self._poster.deliver(deliveries, until=until, in_lane=in_lane):
             self.done_at[result.delivery.connection_id] = time.monotonic()
             yield result
 
@@ -92,6 +98,11 @@ class DelayQueue(Queue):
         with self._lock:
             self._sent += 1
             heapq.heappush(self._waiting, (time.monotonic() + delay_seconds, self._sent, body))
+
+    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
+        """Send messages."""
+        for body in bodies:
+            self.send(body)
 
     def receive(self) -> list[Farewell]:
         """Return up to ten messages whose time has come."""
@@ -130,7 +141,20 @@ class Lane:
     def __init__(self, api: FakeApi) -> None:
         self.engine = TimedPoster(api)
         pages = {f"calls/{number}": [Subscriber(f"call-{number}", str(number), 0)] for number in range(CALLS)}
-        self._broadcaster = Broadcaster(KnownSubscribers(pages), NothingRegistered(), self.engine, DelayQueue)
+        self._broadcaster = Broadcaster(
+            KnownSubscribers(pages),
+            Hiding(NobodyBlocked()),
+            NothingRegistered(),
+            NobodyBehind(),
+            NotNoted(),
+            NothingNoted(),
+            self.engine,
+            DelayQueue,
+            DelayQueue,
+            reach="narrow",
+            lateness_s=10,
+            clock=time.time,
+        )
         self._records: list[Entry] = []
         self._lock = threading.Lock()
 
@@ -206,7 +230,7 @@ def _refuse(api: FakeApi, lane: Lane, queue: DelayQueue, connection_id: str, way
     else:
         now = int(time.time())
         audience = f"connection/{connection_id}"
-        more: dict[str, Any] = {"endpoint": "calls", "connected_at_ms": now * 1000, "close": True}
+        more: dict[str, Any] = {"stage": "calls", "connected_at_ms": now * 1000, "close": True}
         lane.put(Entry(audience, f"{1:028x}", "error", "{}", now + 60, **more))
 
 
@@ -253,30 +277,37 @@ async def calls(stack: Stack, client: Client, user: int, first: int) -> list[flo
     return found
 
 
-async def on_the_stack(stack: Stack) -> dict[str, list[float]]:
+async def on_the_stack(stack: Stack, elsewhere: Stack) -> dict[str, list[float]]:
     """Measure alternately without strangers and with them."""
-    ways = {"without": 0, "four": FEW_A_SECOND, "fifty": STRANGERS_A_SECOND, "fifty_by_status": STRANGERS_A_SECOND}
+    ways = {
+        "without": (stack, 0),
+        "four": (stack, FEW_A_SECOND),
+        "fifty": (stack, STRANGERS_A_SECOND),
+        "fifty_told": (stack, STRANGERS_A_SECOND),
+        "fifty_elsewhere": (elsewhere, STRANGERS_A_SECOND),
+    }
     user, number = stack.new_user(), 0
     found = {way: list[float]() for way in ways}
     async with stack.connect("calls", user) as client:
         await calls(stack, client, user, 1_000_000)  # warm
         for turn in range(TURNS):
-            for way, a_second in ways.items():
+            for way, (visited, a_second) in ways.items():
                 results.progress(f"turn {turn + 1} of {TURNS}, {way}")
                 number += CALLS_A_TURN
-                by_status = way == "fifty_by_status"
-                with reconfigured(stack, "Connect", REJECTION_MODE="handshake") if by_status else nullcontext():
-                    found[way] += await among_strangers(stack, client, user, number, a_second)
+                with nullcontext() if way in {"without", "fifty"} else reconfigured(visited, "Connect", **UNLIMITED):
+                    found[way] += await among_strangers(stack, client, user, number, visited, a_second)
     results.progress()
     return found
 
 
-async def among_strangers(stack: Stack, client: Client, user: int, first: int, a_second: int) -> list[float]:
-    """Measure one turn."""
+async def among_strangers(
+    stack: Stack, client: Client, user: int, first: int, visited: Stack, a_second: int
+) -> list[float]:
+    """Measure one turn, while strangers visit a stack."""
     if not a_second:
         return await calls(stack, client, user, first)
     over = asyncio.Event()
-    dropping = asyncio.create_task(drop_by(stack, a_second, over))
+    dropping = asyncio.create_task(drop_by(visited, a_second, over))
     await asyncio.sleep(1)
     found = await calls(stack, client, user, first)
     over.set()
@@ -300,11 +331,17 @@ def main() -> None:
     none = show("simulator_without", simulate("none"), None)
     figures["simulator"] = show("simulator_with", simulate("farewells"), none) / none
     figures["simulator_by_the_lane_of_calls"] = show("simulator_as_before", simulate("lane"), none) / none
-    with tempfile.TemporaryDirectory() as folder, embedded_stack(Path(folder), {}) as (state, running):
-        measured = asyncio.run(on_the_stack(Stack(state, running, {})))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ExitStack() as stacks:
+        visited, elsewhere = (
+            Stack(*stacks.enter_context(embedded_stack(Path(folder, name), {})), {})
+            for name in ("visited", "elsewhere")
+        )
+        measured = asyncio.run(on_the_stack(visited, elsewhere))
     none = show("stack_without", measured["without"], None)
-    for way in ("four", "fifty", "fifty_by_status"):
+    for way in ("four", "fifty", "fifty_elsewhere", "fifty_told"):
         figures[f"stack_{way}"] = show(f"stack_with_{way}", measured[way], none) / none
+    figures["stack_told_to_elsewhere"] = figures["stack_fifty_told"] / figures["stack_fifty_elsewhere"]
+    print(f"fifty told, beside fifty elsewhere on the same processors: {figures['stack_told_to_elsewhere']:.2f}")
     results.save("strangers", figures)
 
 

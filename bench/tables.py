@@ -103,14 +103,19 @@ def _query(request: dict[str, Any]) -> bytes:
         audiences = (f"connection/{connection}", "feed/*/0")
         rows = [{"audience": {"S": audience}, "user_id": {"S": "123"}} for audience in audiences]
         return _answer({"Items": rows, "Count": len(rows), "ScannedCount": len(rows)})
+    audience = values[":audience"]["S"]
+    if audience.startswith("live/"):  # nobody hears several endpoints
+        return _answer({"Items": [], "Count": 0, "ScannedCount": 0})
     names = request.get("ExpressionAttributeNames", {})
     projection = [names.get(each.strip(), each.strip()) for each in request.get("ProjectionExpression", "").split(",")]
     start = request.get("ExclusiveStartKey")
-    pages = _pages(values[":audience"]["S"], ",".join(filter(None, projection)))
+    pages = _pages(audience, ",".join(filter(None, projection)))
     return pages[start["connection_id"]["S"] if start else None]
 
 
 def _get_item(request: dict[str, Any]) -> bytes:
+    if "connection_id" not in request["Key"]:  # who is behind: nobody
+        return _answer({})
     connection = request["Key"]["connection_id"]["S"]
     session = _index_item(f"connection/{connection}", 0) | {"connection_id": {"S": connection}}
     lease = {"lease_until": {"N": str(FAR_FUTURE)}, "token_expires_at": {"N": str(FAR_FUTURE)}}
@@ -153,6 +158,8 @@ class _Connection(asyncio.Protocol):
         if operation == "BatchWriteItem":
             self.counts["deleted"] += sum(map(len, request["RequestItems"].values()))
             return _answer({"UnprocessedItems": {}})
+        if "ReturnValues" in request:  # a claim of posts
+            return _answer({"Attributes": {"claimed": request["ExpressionAttributeValues"][":posts"]}})
         return _answer({})  # UpdateItem, PutItem and TransactWriteItems, which request no return values
 
     def _tell(self) -> bytes:

@@ -34,7 +34,14 @@ def _events() -> dict[str, tuple[str, dict[str, Any]]]:
     """Return for each route the function's name and its event."""
     import jwt
 
-    context = {"connectionId": tables.connection_id(1), "stage": "feed", "connectedAt": tables.CONNECTED_AT}
+    context = {
+        "connectionId": tables.connection_id(1),
+        "stage": "feed",
+        "connectedAt": tables.CONNECTED_AT,
+        "identity": {"sourceIp": "192.0.2.1"},
+        "requestTimeEpoch": tables.CONNECTED_AT,
+        "messageId": "RfGy4c8koAMCIhA=",
+    }
     token = jwt.encode({"sub": "123", "exp": tables.FAR_FUTURE, "username": "jane_smith"}, SECRET, "HS256")
     handshake = {"requestContext": context, "headers": {}, "queryStringParameters": {"token": token}}
     ping = {"requestContext": context, "body": '{"type":"ping","data":{}}'}

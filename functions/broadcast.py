@@ -26,7 +26,11 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     records = event["Records"]
     report = bootstrap.broadcaster().handle(records, deadline, now_s=time.time())
     counts = {outcome.value: count for outcome, count in report.outcomes.items()}
+    if report.skipped:
+        counts["skipped"] = report.skipped
     logger().info("broadcast", extra={"records": len(records), "done": report.done, **counts})
+    if report.stale:  # a filter in template.yaml counts these lines' recipients for an alarm
+        logger().warning("presence is late", extra={"stale": report.stale})
     if report.unforgotten:
         logger().warning("connections that are gone are still known", extra={"reasons": report.unforgotten})
     return answer_stream(records, report.done, report.problem)

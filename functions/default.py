@@ -9,6 +9,7 @@ from realtime import bootstrap, messages, snapstart
 from realtime.aws import retries
 from realtime.errors import ClientError, Internal, RealtimeError, last_resort
 from realtime.log import logger
+from realtime.watch_state import make_revision
 
 snapstart.prepare(bootstrap.frame_handler, logger)
 
@@ -18,10 +19,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a frame; after any failure the answer is an `error` frame, and the connection stays open."""
     context = event["requestContext"]
     now_ms = int(time.time() * 1000)
-    connection_id, endpoint = context["connectionId"], context["stage"]
+    connection_id, stage = context["connectionId"], context["stage"]
     try:
         with last_resort():
-            answer = bootstrap.frame_handler().answer(event.get("body") or "", connection_id, endpoint, now_ms)
+            revision = make_revision(context["requestTimeEpoch"], context["messageId"])
+            body = event.get("body") or ""
+            answer = bootstrap.frame_handler().answer(body, connection_id, stage, revision, now_ms)
         logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
         logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})

@@ -26,7 +26,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "disconnected",
         extra={
             "connection_id": context["connectionId"],
-            "endpoint": context["stage"],
+            "stage": context["stage"],
             "user_id": user_id,
             "status_code": context.get("disconnectStatusCode"),
         },

@@ -40,18 +40,37 @@ async def eventually(holds: Callable[[], bool], what: str, within: float | None 
         await asyncio.sleep(0.05)
 
 
+class Witness:
+    """Sees all that is said between the stack and its clients and backends; this one has nothing to say of it."""
+
+    def heard(self, text: str) -> None:
+        """See a frame that a client received."""
+
+    def sent(self, frame: dict[str, Any]) -> None:
+        """See a frame that a client is about to send."""
+
+    def published(self, kind: str, detail: dict[str, Any]) -> None:
+        """See an event that a backend is about to put on the bus."""
+
+    def told(self, event: dict[str, Any]) -> None:
+        """See an event that a backend received from the bus."""
+
+
 class Client:
     """One connection. `heard`: all its messages, from `frames` frames; `unread`: those that no `hears` has returned."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, witness: Witness | None = None) -> None:
         self.socket = socket
+        self.witness = witness or Witness()
         self.heard: list[Message] = []
         self.unread: list[Message] = []
         self.frames = 0
 
     async def send(self, kind: str, **data: Any) -> None:
         """Send a frame of a type."""
-        await self.socket.send_json({"type": kind, "data": data})
+        frame = {"type": kind, "data": data}
+        self.witness.sent(frame)
+        await self.socket.send_json(frame)
 
     async def hears(self, wanted: str | Predicate, within: float | None = None) -> Message:
         """Return the first unread message of a type, or for which a predicate holds. Earlier messages stay unread."""
@@ -94,6 +113,7 @@ class Client:
 
     def _take(self, text: str) -> None:
         self.frames += 1
+        self.witness.heard(text)
         heard = json.loads(text)
         messages = heard if isinstance(heard, list) else [heard]
         self.heard += messages
@@ -103,8 +123,11 @@ class Client:
 class Stack:
     """The embedded stack that all end-to-end tests share. Each test uses users of its own: `new_user()`."""
 
-    def __init__(self, folder: StateFolder, running: Running, parameters: dict[str, str]) -> None:
+    def __init__(
+        self, folder: StateFolder, running: Running, parameters: dict[str, str], witness: Witness | None = None
+    ) -> None:
         self.folder, self.running, self.parameters = folder, running, parameters
+        self.witness = witness or Witness()
         self.deployment = Deployment.embedded(running)
         self.outputs = running.outputs
         self.issued: list[str] = []
@@ -125,6 +148,7 @@ class Stack:
     def publish(self, kind: str, detail: dict[str, Any], **delivery: Any) -> str:
         """Put an event on the bus as a backend does, and return its id."""
         whole = detail | ({"delivery": delivery} if delivery else {})
+        self.witness.published(kind, whole)
         return self.deployment.publish(kind, json.dumps(whole), "tests")
 
     @asynccontextmanager
@@ -143,7 +167,7 @@ class Stack:
         parameters = (query or {}) | ({"token": given} if given is not None else {})
         url = f"{self.running.websocket_url}/{endpoint}"
         async with aiohttp.ClientSession() as http, http.ws_connect(url, params=parameters) as socket:
-            client = Client(socket)
+            client = Client(socket, self.witness)
             if settled and user is not None:
                 await client.pings()
             yield client
@@ -241,7 +265,7 @@ class Stack:
         events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
         events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
         try:
-            yield Queue(sqs, url)
+            yield Queue(sqs, url, lambda body: self.witness.told(json.loads(body)))
         finally:
             events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
             events.delete_rule(Name=name, EventBusName=bus)
@@ -249,11 +273,19 @@ class Stack:
 
     def restart_function(self, name: str) -> None:
         """End the processes that run a function, with their caches; the next call starts a new one."""
+        for pid in self._processes(name):
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + WITHIN
+        while self._processes(name):  # or the next call might still be given to one of them
+            assert time.monotonic() < deadline, f"the processes of {name} do not end"
+            time.sleep(0.02)
+
+    def _processes(self, name: str) -> list[int]:
+        """Return the ids of the processes that run a function."""
         worker = f"{self.folder.path}/tmp/ministack-lambda-{self.outputs[f'{name}FunctionName']}-"
         listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
-        for pid, command in (line.split(maxsplit=1) for line in listed.splitlines()[1:]):
-            if worker in command:
-                os.kill(int(pid), signal.SIGKILL)
+        lines = (line.split(maxsplit=1) for line in listed.splitlines()[1:])
+        return [int(pid) for pid, command in lines if worker in command]
 
     async def set_gateway(self, **settings: Any) -> None:
         """Change settings of the gateway, such as `withhold_disconnect`."""
@@ -285,8 +317,9 @@ class Stack:
 class Queue:
     """A queue in which a test searches for messages."""
 
-    def __init__(self, sqs: Any, url: str) -> None:
-        self._sqs, self._url = sqs, url
+    def __init__(self, sqs: Any, url: str, seen: Callable[[str], None] = lambda _: None) -> None:
+        """Take a client and the address; `seen` is shown each body."""
+        self._sqs, self._url, self._seen = sqs, url, seen
 
     async def holds(self, wanted: Callable[[str], bool], within: float | None = None) -> tuple[str, dict[str, str]]:
         """Wait for a message whose body the predicate accepts, delete it, and return its body and attributes."""
@@ -302,6 +335,7 @@ class Queue:
             )
             for message in received.get("Messages", []):
                 seen.append(message["Body"])
+                self._seen(message["Body"])
                 if wanted(message["Body"]):
                     self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
                     attributes = message.get("MessageAttributes", {})

@@ -248,6 +248,22 @@ def hide_role_credentials() -> None:
     runtime.execution_credentials = execution_credentials
 
 
+def allow_batches_of_sqs() -> None:
+    """Make the right to an action of SQS include its batches, as on AWS; the emulator asks for rights that AWS lacks.
+
+    docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    """
+    actions: Any = importlib.import_module("ministack.core.iam_actions")
+    name_of = actions._action_from_target  # noqa: SLF001
+
+    def action_from_target(headers: Mapping[str, str]) -> str | None:
+        name: str | None = name_of(headers)
+        is_sqs = headers.get("x-amz-target", "").startswith("AmazonSQS.")
+        return name.removesuffix("Batch") if name and is_sqs else name
+
+    actions._action_from_target = action_from_target  # noqa: SLF001
+
+
 def main() -> None:
     """Run the emulator until it is ended."""
     parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
@@ -257,6 +273,7 @@ def main() -> None:
     secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment
     keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
     hide_role_credentials()
+    allow_batches_of_sqs()
     server: Any = importlib.import_module("ministack.app")
     ports = {int(os.environ["GATEWAY_PORT"]), gateway_port}
     server.app = Admission(server.app, ports, keys.secret, keys.is_signed)

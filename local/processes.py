@@ -85,3 +85,13 @@ def environment(*drop: str, **variables: str) -> dict[str, str]:
     """This process's environment without variables whose names start with one of `drop`, and with `variables`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
     return kept | variables
+
+
+def no_proxy_on_this_machine(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which no proxy is asked for this machine itself, beside the hosts that are excepted already.
+
+    Programs differ in which spelling they prefer, so both say the same.
+    """
+    hosts = [host.strip() for name in ("no_proxy", "NO_PROXY") for host in given.get(name, "").split(",")]
+    excepted = ",".join(dict.fromkeys([*filter(None, hosts), "localhost", "127.0.0.1", "::1"]))
+    return {"no_proxy": excepted, "NO_PROXY": excepted}

@@ -3,8 +3,10 @@
 | request | body | answer |
 | --- | --- | --- |
 | `GET /`, `GET /{file}` | | the page, a file of the folder `page` |
+| `GET /client/{file}` | | a module of the TypeScript client, as it is in its folder |
 | `POST /_local/token` | `{"user", "username", "role"}`, the last two optional | `{"token"}` |
 | `POST /_local/events` | `{"type", "detail"}` | `{"event_id"}` |
+| `POST /_local/flow` | `{"after"}`, the `last` of an earlier answer, optional | `{"last", "lines"}` (`flow.py`) |
 
 It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays in
 this server. The page alone may send these requests: another site's page has another `Origin`, and a page whose name was
@@ -25,8 +27,10 @@ from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
+from local.flow import Flow
 from operate import tokens
 from operate.errors import CommandError
+from operate.state import ROOT
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from operate.deployment import Deployment
 
 PAGE: Final = Path(__file__).parent / "page"
+CLIENT: Final = ROOT / "clients" / "typescript" / "src"
 SOURCE: Final = "realtime-page"
 _SHUTDOWN_SECONDS: Final = 2.0
 """Seconds that an open request has to be answered after the stack begins to end."""
@@ -43,13 +48,15 @@ LOOPBACK: Final = "127.0.0.1"
 _KINDS: Final = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 _HEADERS: Final = {
-    # connect-src: Safari's 'self' leaves WebSockets out.
+    # connect-src: Safari's 'self' leaves WebSockets out; with wss: the page can use a stack in the cloud.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' ws://localhost:* ws://127.0.0.1:*; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "connect-src 'self' ws://localhost:* ws://127.0.0.1:* wss:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # the next stack on this port may be of another version
@@ -78,23 +85,32 @@ class Site:
         """Take the stack, the gateway's port, and the folder of the page's files."""
         self._deployment = deployment
         # The files that exist now and no others, so that no path can leave the folder.
-        self._files = {f"/{path.name}": path for path in folder.iterdir() if path.suffix in _KINDS}
+        self._files = {
+            f"{at}{path.name}": path
+            for at, source in (("/", folder), ("/client/", CLIENT))
+            for path in source.iterdir()
+            if path.suffix in _KINDS
+        }
         self._files["/"] = folder / "index.html"
         self._url = f"http://localhost:{port}/"
         # One thread: botocore's sessions are not thread-safe, and events stay in the order of the clicks.
         self._aws = ThreadPoolExecutor(1, "site")
+        self._logs = ThreadPoolExecutor(1, "flow")  # of its own: nobody waits for logs to get a token
+        self._flow = Flow(deployment.log_reader)
 
     def application(self) -> web.Application:
         """Return the application with its routes."""
         application = web.Application(middlewares=[self._guard])
         application.router.add_post("/_local/token", self._token)
         application.router.add_post("/_local/events", self._publish)
+        application.router.add_post("/_local/flow", self._show_flow)
         application.router.add_get("/{path:.*}", self._file)
         return application
 
     def close(self) -> None:
         """Refuse new calls from now on."""
-        self._aws.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._aws, self._logs):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -134,10 +150,18 @@ class Site:
             lambda: {"event_id": self._deployment.publish(kind, json.dumps(detail, ensure_ascii=False), SOURCE)}
         )
 
-    async def _answer(self, ask: Callable[[], dict[str, str]]) -> web.Response:
+    async def _show_flow(self, request: web.Request) -> web.Response:
+        after = (await _json(request)).get("after")
+        if after is not None and (not isinstance(after, int) or isinstance(after, bool)):
+            return _problem(400, "after: must be a number from an earlier answer, or left out")
+        return await self._answer(lambda: self._flow.after(after), self._logs)
+
+    async def _answer(
+        self, ask: Callable[[], dict[str, Any]], threads: ThreadPoolExecutor | None = None
+    ) -> web.Response:
         """The stack's answer, or the reason why there is none."""
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._aws, ask)
+            answer = await asyncio.get_running_loop().run_in_executor(threads or self._aws, ask)
         except (CommandError, BotoCoreError, ClientError) as error:
             return _problem(502, str(error))
         return web.json_response(answer, headers={"Cache-Control": "no-store"})

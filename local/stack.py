@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import sys
 import time
 from asyncio import TaskGroup
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import aiohttp
 
 from local import site
 from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
-from local.processes import Program, environment
+from local.processes import Program, environment, no_proxy_on_this_machine
 from operate.deployment import Clients, Deployment, new_access_key, stack_outputs
 from operate.state import PRIVATE, ROOT, Running, StateFolder
 
@@ -27,7 +28,7 @@ STACK = "listener-realtime"
 REGION = "us-east-1"
 API_ID = "realtime"
 BUCKET = "sam-artifacts"  # samconfig.toml names it too
-LOOPBACK = "127.0.0.1"
+LOOPBACK, LOOPBACK_6 = "127.0.0.1", "::1"
 
 EMULATOR_SECONDS = 30.0
 GATEWAY_SECONDS = 20.0
@@ -72,13 +73,23 @@ def free_port(port: int, option: str) -> Iterator[int]:
     Raises:
         PortTakenError: something listens on it; `option` is where another can be given.
     """
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError as error:
-            raise PortTakenError(port, option) from error
-        yield listener.getsockname()[1]
+    with ExitStack() as listeners:
+
+        def hold(family: socket.AddressFamily, address: str, port: int) -> int:
+            listener = listeners.enter_context(socket.socket(family))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE or family is socket.AF_INET:
+                    raise PortTakenError(port, option) from error
+                return 0  # this machine has no IPv6
+            return int(listener.getsockname()[1])
+
+        held = hold(socket.AF_INET, LOOPBACK, port)
+        if port and socket.has_ipv6:  # `localhost` is first looked for there, so another program would get our clients
+            hold(socket.AF_INET6, LOOPBACK_6, held)
+        yield held
 
 
 def complaint(log: Path) -> str | None:
@@ -208,7 +219,7 @@ class EmbeddedStack:
         home.mkdir(exist_ok=True)
         (home / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}), encoding="utf-8")
         variables = {
-            "LAYER_TARGET": f"--python {self._tools.emulator.with_name('python')}",
+            "LAYER_PYTHON": str(self._tools.emulator.with_name("python")),
             "PATH": os.pathsep.join([str(self._tools.uv.parent), os.environ.get("PATH", os.defpath)]),
             "SAM_CLI_POLL_DELAY": "0.3",
             "SAM_CLI_TELEMETRY": "0",
@@ -243,7 +254,7 @@ class EmbeddedStack:
             AWS_EC2_METADATA_DISABLED="true",
             AWS_CONFIG_FILE=os.devnull,
             AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-            NO_PROXY="localhost,127.0.0.1",
+            **no_proxy_on_this_machine(os.environ),
             PYTHONUNBUFFERED="1",
         )
 

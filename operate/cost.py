@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from operate.state import ROOT
 
 MEASURED = ROOT / "bench" / "results.json"
+TEMPLATE = ROOT / "template.yaml"
 DAYS = 30  # of a month
 
 PRICES = {
@@ -26,6 +28,17 @@ PRICES = {
 }
 """Dollars a million in us-east-1."""
 
+SOURCES = {
+    "messages": "aws.amazon.com/api-gateway/pricing (the first billion a month; $0.80 after it)",
+    "minutes": "aws.amazon.com/api-gateway/pricing",
+    "invocations": "aws.amazon.com/lambda/pricing",
+    "writes": "aws.amazon.com/dynamodb/pricing/on-demand",
+    "reads": "aws.amazon.com/dynamodb/pricing/on-demand",
+    "bus": "aws.amazon.com/eventbridge/pricing",
+    "queue": "aws.amazon.com/sqs/pricing",
+}
+"""Where each price stands."""
+
 GB_SECOND = 13.3334
 """Dollars a million, arm64."""
 
@@ -38,6 +51,12 @@ SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 7 * 0.5 + 3 * 1769 / 1024
 LOG_GB = 0.50
 """Dollars a GB that CloudWatch Logs takes in."""
 
+ALARM, METRIC, SECRET = 0.10, 0.30, 0.40
+"""Dollars a month each: aws.amazon.com/cloudwatch/pricing, aws.amazon.com/secrets-manager/pricing."""
+
+POLLERS, POLL_SECONDS = 5, 20
+"""Lambda polls an idle queue with five long polls at a time: docs.aws.amazon.com/lambda/latest/dg/with-sqs.html."""
+
 ASSUMED_LOG_BYTES = 300 + 26
 """An invocation: one line of ours in JSON, and what CloudWatch adds; Lambda's own lines are off (level WARN)."""
 
@@ -48,7 +67,8 @@ SCENARIOS = {
     "online": "a listener comes online (first connection)",
     "another": "another connection of a user who is online",
     "ping": "ping",
-    "renewal": "ping that renews the lease (one in 7.5 min)",
+    "renewal": "ping that renews the lease (one a minute)",
+    "counted": "ping that is counted for its limit (one in six)",
     "call": "call event, to two participants",
     "call_end": "call's end",
     "resume": "resume, with 2 messages missed",
@@ -58,14 +78,26 @@ SCENARIOS = {
     "sweep": "sweep, each minute, with 30 users online",
     "disconnect": "disconnect, with a connection left",
     "offline": "a listener goes offline (last connection, and the check)",
+    "four_begin": "a listener's client opens four sockets, one for each endpoint",
+    "one_begin": "a listener's client opens one socket, on live",
+    "four_end": "a listener's four sockets end (and the check)",
+    "one_end": "a listener's one socket ends (and the check)",
+    "one_watch": "watch of 10 users by one socket, on live",
 }
 """The description of each measured action, by its name in results.json."""
 
 USERS_A_READ = 12
 """How many online users a sweep reads for one read unit, in addition to what it reads in any case."""
 
-RENEWAL_MINUTES = 7.5
-"""How often a ping also renews its connection's lease."""
+RENEWAL_MINUTES = 1
+"""How often a ping each 30 s also renews its connection's lease: it is 90 s long, and renewed when half is over."""
+
+SILENT_RENEWAL_MINUTES = 10
+"""How often the sweep renews the lease of a connection that sends nothing, unless it hears enough to be passed over."""
+
+
+PINGS_A_COUNT = 6
+"""Of so many pings one is counted, for the limit of its connection."""
 
 
 @dataclass
@@ -119,10 +151,6 @@ class Workload:
         """Return how many minutes the user is connected."""
         return self.sessions * self.minutes
 
-    def online(self, users: int) -> float:
-        """How many of `users` are online at a time, on average."""
-        return users * self.connection_minutes / (24 * 60)
-
     @property
     def pings(self) -> int:
         """Return how many pings the user's clients send."""
@@ -140,14 +168,16 @@ class Line:
 
 def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
     """Return what a user's day takes."""
-    renewals = load.sessions * (math.ceil(load.minutes / RENEWAL_MINUTES) - 1)  # by whatever a client sends
+    minutes = RENEWAL_MINUTES if load.ping_seconds else SILENT_RENEWAL_MINUTES
+    renewals = load.sessions * (math.ceil(load.minutes / minutes) - 1)
     cost = Cost(
         messages=2 * load.sessions * load.watchers, bus=2 * load.calls + load.notifications
     )  # the backends' own
     for name, times in (
         ("online", load.sessions),
         ("offline", load.sessions),
-        ("ping", load.pings - renewals),
+        ("ping", load.pings - renewals - load.pings / PINGS_A_COUNT),
+        ("counted", load.pings / PINGS_A_COUNT),
         ("renewal", renewals),
         ("call", load.calls),
         ("call_end", load.calls),
@@ -157,14 +187,12 @@ def day(measured: Mapping[str, Cost], load: Workload) -> Cost:
     return cost
 
 
-def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: str = "none") -> Iterator[Line]:
-    """The bill for a month of `users`, line by line, as AWS charges it, without storage.
+def lines(month: Cost, minutes: float, *, quiet: float = 0, snapstart: str = "none") -> Iterator[Line]:
+    """The bill for a month's use, line by line, as AWS charges it, without storage and transfer.
 
-    `snapstart` is the template's parameter; of each function one published version is counted.
+    `minutes` are connection minutes; `quiet` invocations log nothing (pings); `snapstart` is the template's parameter,
+    and of each function one published version is counted.
     """
-    sweep = measured["sweep"].plus(Cost(reads=load.online(users) / USERS_A_READ))
-    month = day(measured, load).times(users * DAYS).plus(sweep.times(24 * 60 * DAYS))
-    minutes = load.connection_minutes * users * DAYS
     for what, name in (
         ("API Gateway messages", "messages"),
         ("Lambda invocations", "invocations"),
@@ -178,10 +206,24 @@ def bill(measured: Mapping[str, Cost], load: Workload, users: int, snapstart: st
     yield Line("API Gateway connection minutes", minutes, minutes * PRICES["minutes"] / 1e6)
     gb_seconds = month.invocations * ASSUMED_GB_SECONDS
     yield Line("Lambda GB-seconds", gb_seconds, gb_seconds * GB_SECOND / 1e6)
-    logged = (month.invocations - load.pings * users * DAYS) * ASSUMED_LOG_BYTES  # a ping is not worth a line
+    logged = (month.invocations - quiet) * ASSUMED_LOG_BYTES
     yield Line("CloudWatch Logs bytes", logged, logged / 1e9 * LOG_GB)
     if kept := SNAPSHOT_GB[snapstart] * DAYS * 24 * 3600:
         yield Line("SnapStart GB-seconds kept", kept, kept * KEPT_GB_SECOND / 1e6)
+    yield from _idle()
+
+
+def _idle() -> Iterator[Line]:
+    """What a stack costs while nobody is connected, in addition to its sweep."""
+    text = TEMPLATE.read_text(encoding="utf-8")
+    alarms = len(re.findall(r"^    Type: AWS::CloudWatch::Alarm$", text, re.MULTILINE))
+    metrics = len(set(re.findall(r"MetricTransformations:\n.*MetricName: (\w+)", text)))
+    queues = len(re.findall(r"^ +Type: SQS$", text, re.MULTILINE))
+    yield Line("CloudWatch alarms", alarms, alarms * ALARM)
+    yield Line("CloudWatch metrics of our own", metrics, metrics * METRIC)
+    yield Line("Secrets", 1, SECRET)
+    polls = queues * POLLERS * DAYS * 24 * 3600 / POLL_SECONDS
+    yield Line("SQS polls while idle", polls, polls * PRICES["queue"] / 1e6)
 
 
 def read() -> dict[str, Cost]:

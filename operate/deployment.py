@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from operate.errors import CommandError, StackNotDeployedError
+from operate.logs import LogReader, log_groups
 from operate.state import Running
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ class Deployment:
         except json.JSONDecodeError:
             return {None: text}
         return keys if isinstance(keys, dict) else {None: text}
+
+    def log_reader(self, since_ms: int = 0) -> LogReader:
+        """Return a reader of the logs of all functions, from a time since 1970 on."""
+        return LogReader(self.clients.logs(), log_groups(self.outputs), since_ms)
 
     def publish(self, detail_type: str, detail: str, source: str) -> str:
         """Put one event on the bus as a backend does, and return its id.

@@ -1,4 +1,4 @@
-"""The stored facts about one user: connections, leases, calls, version and last events."""
+"""The stored facts about one user: connections, leases, calls, version, blocks and last events."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from realtime.audiences import personal
-from realtime.messages import ENDPOINTS
+from realtime.tables.blocks import Blocks
 from realtime.tables.connections import Connections, Session
 from realtime.tables.dynamodb import item, plain
 
 LAST_EVENTS = 10
+SHOWN_BLOCKS = 20
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,26 @@ class Inspection:
     item: dict[str, Any] | None
     sessions: list[Session]
     events: list[Event]
+    listed: frozenset[str] = frozenset()  # whom they have blocked, beside those in the item
+    blockers: tuple[frozenset[str], bool] = (frozenset(), True)  # who has blocked them, and whether these are all
 
     def lines(self, now: int) -> Iterator[str]:
         """Yield the lines that an operator reads; `now` in s since the epoch."""
+        blockers, are_all = self.blockers
         if self.item is None:
             yield f"Nothing is known of user {self.user_id}."
+            if blockers:
+                yield f"  blocked by   {_names(blockers, are_all=are_all)}"
             return
         user = self.item
         yield f"User {self.user_id}: {user.get('username') or 'no name'}, role {user.get('role') or 'none'}"
         yield f"  presence     {'online' if user.get('is_online') else 'offline'}, {_busy(user)}"
         yield f"  version      {user.get('version', 0)}"
         yield f"  last seen    {_moment(user.get('last_seen', 0) // 1000, now)}"
-        if user.get("hidden_from"):
-            yield f"  hidden from  {', '.join(sorted(user['hidden_from']))}"
+        if blocked := self.listed | user.get("hidden_from", frozenset()):
+            yield f"  has blocked  {_names(blocked)}"
+        if blockers:
+            yield f"  blocked by   {_names(blockers, are_all=are_all)}"
         registered = {session.connection.connection_id: session for session in self.sessions}
         connection_ids = sorted(user.get("connection_ids", ()))
         yield f"  connections  {len(connection_ids)}"
@@ -60,7 +68,7 @@ class Inspection:
                 continue
             connection = session.connection
             yield (
-                f"    {connection_id} on {connection.endpoint}: "
+                f"    {connection_id} on {connection.stage}: "
                 f"since {_moment(connection.connected_at_ms // 1000, now)}, "
                 f"lease until {_moment(session.lease_until_s, now)}, "
                 f"token until {_moment(connection.token_expires_at_s, now)}"
@@ -70,13 +78,13 @@ class Inspection:
             yield f"    {_moment(event.at // 1000, now)}  {event.kind} for {event.audience} ({event.event_id})"
 
 
-def inspect(client: Any, user_id: str, *, connections: str, users: str, events: str) -> Inspection:
-    """Read what the three tables, given by name, have of a user."""
-    found = client.get_item(TableName=users, Key=item({"user_id": user_id}), ConsistentRead=True).get("Item")
-    user = plain(found) if found else None
+def inspect(client: Any, user_id: str, *, connections: str, users: str, blocks: str, events: str) -> Inspection:
+    """Read what the tables, given by name, have of a user."""
+    stored = client.get_item(TableName=users, Key=item({"user_id": user_id}), ConsistentRead=True).get("Item")
+    user = plain(stored) if stored else None
     sessions = Connections(client, connections).sessions((user or {}).get("connection_ids", ()))
     last: list[Event] = []
-    for endpoint in ENDPOINTS:
+    for endpoint in ("calls", "notifications"):  # changes of presence are recorded for everyone
         answer = client.query(
             TableName=events,
             KeyConditionExpression="audience = :audience",
@@ -87,7 +95,16 @@ def inspect(client: Any, user_id: str, *, connections: str, users: str, events: 
         rows = [plain(row) for row in answer["Items"]]
         last += [Event(row["event_id"], row["audience"], row["kind"]) for row in rows]
     last.sort(key=lambda event: event.event_id, reverse=True)
-    return Inspection(user_id, user, sessions, last[:LAST_EVENTS])
+    found = Blocks(client, blocks)
+    listed = found.listed(user_id) if user and user.get("listed_blocks") else frozenset()
+    return Inspection(user_id, user, sessions, last[:LAST_EVENTS], listed, found.all_blockers(user_id))
+
+
+def _names(user_ids: frozenset[str], *, are_all: bool = True) -> str:
+    shown = sorted(user_ids, key=lambda user_id: (len(user_id), user_id))[:SHOWN_BLOCKS]
+    left = len(user_ids) - len(shown)
+    number = "" if are_all else " or more"
+    return ", ".join(shown) + (f" and {left}{number} others" if left else "")
 
 
 def _busy(user: dict[str, Any]) -> str:

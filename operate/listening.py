@@ -1,53 +1,47 @@
-"""Receives the messages of an endpoint as a client does."""
+"""Receives messages as a client does, for the command `listen`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 
-import aiohttp
-
+from listener_realtime import Message, Realtime, StateChange
 from operate.errors import CommandError
 
-PING_SECONDS = 300.0
-"""Half of API Gateway's idle timeout."""
-
-CLOSE_MESSAGES = {
-    1001: "the connection was idle or too old",
-    1009: "a message was too big",
-    1012: "the service restarts",
-}
+ANSWERS = frozenset({"pong", "resumed", "authenticated", "acknowledged"})
+"""What the client asks for by itself."""
 
 
-async def messages(url: str, query: Mapping[str, str]) -> AsyncGenerator[dict[str, Any]]:
-    """Each message that one connection receives, except answers to its own pings.
+async def messages(
+    client: Realtime, notice: Callable[[str], None], *, has_other_tokens: bool
+) -> AsyncGenerator[Message]:
+    """Each message that a client hears, except answers that concern the connection alone.
+
+    It connects again after interruptions, of which `notice` is told.
 
     Raises:
-        CommandError: the connection is refused or ends.
+        CommandError: it cannot connect at all, or its token is refused and there is no other.
     """
-    ping = json.dumps({"type": "ping", "data": {}})
-    timeout = aiohttp.ClientWSTimeout(ws_receive=PING_SECONDS)
-    try:
-        async with aiohttp.ClientSession() as http, http.ws_connect(url, params=query, timeout=timeout) as socket:
-            pings = 0
-            while True:
-                try:
-                    frame = await socket.receive()
-                except TimeoutError:
-                    await socket.send_str(ping)
-                    pings += 1
-                    continue
-                if frame.type is not aiohttp.WSMsgType.TEXT:
-                    reason = CLOSE_MESSAGES.get(socket.close_code or 1006, "")
-                    raise CommandError(f"The connection was closed ({socket.close_code}). {reason}".rstrip())
-                heard = json.loads(frame.data)
-                for message in heard if isinstance(heard, list) else [heard]:  # a list where batch=true
-                    if message.get("type") == "pong" and pings:
-                        pings -= 1
-                    else:
-                        yield message
-    except aiohttp.WSServerHandshakeError as error:
-        raise CommandError(f"The handshake was refused with status {error.status}.") from error
-    except aiohttp.ClientConnectionError as error:
-        raise CommandError(f"Cannot connect: {error}") from error
+    failure: str | None = None
+    has_been_open = False
+
+    def changed(change: StateChange) -> None:
+        nonlocal failure, has_been_open
+        if change.state == "open":
+            has_been_open = True
+        elif change.state == "refused" or (change.why.startswith("AUTH_FAILED") and not has_other_tokens):
+            failure = f"The connection was refused. {change.why}"
+        elif change.state == "waiting" and not has_been_open:
+            failure = f"Cannot connect: {change.why}"
+        elif change.state == "waiting":
+            notice(f"The connection was lost ({change.why}); connecting again.")
+        if failure is not None:
+            client.close()
+
+    client.on("state", changed)
+    stream = client.__aiter__()
+    async with client:
+        async for message in stream:
+            if message["type"] not in ANSWERS:
+                yield message
+    if failure is not None:
+        raise CommandError(failure)

@@ -40,10 +40,11 @@ def _short(name: str) -> str:
 class LogReader:
     """Reads the logs of some functions, each line once."""
 
-    def __init__(self, client: CloudWatchLogsClient, groups: Mapping[str, str]) -> None:
-        """Take the log groups as `log_groups` gives them."""
+    def __init__(self, client: CloudWatchLogsClient, groups: Mapping[str, str], since_ms: int = 0) -> None:
+        """Take the log groups as `log_groups` gives them, and the time since 1970 before which lines are left out."""
         self._client = client
         self._groups = groups
+        self._since_ms = since_ms
         # The next call reads the newest millisecond again, because more of its lines may come: count those seen so far.
         self._newest: dict[str, Counter[Line]] = {short: Counter() for short in groups}
 
@@ -61,7 +62,7 @@ class LogReader:
 
     def _new_lines(self, short: str) -> Iterator[Line]:
         given = self._newest[short]
-        since = max((line.milliseconds for line in given), default=0)
+        since = max((line.milliseconds for line in given), default=self._since_ms)
         pages = self._client.get_paginator("filter_log_events").paginate(
             logGroupName=self._groups[short], startTime=since
         )

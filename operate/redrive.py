@@ -145,7 +145,7 @@ class Redrive:
                 TableName=self._names.events_table,
                 Key=keys,
                 UpdateExpression="ADD redriven :one",
-                ConditionExpression="attribute_exists(message)",  # else an empty item would be made
+                ConditionExpression="attribute_exists(reach)",  # else an empty item would be made
                 ExpressionAttributeValues={":one": {"N": "1"}},
             )
         except ClientError as error:

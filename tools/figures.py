@@ -37,7 +37,7 @@ def table(figures: Mapping[str, float]) -> str:
         ),
         "PutEvents to client on the embedded stack, p50": (
             f"{figures['end_to_end.p50']:.2f}",
-            "× a bare chain of two functions",
+            "× a bare chain: a queue and two functions",
         ),
         "functions and layer, unpacked": (f"{figures['artifact.megabytes']:.0f} MB", "of 250 MB"),
     }

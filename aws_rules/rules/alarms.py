@@ -23,6 +23,9 @@ _METRICS: Final[dict[tuple[str, str], dict[str, tuple[str, str | None]]]] = {
     ("AWS/ApiGateway", "ExecutionError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
     ("AWS/ApiGateway", "ClientError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
 }
+# Lambda also emits it as the sum of all functions of the account in the Region, which share its concurrency. Of other
+# metrics that sum would say nothing about this stack.
+_OF_ACCOUNT: Final = frozenset({("AWS/Lambda", "Throttles")})
 
 
 def _metric(alarm: Resource) -> tuple[str, str]:
@@ -59,6 +62,8 @@ def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
     readers = stream_readers(case.stack)
     for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
         if _metric(alarm) in _counted(case.stack):
+            continue
+        if _metric(alarm) in _OF_ACCOUNT and "Dimensions" not in alarm.properties:
             continue
         known = _METRICS.get(_metric(alarm))
         if known is None:

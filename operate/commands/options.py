@@ -14,6 +14,7 @@ from operate.state import ROOT, StateFolder
 
 DEFAULT_STATE = ROOT / ".realtime"
 ENDPOINTS = ("feed", "presence", "calls", "notifications")
+STAGES = ("live", *ENDPOINTS)
 
 
 def state_option(command: Callable[..., None]) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from operate.commands.options import DEFAULT_STATE, ENDPOINTS, short_path, state_option
+from operate.commands.options import DEFAULT_STATE, STAGES, short_path, state_option
 from operate.state import PRIVATE, Running, StateFolder
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _welcome(running: Running, folder: StateFolder, seconds: float) -> str:
         "",
         f"Ready after {seconds:.1f} s.",
         f"  Page         {running.page_url}",
-        f"  WebSockets   {running.websocket_url}/{{{','.join(ENDPOINTS)}}}?token=…",
+        f"  WebSockets   {running.websocket_url}/{{{','.join(STAGES)}}}?token=…",
         f"  Management   {running.management_url}/{{stage}}/@connections/{{id}}",
         f'  AWS emulator {running.aws_endpoint_url}, for boto3 and the AWS CLI after: eval "$({command} env)"',
         f"  Event bus    {running.bus}",

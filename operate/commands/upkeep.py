@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,44 +20,47 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--users", type=click.IntRange(1), default=1000, show_default=True, help="Users a day.")
-@click.option("--sessions", type=click.IntRange(1), default=4, show_default=True, help="Sessions a user and day.")
-@click.option("--minutes", type=click.IntRange(1, 1440), default=30, show_default=True, help="Minutes a session.")
+@click.option("--listeners", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="Their share.")
+@click.option("--sessions", type=click.FloatRange(0, min_open=True), default=4, show_default=True, help="A user a day.")
+@click.option("--minutes", type=click.FloatRange(0, 1440), default=30, show_default=True, help="Minutes a session.")
 @click.option(
-    "--ping", type=click.IntRange(0), default=30, show_default=True, help="Seconds between pings; 0 for none."
+    "--watched",
+    type=click.FloatRange(0),
+    default=20,
+    show_default=True,
+    help="Listeners that a client of ours watches. The documented clients hear everybody.",
 )
-@click.option(
-    "--watchers",
-    type=click.IntRange(0),
-    show_default="all connections online: none of them watches users",
-    help="How many connections hear each user come and go.",
-)
-@click.option("--calls", type=click.FloatRange(0), default=0, help="Calls a user and day.")
-@click.option("--notifications", type=click.FloatRange(0), default=0, help="Notifications to a user a day.")
+@click.option("--calls", type=click.FloatRange(0), default=0.5, show_default=True, help="Calls a user and day.")
+@click.option("--notifications", type=click.FloatRange(0), default=2, show_default=True, help="To a user a day.")
 @click.option(
     "--snapstart", type=click.Choice(["none", "clients", "all"]), default="none", help="The template's SnapStart."
 )
-def cost(
-    users: int,
-    sessions: int,
-    minutes: int,
-    ping: int,
-    watchers: int | None,
-    calls: float,
-    notifications: float,
-    snapstart: str,
-) -> None:
-    """Print what a workload costs a month on AWS, computed from the measured use of the functions."""
-    from operate.cost import Workload, bill, read
+@click.option("--compare", is_flag=True, help="Print what other services charge for the same day.")
+def cost(*, snapstart: str, compare: bool, **day: float) -> None:
+    """Print what a marketplace costs a month on AWS, computed from the measured use of the functions.
 
-    load = Workload(sessions, minutes, ping, watchers or 0, calls, notifications)
-    if watchers is None:
-        load = replace(load, watchers=round(load.online(users)))
-    lines = list(bill(read(), load, users, snapstart))
-    for line in lines:
-        click.echo(f"{line.what:<32}{line.count:>18,.0f}{line.dollars:>14,.2f} $")
-    total = sum(line.dollars for line in lines)
-    click.echo(f"{'a month, us-east-1':<50}{total:>14,.2f} $")
-    click.echo(f"{'a user and day':<50}{total / users / 30:>14.5f} $")
+    Both for the documented clients (four sockets, a ping each 30 s, no `watch`) and for our own (one socket, `watch`, a
+    ping after a silence).
+    """
+    from operate.cost import read
+    from operate.cost_clients import DOCUMENTED, Market, is_deliverable, month, own, total
+    from operate.cost_compare import table
+
+    measured, market = read(), Market(**day)
+    if compare:
+        click.echo(table(measured, market))
+        return
+    clients = (DOCUMENTED, own())
+    bills = [month(measured, market, client, snapstart) for client in clients]
+    click.echo(f"{'':<32}" + "".join(f"{client.name:>34}" for client in clients))
+    for parts in zip(*bills, strict=True):
+        click.echo(f"{parts[0].what:<32}" + "".join(f"{part.count:>18,.0f}{part.dollars:>14,.2f} $" for part in parts))
+    sums = [total(bill) for bill in bills]
+    click.echo(f"{'a month, us-east-1':<32}" + "".join(f"{each:>32,.2f} $" for each in sums))
+    click.echo(f"{'a user and day':<32}" + "".join(f"{each / market.users / 30:>32.5f} $" for each in sums))
+    for client in clients:
+        if not is_deliverable(market, client):
+            click.echo(f"The default quota of 10,000 requests a second does not carry {client.name} (docs/scale.md).")
 
 
 @click.command()
@@ -104,6 +106,14 @@ def redrive(deployment: Deployment, *, dry_run: bool, rejected: bool) -> None:
 @click.option(
     "--slow", is_flag=True, help="Check whether protocol pings keep a connection open; takes 11 minutes more."
 )
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=25,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a message may take, a cold start included.",
+)
 @click.option("--probe-changes", is_flag=True, help="Make and remove an API mapping of the domain.")
 @deployment_option
 def verify(
@@ -113,6 +123,7 @@ def verify(
     *,
     everyone: bool,
     slow: bool,
+    patience: float,
     probe_changes: bool,
 ) -> None:
     """Check that a stack does what it should. Exits with 1 if it does not.
@@ -123,7 +134,7 @@ def verify(
     from operate.verify.report import dump
     from operate.verify.run import Options
 
-    options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes)
+    options = Options(everyone=everyone, slow=slow, probe_changes=probe_changes, patience_seconds=patience)
     try:
         outcome = asyncio.run(command.verify(deployment, options, click.echo, only))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -139,7 +150,7 @@ def verify(
 @click.argument("user_id", metavar="USER")
 @deployment_option
 def user(deployment: Deployment, user_id: str) -> None:
-    """Show what is stored about a USER: connections, leases, calls, version and last events."""
+    """Show what is stored about a USER: connections, leases, calls, version, blocks and last events."""
     from operate.inspection import inspect
 
     outputs = deployment.outputs
@@ -148,6 +159,7 @@ def user(deployment: Deployment, user_id: str) -> None:
         user_id,
         connections=outputs["ConnectionsTableName"],
         users=outputs["UsersTableName"],
+        blocks=outputs["BlocksTableName"],
         events=outputs["EventsTableName"],
     )
     for line in found.lines(int(time.time())):

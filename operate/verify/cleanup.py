@@ -19,6 +19,7 @@ YOUNG_SECONDS = 1800
 """A younger run may still be active."""
 _GONE = ("ResourceNotFoundException", "AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 PROBE_MAPPING = "ws/verify-probe"
+_ANNOUNCED_SECONDS = 2.0  # until the last change of a test user is surely recorded for clients
 
 
 async def tidy(run: VerifyRun, grace_seconds: float) -> list[str]:
@@ -81,6 +82,7 @@ async def _offline(run: VerifyRun, grace_seconds: float) -> None:
             if not item.get("is_online", {}).get("BOOL"):
                 break
             await asyncio.sleep(0.5)
+    await asyncio.sleep(_ANNOUNCED_SECONDS)
 
 
 async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[str], since: float) -> None:
@@ -91,7 +93,7 @@ async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[s
         ids |= await run.connections_of(user)
     for connection_id in ids:
         await _delete_all(run, tables["ConnectionsTableName"], "connection_id", "audience", connection_id)
-    audiences = [f"{kind}/{user}" for user in users for kind in (*ENDPOINTS, "awaited")]
+    audiences = [f"{kind}/{user}" for user in users for kind in (*ENDPOINTS, "awaited", "rate/user")]
     audiences += [f"call/{user}" for user in users] + [f"connection/{each}" for each in ids]
     for start in range(0, len(audiences), 16):
         async with asyncio.TaskGroup() as tasks:
@@ -99,6 +101,7 @@ async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[s
                 tasks.create_task(_delete_all(run, tables["EventsTableName"], "audience", "event_id", audience))
     await _delete_wide(run, users, since)
     for user in users:
+        await _delete_all(run, tables["BlocksTableName"], "list_name", "part", f"blockers-of/{user}")
         await run.call("dynamodb", "delete_item", TableName=tables["UsersTableName"], Key={"user_id": {"S": user}})
 
 
@@ -107,13 +110,12 @@ async def _delete_wide(run: VerifyRun, users: list[str], since: float) -> None:
     first = f"{int(since * 1000):012x}"
     last = f"{int((since + 3600) * 1000):012x}"
     names = set(users)
-    for endpoint in ("feed", "presence", "notifications"):
-        for shard in range(int(run.number("AudienceShards", 4))):
+    for endpoint in ("presence", "notifications"):
+        for shard in range(int(run.number("AudienceShards", 1))):
             audience = f"{endpoint}/*/{shard}"
             async for item in _items(run, audience, first, last):
-                if item.get("subject", {}).get("S") in names or any(
-                    f'"{name}"' in item["message"]["S"] for name in names
-                ):
+                text = item.get("message", {}).get("S", "")
+                if item.get("subject", {}).get("S") in names or any(f'"{name}"' in text for name in names):
                     await run.call(
                         "dynamodb",
                         "delete_item",

@@ -122,7 +122,7 @@ def _runner(run: VerifyRun, say: Callable[[str], None]) -> Runner[VerifyRun]:
         run.has_failed = run.has_failed or line.verdict is Verdict.FAILED
         say(str(line))
 
-    return Runner(said, explain)
+    return Runner(said, explain, patience=run.options.patience_seconds)
 
 
 async def _tidy_earlier(run: VerifyRun, say: Callable[[str], None]) -> None:

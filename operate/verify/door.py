@@ -32,7 +32,8 @@ async def _open(run: VerifyRun, notes: Notes) -> None:
 
 
 async def _pong(run: VerifyRun, notes: Notes, client: Client) -> None:
-    async with notes.line(PONG, "`realtime logs default` shows why.", ["default"]) as line:
+    within = _ANSWERED_WITHIN + 10  # time to find out why there is no answer
+    async with notes.line(PONG, "`realtime logs default` shows why.", ["default"], within) as line:
         await client.send("ping")
         answer = await _answer(run, client)
         if answer.get("type") != "pong":
@@ -84,7 +85,7 @@ async def _why_silent(run: VerifyRun) -> str:
         )
     return (
         "The route $default has its route response, but the stages do not seem to have it: deploy each again, with aws "
-        f"apigatewayv2 create-deployment --api-id {api} --stage-name feed (then presence, calls, notifications), and "
+        f"apigatewayv2 create-deployment --api-id {api} --stage-name feed (then the others), and "
         "tell us that auto-deploy did not."
     )
 
@@ -190,7 +191,7 @@ SCENES = [
     ),
     *(
         Scene(f"door {each}", {f"door.{each}": f"Handshake on {each}, token in the query"}, _endpoint(each), (OPEN,))
-        for each in ENDPOINTS
+        for each in (*ENDPOINTS, "live")
     ),
     Scene(
         "subprotocol",

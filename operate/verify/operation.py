@@ -19,12 +19,14 @@ QUEUES = {
     "UndeliveredEventsQueueUrl": "events that EventBridge could not hand on; `realtime redrive` does it again",
     "StreamFailuresQueueUrl": "what broadcast or announce gave up on; `realtime redrive` puts it through again",
     "DeadlinesDeadLetterQueueUrl": "checks that failed five times: a user may still be shown online",
+    "LateDeadLetterQueueUrl": "connections that are behind and could not be closed: their clients may miss messages",
 }
-MAPPINGS = 6
-"""Event source mappings: three of streams, three of queues."""
+MAPPINGS = 7
+"""Event source mappings: three of streams, four of queues."""
 NAMED = {
     "CONNECTIONS_TABLE": "ConnectionsTableName",
     "USERS_TABLE": "UsersTableName",
+    "BLOCKS_TABLE": "BlocksTableName",
     "EVENTS_TABLE": "EventsTableName",
     "EVENT_BUS": "BusName",
     "BACKEND_EVENTS_QUEUE_URL": "BackendEventsQueueUrl",
@@ -32,6 +34,7 @@ NAMED = {
     "DEADLINES_QUEUE_URL": "DeadlinesQueueUrl",
     "FAILURES_QUEUE_URL": "StreamFailuresQueueUrl",
     "FAREWELLS_QUEUE_URL": "FarewellsQueueUrl",
+    "LATE_QUEUE_URL": "LateQueueUrl",
     "TOKEN_KEYS": "TokenKeys",
     "MANAGEMENT_ENDPOINT": "ManagementUrl",
 }

@@ -16,6 +16,8 @@ REQUESTS, BURST, CONCURRENCY = "L-8A5B8E43", "L-CDF5615A", "L-B99A9384"
 """The codes of the quotas "Throttle rate" and "Throttle burst rate" (apigateway), "Concurrent executions" (lambda)."""
 _CONNECTIONS = re.compile(r"new connections|websocket.*connections", re.IGNORECASE)
 _NEEDED_CONCURRENCY = 100
+REQUESTS_PER_SECOND = (500, 1000, 1250, 2000, 2500, 4000, 5000, 8000, 10000, 20000, 50000, 100000)
+"""The values that the template's parameter may have."""
 THROUGHPUT = "/ssm/parameter-store/high-throughput-enabled"
 _INCREASE = "Ask for more in the console of Service Quotas, or set the parameter lower."
 
@@ -29,24 +31,23 @@ class Judgement:
     fails: bool = False
 
 
-def judge_requests(quota: float, posts_per_second: float, shards: float) -> Judgement:
-    """Compare PostsPerSecond, which each instance of broadcast may use, with the account's requests a second."""
-    says = f"{quota:,.0f} a second in the account, PostsPerSecond {posts_per_second:,.0f} for each instance"
-    if posts_per_second > quota:
+def judge_requests(quota: float, requests_per_second: float) -> Judgement:
+    """Compare RequestsPerSecond, which all functions of the stack share, with the account's requests a second."""
+    says = f"{quota:,.0f} a second in the account, RequestsPerSecond {requests_per_second:,.0f} for this stack"
+    if requests_per_second > quota:
         return Judgement(
             says,
-            "One instance of broadcast alone would use all of it, and handshakes and pings get none: set "
-            f"PostsPerSecond to {quota / 8:,.0f} or so. {_INCREASE}",
+            "The stack is given more than the account has: posts, handshakes and messages of clients are throttled at "
+            f"random. Deploy with RequestsPerSecond={_fitting(quota)}, or ask for more in the console of Service "
+            "Quotas.",
             fails=True,
         )
-    if posts_per_second * shards > quota:
-        return Judgement(
-            says,
-            f"An instance of broadcast runs for each shard of the stream (AudienceShards is {shards:g}): together they "
-            f"may want {posts_per_second * shards:,.0f}, and then make room for each other, but handshakes and pings "
-            f"are throttled with them. {_INCREASE}",
-        )
     return Judgement(says)
+
+
+def _fitting(quota: float) -> int:
+    """Return the greatest value of RequestsPerSecond that a quota allows."""
+    return max((value for value in REQUESTS_PER_SECOND if value <= quota), default=REQUESTS_PER_SECOND[0])
 
 
 def judge_concurrency(quota: float, ingest: float) -> Judgement:
@@ -106,9 +107,7 @@ async def _quotas(run: VerifyRun, notes: Notes) -> None:
     listed = await _listed(run, "apigateway")
     connections = find_connections(listed) if isinstance(listed, list) else None
     judgements = {
-        "quota.requests": lambda quota: judge_requests(
-            quota, run.number("PostsPerSecond", 5000), run.number("AudienceShards", 4)
-        ),
+        "quota.requests": lambda quota: judge_requests(quota, run.number("RequestsPerSecond", 8000)),
         "quota.connections": judge_connections,
     }
     values = {"quota.requests": REQUESTS, "quota.connections": None}

@@ -20,6 +20,7 @@ from operate.deployment import Deployment
 from operate.verify.client import Client
 from operate.verify.diagnosis import Complaint, advise, complaint
 from operate.verify.lines import FailedError, SkippedError
+from operate.verify.runner import WITHIN
 
 PREFIX = "realtime-verify-"
 """The prefix of the names of all that verify makes: users, a rule, a queue. No real user may have such an id."""
@@ -41,6 +42,8 @@ class Options:
     everyone: bool = False
     slow: bool = False
     probe_changes: bool = False
+    patience_seconds: float = WITHIN
+    """How long a message may take."""
     idle_seconds: float = 660.0
     """How long `slow` leaves connections idle."""
 

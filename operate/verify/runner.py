@@ -30,9 +30,12 @@ fault: a log says more than a missing message.
 class Notes:
     """The lines of one scene."""
 
-    def __init__(self, lines: Mapping[str, str], say: Callable[[Line], None], explain: Explain) -> None:
-        """Take the titles by key, in the order in which they are looked at."""
+    def __init__(
+        self, lines: Mapping[str, str], say: Callable[[Line], None], explain: Explain, patience: float = WITHIN
+    ) -> None:
+        """Take the titles by key, in the order in which they are looked at, and the seconds that a line may take."""
         self._titles, self._say, self._explain = lines, say, explain
+        self._patience = patience
         self._noted: set[str] = set()
         self._has_waited_in_vain = False
         self.has_failed = False
@@ -45,14 +48,15 @@ class Notes:
 
     @asynccontextmanager
     async def line(
-        self, key: str, advice: str = "", blame: Sequence[str] = (), within: float = WITHIN
+        self, key: str, advice: str = "", blame: Sequence[str] = (), within: float | None = None
     ) -> AsyncIterator[Passing]:
-        """Do one check within a time; an error is noted, and the scene continues.
+        """Do one check within a time, `within` or else the patience; an error is noted, and the scene continues.
 
         `blame` names the functions whose logs may say why, such as `broadcast`.
         """
         passing = Passing()
         began = time.monotonic()
+        within = self._patience if within is None else within
         try:
             async with asyncio.timeout(min(within, IMPATIENT) if self._has_waited_in_vain else within) as limit:
                 yield passing
@@ -128,9 +132,9 @@ class Scene(Generic[W]):
 class Runner(Generic[W]):
     """Runs scenes, at most `at_once` at a time."""
 
-    def __init__(self, say: Say, explain: Explain, at_once: int = 8) -> None:
-        """Take where lines are said."""
-        self._say, self._explain = say, explain
+    def __init__(self, say: Say, explain: Explain, at_once: int = 8, patience: float = WITHIN) -> None:
+        """Take where lines are said, and the seconds that a line may take if nothing else is said of it."""
+        self._say, self._explain, self._patience = say, explain, patience
         self._turn = asyncio.Semaphore(at_once)
         self.lines: list[Line] = []
 
@@ -149,7 +153,7 @@ class Runner(Generic[W]):
                 tasks.create_task(self._play(run, scene, said, promised))
 
     async def _play(self, run: W, scene: Scene[W], said: Say, promised: Mapping[str, asyncio.Future[Verdict]]) -> None:
-        notes = Notes(scene.lines, said, self._explain)
+        notes = Notes(scene.lines, said, self._explain, self._patience)
         for needed in scene.needs:
             if await promised[needed] is not Verdict.PASSED:
                 for key in scene.lines:

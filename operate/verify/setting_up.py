@@ -18,6 +18,7 @@ OUTPUTS = (
     "TokenKeys",
     "ConnectionsTableName",
     "UsersTableName",
+    "BlocksTableName",
     "EventsTableName",
     "BackendEventsQueueUrl",
     "RejectedEventsQueueUrl",
@@ -25,6 +26,7 @@ OUTPUTS = (
     "UndeliveredEventsQueueUrl",
     "StreamFailuresQueueUrl",
     "DeadlinesDeadLetterQueueUrl",
+    "LateDeadLetterQueueUrl",
 )
 
 

@@ -36,15 +36,29 @@ class Breaking:
 
 
 def path_of(text: str) -> Path:
-    """`Api.Properties.Name` is below Resources, `/Parameters.X` below the document."""
+    """`Api.Properties.Name` is below Resources, `/Parameters.X` below the document.
+
+    In a list of a policy's statements, `?sqs:SendMessage@LateQueue` is the one with this action on this resource.
+    """
     path: list[str | int] = [] if text.startswith("/") else ["Resources"]
     return (*path, *(int(part) if part.isdigit() else part for part in text.removeprefix("/").split(".")))
 
 
 def _parent(document: Any, path: Path) -> Any:
     for step in path[:-1]:
-        document = document[step]
+        document = document[_key(document, step)]
     return document
+
+
+def _key(parent: Any, step: str | int) -> str | int:
+    if not isinstance(step, str) or not step.startswith("?"):
+        return step
+    action, _, resource = step.removeprefix("?").partition("@")
+    return next(
+        number
+        for number, each in enumerate(parent)
+        if action in each.get("Action", ()) and resource in str(each["Resource"])
+    )
 
 
 def put(where: str, value: Any) -> Edit:
@@ -62,7 +76,8 @@ def drop(where: str) -> Edit:
     path = path_of(where)
 
     def edit(document: Document) -> None:
-        del _parent(document, path)[path[-1]]
+        parent = _parent(document, path)
+        del parent[_key(parent, path[-1])]
 
     return edit
 
@@ -428,15 +443,20 @@ OTHERS = [
         "no right to read the stream",
         "lambda-may-read-the-source",
         "BroadcastFunction",
-        (put(f"{BROADCAST_STATEMENTS}.4.Action", ["dynamodb:DescribeStream"]),),
+        (put(f"{BROADCAST_STATEMENTS}.?dynamodb:DescribeStream.Action", ["dynamodb:DescribeStream"]),),
     ),
     Breaking(
         "no right to leave failures",
         "lambda-may-leave-failures",
         "BroadcastFunction",
-        (drop(f"{BROADCAST_STATEMENTS}.5"),),
+        (drop(f"{BROADCAST_STATEMENTS}.?sqs:SendMessage@StreamFailuresQueue"),),
     ),
-    Breaking("no right to log", "a-function-may-log", "BroadcastFunction", (drop(f"{BROADCAST_STATEMENTS}.6"),)),
+    Breaking(
+        "no right to log",
+        "a-function-may-log",
+        "BroadcastFunction",
+        (drop(f"{BROADCAST_STATEMENTS}.?logs:PutLogEvents"),),
+    ),
     Breaking("logs for ever", "a-function-may-log", "SweepLog", (drop("SweepLog.Properties.RetentionInDays"),)),
     Breaking(
         "a right to post on one stage alone",
@@ -444,7 +464,7 @@ OTHERS = [
         "DefaultFunction",
         (
             put(
-                f"{ROLE_STATEMENTS.format('Default')}.6.Resource.Fn::Sub",
+                f"{ROLE_STATEMENTS.format('Default')}.?execute-api:ManageConnections.Resource.Fn::Sub",
                 "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/feed/POST/@connections/*",
             ),
         ),
@@ -455,7 +475,7 @@ OTHERS = [
         "DefaultFunction",
         (
             put(
-                f"{ROLE_STATEMENTS.format('Default')}.6.Resource.Fn::Sub",
+                f"{ROLE_STATEMENTS.format('Default')}.?execute-api:ManageConnections.Resource.Fn::Sub",
                 "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*/@connections/*",
             ),
         ),
@@ -464,7 +484,7 @@ OTHERS = [
         "all actions of a service",
         "no-wildcard-action",
         "BroadcastRole",
-        (put(f"{BROADCAST_STATEMENTS}.2.Action", "dynamodb:*"),),
+        (put(f"{BROADCAST_STATEMENTS}.?dynamodb:UpdateItem@UsersTable.Action", "dynamodb:*"),),
     ),
     Breaking(
         "a permission for one stage alone",

@@ -9,10 +9,10 @@ from typing import Any
 
 from realtime import audiences
 from realtime.tables.connections import Connection
-from realtime.tables.outbox import Entry
+from realtime.tables.entries import Entry
 from tests.chaos.api import Socket
 
-STAGES = ("feed", "presence", "calls", "notifications")
+STAGES = ("feed", "presence", "calls", "notifications", "live")
 
 
 @dataclass(eq=False)
@@ -20,9 +20,15 @@ class Client:
     """One connection, and the entries that it must hear."""
 
     connection: Connection
-    audiences: list[str]
+    subscribed: list[str]
     socket: Socket
     since: int  # the number of entries before the first one that it hears
+    blockers: frozenset[str]  # the users who have blocked its user
+
+    @property
+    def audiences(self) -> list[str]:
+        """Return the audiences whose entries it hears."""
+        return list(audiences.heard_through(self.subscribed, self.connection.endpoints))
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -35,7 +41,7 @@ class Client:
 
     def wants(self, entry: Entry) -> bool:
         """Return whether it must hear an entry for one of its audiences."""
-        if self.connection.user_id in entry.hidden_from:
+        if entry.subject in self.blockers:
             return False
         if entry.not_after_s is not None and entry.not_after_s < time.time():
             return False
@@ -49,3 +55,4 @@ class Recorded:
 
     at: int
     entry: Entry
+    key: str  # of the item that stands for it

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from realtime.posting.api import make_poster
-from realtime.posting.delivery import D, Outcome, Result
+from realtime.posting.delivery import D, Result
+from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
 from tests.support import strict_dynamodb
 from tests.support.posters import Frozen
@@ -85,27 +86,25 @@ class FunctionsClient:
 
 
 class FailingPoster(Poster):
-    """A real Poster that records the stuck connections, and whose process may end at any outcome."""
+    """A real Poster whose process may end at any outcome."""
 
-    def __init__(self, runtime: Runtime, rate: int) -> None:
+    def __init__(self, runtime: Runtime, rate: float) -> None:
         self._poster = make_poster(
             runtime.api.url,
             "us-east-1",
             Frozen,
-            posts_per_second=rate,
+            quota=TokenBucket(rate, burst=rate / 2),
             post_timeout_s=10.0 if runtime.is_calm else POST_SECONDS,
             patience_s=30.0 if runtime.is_calm else PATIENCE_SECONDS,
             jitter=random.Random(runtime.seed).random,
         )
         self._runtime = runtime
 
-    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
+    def deliver(self, deliveries: Iterable[D], *, until: float, in_lane: bool = False) -> Iterator[Result[D]]:
         last = self._runtime.plan.killed_after_posts
-        for number, result in enumerate(self._poster.deliver(deliveries, until=until, close_unserved=close_unserved)):
+        for number, result in enumerate(self._poster.deliver(deliveries, until=until, in_lane=in_lane)):
             if number == last:
                 raise Killed
-            if result.outcome is Outcome.STUCK:
-                self._runtime.given_up.add(result.delivery.connection_id)
             yield result
         if last is not None:
             raise Killed  # everything was posted, but the function does not report it

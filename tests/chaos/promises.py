@@ -8,8 +8,12 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from realtime import audiences
+from realtime.ids import event_time_ms
+from realtime.messages import PART_OF
+from realtime.positions import floor
 from realtime.tables.dynamodb import plain
-from realtime.tables.outbox import Entry
+from realtime.tables.entries import Entry
+from realtime.tables.events import stragglers_key
 from tests.chaos.client import Client, Recorded
 from tests.support.stream_mapping import Stream, between
 
@@ -27,6 +31,7 @@ def check(scenario: Scenario) -> None:
     for client in scenario.clients.values():
         _check_heard(scenario, client, by_audience)
     _check_forgotten(scenario)
+    _check_stragglers(scenario)
     _check_sent_away(scenario)
     _check_resumed(scenario, by_audience)
 
@@ -59,8 +64,10 @@ def _check_heard(scenario: Scenario, client: Client, by_audience: dict[str, list
     messages = [each for each in client.messages if each["type"] != "reconnect"]
     heard: dict[str, dict[str, Any]] = {}
     for message in messages:
+        message.pop("position", None)
         assert heard.setdefault(message["id"], message) == message, f"two messages with one id: {who}"
-    contents = [message["data"]["n"] for message in heard.values()]
+    # Feed and presence each have a message about a change.
+    contents = [(message["type"], message["data"]["n"]) for message in heard.values()]
     assert len(contents) == len(set(contents)), f"one message with two ids: {who}"
     names = [*client.audiences, audiences.direct(client.connection.connection_id)]
     meant = {each.entry.event_id for name in names for each in by_audience[name] if client.wants(each.entry)}
@@ -72,18 +79,16 @@ def _check_heard(scenario: Scenario, client: Client, by_audience: dict[str, list
 def _check_order(scenario: Scenario, client: Client, recorded: list[Recorded], heard: list[str], who: str) -> None:
     """Within an audience, messages come in order and without a gap; a connection that lives hears all of them.
 
-    Records that were given up and redriven come late. So may states that an array left out for a later state of a user.
+    Records that were given up and redriven come late. So may states that were left out for a later state of a user.
     """
     entries = {each.entry.event_id: each.entry for each in recorded}
     ids = list(entries)
-    late = {name for name, entry in entries.items() if f"{entry.audience}/{name}" in scenario.redriven}
-    if client.connection.batch:
-        late |= set(_replaceable(entries.values()))
+    late = {each.entry.event_id for each in recorded if each.key in scenario.redriven}
+    late |= set(_replaceable(entries.values()))
     in_order = [name for name in heard if name in entries and name not in late]
     assert in_order == sorted(in_order, key=ids.index), f"out of order: {who}: {in_order} of {ids}"
     due = [each.entry for each in recorded if each.at >= client.since and client.wants(each.entry)]
-    if client.connection.batch:
-        due = list(_without_replaced(due, heard))
+    due = list(_without_replaced(due, heard))
     is_alive = client.socket.state == "open" and scenario.is_registered(client)
     if not is_alive:
         last = max((ids.index(name) for name in in_order), default=-1)
@@ -98,7 +103,7 @@ def _check_forgotten(scenario: Scenario) -> None:
     stored = {row["connection_id"] for row in rows}
     users = [plain(row) for row in scenario.runtime.tables.all("UsersTable")]
     known = {connection_id for user in users for connection_id in user.get("connection_ids", ())}
-    assert stored == known
+    assert stored == known, f"stored alone: {stored - known}, known alone: {known - stored}"
     for connection_id, client in scenario.clients.items():
         is_young = time.time() - client.connection.connected_at_ms / 1000 < 30
         if client.socket.was_missed and not is_young:
@@ -107,21 +112,35 @@ def _check_forgotten(scenario: Scenario) -> None:
             assert connection_id in stored or connection_id in scenario.runtime.given_up, f"forgotten: {client.socket}"
 
 
+def _check_stragglers(scenario: Scenario) -> None:
+    """No connection that is open is still behind."""
+    item = scenario.runtime.tables.get("EventsTable", stragglers_key())
+    behind = plain(item) if item else {}
+    ids = {mark.partition(" ")[0] for mark in behind.get("late", ())} | set(behind.get("skipped", ()))
+    assert not [each for each in ids if scenario.clients[each].socket.state == "open"]
+
+
 def _check_resumed(scenario: Scenario, by_audience: dict[str, list[Recorded]]) -> None:
     """A client whose connection ended for any reason gets the missed messages when it comes back: late, but all."""
     ended = [each for each in scenario.clients.values() if each.socket.state != "open" and len(each.messages)]
+    ended = [each for each in ended if all(map(audiences.log_of, each.audiences))]  # who watches gets states instead
     for client in ended[:20]:
         names = {each.entry.event_id for name in client.audiences for each in by_audience[name]}
         heard = {each["id"] for each in client.messages if each.get("id") in names}
-        if not heard:
-            continue
         again = scenario.come_back(client)
-        resumed = scenario.send(again, "resume", last_id=max(heard))
-        assert resumed["data"]["recovered"], resumed
+        began_ms = event_time_ms(min(names)) if names else 0  # a young client only claims that it connects later
+        position = floor(min(began_ms, client.connection.connected_at_ms), int(time.time() * 1000))
+        for message in client.messages:
+            position |= message.get("position", {})
+        complete = False
+        while not complete:
+            resumed = scenario.send(again, "resume", position=position)
+            assert resumed["data"]["recovered"], resumed
+            position |= resumed["position"]
+            complete = resumed["data"]["complete"]
         recorded = [each for name in client.audiences for each in by_audience[name] if each.at >= client.since]
         due = [each.entry for each in recorded if client.wants(each.entry)]
-        if client.connection.batch:
-            due = list(_without_replaced(due, heard))
+        due = list(_without_replaced(due, heard))
         told = heard | {each["id"] for each in again.messages}
         missed = [each for each in due if each.event_id not in told]
         assert not missed, f"never told: {client.connection}: {missed}, heard {sorted(heard)}"
@@ -143,7 +162,7 @@ def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Ite
     """Yield entries without the states of a user for which a later one was heard."""
     replaced: set[tuple[str, str]] = set()
     for entry in reversed(list(entries)):
-        state = (entry.kind, entry.subject or "")
+        state = (PART_OF.get(entry.kind, ""), entry.subject or "")
         if entry.event_id in heard or state not in replaced:
             yield entry
         if entry.subject is not None:
@@ -153,13 +172,13 @@ def _without_replaced(entries: Collection[Entry], heard: Collection[str]) -> Ite
 def _replaceable(entries: Iterable[Entry]) -> Iterator[str]:
     """Yield the ids of states of a user that a later one follows.
 
-    An array leaves them out, but they may still come if the batch is tried again in other parts: clients know the order
-    of a user's states from their `version`.
+    `broadcast` leaves them out, but they may still come if the batch is tried again in other parts: clients know the
+    order of a user's states from their `version`.
     """
     latest: dict[tuple[str, str], str] = {}
     for entry in entries:
         if entry.subject is not None:
-            state = (entry.kind, entry.subject)
+            state = (PART_OF[entry.kind], entry.subject)
             if state in latest:
                 yield latest[state]
             latest[state] = entry.event_id

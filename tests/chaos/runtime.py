@@ -6,23 +6,29 @@ Threads and sockets have their own timing, so a seed repeats the script of a run
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 
 import broadcast
-from realtime import backlog, bootstrap, log, replay
+import late
+from realtime import bootstrap, log
+from realtime import late as late_lane
 from realtime.aws import clients
 from realtime.errors import RealtimeError
-from realtime.posting import progress
+from realtime.posting import lane, progress
 from realtime.posting.poster import Poster
-from realtime.tables.outbox import read_entry
+from realtime.tables.entries import read_entries
+from realtime.tables.registry import Gone, Registry
 from tests.chaos.api import Api
 from tests.chaos.client import Recorded
 from tests.chaos.failing import DeadLetters, FailingPoster, FunctionsClient, Plan
@@ -34,19 +40,26 @@ PAGE = 40  # rows of the index; DynamoDB's are larger
 SETTINGS = {
     "CONNECTIONS_TABLE": "ConnectionsTable",
     "USERS_TABLE": "UsersTable",
+    "BLOCKS_TABLE": "BlocksTable",
     "EVENTS_TABLE": "EventsTable",
     "MANAGEMENT_ENDPOINT": "http://unused.example.com",  # each run has a fake of its own
     "POSTS_PER_SECOND": "1000000",
+    "REACH": "narrow",  # or `wide`, by the function that is invoked
+    "PRESENCE_LATENESS_SECONDS": "86400",  # a run may be slow: what is left out is another matter
     "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     "FAREWELLS_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/farewells",
+    "LATE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/late",
     "FEED_ROLE": "listener",
     "LEASE_SECONDS": "900",
+    "MAX_TOKEN_SECONDS": "2592000",
     "HISTORY_SECONDS": "86400",
     "PRESENCE_HISTORY_SECONDS": "3600",
     "MESSAGE_RATE": "1000",
     "MESSAGE_BURST": "1000",
+    "USER_MESSAGE_RATE": "1000",
 }
-CONGESTED_SECONDS, YOUNG_SECONDS = 1.0, 2.0  # instead of 10 s and 10 min
+CONGESTED_SECONDS, LANE_SECONDS = 1.0, 0.1  # instead of 10 s and 0.25 s
+TOGETHER = 10  # messages of the late queue
 
 
 class Runtime:
@@ -62,12 +75,14 @@ class Runtime:
         self.dead_letters: list[str] = []  # likewise
         self.farewells: set[str] = set()  # connections that were ordered to be closed
         self.given_up: set[str] = set()  # connections that could be neither served nor closed
+        self.late: dict[str, str] = {}  # the messages of the late queue
         self.is_calm = False
         self.invocations = 0
         self.surprises: list[Exception] = []  # errors of the function that must never occur
         self.plan = Plan()
         self._posters: list[Poster] = []
         self._lock = threading.Lock()
+        self._numbers = itertools.count()
         self._rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)  # by each of their keys
         arn = "arn:aws:dynamodb:us-east-1:123456789012:table/EventsTable/stream/2024-01-01T00:00:00.000"
         self.stream = Stream(arn, "audience", shards=self.chance.choice((1, 1, 2)), now=time.time())
@@ -76,25 +91,41 @@ class Runtime:
             StreamMapping(
                 self.stream,
                 Settings.of(event["Properties"], progress_resets_retries=resets),
-                self._invoke,
+                partial(self._invoke, reach),
                 chance=random.Random(f"{seed} {name}"),
                 forgets=self._checkpoint_is_lost,
             )
-            for function in ("BroadcastFunction", "BroadcastWideFunction")
+            for function, reach in (("BroadcastFunction", "narrow"), ("BroadcastWideFunction", "wide"))
             for name, event in resources("AWS::Serverless::Function")[function]["Events"].items()
         ]
         tables.on_change = self._changed
         self._install(monkeypatch)
 
     def poll(self) -> None:
-        """Let each mapping read its stream once."""
+        """Let each mapping read its stream once, and the late lane some messages, before, between or after them."""
         for mapping in self.chance.sample(self.mappings, len(self.mappings)):
+            self.serve_late(self.chance.randint(0, 2))
             mapping.poll()
 
     def drain(self) -> None:
-        """Let each mapping read until nothing is left."""
+        """Let each mapping read until nothing is left; the late lane goes on with some messages."""
         for mapping in self.chance.sample(self.mappings, len(self.mappings)):
             mapping.drain()
+            self.serve_late(self.chance.randint(0, 5))
+
+    def serve_late(self, batches: int | None = None) -> None:
+        """Let the late lane take some batches of its queue, or all until the queue is empty."""
+        while self.late and batches != 0:
+            taken = self.chance.sample(sorted(self.late), min(TOGETHER, len(self.late)))
+            event = {"Records": [{"messageId": each, "body": self.late[each]} for each in taken]}
+            try:
+                failed = {each["itemIdentifier"] for each in self._call(late.handler, event)["batchItemFailures"]}
+            except (Killed, RealtimeError):
+                failed = set(taken)
+            for each in set(taken) - failed:
+                if self.is_calm or self.chance.random() < 0.97:  # else SQS delivers it again
+                    del self.late[each]
+            batches = None if batches is None else batches - 1
 
     def calm_down(self) -> None:
         """Stop all failures from now on, and begin with a new environment."""
@@ -118,12 +149,19 @@ class Runtime:
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a call of DynamoDB or SQS."""
         with self._lock:
-            if operation == "send_message":
-                self.farewells.add(json.loads(request["MessageBody"])["connection_id"])
-                return {}
+            if operation.startswith("send_message"):
+                return self._send(request)
             if operation == "query" and request["TableName"] == "ConnectionsTable":
                 return self._page(request)
             return self.tables.call(operation, request)
+
+    def _send(self, request: dict[str, Any]) -> dict[str, Any]:
+        for entry in request.get("Entries", [request]):
+            if request["QueueUrl"] == SETTINGS["LATE_QUEUE_URL"]:
+                self.late[f"message {next(self._numbers):05}"] = entry["MessageBody"]
+            else:
+                self.farewells.add(json.loads(entry["MessageBody"])["connection_id"])
+        return {}
 
     def _page(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return a page of a Query of the Connections table or its index.
@@ -150,13 +188,16 @@ class Runtime:
         match change.table:
             case "ConnectionsTable":
                 connection_id, audience = change.key
-                for rows, key, is_shown in (
-                    (self._rows["indexed_audience", audience], connection_id, "indexed_audience" in (change.new or {})),
-                    (self._rows["connection_id", connection_id], audience, change.new is not None),
-                ):
-                    rows.pop(key, None)
-                    if change.new and is_shown:
-                        rows[key] = change.new
+                for image in (change.old, change.new):
+                    if image and "indexed_audience" in image:
+                        rows = self._rows["indexed_audience", image["indexed_audience"]["S"]]
+                        rows.pop(connection_id, None)
+                        if image is change.new:
+                            rows[connection_id] = image
+                of_connection = self._rows["connection_id", connection_id]
+                of_connection.pop(audience, None)
+                if change.new:
+                    of_connection[audience] = change.new
             case "EventsTable" if change.new:
                 keys = {name: change.new[name] for name in ("audience", "event_id")}
                 self.stream.put("MODIFY" if change.old else "INSERT", keys, change.new)
@@ -166,16 +207,25 @@ class Runtime:
     def _note(self, image: dict[str, Any]) -> None:
         if "reach" not in image:
             return  # a farewell, which `broadcast` is not shown
-        entry = read_entry(image)
-        self.recorded.append(Recorded(len(self.recorded), entry))
+        key = f"{image['audience']['S']}/{image['event_id']['S']}"
+        at = len(self.recorded)
+        for entry in (*read_entries(image, "wide"), *read_entries(image, "narrow")):
+            if all(each.entry != entry for each in self.recorded[at:]):  # which both reaches have, if it is its own
+                self.recorded.append(Recorded(at, entry, key))
 
     # ---- the function ----------------------------------------------------------------------------------------------
 
-    def _invoke(self, event: dict[str, Any]) -> Any:
+    def _invoke(self, reach: str, event: dict[str, Any]) -> Any:
+        if os.environ.get("REACH") != reach:  # it is another function
+            os.environ["REACH"] = reach
+            bootstrap.forget()
+        return self._call(broadcast.handler, event)
+
+    def _call(self, handler: Callable[[dict[str, Any], Any], Any], event: dict[str, Any]) -> Any:
         self.invocations += 1
         self.plan = self._new_plan(random.Random(f"{self.seed} invocation {self.invocations}"))
         try:
-            return broadcast.handler(event, self)
+            return handler(event, self)
         except Killed:
             bootstrap.forget()
             raise
@@ -214,15 +264,24 @@ class Runtime:
         client = FunctionsClient(self)
         monkeypatch.setattr(clients, "client", lambda service: client)
         monkeypatch.setattr(progress, "CONGESTED_PATIENCE_S", CONGESTED_SECONDS)
-        monkeypatch.setattr(backlog, "YOUNG_SECONDS", YOUNG_SECONDS)
-        monkeypatch.setattr(replay, "OVERLAP_MS", 0)  # here, ids are in the order of the recording
+        monkeypatch.setattr(lane, "LANE_S", LANE_SECONDS)
+        monkeypatch.setattr(late_lane, "PROBING_S", LANE_SECONDS)
+        monkeypatch.setattr(late_lane, "MAX_TRIES", 5)
+        monkeypatch.setattr(progress, "OPENING_PATIENCE_S", LANE_SECONDS)
+        forget_all = Registry.forget_all
+
+        def note_given_up(registry: Registry, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
+            self.given_up |= {each.connection_id for each in gone if each.may_live}
+            return forget_all(registry, gone, now_ms)
+
+        monkeypatch.setattr(Registry, "forget_all", note_given_up)
         monkeypatch.setattr(bootstrap, "failures", lambda: DeadLetters(self.dead_letters))
-        monkeypatch.setattr(bootstrap, "poster", lambda endpoint, rate: self._new_poster(rate))
+        monkeypatch.setattr(bootstrap, "poster", lambda endpoint, rate, *_: self._new_poster(rate))
         self._log_level = log.logger().log_level
         log.logger().setLevel("CRITICAL")
         bootstrap.forget()
 
-    def _new_poster(self, rate: int) -> Poster:
+    def _new_poster(self, rate: float) -> Poster:
         """Make a real Poster with less patience, as a new environment does."""
         poster = FailingPoster(self, rate)
         self._posters.append(poster)

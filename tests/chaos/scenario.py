@@ -6,18 +6,20 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import default
 from operate.redrive import Names, Redrive
 from realtime import audiences
 from realtime.ids import make_event_id
-from realtime.messages import TYPES, encode
+from realtime.messages import ENDPOINTS, TYPES, encode
+from realtime.tables.blocks import Blocks
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.dynamodb import item
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Change, Entry, Message
+from realtime.tables.outbox import Outbox
 from tests.chaos.api import Socket, Step, Trouble
 from tests.chaos.client import STAGES, Client
 from tests.chaos.promises import check_dead_letters, keys_of
@@ -31,6 +33,14 @@ TRANSIENT: tuple[Step, ...] = (429, 429, 429, 500, 503, *Trouble)
 ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERROR)
 
 
+@dataclass(frozen=True)
+class _Blocked:
+    """Whom a user has blocked, and whether they are on a list or in each of the user's changes."""
+
+    others: frozenset[str]
+    is_listed: bool
+
+
 class Scenario:
     """The script of one run, from the first connection until no more failures happen and all work is done."""
 
@@ -42,6 +52,8 @@ class Scenario:
         self._numbers = itertools.count()
         self._outbox = Outbox(cast("Any", runtime), "EventsTable")
         self._connections = Connections(cast("Any", runtime), "ConnectionsTable")
+        self.blocks: dict[str, _Blocked] = {}
+        self._store_blocks()
         if runtime.seed % 5 == 1:
             runtime.api.forbidden = self._chance.choice(STAGES)
         for _ in range(CONNECTIONS):
@@ -55,21 +67,24 @@ class Scenario:
         chance = self._chance
         number = next(self._numbers)
         user = str(chance.randrange(USERS))
-        endpoint = chance.choice(STAGES)
-        watched = chance.sample(range(USERS), 2) if endpoint in STAGES[:2] and chance.random() < 0.3 else ()
+        stage = chance.choice(STAGES)
+        endpoints = frozenset({stage} if stage != "live" else chance.sample(ENDPOINTS, chance.choice((2, 3, 4, 4, 4))))
+        may_watch = not endpoints.isdisjoint({"feed", "presence"})
+        watched = chance.sample(range(USERS), 2) if may_watch and chance.random() < 0.3 else ()
         is_young = chance.random() < 0.02
-        connected_at = time.time() + (600 if is_young else -3600)  # however slow this machine is
+        connected_at = time.time() + (600 if is_young else -1800)  # however slow this machine is
         connection = Connection(
             connection_id=f"c{self.runtime.seed}-{number}=",
-            endpoint=endpoint,
+            stage=stage,
             user_id=user,
             connected_at_ms=int(connected_at * 1000),
             token_expires_at_s=int(connected_at) + 7200,
-            types=frozenset(chance.sample(sorted(TYPES[endpoint]), 1)) if chance.random() < 0.1 else frozenset(),
+            types=self._types(stage, endpoints),
             batch=chance.random() < 0.25,
+            chosen=endpoints if stage == "live" else frozenset(),
         )
         subscribed = audiences.initial_audiences(
-            endpoint, user, connection.connection_id, SHARDS, watched=[str(each) for each in watched]
+            stage, user, connection.connection_id, SHARDS, [str(each) for each in watched], endpoints
         )
         self.runtime.api.account.take()  # the handshake
         socket = Socket(connection.connection_id)
@@ -77,14 +92,29 @@ class Scenario:
             socket.state = chance.choice(["connecting", "open"])
         elif chance.random() < 0.15:
             self._trouble(socket)
-        client = Client(connection, subscribed, socket, since=len(self.runtime.recorded))
+        blockers = frozenset(each for each, blocked in self.blocks.items() if user in blocked.others)
+        client = Client(connection, subscribed, socket, since=len(self.runtime.recorded), blockers=blockers)
         self.runtime.api.sockets[connection.connection_id] = socket
-        for write in self._connections.registration_writes(
-            connection, subscribed, lease_until_s=int(connected_at) + 7200
-        ):
-            self.runtime.put_item(**write.request)
+        self._register(client)
         self.clients[connection.connection_id] = client
         return client
+
+    def _types(self, stage: str, endpoints: frozenset[str]) -> frozenset[str]:
+        """Return the types that a connection is filtered by, as `connect` stores them."""
+        known = frozenset[str]().union(*(TYPES[each] for each in endpoints))
+        if self._chance.random() < 0.1:
+            return frozenset(self._chance.sample(sorted(known), 1))
+        return known if stage == "live" and len(endpoints) < len(ENDPOINTS) else frozenset()
+
+    def _register(self, client: Client) -> None:
+        connection, subscribed = client.connection, client.subscribed
+        for write in self._connections.registration_writes(
+            connection, subscribed, lease_until_s=int(connection.connected_at_ms / 1000) + 7200
+        ):
+            self.runtime.put_item(**write.request)
+        if connection.stage == "live":
+            own = audiences.own_live(connection.user_id, connection.endpoints)
+            self._connections.subscribe(connection, [each for each in subscribed if each not in own])
 
     def _store_users(self, clients: Iterable[Client]) -> None:
         """Give users their new connections."""
@@ -131,7 +161,7 @@ class Scenario:
         event = sample("default.ping")
         event["requestContext"] |= {
             "connectionId": client.connection.connection_id,
-            "stage": client.connection.endpoint,
+            "stage": client.connection.stage,
         }
         event["body"] = json.dumps({"type": kind, "data": data})
         answer: dict[str, Any] = json.loads(default.handler(event, None)["body"])
@@ -140,12 +170,10 @@ class Scenario:
     def come_back(self, client: Client) -> Client:
         """Let a client whose connection has ended open another, of the same kind."""
         connection = replace(client.connection, connection_id=f"again-{client.connection.connection_id}")
-        again = Client(connection, client.audiences, Socket(connection.connection_id), since=len(self.runtime.recorded))
+        socket, since = Socket(connection.connection_id), len(self.runtime.recorded)
+        again = replace(client, connection=connection, socket=socket, since=since)
         self.runtime.api.sockets[connection.connection_id] = again.socket
-        for write in self._connections.registration_writes(
-            connection, client.audiences, lease_until_s=int(time.time()) + 7200
-        ):
-            self.runtime.put_item(**write.request)
+        self._register(again)
         return again
 
     # ---- events ----------------------------------------------------------------------------------------------------
@@ -159,14 +187,44 @@ class Scenario:
         expires_at = int(self.runtime.stream.now) + 86_400
         self._outbox.put_all(Entry(audience, name, kind, message, expires_at, **more) for audience in audience_names)
 
+    def _store_blocks(self) -> None:
+        """Let some users block some others: most of them on a list, as if they had more."""
+        blocks = Blocks(cast("Any", self.runtime), "BlocksTable")
+        for user in map(str, range(USERS)):
+            if self._chance.random() < 0.2:
+                others = frozenset(map(str, self._chance.sample(range(USERS), 3)))
+                listed = blocks.list_writes(user, others, blocked=True) if self._chance.random() < 0.6 else []
+                self.blocks[user] = _Blocked(others, bool(listed))
+                for write in (*listed, *blocks.writes(user, others, blocked=True)):
+                    operation = {"Put": self.runtime.put_item, "Update": self.runtime.update_item}[write.kind]
+                    operation(**write.request)
+
+    def record_change(self, user: str, kinds: Mapping[str, str]) -> None:
+        """Record a change of a user, as `announce` does; `kinds` are the types of its messages, by endpoint."""
+        number = next(self._numbers)
+        now = int(self.runtime.stream.now * 1000) + number
+        told = {}
+        for endpoint, kind in kinds.items():
+            name = make_event_id(now, str(self.runtime.seed), endpoint)
+            told[endpoint] = Message(name, kind, encode(kind, {"n": number}, now, name))
+        expires_at = int(self.runtime.stream.now) + 86_400
+        self._outbox.put_all(
+            Change(audience, user, told, expires_at, is_for_watchers=shard == 0, **self._hidden_from(user))
+            for shard, audience in enumerate(audiences.everyone("presence", SHARDS))
+        )
+
+    def _hidden_from(self, user: str) -> dict[str, Any]:
+        """Return what a change of a user says about their blocks."""
+        blocked = self.blocks.get(user)
+        if blocked is None:
+            return {}
+        return {"listed_blocks": len(blocked.others)} if blocked.is_listed else {"hidden_from": blocked.others}
+
     def record_something(self) -> None:
         """Record an event of a random kind."""
         chance = self._chance
         user = str(chance.randrange(USERS))
-        hidden = frozenset({str(each) for each in chance.sample(range(USERS), 3)} if chance.random() < 0.2 else ())
-        match chance.choices(("calls", "notifications", "everyone", "feed", "presence", "direct"), (5, 4, 2, 3, 3, 1))[
-            0
-        ]:
+        match chance.choices(("calls", "notifications", "everyone", "presence", "direct"), (5, 4, 2, 6, 1))[0]:
             case "calls":
                 other = str(chance.randrange(USERS))
                 names = {audiences.personal("calls", each) for each in (user, other)}
@@ -176,14 +234,14 @@ class Scenario:
                 self.record([audiences.personal("notifications", user)], kind, **self._lifetime())
             case "everyone":
                 self.record(audiences.everyone("notifications", SHARDS), "system_notification", **self._lifetime())
-            case "feed" | "presence" as endpoint:
-                names = {audiences.personal(endpoint, user), *audiences.everyone(endpoint, SHARDS)}
-                kind = chance.choice(sorted(TYPES[endpoint]))
-                self.record(names, kind, hidden_from=hidden, subject=user)
+            case "presence":
+                endpoints = chance.choice((["presence", "feed"], ["presence"], ["feed"]))
+                kinds = {endpoint: chance.choice(sorted(TYPES[endpoint])) for endpoint in endpoints}
+                self.record_change(user, kinds)
             case _:
                 client = chance.choice(list(self.clients.values()))
                 name = audiences.direct(client.connection.connection_id)
-                self.record([name], "error", endpoint=client.connection.endpoint, close=True)
+                self.record([name], "error", stage=client.connection.stage, close=True)
 
     def _lifetime(self) -> dict[str, int]:
         """Return when a message expires: mostly never, or in a day; or it has expired already."""
@@ -195,7 +253,7 @@ class Scenario:
     def record_poison(self) -> None:
         """Put an item that no function of ours would write between the others in the Events table."""
         user = str(self._chance.randrange(USERS))
-        endpoint = self._chance.choice(STAGES)
+        endpoint = self._chance.choice(ENDPOINTS)
         audience = self._chance.choice(
             [audiences.personal(endpoint, user), self._chance.choice(audiences.everyone(endpoint, SHARDS))]
         )
@@ -221,7 +279,10 @@ class Scenario:
     # ---- the run ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run all events and failures, then finish all work without failures, then post to each connection once."""
+        """Run all events and failures, finish the work without failures, then post to the audiences of who is lost.
+
+        Whatever is left of the subscriptions of such a connection leads to it.
+        """
         chance = self._chance
         poisoned = set(chance.sample(range(EVENTS), 4))
         waves = sorted(chance.sample(range(1, EVENTS), 3))
@@ -253,13 +314,23 @@ class Scenario:
             self.runtime.api.forbidden = None
             self._redrive()
         suspects = [client for client in self.clients.values() if client.socket.state != "open"]
-        wanted = {
-            (client.audiences[0], min(client.connection.types or TYPES[client.connection.endpoint]))
-            for client in suspects
-        }
+        wanted = {each for client in suspects for each in self._heard(client)}
         for name, kind in sorted(wanted):
-            self.record([name], kind)
+            user = "nobody" if audiences.is_wide(name) else audiences.watched_user(name)
+            if audiences.is_presence(name) and user not in self.blocks:
+                self.record_change(user, {audiences.endpoint_of(name): kind})
+            else:  # about a user with blocks, too: nothing but an entry without a subject reaches all who watch them
+                self.record([name], kind)
         self.runtime.drain()
+        self.runtime.serve_late()
+
+    @staticmethod
+    def _heard(client: Client) -> Iterator[tuple[str, str]]:
+        """Yield the audiences of a client, each with a type that it hears there."""
+        for name in client.audiences:
+            known = TYPES[audiences.endpoint_of(name)]
+            if kinds := known & (client.connection.types or known):
+                yield name, min(kinds)
 
     def _redrive(self) -> None:
         """Redrive the records that were given up, now that the missing right exists."""

@@ -16,7 +16,7 @@ from tests.chaos.runtime import Runtime
 from tests.chaos.scenario import Scenario
 from tests.model.tables import Tables
 
-SEEDS = [int(os.environ["SEED"])] if os.environ.get("SEED") else range(int(os.environ.get("CHAOS_RUNS", "12")))
+SEEDS = [int(os.environ["SEED"])] if os.environ.get("SEED") else range(int(os.environ.get("CHAOS_RUNS", "6")))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.stack import WITHIN, Stack
+from tests.support import contract
 
 FOLDER = Path(__file__).parent / "clients"
 WSCAT = FOLDER / "node_modules/.bin/wscat"
@@ -55,7 +56,12 @@ class DocumentedClients:
         except TimeoutError:
             raise AssertionError(f"timed out waiting for {wanted}; {self.deeds}") from None
         assert line, f"Node ended before {wanted}"
-        self.deeds.append(json.loads(line))
+        deed = json.loads(line)
+        if deed["did"] == "hear":
+            contract.check_message(deed["message"])
+        elif deed["did"] == "send":
+            contract.check_sent(deed["message"])
+        self.deeds.append(deed)
 
 
 @asynccontextmanager

@@ -466,6 +466,7 @@ async def test_a_page_of_another_origin_gets_nothing_by_fetch_form_or_websocket(
             ("connections", "", "GET", "/_gateway/connections", {}, ""),
             ("settings", "", "POST", "/_gateway/settings", {}, '{"max_age": 1}'),
             ("a token", "", "POST", "/_local/token", {}, '{"user": "5"}'),
+            ("the logs", "", "POST", "/_local/flow", {}, "{}"),
             ("an event", "", "POST", "/_local/events", {}, '{"type": "session_revoked", "detail": {"user_id": 5}}'),
         ]
         for key in ("test", stack.running.access_key)

@@ -5,6 +5,7 @@ policies.py removes each right in turn, and expects the test here that it names 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -64,6 +65,14 @@ async def test_a_connection_may_watch_a_hundred_users_from_its_start(stack: Stac
 # ---- default --------------------------------------------------------------------------------------------------------
 
 
+async def test_as_many_messages_at_once_as_allowed_are_answered(stack: Stack) -> None:
+    async with stack.connect("calls", stack.new_user(), settled=False) as client:
+        for _ in range(20):
+            await client.send("ping")
+        for _ in range(20):
+            assert (await client.hears(lambda it: it["type"] in {"pong", "error"}))["type"] == "pong"
+
+
 async def test_a_ping_is_answered(stack: Stack) -> None:
     async with stack.connect("notifications", stack.new_user(), settled=False) as client:
         assert (await client.pings())["data"] == {}
@@ -109,10 +118,11 @@ async def test_watching_users_returns_their_state_until_unwatching(stack: Stack)
         snapshot = await client.hears("snapshot")
         assert [shown["is_online"] for shown in snapshot["data"]["users"]] == [True]
         (connection_id,) = stack.connection_ids(user)
-        assert set(stack.connection(connection_id)) == {f"connection/{connection_id}", f"presence/{watched}"}
+        own = {f"connection/{connection_id}", "watched"}
+        assert set(stack.connection(connection_id)) == {*own, f"presence/{watched}"}
         await client.send("unwatch", user_ids=[watched])
         await client.hears("snapshot")
-        assert set(stack.connection(connection_id)) == {f"connection/{connection_id}"}
+        assert set(stack.connection(connection_id)) == own
 
 
 @contextmanager
@@ -165,8 +175,23 @@ async def test_the_end_of_a_users_sessions_ends_their_connections(stack: Stack) 
         assert await client.closed() == 1000
 
 
+async def test_a_revoked_token_stays_out_and_a_newer_one_gets_in(stack: Stack) -> None:
+    user = stack.new_user()
+    old = stack.token(user)
+    await asyncio.sleep(1.1)  # times of issue are whole seconds
+    async with stack.connect("calls", token=old, settled=False) as client:
+        await client.pings()
+        stack.publish("session_revoked", {"user_id": user})
+        assert (await client.hears("error"))["data"]["code"] == "AUTH_FAILED"
+    async with stack.connect("calls", token=old, settled=False) as client:
+        assert (await client.hears("error"))["data"]["code"] == "AUTH_FAILED"
+        assert await client.closed() == 1000
+    async with stack.connect("calls", user) as client:
+        await client.pings()
+
+
 async def test_an_event_that_breaks_its_schema_is_kept_whole_with_the_reason(stack: Stack) -> None:
-    event_id = stack.publish("call_started", {"call_id": 1})
+    event_id = stack.deployment.publish("call_started", json.dumps({"call_id": 1}), "tests")
     event, attributes = await stack.queue("RejectedEventsQueue").holds(lambda body: event_id in body)
     assert json.loads(event)["detail"] == {"call_id": 1}
     assert "user_id" in attributes["reason"]
@@ -192,6 +217,23 @@ async def test_an_event_for_everyone_reaches_every_connected_user(stack: Stack) 
     async with stack.connect("notifications", stack.new_user()) as client:
         stack.publish("system_notification", {"text": text}, to="everyone")
         await client.hears(lambda it: it["data"].get("text") == text)
+
+
+async def test_an_event_for_everyone_is_noted_as_served(stack: Stack) -> None:
+    began = int(time.time())
+    async with stack.connect("notifications", stack.new_user()):
+
+        def is_noted() -> bool:  # an instance of the function notes it every 30 s
+            stack.publish("system_notification", {"text": "for everyone"}, to="everyone")
+            time.sleep(1)
+            marks = stack.dynamodb.query(
+                TableName=stack.outputs["EventsTableName"],
+                KeyConditionExpression="audience = :served",
+                ExpressionAttributeValues={":served": {"S": "served"}},
+            )["Items"]
+            return any(int(each["served_at"]["N"]) >= began for each in marks)
+
+        await eventually(is_noted, "it is noted", within=45)
 
 
 async def test_an_event_for_everyone_forgets_a_connection_that_is_gone(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from tests.e2e import documented
 
 CALLS = documented.endpoints()["calls"][0]
 FRIENDS = documented.endpoints()["notifications"][0]
-ADDITIONS = {"id", "version"}
+ADDITIONS = {"id", "version", "position"}
 """The keys that we add to the documented ones; clients ignore keys that they don't know."""
 
 
@@ -97,6 +97,7 @@ async def test_a_pong_is_as_documented(stack: Stack) -> None:
     async with stack.connect("feed", stack.new_user()) as client:
         pong = await client.pings()
         assert documented.is_time(pong.pop("timestamp"))
+        assert pong.pop("position").keys() == {"since"}
         assert pong == {"type": "pong", "data": {}}
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from datetime import datetime
 
+from harness.reconfiguring import reconfigured
 from harness.stack import Client, Message, Predicate, Queue, Stack, eventually
 from tests.e2e.documented import is_time
 
@@ -109,6 +110,28 @@ async def test_a_user_whose_socket_was_killed_silently_is_offline_after_the_leas
             assert not stack.connection(connection_id)
         await hears_all_until_now(stack, feed)
         assert told_of(listener, feed) == ["listener_online", "listener_offline"]
+
+
+async def test_a_user_whose_socket_was_killed_is_offline_within_a_minute_and_was_last_seen_before(stack: Stack) -> None:
+    listener = stack.new_user()
+    with (
+        reconfigured(stack, "Connect", LEASE_SECONDS="10"),
+        reconfigured(stack, "Default", LEASE_SECONDS="10"),
+    ):
+        async with stack.withheld_disconnects(), stack.connect("calls", listener, role="listener") as client:
+            (connection_id,) = stack.connection_ids(listener)
+            await client.pings()
+            killed_at = time.time()
+            await stack.kill(connection_id)
+
+            async def sweep_until_offline() -> None:  # a 410 counts 30 s after a handshake
+                while stack.user(listener)["is_online"]["BOOL"]:
+                    await stack.sweep()
+                    await asyncio.sleep(2)
+
+            await asyncio.wait_for(sweep_until_offline(), 60)
+            last_seen = int(stack.user(listener)["last_seen"]["N"]) / 1000
+            assert killed_at - 10 < last_seen <= killed_at
 
 
 async def test_backends_hear_of_each_transition_once_with_rising_versions(stack: Stack) -> None:

@@ -81,20 +81,17 @@ async def test_a_change_that_was_given_up_is_announced_when_it_is_put_through_ag
 
 
 def entries_about(stack: Stack, listener: int) -> list[dict[str, Any]]:
-    """Return the keys of the feed's entries about a listener."""
-    found: list[dict[str, Any]] = []
-    for audience in ("feed/*/0", "feed/*/1", "feed/*/2", "feed/*/3", f"feed/{listener}"):
-        answer = stack.dynamodb.query(
-            TableName=stack.outputs["EventsTableName"],
-            KeyConditionExpression="audience = :audience",
-            ExpressionAttributeValues={":audience": {"S": audience}},
-        )
-        found += [
-            {name: row[name] for name in ("audience", "event_id")}
-            for row in answer["Items"]
-            if json.loads(row["message"]["S"])["data"]["user_id"] == listener
-        ]
-    return found
+    """Return the keys of the changes of a listener's presence."""
+    answer = stack.dynamodb.query(
+        TableName=stack.outputs["EventsTableName"],
+        KeyConditionExpression="audience = :audience",
+        ExpressionAttributeValues={":audience": {"S": "presence/*/0"}},
+    )
+    return [
+        {name: row[name] for name in ("audience", "event_id")}
+        for row in answer["Items"]
+        if row["subject"] == {"S": str(listener)}
+    ]
 
 
 async def test_an_event_that_could_not_be_taken_in_is_heard_when_it_is_put_through_again(stack: Stack) -> None:

@@ -31,8 +31,39 @@ async def test_a_token_is_good_for_the_endpoints_of_its_scope_alone(stack: Stack
         assert stack.is_connected(user)
 
 
-async def test_a_connection_over_the_limit_is_refused_and_the_others_stay(stack: Stack) -> None:
+async def test_a_newcomer_at_the_limit_replaces_the_dead(stack: Stack) -> None:
     user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
+    async with stack.withheld_disconnects(), AsyncExitStack() as contexts:
+        for _ in range(limit):
+            await contexts.enter_async_context(stack.connect("calls", user))
+        before = set(stack.connection_ids(user))
+        dead = sorted(before)[0]
+        await stack.kill(dead)
+        stack.change_session(dead, lease_until=1)
+        newcomer = await contexts.enter_async_context(stack.connect("feed", user))
+        await newcomer.pings()
+        after = set(stack.connection_ids(user))
+        assert (len(after), before - after) == (limit, {dead})
+        assert not stack.connection(dead)
+
+
+async def test_at_the_limit_a_living_connection_that_makes_room_is_told_and_closed(stack: Stack) -> None:
+    user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
+    async with AsyncExitStack() as contexts:
+        oldest, *_ = [await contexts.enter_async_context(stack.connect("calls", user)) for _ in range(limit)]
+        async with stack.connect("calls", user) as newcomer:
+            assert await error_of(oldest) == {"code": "CONNECTION_LIMIT", "message": "Replaced by a newer connection"}
+            assert await oldest.closed() == 1000
+            await newcomer.pings()
+
+
+async def test_with_the_policy_reject_a_connection_over_the_limit_is_refused_and_the_others_stay(stack: Stack) -> None:
+    user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
+    with reconfigured(stack, "Connect", MAX_CONNECTIONS_POLICY="reject"):
+        await refuses_one_too_many(stack, user, limit)
+
+
+async def refuses_one_too_many(stack: Stack, user: int, limit: int) -> None:
     async with AsyncExitStack() as contexts:
         clients = [await contexts.enter_async_context(stack.connect("calls", user)) for _ in range(limit)]
         async with stack.connect("feed", user, settled=False) as one_too_many:
@@ -89,7 +120,7 @@ async def test_watching_is_refused_on_endpoints_without_presence(stack: Stack) -
 
 
 async def test_a_refused_client_can_get_the_status_of_its_handshake(stack: Stack) -> None:
-    with reconfigured(stack, "Connect", REJECTION_MODE="handshake"):
+    with reconfigured(stack, "Connect", REJECTION_MODE="handshake", MAX_CONNECTIONS_POLICY="reject"):
         user, limit = stack.new_user(), int(stack.parameters["MaxConnectionsPerUser"])
         assert await status(stack, "feed", "no token") == 401
         assert await status(stack, "feed", stack.token(user, ttl=-60)) == 401

@@ -46,7 +46,7 @@ async def test_a_connection_gets_reconnect_in_time_and_lives_on_until_its_end(st
     user = stack.new_user()
     async with stack.connect("calls", user) as client:
         (connection_id,) = stack.connection_ids(user)
-        stack.age(connection_id, MOVE_AFTER + 5)
+        stack.age(connection_id, MOVE_AFTER + 0.1)  # a sweep tells those who came of age since the last one
         await stack.sweep()
         assert (await client.hears("reconnect"))["data"] == {"within_seconds": 300}
         await stack.sweep()

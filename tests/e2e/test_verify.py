@@ -66,11 +66,12 @@ def verify(stack: Stack, folder: Path, *arguments: str) -> Verified:
 
 
 def everything_of_verify(stack: Stack) -> list[str]:
-    """What is left of runs: items of test users, rules and queues."""
+    """What is left of runs: items of test users, rules and queues; but not what broadcast notes for a minute."""
     left = []
     for table in ("UsersTableName", "ConnectionsTableName", "EventsTableName"):
         pages = stack.dynamodb.get_paginator("scan").paginate(TableName=stack.outputs[table])
-        left += [text for page in pages for item in page["Items"] if PREFIX in (text := json.dumps(item, default=str))]
+        items = [json.dumps(item, default=str) for page in pages for item in page["Items"]]
+        left += [item for item in items if PREFIX in item and '"posted/' not in item]
     rules = stack.aws("events").list_rules(EventBusName=stack.outputs["BusName"], NamePrefix=PREFIX)["Rules"]
     queues = stack.aws("sqs").list_queues(QueueNamePrefix=PREFIX).get("QueueUrls", [])
     return [*left, *(rule["Name"] for rule in rules), *queues]
@@ -80,7 +81,7 @@ async def test_a_right_that_broadcast_lacks_is_named(own_stack: Stack, tmp_path:
     await own_stack.set_gateway(decision_seconds=0.001)
     role = Role(own_stack, "Broadcast")
     with role.without(role.rights()["execute-api:ManageConnections POST"]):
-        run = verify(own_stack, tmp_path, "--only", "tell.call")
+        run = verify(own_stack, tmp_path, "--only", "tell.call", "--patience", "8")
     assert run.code == 1
     assert run.failed() == {"tell.call_started", "tell.call_billing", "tell.call_ended"}
     advice = run.lines["tell.call_started"]["advice"]

@@ -10,6 +10,7 @@ import pytest
 
 from harness.fake_api import FakeApi
 from realtime.posting.api import make_poster
+from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
 from tests.support.posters import Frozen, MakePoster
 
@@ -29,7 +30,7 @@ def new_poster(fake: FakeApi) -> Iterator[MakePoster]:
                 "endpoint_url": fake.url,
                 "region": "eu-west-1",
                 "credentials": Frozen,
-                "posts_per_second": 100_000,
+                "quota": TokenBucket(100_000, burst=50_000),
                 "post_timeout_s": 0.2,
                 "patience_s": 0.3,
             } | settings

@@ -101,9 +101,18 @@ def test_a_long_text_is_cut_to_its_beginning(fake: FakeApi, pool: HttpPool[str])
     fake.texts[500] = b"x" * 5000
     fake.script("bad", [500, 429])
     post(pool, "bad")
-    assert answers(pool) == {"bad": (500, "x" * 512)}
+    assert answers(pool) == {"bad": (500, "x" * 4096)}
     post(pool, "bad")
     assert answers(pool) == {"bad": (429, '{"message":"scripted"}')}, "nothing is left of the text before"
+
+
+def test_only_a_get_brings_the_text_of_a_good_answer(fake: FakeApi, pool: HttpPool[str]) -> None:
+    fake.texts[200] = b'{"lastActiveAt":"2024-01-15T10:30:00Z"}'
+    fake.script("got", [200])
+    fake.script("posted", [200])
+    post(pool, "got", b"", method="GET")
+    post(pool, "posted")
+    assert answers(pool) == {"got": (200, fake.texts[200].decode()), "posted": (200, "")}
 
 
 def test_a_request_ends_after_its_timeout(fake: FakeApi, pool: HttpPool[str]) -> None:

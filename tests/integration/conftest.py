@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from typing import Any
 
 import pytest
 from moto import mock_aws  # before any client exists: it changes only clients that are made afterwards
 
+from realtime import messages
 from realtime.aws import clients
+from realtime.aws.bus import Bus, BusEvent
+from realtime.default import FrameHandler
 from tests.logs import logged  # noqa: F401  # a fixture
+from tests.support import contract
 from tests.support.cloud import REGION, STORY_BEGINS, Cloud
 from tests.support.fake_sqs import check_message
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
@@ -56,6 +62,12 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     return sleeps
 
 
+@pytest.fixture(autouse=True)
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count no frame of a quiet connection that chance may leave out."""
+    monkeypatch.setattr(random, "random", lambda: 0.99)
+
+
 @pytest.fixture
 def jwt_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the samples' time for PyJWT, too."""
@@ -68,11 +80,51 @@ def jwt_clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jwt.api_jwt.datetime", Now)
 
 
+@pytest.fixture(autouse=True)
+def as_promised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hold every message that is made, every answer and every event for the bus to the contract."""
+    encode, answer, entry = messages.encode, FrameHandler.answer, Bus._entry
+    broken: list[str] = []  # an error here would be caught by the service's last resort
+
+    def check(check_one: Callable[[Any], None], said: Any) -> None:
+        try:
+            check_one(said)
+        except contract.BreaksTheContractError as problem:
+            broken.append(str(problem))
+
+    def checked_encode(*given: Any, **more: Any) -> str:
+        frame = encode(*given, **more)
+        if given[2] != 0:  # the empty envelope by which `backend_events` measures is no message
+            check(contract.check_heard, frame)
+        return frame
+
+    def checked_answer(self: FrameHandler, *given: Any) -> str:
+        frame = answer(self, *given)
+        check(contract.check_heard, frame)
+        return frame
+
+    def checked_entry(self: Bus, event: BusEvent) -> dict[str, Any]:
+        made = entry(self, event)
+        told = {"source": made["Source"], "detail-type": made["DetailType"], "detail": json.loads(made["Detail"])}
+        check(contract.check_told, told)
+        return made
+
+    monkeypatch.setattr(messages, "encode", checked_encode)
+    monkeypatch.setattr(FrameHandler, "answer", checked_answer)
+    monkeypatch.setattr(Bus, "_entry", checked_entry)
+    yield
+    assert broken == [] or request.node.get_closest_marker("unpromised")
+
+
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Return the tables, queues, bus and parameter that the template creates."""
+    """Return the tables, queues, bus and parameter that the template creates; what was posted is as promised, too."""
     with mock_aws():
-        yield Cloud(monkeypatch)
+        cloud = Cloud(monkeypatch)
+        yield cloud
+        for delivery in cloud.poster.deliveries:
+            for frame in delivery.frames:
+                contract.check_heard(frame.body.decode())
 
 
 @pytest.fixture

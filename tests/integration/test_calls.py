@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from realtime.errors import ConfigurationError
 from realtime.tables import TableNames, Tables
 from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall
+from realtime.tables.dynamodb import Cursor
 from realtime.tables.transactions import Transaction
 from tests.support.cloud import Cloud
 
@@ -32,7 +34,13 @@ class Line:
         return set(self._cloud.user(user_id).get("busy_calls", ()))
 
     def open(self, since: int = NOW + 1) -> list[OpenCall]:
-        return sorted(self.calls.open_since(since), key=lambda call: call.call_id)
+        found: list[OpenCall] = []
+        cursor: Cursor = None
+        while True:
+            page, cursor = self.calls.open_since(since, cursor)
+            found += page
+            if cursor is None:
+                return sorted(found, key=lambda call: call.call_id)
 
     def _change(self, call_id: str, at: int, *, ongoing: bool) -> None:
         writes = self.calls.call_writes(call_id, BOTH, at * 1000, ongoing=ongoing)
@@ -104,3 +112,15 @@ def test_an_ended_call_is_kept_for_as_long_as_its_start_may_come(line: Line, clo
     line.end()
     (item,) = cloud.rows("Events")
     assert item["expires_at"] == NOW + 26 * 3600  # EventBridge delivers for up to 24 h
+
+
+def test_an_open_call_is_kept_until_a_sweep_has_surely_ended_it(line: Line, cloud: Cloud) -> None:
+    line.start()
+    (item,) = cloud.rows("Events")
+    assert item["expires_at"] == NOW + 14 * 86_400
+
+
+def test_a_call_that_cannot_be_ended_is_reported(cloud: Cloud) -> None:
+    calls = Tables(cloud.dynamodb, TableNames(users="UsersTable", events="Nowhere")).calls
+    with pytest.raises(ConfigurationError, match="ending a call: "):
+        calls.end(OpenCall("456", BOTH), NOW * 1000)

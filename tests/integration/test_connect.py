@@ -40,6 +40,7 @@ def test_a_client_with_a_good_token_is_registered(cloud: Cloud) -> None:
         "connected_at": STORY_BEGINS * 1000,
         "token_expires_at": 4_102_444_800,
         "lease_until": STORY_BEGINS + 900,
+        "wide": "feed/*/0",
         "expires_at": STORY_BEGINS + 3 * 3600,
     }
     (wide,) = audiences_of(cloud, FEED)
@@ -138,8 +139,21 @@ def test_a_refused_client_is_never_registered(cloud: Cloud, name: str, mode: str
     assert cloud.rows("Connections") == cloud.rows("Users") == []
 
 
-def test_a_connection_over_the_limit_is_refused_and_the_others_stay(cloud: Cloud) -> None:
+def test_at_the_limit_a_newcomer_is_let_in_and_the_deadest_connection_is_told_and_closed(cloud: Cloud) -> None:
     connect = cloud.function("connect", MaxConnectionsPerUser=2)
+    for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
+        assert connect(sample(name))["statusCode"] == 200
+    (gone,) = {FEED, NOTIFICATIONS} - cloud.user()["connection_ids"]
+    assert cloud.user()["connection_ids"] == {FEED, NOTIFICATIONS, CALLS} - {gone}
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == cloud.user()["connection_ids"]
+    (entry,) = farewells(cloud)
+    assert (entry["audience"], entry["close"], entry["reach"]) == (f"connection/{gone}", True, "narrow")
+    data = entry["message"]["data"]
+    assert data == {"code": "CONNECTION_LIMIT", "message": "Replaced by a newer connection"}
+
+
+def test_with_the_policy_reject_a_connection_over_the_limit_is_refused_and_the_others_stay(cloud: Cloud) -> None:
+    connect = cloud.function("connect", MaxConnectionsPerUser=2, MaxConnectionsPolicy="reject")
     for name in ("connect.token-in-query", "connect.token-in-subprotocol", "connect.token-in-header"):
         assert connect(sample(name))["statusCode"] == 200
     (entry,) = farewells(cloud)
@@ -150,7 +164,9 @@ def test_a_connection_over_the_limit_is_refused_and_the_others_stay(cloud: Cloud
 
 
 def test_a_connection_over_the_limit_gets_429_in_handshake_mode(cloud: Cloud) -> None:
-    connect = cloud.function("connect", MaxConnectionsPerUser=1, RejectionMode="handshake")
+    connect = cloud.function(
+        "connect", MaxConnectionsPerUser=1, RejectionMode="handshake", MaxConnectionsPolicy="reject"
+    )
     connect(sample("connect.token-in-query"))
     assert connect(sample("connect.token-in-header"))["statusCode"] == 429
 
@@ -202,3 +218,22 @@ def test_connect_logs_no_token(cloud: Cloud, logged: LogLines, capfd: pytest.Cap
     tokens |= {(sample(name).get("queryStringParameters") or {}).get("token", "eyJ")}
     assert len(logged.lines) == 1
     assert not any(part in output for token in tokens for part in token.split(".") if part)
+
+
+def test_past_its_addresss_rate_a_stranger_is_refused_at_once_and_costs_nothing(cloud: Cloud) -> None:
+    connect = cloud.function("connect", RefusalRate=1, RefusalBurst=2)
+    statuses = [connect(sample("connect.token-missing"))["statusCode"] for _ in range(5)]
+    assert statuses == [200, 200, 429, 429, 429]
+    assert len(cloud.messages("Farewells")) == 2
+    elsewhere = sample("connect.token-missing")
+    elsewhere["requestContext"]["identity"]["sourceIp"] = "2001:db8::1"
+    assert connect(elsewhere)["statusCode"] == 200
+    assert connect(sample("connect.token-in-query"))["statusCode"] == 200  # no stranger
+
+
+def test_an_addresss_rate_holds_over_all_function_instances(cloud: Cloud, clock: Clock) -> None:
+    few = {"RefusalRate": 1, "RefusalBurst": 2}
+    for status in (200, 200, 429):
+        assert cloud.function("connect", **few)(sample("connect.token-missing"))["statusCode"] == status
+    clock.now += 1
+    assert cloud.function("connect", **few)(sample("connect.token-missing"))["statusCode"] == 200

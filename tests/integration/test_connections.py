@@ -58,7 +58,7 @@ def store(cloud: Cloud, connections: Connections, connection: Connection, *audie
 
 def test_a_session_is_read_as_it_was_stored(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 900, limited_until_s=0)
+    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 900, full_at_ms=0)
     assert connections.session("never there") is None
 
 
@@ -144,13 +144,11 @@ def test_more_sessions_than_a_batch_holds_are_read(cloud: Cloud, connections: Co
 def test_a_lease_is_renewed(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE)
     connections.renew_lease("one=", NOW + 1800)
-    connections.limit_until("one=", NOW + 3)
-    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 1800, limited_until_s=NOW + 3)
+    assert connections.session("one=") == Session(ONE, lease_until_s=NOW + 1800)
 
 
 def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cloud, connections: Connections) -> None:
     connections.renew_lease("one=", NOW + 1800)
-    connections.limit_until("one=", NOW + 3)
     assert cloud.rows("Connections") == []
 
 
@@ -209,3 +207,13 @@ def test_a_missing_table_is_a_configuration_error(cloud: Cloud) -> None:
         list(connections.subscribers("feed/*/0", NOW))
     with pytest.raises(ConfigurationError, match="updating a connection"):
         connections.renew_lease("one=", NOW)
+
+
+def test_a_lease_or_a_token_that_ends_this_second_is_still_good() -> None:
+    session = Session(ONE, lease_until_s=NOW + 900, full_at_ms=0)
+    window = replace(NOTHING, lease_before_s=NOW + 900, token_before_s=ONE.token_expires_at_s)
+    assert not window.has_lapsed(session)
+    assert not window.has_expired(session)
+    later = replace(NOTHING, lease_before_s=NOW + 901, token_before_s=ONE.token_expires_at_s + 1)
+    assert later.has_lapsed(session)
+    assert later.has_expired(session)

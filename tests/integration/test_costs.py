@@ -14,10 +14,12 @@ from tests.unit.fakes import Clock
 BY_SHARD = Index(("shard", "id"), frozenset({"id", "shard", "name"}))
 
 
-def test_the_page_prints_what_is_measured_and_the_command_reads_it(cloud: Cloud, clock: Clock) -> None:
+def test_the_page_prints_what_is_measured_and_the_command_reads_it(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = costs.PATH.read_text(encoding="utf-8")
     printed = page[page.index(costs.BEGIN) + len(costs.BEGIN) : page.index(costs.END)].strip()
-    measured = measure(cloud, clock)
+    measured = measure(cloud, clock, monkeypatch)
     assert printed == tables(measured, Workload()), "python -m tests.support.costs writes it anew"
     assert read() == measured, "and what `realtime cost` reads"
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import jwt
 import pytest
 
+from realtime import messages
+from realtime.errors import Unavailable
 from realtime.ids import make_event_id
 from realtime.posting.delivery import Outcome
 from realtime.tables.connections import Connections
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
+from realtime.tables.rates import Rates
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
 from tests.support.cloud import STORY_BEGINS, Cloud, Function
@@ -44,18 +49,52 @@ def session(cloud: Cloud) -> dict[str, Any]:
 
 
 def test_a_ping_is_answered(default: Function) -> None:
-    assert answer(default, sample("default.ping")) == {
+    pong = answer(default, sample("default.ping"))
+    assert pong == {
         "type": "pong",
         "data": {},
         "timestamp": "2024-01-15T10:30:00.400Z",
+        "position": {"since": "AY0Mq5F4AAAAAAAAAAA="},
     }
 
 
 def test_a_ping_writes_nothing_while_the_lease_is_young(default: Function, cloud: Cloud, clock: Clock) -> None:
+    for _ in range(2):  # the first two show that it has a heartbeat
+        answer(default, sample("default.ping"))
     before = cloud.rows("Connections"), cloud.rows("Users"), cloud.rows("Events")
     clock.now += 449
     answer(default, sample("default.ping"))
     assert (cloud.rows("Connections"), cloud.rows("Users"), cloud.rows("Events")) == before
+
+
+def test_two_pings_within_a_lease_show_that_the_client_has_a_heartbeat(
+    default: Function, cloud: Cloud, clock: Clock
+) -> None:
+    for name in ("default.garbage", "default.ping", "default.garbage"):
+        clock.now += 30
+        answer(default, sample(name))
+        assert "heartbeat" not in session(cloud)
+    clock.now += 30
+    answer(default, sample("default.ping"))
+    assert (session(cloud)["heartbeat"], session(cloud)["heard_at"]) == (True, int(clock.now))
+    assert session(cloud)["lease_until"] == int(clock.now) + 900
+
+
+def test_pings_that_are_further_apart_than_a_lease_are_no_heartbeat(
+    default: Function, cloud: Cloud, clock: Clock
+) -> None:
+    for _ in range(4):
+        clock.now += 901
+        answer(default, sample("default.ping"))
+    assert "heartbeat" not in session(cloud)
+
+
+def test_a_client_that_speaks_again_gives_up_the_long_lease_of_the_silent(
+    default: Function, cloud: Cloud, clock: Clock
+) -> None:
+    Connections(cloud.dynamodb, "ConnectionsTable").renew_lease(FEED, int(clock.now) + 3600)
+    answer(default, sample("default.garbage"))
+    assert (session(cloud)["lease_until"], session(cloud)["heard_at"]) == (int(clock.now) + 900, int(clock.now))
 
 
 @pytest.mark.parametrize("name", ["default.ping", "default.garbage"])
@@ -115,12 +154,17 @@ def test_a_client_that_sends_too_fast_must_wait_and_is_then_served_again(cloud: 
     assert answer(default, sample("default.ping"))["type"] == "pong"
 
 
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count every frame, as chance does one in six times."""
+    monkeypatch.setattr(random, "random", lambda: 0.0)
+
+
+@pytest.mark.usefixtures("counted")
 def test_a_flood_is_refused_by_every_function_instance(cloud: Cloud, clock: Clock) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     slow = {"MessageRate": 1, "MessageBurst": 1}
-    flooded = cloud.function("default", **slow)
-    answer(flooded, sample("default.ping"))
-    assert answer(flooded, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
+    assert answer(cloud.function("default", **slow), sample("default.ping"))["type"] == "pong"
     another = cloud.function("default", **slow)
     assert answer(another, sample("default.ping"))["data"] == {
         "code": "RATE_LIMITED",
@@ -131,22 +175,77 @@ def test_a_flood_is_refused_by_every_function_instance(cloud: Cloud, clock: Cloc
     assert answer(another, sample("default.ping"))["type"] == "pong"
 
 
-def test_a_flood_is_written_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_ping_writes_nothing_and_the_second_is_counted(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default")
+    answer(default, sample("default.ping"))
+    assert "full_at" not in session(cloud)
+    answer(default, sample("default.ping"))
+    assert session(cloud)["full_at"] == STORY_BEGINS * 1000 + 400 + 100
+
+
+def test_a_frame_is_charged_before_its_work_with_what_it_costs(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.watching"))
+    default = cloud.function("default", MessageRate=1, MessageBurst=11)
+    event = sample("default.watch")
+    event["body"] = json.dumps({"type": "watch", "data": {"user_ids": list(range(1000, 1100))}})
+    answer(default, event)
+    assert answer(default, event)["data"]["code"] == "RATE_LIMITED"
+    row = cloud.row("Connections", connection_id=PRESENCE, audience=f"connection/{PRESENCE}")
+    assert row is not None
+    assert row["full_at"] == STORY_BEGINS * 1000 + 400 + 11_000
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_flood_that_goes_on_is_sent_away_with_the_reason_and_closed(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     default = cloud.function("default", MessageRate=1, MessageBurst=1)
-    written: list[tuple[str, int]] = []
-    monkeypatch.setattr(Connections, "limit_until", lambda _, *written_now: written.append(written_now))
-    for _ in range(4):
+    for _ in range(17):  # refusals, each of which counts for six
+        assert not cloud.messages("Farewells")
         answer(default, sample("default.ping"))
-    assert written == [(FEED, STORY_BEGINS + 1)]
+    answer(default, sample("default.ping"))
+    (message,) = cloud.messages("Farewells")
+    farewell = json.loads(message["Body"])
+    assert (farewell["connection_id"], farewell["endpoint"]) == (FEED, "feed")
+    error = json.loads(farewell["frame"])["data"]
+    assert error == {"code": "RATE_LIMITED", "message": "Too many messages, for too long", "retry_after": 10}
+    answer(default, sample("default.ping"))
+    assert not cloud.messages("Farewells")
 
 
-def test_a_flood_costs_no_read(cloud: Cloud) -> None:
+def test_the_busy_connections_of_a_user_share_a_limit(cloud: Cloud, clock: Clock) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+    default = cloud.function("default", MessageRate=10, MessageBurst=20, UserMessageRate=1)
+    answers = [answer(default, sample("default.ping")) for _ in range(6)]
+    assert [each["type"] for each in answers] == ["pong"] * 4 + ["error"] * 2  # two quiet ones, then a burst of two
+    assert answers[4]["data"]["retry_after"] == 1
+    assert cloud.row("Events", audience="rate/user/123", event_id="-")
+    another = cloud.function("default", MessageRate=10, MessageBurst=20, UserMessageRate=1)
+    assert answer(another, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
+    clock.now += 2
+    assert answer(another, sample("default.ping"))["type"] == "pong"
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_limit_that_cannot_be_counted_refuses_nobody(
+    cloud: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.function("connect")(sample("connect.token-in-query"))
+
+    def fail(*_: object) -> None:
+        raise Unavailable("counting: throttled")
+
+    monkeypatch.setattr(Rates, "_update", fail)
+    default = cloud.function("default", MessageRate=1, MessageBurst=1)
+    assert answer(default, sample("default.ping"))["type"] == "pong"
+    assert answer(default, sample("default.ping"))["data"]["code"] == "RATE_LIMITED"
+    assert [line["reason"] for line in logged.lines if line["message"] == "cannot count"] == ["counting: throttled"] * 2
+
+
+def test_a_refused_frame_costs_no_read(cloud: Cloud) -> None:
     cloud.function("connect")(sample("connect.token-in-query"))
     default = cloud.function("default", MessageRate=1, MessageBurst=1)
     answer(default, sample("default.ping"))
-    answer(default, sample("default.ping"))
-    assert session(cloud)["limited_until"] == STORY_BEGINS + 1
     cloud.dynamodb.delete_item(
         TableName="ConnectionsTable",
         Key={"connection_id": {"S": FEED}, "audience": {"S": f"connection/{FEED}"}},
@@ -233,7 +332,7 @@ def watching(cloud: Cloud) -> Function:
 
 
 def audiences(cloud: Cloud) -> set[str]:
-    return {row["audience"] for row in cloud.rows("Connections")} - {f"connection/{PRESENCE}"}
+    return {row["audience"] for row in cloud.rows("Connections")} - {f"connection/{PRESENCE}", "watched"}
 
 
 def test_watch_adds_users_and_answers_with_their_state(watching: Function, cloud: Cloud) -> None:
@@ -314,6 +413,11 @@ def test_a_snapshot_that_cannot_be_posted_is_answered_with_internal(default: Fun
     assert answer(default, sample("default.sync"))["data"]["code"] == "INTERNAL"
 
 
+def on_calls(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a frame of the connection to calls."""
+    return {**sample("default.resume"), "body": json.dumps(message)}
+
+
 def test_resume_replays_missed_messages_in_order(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     for kind in ("call_started", "call_billing"):
@@ -322,8 +426,36 @@ def test_resume_replays_missed_messages_in_order(cloud: Cloud) -> None:
     reply = answer(cloud.function("default"), sample("default.resume"))
     assert (reply["type"], reply["data"]) == ("resumed", {"recovered": True, "replayed": 2})
     (delivery,) = cloud.poster.deliveries
-    assert (delivery.endpoint, delivery.connection_id) == ("calls", CALLS)
+    assert (delivery.stage, delivery.connection_id) == ("calls", CALLS)
     assert [json.loads(each.body)["type"] for each in delivery.frames] == ["call_started", "call_billing"]
+
+
+def test_a_client_resumes_from_the_position_of_an_answer_and_then_misses_nothing(cloud: Cloud) -> None:
+    cloud.function("connect")(sample("connect.token-in-header"))
+    pong = answer(cloud.function("default"), on_calls({"type": "ping"}))
+    ingest = cloud.function("ingest")
+    for kind in ("call_started", "call_billing"):
+        ingest(backend_event(kind))
+    default = cloud.function("default")
+    reply = answer(default, on_calls({"type": "resume", "data": {"position": pong["position"]}}))
+    assert (reply["type"], reply["data"]) == ("resumed", {"recovered": True, "replayed": 2, "complete": True})
+    (delivery,) = cloud.poster.deliveries
+    assert [[each["type"] for each in json.loads(frame.body)] for frame in delivery.frames] == [
+        ["call_started", "call_billing"]
+    ]
+    position = pong["position"] | reply["position"]
+    assert answer(default, on_calls({"type": "resume", "data": {"position": position}}))["data"]["replayed"] == 0
+
+
+def test_resume_with_an_invalid_position_is_refused(default: Function) -> None:
+    reply = answer(default, frame({"type": "resume", "data": {"position": {"calls/123": "yesterday"}}}))
+    assert reply["data"]["code"] == "BAD_REQUEST"
+    assert reply["data"]["message"].startswith("position: must have the texts that messages brought")
+
+
+@pytest.mark.parametrize("kind", ["watch", "unwatch"])
+def test_answers_bring_a_position(watching: Function, kind: str) -> None:
+    assert answer(watching, sample(f"default.{kind}"))["position"].keys() == {"since"}
 
 
 def test_resume_with_an_invalid_id_is_refused(default: Function) -> None:
@@ -347,6 +479,7 @@ def authenticate(token: object) -> dict[str, Any]:
 def test_a_newer_token_of_the_same_user_keeps_the_connection_open_longer(default: Function, cloud: Cloud) -> None:
     reply = answer(default, authenticate(token()))
     assert (reply["type"], reply["data"]) == ("authenticated", {"expires_at": "2024-01-15T12:30:00.000Z"})
+    assert reply["position"].keys() == {"since"}
     assert session(cloud)["token_expires_at"] == STORY_BEGINS + 7200
 
 
@@ -373,6 +506,17 @@ def test_an_invalid_token_changes_nothing_and_the_connection_stays(
 
 
 @pytest.mark.usefixtures("jwt_clock")
+def test_a_token_that_was_issued_before_a_revocation_extends_nothing(default: Function, cloud: Cloud) -> None:
+    cloud.function("ingest")(backend_event("session_revoked"))
+    cloud.function("default")
+    before = [row.get("token_expires_at") for row in cloud.rows("Connections")]
+    for claims in ({"iat": STORY_BEGINS - 1}, {"exp": STORY_BEGINS + 60}):  # the second does not say when
+        assert answer(default, authenticate(token(**claims)))["data"]["code"] == "AUTH_FAILED"
+    assert [row.get("token_expires_at") for row in cloud.rows("Connections")] == before
+    assert answer(default, authenticate(token(iat=STORY_BEGINS)))["type"] == "authenticated"
+
+
+@pytest.mark.usefixtures("jwt_clock")
 def test_default_logs_no_token(default: Function, logged: LogLines) -> None:
     for each in (token(), token(sub="789"), token() + "x"):
         answer(default, authenticate(each))
@@ -387,7 +531,7 @@ def test_a_forgotten_connection_is_sent_away_even_after_it_was_asked_to_move(def
         kind="reconnect",
         message='{"type":"reconnect","data":{"within_seconds":300}}',
         expires_at_s=STORY_BEGINS + 7200,
-        endpoint="feed",
+        stage="feed",
     )
     Outbox(cloud.dynamodb, "EventsTable").put(entry)
     cloud.function("disconnect")(sample("disconnect"))
@@ -396,8 +540,15 @@ def test_a_forgotten_connection_is_sent_away_even_after_it_was_asked_to_move(def
 
 
 def test_an_answer_of_many_frames_counts_as_several_messages(cloud: Cloud) -> None:
+    call = {"call_id": 456, "user_id": 123, "listener_id": 789}
     missed = [
-        Entry("calls/123", make_event_id(n, "missed"), "call_billing", "{}", expires_at_s=STORY_BEGINS + 7200)
+        Entry(
+            "calls/123",
+            event_id := make_event_id(n, "missed"),
+            "call_billing",
+            messages.encode("call_billing", call, n, event_id),
+            expires_at_s=STORY_BEGINS + 7200,
+        )
         for n in range(1, 31)
     ]
     Outbox(cloud.dynamodb, "EventsTable").put_all(missed)

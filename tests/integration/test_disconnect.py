@@ -67,4 +67,4 @@ def test_a_refused_connection_leaves_no_user_behind(cloud: Cloud, logged: LogLin
     assert cloud.function("disconnect")(sample("disconnect")) == {"statusCode": 200}
     assert cloud.rows("Users") == []
     (line,) = logged.lines
-    assert (line["connection_id"], line["endpoint"], line["status_code"]) == (FEED, "feed", 1001)
+    assert (line["connection_id"], line["stage"], line["status_code"]) == (FEED, "feed", 1001)

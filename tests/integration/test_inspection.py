@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from operate.inspection import Inspection, inspect
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.blocks import Blocks
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
 from realtime.tables.transactions import Transaction
 from realtime.tables.users import Users
 from tests.integration.test_registry import NOW, register, registry
 from tests.support.cloud import Cloud
 
-TABLES = {"connections": "ConnectionsTable", "users": "UsersTable", "events": "EventsTable"}
+TABLES = {"connections": "ConnectionsTable", "users": "UsersTable", "blocks": "BlocksTable", "events": "EventsTable"}
 
 
 def inspected(cloud: Cloud, user_id: str = "123") -> Inspection:
@@ -55,7 +57,7 @@ def test_inspection_names_the_reasons_why_a_user_is_busy(cloud: Cloud) -> None:
 def test_the_last_events_of_all_audiences_are_shown_newest_first(cloud: Cloud) -> None:
     register(registry(cloud), "a=")
     outbox = Outbox(cloud.dynamodb, "EventsTable")
-    for age, audience in enumerate(["calls/123", "notifications/123", "presence/123", "calls/999"] * 6):
+    for age, audience in enumerate(["calls/123", "notifications/123", "calls/999"] * 8):
         event_id = f"{NOW - age * 1000:012x}ab"
         outbox.put(Entry(audience, event_id, "call_started", "{}", NOW // 1000 + 60))
 
@@ -63,4 +65,22 @@ def test_the_last_events_of_all_audiences_are_shown_newest_first(cloud: Cloud) -
 
     assert [event.at for event in events] == sorted((event.at for event in events), reverse=True)
     assert len(events) == 10
-    assert {event.audience for event in events} == {"calls/123", "notifications/123", "presence/123"}
+    assert {event.audience for event in events} == {"calls/123", "notifications/123"}
+
+
+def test_whom_a_user_has_blocked_is_shown_and_who_has_blocked_them(cloud: Cloud) -> None:
+    blocks = Blocks(cloud.dynamodb, "BlocksTable")
+    users = Users(cloud.dynamodb, "UsersTable")
+    writes = [
+        users.block_write("123", frozenset({"5"}), NOW, blocked=True),
+        users.listed_block_write("123", frozenset({"7", "10"}), NOW, blocked=True),
+        *blocks.list_writes("123", [str(number) for number in range(10, 40)], blocked=True),
+        *blocks.writes("9", ["123", "nobody"], blocked=True),
+    ]
+    for write in writes:
+        Transaction(cloud.dynamodb).add(write).commit("a test")
+
+    first = ", ".join(str(number) for number in range(10, 29))
+    assert f"has blocked  5, {first} and 11 others" in shown(cloud)
+    assert "blocked by   9" in shown(cloud)
+    assert shown(cloud, "nobody") == "Nothing is known of user nobody.\n  blocked by   9"

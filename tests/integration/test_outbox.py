@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from realtime.tables.calls import CallEnded
-from realtime.tables.outbox import Entry, Outbox, Recorded, read_entry
-from realtime.tables.session_scan import SessionScan
+from realtime.tables.entries import Entry, read_entry
+from realtime.tables.outbox import Outbox, Recorded
+from realtime.tables.session_scan import Pass, Progress, SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
 from tests.support.cloud import Cloud
 
@@ -20,11 +21,12 @@ PLAIN = Entry("calls/123", "0001", "call_started", '{"type":"call_started"}', NO
 FULL = replace(
     PLAIN,
     audience="connection/one",
-    endpoint="feed",
+    stage="feed",
     close=True,
     not_after_s=NOW + 5,
     hidden_from=frozenset({"1", "2"}),
     subject="123",
+    version=7,
 )
 
 
@@ -50,6 +52,26 @@ def effect(*, holds: bool = True) -> Write:
     if not holds:
         update["ConditionExpression"] = "attribute_exists(user_id)"
     return Write("Update", update, lambda _: CallEnded("the call has ended"))
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The ids of each batch that is written; DynamoDB may take any part of a batch first."""
+    found: list[list[str]] = []
+
+    def write(_client: object, _table: str, requests: list[dict[str, Any]]) -> None:
+        found.append([each["PutRequest"]["Item"]["event_id"]["S"] for each in requests])
+
+    monkeypatch.setattr("realtime.tables.outbox.write_all", write)
+    return found
+
+
+def test_the_states_of_a_user_are_recorded_in_their_order(outbox: Outbox, batches: list[list[str]]) -> None:
+    def state(event_id: str, user: str) -> Entry:
+        return replace(PLAIN, event_id=event_id, subject=user)
+
+    outbox.put_all([state("1", "7"), state("2", "8"), state("3", "7"), PLAIN, state("4", "7")])
+    assert batches == [["1", "2", PLAIN.event_id], ["3"], ["4"]]
 
 
 @pytest.mark.parametrize("entry", [PLAIN, FULL], ids=["plain", "full"])
@@ -113,7 +135,7 @@ def test_a_duplicate_is_recognised_even_if_conditions_of_its_effects_fail(cloud:
 
 
 def test_more_entries_than_a_transaction_holds_are_all_recorded(cloud: Cloud, outbox: Outbox) -> None:
-    many = [replace(PLAIN, audience=f"connection/{n:03}", endpoint="feed") for n in range(TRANSACTION_LIMIT + 20)]
+    many = [replace(PLAIN, audience=f"connection/{n:03}", stage="feed") for n in range(TRANSACTION_LIMIT + 20)]
     assert outbox.put_once("event-1", NOW_MS, many, [effect()]).is_new
     assert entries(cloud) == many
 
@@ -128,10 +150,18 @@ def test_the_entries_since_an_id_are_read_in_order_over_all_pages(cloud: Cloud, 
 
 def test_the_place_where_a_sweep_stopped_is_kept(cloud: Cloud) -> None:
     scan = SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable")
-    assert scan.cursors(2) == [None, None]
-    scan.keep_cursors([{"connection_id": "one", "audience": "feed/*/0"}, None], NOW_MS)
-    assert scan.cursors(2) == [{"connection_id": "one", "audience": "feed/*/0"}, None]
-    assert scan.cursors(3) == [None, None, None]  # for another number of segments it is of no use
+    assert scan.progress(2) == Progress()
+    stopped = Pass(NOW_MS - 60_000, NOW_MS, {"connection_id": "one", "audience": "feed/*/0"})
+    kept = Progress([stopped, Pass(NOW_MS, NOW_MS)], users={"online_shard": "1"}, calls={"started_at": 7})
+    scan.keep(kept, NOW_MS)
+    assert scan.progress(2) == kept
+    assert scan.progress(3) == replace(kept, passes=())  # for another number of segments these are of no use
+
+
+def test_what_an_older_version_has_kept_is_ignored(cloud: Cloud) -> None:
+    old = {"audience": {"S": "sweep"}, "event_id": {"S": "-"}, "cursors": {"S": "[null]"}}
+    cloud.dynamodb.put_item(TableName="EventsTable", Item=old)
+    assert SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").progress(1) == Progress()
 
 
 def test_the_newest_entries_are_read_back_to_an_id(outbox: Outbox) -> None:
@@ -153,3 +183,18 @@ def test_an_item_that_none_of_our_functions_wrote_is_no_part_of_the_history(clou
     cloud.dynamodb.put_item(TableName="EventsTable", Item=foreign)
     assert [each.event_id for each in outbox.since("calls/123", "0")] == ["0001", "0003"]
     assert [each.event_id for each in outbox.newest("calls/123", "0", 2)] == ["0003", "0001"]
+
+
+def test_no_more_of_the_history_is_read_than_is_wanted(cloud: Cloud) -> None:
+    class Client:
+        def query(self, **request: Any) -> Any:
+            answer = cloud.dynamodb.query(**request)
+            read.append(len(answer["Items"]))
+            return answer
+
+    read: list[int] = []
+    client: Any = Client()
+    outbox = Outbox(client, "EventsTable")
+    Outbox(cloud.dynamodb, "EventsTable").put_all([replace(PLAIN, event_id=f"{n:04}") for n in range(8)])
+    assert len(outbox.newest("calls/123", "0000", 2)) == 2
+    assert read == [2]

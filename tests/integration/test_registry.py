@@ -11,7 +11,7 @@ from realtime.aws import clients
 from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConnectionLimit, Unavailable
 from realtime.tables import TableNames, Tables
-from realtime.tables.connections import Connection, Connections
+from realtime.tables.connections import Connection, Connections, Session
 from realtime.tables.registry import Gone, Registry
 from realtime.tables.users import Users
 from tests.support.cloud import Cloud
@@ -28,14 +28,17 @@ def registry(cloud: Cloud) -> Registry:
     return Tables(client, NAMES).registry
 
 
-def register(registry: Registry, connection_id: str, user_id: str = "123", **more: Any) -> None:
+def register(registry: Registry, connection_id: str, user_id: str = "123", **more: Any) -> Session | None:
     options: dict[str, Any] = {"username": "jane_smith", "role": "listener", "audiences": ["feed/*/0"], **more}
-    registry.register(
-        Connection(connection_id, "feed", user_id, NOW, token_expires_at_s=NOW // 1000 + 3600),
+    endpoint, connected_at_ms = options.pop("endpoint", "feed"), options.pop("connected_at_ms", NOW)
+    return registry.register(
+        Connection(connection_id, endpoint, user_id, connected_at_ms, token_expires_at_s=NOW // 1000 + 3600),
         options.pop("audiences"),
         now_ms=options.pop("now_ms", NOW),
-        lease_until_s=NOW // 1000 + 900,
-        limit=LIMIT,
+        issued_at_s=options.pop("issued_at_s", NOW // 1000),
+        lease_seconds=900,
+        limit=options.pop("limit", LIMIT),
+        dismiss=None,
         **options,
     )
 
@@ -264,10 +267,10 @@ def test_forgetting_a_connection_again_changes_nothing(cloud: Cloud) -> None:
 
 def test_a_connection_that_cannot_be_forgotten_does_not_keep_others(cloud: Cloud) -> None:
     class Failing(Users):
-        def leave(self, user_id: str, connection_id: str, now_ms: int) -> None:
+        def leave(self, user_id: str, connection_id: str, now_ms: int, seen_ms: int | None = None) -> None:
             if user_id == "789":
                 raise Unavailable("updating a user: ThrottlingException")
-            super().leave(user_id, connection_id, now_ms)
+            super().leave(user_id, connection_id, now_ms, seen_ms)
 
     register(registry(cloud), "one")
     register(registry(cloud), "two", user_id="789")
@@ -287,3 +290,30 @@ def test_connections_whose_items_cannot_be_deleted_are_reported(cloud: Cloud) ->
     tables = Tables(cloud.dynamodb, NAMES)
     tables.connections = Failing(cloud.dynamodb, "ConnectionsTable")
     assert tables.registry.forget_all([Gone("one"), Gone("never there")], NOW + 1).keys() == {"one"}
+
+
+def test_a_connection_that_may_live_loses_its_session_before_what_does_not_fit(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise Unavailable("writing to Connections: 1 items stayed unprocessed")
+
+    register(registry(cloud), "one", audiences=[f"calls/{number}" for number in range(120)])  # sorted before a session
+    monkeypatch.setattr(Connections, "delete", never)
+    assert registry(cloud).forget_all([Gone("one", may_live=True)], NOW + 1).keys() == {"one"}
+    left = audiences_of(cloud, "one")
+    assert direct("one") not in left
+    assert len(left) == 22  # 121 items, of which the transaction deleted 99
+    assert "connection_ids" not in cloud.user()
+
+
+def test_a_connection_that_may_live_is_forgotten_with_one_read_and_one_transaction(strict_cloud: Cloud) -> None:
+    register(registry(strict_cloud), "one", audiences=["feed/1", "feed/2"])
+    made: list[str] = []
+
+    def note(model: Any, **_: object) -> None:
+        made.append(model.name)
+
+    clients.client("dynamodb").meta.events.register("provide-client-params.dynamodb", note)
+    assert registry(strict_cloud).forget_all([Gone("one", may_live=True)], NOW + 1) == {}
+    assert made == ["Query", "TransactWriteItems"]

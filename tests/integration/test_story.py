@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, for_broadcast
 from tests.unit.fakes import Clock, FakePoster
 
 FEED, NOTIFICATIONS, CALLS = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g=", "RfGx7cN9IAMCKtw="
@@ -32,10 +32,8 @@ class RunningFunctions:
         if changes:
             self.cloud.function("announce", GracePeriodSeconds=0)({"Records": changes})
         entries = self.cloud.stream("Events")
-        for reach in ("narrow", "wide"):
-            shown = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
-            if shown:
-                self.cloud.function("broadcast")({"Records": shown})
+        for function, shown in for_broadcast(entries).items():
+            self.cloud.function(function)({"Records": shown})
         (record,) = sample("farewell.refused")["Records"]
         farewells = [{**record, "body": message["Body"]} for message in self.cloud.messages("Farewells")]
         if farewells:

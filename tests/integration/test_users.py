@@ -8,8 +8,9 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
+from realtime.tables.membership import ONLINE_SHARDS, Newcomer, online_shard
 from realtime.tables.transactions import Transaction, Write
-from realtime.tables.users import ONLINE_SHARDS, Users, online_shard, read_user
+from realtime.tables.users import Users, read_user
 from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600_400
@@ -25,7 +26,7 @@ def commit(cloud: Cloud, write: Write) -> None:
 
 
 def join(cloud: Cloud, users: Users, connection_id: str, user_id: str = "123", now_ms: int = NOW) -> None:
-    commit(cloud, users.join_write(user_id, connection_id, username="jane", role="listener", now_ms=now_ms, limit=9))
+    commit(cloud, users.join_write(Newcomer(user_id, connection_id, NOW // 1000, "jane", "listener"), now_ms, limit=9))
 
 
 def test_a_user_who_has_never_connected_is_unknown(users: Users) -> None:
@@ -132,7 +133,7 @@ def test_a_user_blocks_several_users_and_unblocks_some(cloud: Cloud, users: User
 
 def test_every_change_that_others_may_see_raises_the_version(cloud: Cloud, users: Users) -> None:
     writes = [
-        users.join_write("123", "one", username=None, role=None, now_ms=NOW, limit=1),
+        users.join_write(Newcomer("123", "one", NOW // 1000), NOW, limit=1),
         users.call_write("123", "456", NOW, ongoing=True),
         users.busy_write("123", NOW, busy=True),
         users.block_write("123", frozenset({"1"}), NOW, blocked=True),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from local.emulator import HEALTH, Admission, Request
+from local.emulator import HEALTH, Admission, Request, allow_batches_of_sqs
 
 PORT, GATEWAY_PORT = 4566, 8080
 KEY, ROLE, SECRET = "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP", "the secret of both keys"
@@ -235,3 +237,16 @@ async def test_the_fetch_of_node_does_not_count_as_a_browser(caller: Caller) -> 
 
 async def test_health_needs_no_signature(caller: Caller) -> None:
     assert (await caller.send({"authorization": None}, method="GET", path=HEALTH))[0] == 200
+
+
+def test_the_right_to_an_action_of_sqs_includes_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS has no right sqs:SendMessageBatch."""
+    actions: Any = ModuleType("ministack.core.iam_actions")
+    actions._action_from_target = lambda headers: headers["x-amz-target"].rsplit(".", 1)[-1]
+    monkeypatch.setitem(sys.modules, "ministack", ModuleType("ministack"))
+    monkeypatch.setitem(sys.modules, "ministack.core", ModuleType("ministack.core"))
+    monkeypatch.setitem(sys.modules, "ministack.core.iam_actions", actions)
+    allow_batches_of_sqs()
+    targets = ("AmazonSQS.SendMessageBatch", "AmazonSQS.SendMessage", "DynamoDB_20120810.RunBatch")
+    names = [actions._action_from_target({"x-amz-target": target}) for target in targets]
+    assert names == ["SendMessage", "SendMessage", "RunBatch"]

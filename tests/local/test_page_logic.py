@@ -1,11 +1,11 @@
-"""The page's own logic, in Node's test runner: realtime.test.mjs is the specification."""
+"""The page's own logic, in Node's test runner: facts.test.mjs is the specification."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-SPECIFICATION = Path(__file__).with_name("realtime.test.mjs")
+SPECIFICATION = Path(__file__).with_name("facts.test.mjs")
 
 
 def test_the_pages_logic_does_what_its_specification_says() -> None:

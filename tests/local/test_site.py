@@ -15,6 +15,7 @@ from yarl import URL
 
 from local import site
 from operate.errors import CommandError
+from operate.logs import Line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,10 +32,18 @@ class FakeDeployment:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, Any], str]] = []
+        self.logged: list[Line] = []
         self.refuses = False
 
     def token_keys(self) -> dict[str | None, str]:
         return {"local": SECRET}
+
+    def log_reader(self, since_ms: int) -> FakeDeployment:
+        return self
+
+    def read(self) -> list[Line]:
+        lines, self.logged = self.logged, []
+        return lines
 
     def publish(self, detail_type: str, detail: str, source: str) -> str:
         if self.refuses:
@@ -83,10 +92,20 @@ async def test_the_page_is_html_that_may_run_nothing_but_its_own_files(page: Pag
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-async def test_each_of_its_files_is_served_as_what_it_is(page: Page) -> None:
-    kinds = {".html": "text/html", ".css": "text/css", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
-    for file in site.PAGE.iterdir():
-        status, text, headers = await page.get(f"/{file.name}")
+async def test_the_page_may_open_websockets_to_this_machine_and_to_stacks_with_tls_alone(page: Page) -> None:
+    _, _, headers = await page.get("/")
+    directives = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert directives["connect-src"].split() == ["'self'", "ws://localhost:*", "ws://127.0.0.1:*", "wss:"]
+
+
+FILES = [*(("/", file) for file in site.PAGE.iterdir()), *(("/client/", file) for file in site.CLIENT.iterdir())]
+
+
+async def test_each_file_of_the_page_and_of_the_client_is_served_as_what_it_is(page: Page) -> None:
+    kinds = {".html": "text/html", ".css": "text/css", ".svg": "image/svg+xml"}
+    kinds |= dict.fromkeys((".mjs", ".js"), "text/javascript")
+    for at, file in FILES:
+        status, text, headers = await page.get(f"{at}{file.name}")
         assert (status, text) == (200, file.read_text(encoding="utf-8"))
         assert headers["Content-Type"].split(";")[0] == kinds[file.suffix]
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -153,6 +172,13 @@ async def test_the_reason_of_a_refusal_by_the_bus_is_returned(page: Page, deploy
     assert (status, answer) == (502, {"message": "EventBridge refused the event"})
 
 
+async def test_what_functions_log_is_told(page: Page, deployment: FakeDeployment) -> None:
+    assert await page.post("/_local/flow", {}) == (200, {"last": 0, "lines": []})
+    deployment.logged = [Line(5, "ingest", "1", '{"message": "ingested", "audiences": 2}')]
+    line = {"at": 5, "function": "ingest", "message": "ingested", "facts": {"audiences": 2}}
+    assert await page.post("/_local/flow", {"after": 0}) == (200, {"last": 1, "lines": [line]})
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -164,6 +190,9 @@ async def test_the_reason_of_a_refusal_by_the_bus_is_returned(page: Page, deploy
         ("/_local/events", {"type": "call_ended"}),
         ("/_local/events", {"type": "", "detail": {}}),
         ("/_local/events", {"type": "call_ended", "detail": "{}"}),
+        ("/_local/flow", {"after": "1"}),
+        ("/_local/flow", {"after": True}),
+        ("/_local/flow", []),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused_with_the_reason(
@@ -189,7 +218,7 @@ async def test_a_request_that_makes_no_sense_is_refused_with_the_reason(
         ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
     ],
 )
-@pytest.mark.parametrize("path", ["/_local/token", "/_local/events"])
+@pytest.mark.parametrize("path", ["/_local/token", "/_local/events", "/_local/flow"])
 async def test_another_sites_page_gets_nothing(
     page: Page, deployment: FakeDeployment, path: str, headers: dict[str, str], status: int
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from local import stack
 from local.errors import PortTakenError, ServiceEndedError, StepFailedError, ToolMissingError
-from local.processes import Program, environment
+from local.processes import Program, environment, no_proxy_on_this_machine
 from local.stack import EmbeddedStack, Options, Tools, complaint, free_port
 from operate.state import StateFolder
 
@@ -94,3 +94,29 @@ def test_the_emulators_last_complaint_is_found(tmp_path: Path) -> None:
     assert complaint(log) == "10:01 WARNING [lambda] broadcast: no module"
     log.write_text("10:00 INFO fine\n")
     assert complaint(log) is None
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+def test_a_port_that_is_taken_for_ipv6_alone_is_named_too() -> None:
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            listener.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no address ::1")
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"Port {port} is taken.*--port"), free_port(port, "--port"):
+            pytest.fail("held a taken port")
+
+
+@pytest.mark.parametrize(
+    ("given", "excepted"),
+    [
+        ({}, "localhost,127.0.0.1,::1"),
+        ({"no_proxy": "corp.example"}, "corp.example,localhost,127.0.0.1,::1"),
+        ({"NO_PROXY": "a.example, b.example", "no_proxy": "127.0.0.1"}, "127.0.0.1,a.example,b.example,localhost,::1"),
+    ],
+)
+def test_no_proxy_is_asked_for_this_machine_whatever_else_is_excepted(given: dict[str, str], excepted: str) -> None:
+    assert no_proxy_on_this_machine(given) == {"no_proxy": excepted, "NO_PROXY": excepted}

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from realtime.messages import TYPES
+from tests.support.contract import check_heard
+
 LAG = timedelta(seconds=60)
 PRESENCE = frozenset(
     {
@@ -42,6 +45,8 @@ class Client:
     the higher `version` holds. A snapshot of everyone has no versions of the users that it leaves out: it covers all
     that happened to them until a minute before it was made, and an older message about them comes too late.
 
+    After a `stale` it knows nothing for certain until the answer to a `sync` that it sends afterwards.
+
     `scope` is the set of users whose state it can rely on, None while there are none, and `everyone` if `is_wide`.
     """
 
@@ -50,11 +55,14 @@ class Client:
         watching: Collection[str] | None,
         types: Collection[str],
         on_message: Callable[[dict[str, Any]], None],
+        *,
+        hears_both: bool = False,
     ) -> None:
         self.types = frozenset(types)
         self.view: View = {}
         self.scope: set[str] | None = None
         self.is_wide = False
+        self.is_stale = False
         self.received: list[dict[str, Any]] = []
         self._watching: set[str] | None = set(watching) if watching is not None else None
         self._is_certain = True  # of the users that it watches
@@ -64,20 +72,28 @@ class Client:
         self._is_complete = False
         self._made_at = self._speaks_until = datetime.min.replace(tzinfo=UTC)
         self._on_message = on_message
+        # Feed shows whoever is no listener any more as offline. A client that hears presence too relies on that alone.
+        self._believed = PRESENCE - TYPES["feed"] if hears_both else PRESENCE
 
     def hear(self, frame: str) -> None:
         """Take in a frame: a message, or an array of them."""
+        check_heard(frame)
         messages = json.loads(frame)
         for message in messages if isinstance(messages, list) else [messages]:
+            message.pop("position", None)  # the same message again may say more: see tests/unit/test_resuming.py
             self.received.append(message)
-            if message["type"] == "snapshot":
+            kind = message.get("type")  # API Gateway's own errors have none
+            if kind == "snapshot":
                 self._hear_snapshot(message)
-            elif message["type"] in PRESENCE:
+            elif kind in PRESENCE:
                 self._hear_presence(message)
+            elif kind == "stale":
+                self.is_stale, self.is_wide, self.scope = True, False, None
 
     def ask(self, kind: str, user_ids: Collection[str]) -> str:
         """Return a frame to send."""
         self._fresh, self._snapshot, self._is_complete = {}, [], False
+        self.is_stale = self.is_stale and kind != "sync"
         data = {"user_ids": [int(each) if each.isdigit() else each for each in user_ids]} if user_ids else {}
         return json.dumps({"type": kind, "data": data})
 
@@ -86,6 +102,8 @@ class Client:
         fresh, self._fresh = self._fresh or {}, None
         users = set(user_ids)
         match kind:
+            case "sync" if self.is_stale:
+                pass  # some changes since it asked were left out
             case "sync" if self._is_complete:
                 self.is_wide = self._is_certain and self._watching is None
                 self._speaks_until = self._made_at - LAG
@@ -133,6 +151,8 @@ class Client:
         if known is not message:
             return
         self._on_message(message)
+        if message["type"] not in self._believed:
+            return
         user_id, data = str(message["data"]["user_id"]), message["data"]
         at = datetime.fromisoformat(message["timestamp"])
         seen = Seen(message["version"], data["is_online"], data["is_busy"], at)

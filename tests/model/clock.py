@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import datetime, tzinfo
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -32,6 +33,17 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += max(0.0, seconds)
+
+    def install_in_pyjwt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give this clock to PyJWT, which refuses tokens that are issued in the future."""
+        clock = self
+
+        class Now(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> Now:
+                return cls.fromtimestamp(clock.now, tz)
+
+        monkeypatch.setattr("jwt.api_jwt.datetime", Now)
 
     def install(self, monkeypatch: pytest.MonkeyPatch, modules: list[str]) -> None:
         """Give this clock to modules that have been imported, and to no others: hypothesis uses the real one."""

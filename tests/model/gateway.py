@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from harness.account import Account
+from realtime.messages import rfc3339
 from tests.model.client import Client
 
 SESSION_SECONDS = 2 * 3600
@@ -30,6 +32,15 @@ class Socket:
     state: Literal["connecting", "open", "closed"] = "connecting"
     is_registered: bool = False  # once the service has stored it
     closed_at: float | None = None
+    posts_meet: int | None = None  # while its client reads nothing: 429, or 0 for no answer
+    dismissed_at: float | None = None  # when the service decided to close it; the close may take a while
+    active_at: float = 0.0  # the last frame either way
+    issued_at: int = 0  # its token
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended for the service."""
+        return self.closed_at if self.dismissed_at is None else self.dismissed_at
 
     @property
     def counts(self) -> bool:
@@ -40,8 +51,9 @@ class Socket:
 class Gateway:
     """All sockets; `on_close` is called for sockets that the service closes, or that close because of a post."""
 
-    def __init__(self, account: Account, on_close: Callable[[Socket], None]) -> None:
+    def __init__(self, account: Account, on_close: Callable[[Socket], None], clock: Callable[[], float]) -> None:
         self.sockets: dict[str, Socket] = {}
+        self._clock = clock
         self.account = account
         self._on_close = on_close
 
@@ -54,14 +66,21 @@ class Gateway:
         socket = self.sockets.get(connection_id)
         if socket is None or socket.state != "open":
             return 410  # until $connect has answered, a connection does not exist
+        if method == "POST" and socket.posts_meet is not None:
+            return socket.posts_meet
         if method == "POST" and len(body) > FRAME_BYTES:
             self._on_close(socket)
         elif method == "POST":
             socket.client.hear(body.decode())
+            socket.active_at = self._clock()
         elif method == "DELETE":
             self._on_close(socket)
             return 204
         return 200
+
+    def description(self, connection_id: str) -> str:
+        """Return the body of GetConnection's answer."""
+        return json.dumps({"lastActiveAt": rfc3339(int(self.sockets[connection_id].active_at * 1000))})
 
 
 class GatewayPool:
@@ -90,7 +109,8 @@ class GatewayPool:
             status = 500
         except ReadTimeoutError:
             status = 0
-        self._answers.append((task, status, ""))
+        text = self._gateway.description(connection_id) if (method, status) == ("GET", 200) else ""
+        self._answers.append((task, status, text))
 
     def receive(self) -> list[tuple[Any, int, str]]:
         answers, self._answers = self._answers, []
@@ -99,8 +119,10 @@ class GatewayPool:
     def wait(self, seconds: float) -> None:
         self._advance(seconds)
 
-    def abandon(self) -> list[Any]:
-        return [task for task, _, _ in self.receive()]
+    def abandon(self, which: Callable[[Any], bool] | None = None) -> list[Any]:
+        abandoned = [each for each in self._answers if which is None or which(each[0])]
+        self._answers = [each for each in self._answers if each not in abandoned]
+        return [task for task, _, _ in abandoned]
 
     def close(self) -> None:
         """Hold nothing open."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 from realtime.tables.dynamodb import plain
+from realtime.tables.events import stragglers_key
 from tests.model.client import Client
 from tests.model.gateway import Socket
-from tests.model.service import CALL_LEASE, CONNECTIONS, USERS, SimulatedService
+from tests.model.service import CALL_LEASE, CONNECTIONS, EVENTS, USERS, SimulatedService
 
 ONLINE_TYPES = {
     "feed": frozenset({"listener_online", "listener_offline"}),
     "presence": frozenset({"presence_update"}),
+    "live": frozenset({"listener_online", "listener_offline", "presence_update"}),
 }
 
 
@@ -20,6 +22,7 @@ def check_all(service: SimulatedService) -> None:
     check_users(service)
     check_connections(service)
     check_bus(service)
+    check_stragglers(service)
     for socket in service.open_sockets():
         if socket.is_registered and socket.endpoint in ONLINE_TYPES:
             check_view(service, socket)
@@ -40,7 +43,12 @@ def check_users(service: SimulatedService) -> None:
         assert user.is_online == bool(present), f"{user} has {present}"
         assert values.get("busy_calls", frozenset()) == service.truth.calls_of(user.user_id)
         assert values.get("is_busy_manual", False) == service.truth.busy_by_hand.get(user.user_id, False)
-        assert user.hidden_from == service.truth.hidden_from[user.user_id]
+        assert service.hidden_from(user.user_id) == service.truth.hidden_from[user.user_id]
+        assert service.noted_blocks(user.user_id) == service.truth.hidden_from[user.user_id]
+    for socket in service.open_sockets():
+        if socket.is_registered:
+            revoked_before = service.truth.revoked_before.get(socket.user_id, 0)
+            assert socket.issued_at >= revoked_before, f"{socket} lasts, its token was revoked at {revoked_before}"
     absent = {socket.user_id for socket in service.open_sockets() if socket.counts}
     assert absent <= {item["user_id"]["S"] for item in service.tables.all(USERS)}
 
@@ -49,6 +57,15 @@ def check_connections(service: SimulatedService) -> None:
     """Compare the stored sessions with the open sockets."""
     stored = {row["connection_id"] for row in map(plain, service.tables.all(CONNECTIONS)) if "lease_until" in row}
     assert stored == {socket.connection_id for socket in service.open_sockets() if socket.is_registered}
+
+
+def check_stragglers(service: SimulatedService) -> None:
+    """See that nobody who is connected is still behind: each straggler was healed or closed."""
+    item = service.tables.get(EVENTS, stragglers_key())
+    behind = plain(item) if item else {}
+    ids = {mark.partition(" ")[0] for mark in behind.get("late", ())} | set(behind.get("skipped", ()))
+    assert not ids & {socket.connection_id for socket in service.open_sockets()}, behind
+    assert not service.late_messages
 
 
 def check_bus(service: SimulatedService) -> None:
@@ -83,9 +100,9 @@ def check_view(service: SimulatedService, socket: Socket) -> None:
 def check_seen(service: SimulatedService, socket: Socket, client: Client, user_id: str) -> None:
     user = service.user(user_id)
     seen = client.view.get(user_id)
-    if user is not None and socket.user_id in user.hidden_from:
+    if user is not None and socket.user_id in service.hidden_from(user_id):
         return
-    is_told = user is not None and (socket.endpoint == "presence" or user.role == "listener")
+    is_told = user is not None and (socket.endpoint != "feed" or user.role == "listener")
     is_online = is_told and user is not None and user.is_online
     described = f"{socket.user_id} on {socket.endpoint} ({socket.connection_id}) sees {user_id} as {seen}; it is {user}"
     if seen is None:

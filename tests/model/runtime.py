@@ -15,7 +15,18 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 import realtime
 from realtime import bootstrap, errors
 
-FUNCTIONS = ("connect", "disconnect", "default", "ingest", "announce", "broadcast", "deadlines", "sweep", "farewell")
+FUNCTIONS = (
+    "connect",
+    "disconnect",
+    "default",
+    "ingest",
+    "announce",
+    "broadcast",
+    "deadlines",
+    "sweep",
+    "farewell",
+    "late",
+)
 MODULES = [*(module.name for module in pkgutil.walk_packages(realtime.__path__, "realtime.")), *FUNCTIONS]
 
 Kind = Literal["crash", "error", "lost answer", "meanwhile"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import jwt
@@ -15,15 +17,14 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 from harness.account import Account
-from realtime import bootstrap, log, snapshots, sweep
+from realtime import bootstrap, ingest, log, snapshots, sweep
 from realtime.audiences import direct
 from realtime.aws import clients
-from realtime.backlog import YOUNG_SECONDS
-from realtime.ids import event_time_ms
 from realtime.messages import rfc3339
 from realtime.posting.api import make_poster
+from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
-from realtime.tables import calls, users
+from realtime.tables import calls, membership, users
 from realtime.tables.dynamodb import plain
 from realtime.tables.users import User, read_user
 from tests.model import runtime
@@ -36,13 +37,14 @@ from tests.samples import backend_event, queued, sample
 from tests.support import strict_dynamodb
 from tests.support.strict_dynamodb import Chances, StrictDynamoDB, Throughput
 
-CONNECTIONS, USERS, EVENTS = "ConnectionsTable", "UsersTable", "EventsTable"
+CONNECTIONS, USERS, BLOCKS, EVENTS = "ConnectionsTable", "UsersTable", "BlocksTable", "EventsTable"
 SECRET = "the secret of the model, which signs nothing else"
 FAR_AWAY = 4_102_444_800  # 2100: no token ends meanwhile
 
 GRACE = 10
 LEASE = 900
 CALL_LEASE = 3600
+LATENESS = 60  # of presence
 SLACK = 300
 MAX_CONNECTIONS = 3
 HIDDEN_SECONDS = 180  # how long SQS hides what a function was given
@@ -52,13 +54,16 @@ INDEX_LAG = 45  # s; the service counts on less than 60
 SETTINGS = {
     "CONNECTIONS_TABLE": CONNECTIONS,
     "USERS_TABLE": USERS,
+    "BLOCKS_TABLE": BLOCKS,
     "EVENTS_TABLE": EVENTS,
     "AUDIENCE_SHARDS": 2,
     "TOKEN_KEYS": "/keys",
     "JWKS_URL": "",
     "TOKEN_ISSUER": "",
     "TOKEN_AUDIENCE": "",
+    "MAX_TOKEN_SECONDS": 100 * 366 * 86_400,
     "REJECTION_MODE": "frame",
+    "MAX_CONNECTIONS_POLICY": "evict",
     "MAX_CONNECTIONS_PER_USER": MAX_CONNECTIONS,
     "LEASE_SECONDS": LEASE,
     "CALL_LEASE_SECONDS": CALL_LEASE,
@@ -68,13 +73,19 @@ SETTINGS = {
     "FEED_ROLE": "listener",
     "MESSAGE_RATE": 1000,
     "MESSAGE_BURST": 1000,
+    "USER_MESSAGE_RATE": 100_000,
+    "REFUSAL_RATE": 10_000,
+    "REFUSAL_BURST": 10_000,
     "MANAGEMENT_ENDPOINT": "https://api.example.com",
     "POSTS_PER_SECOND": 5000,
+    "REACH": "narrow",  # or `wide`, by the function that is invoked
+    "PRESENCE_LATENESS_SECONDS": LATENESS,
     "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     "DEADLINES_QUEUE_URL": "deadlines",
     "REJECTED_QUEUE_URL": "rejected",
     "BACKEND_EVENTS_QUEUE_URL": "backend-events",
     "FAREWELLS_QUEUE_URL": "farewells",
+    "LATE_QUEUE_URL": "late",
     "EVENT_BUS": "realtime",
 }
 # Errors that each attempt of a call may meet, and that retries must overcome.
@@ -121,6 +132,7 @@ class Truth:
     calls: dict[str, Call] = field(default_factory=dict)
     busy_by_hand: dict[str, bool] = field(default_factory=dict)
     hidden_from: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    revoked_before: dict[str, int] = field(default_factory=dict)  # s
 
     def learn(self, event: dict[str, Any], now: int) -> None:
         kind, detail = event["detail-type"], event["detail"]
@@ -136,6 +148,10 @@ class Truth:
                 self.busy_by_hand[str(detail["user_id"])] = detail["is_busy"]
             case "user_blocked":
                 self.hidden_from[str(detail["user_id"])] |= {str(each) for each in detail["delivery"]["to"]}
+            case "session_revoked":
+                at = int(datetime.fromisoformat(event["time"]).timestamp())
+                user_id = str(detail["user_id"])
+                self.revoked_before[user_id] = max(at, self.revoked_before.get(user_id, 0))
             case "user_unblocked":
                 self.hidden_from[str(detail["user_id"])] -= {str(each) for each in detail["delivery"]["to"]}
 
@@ -178,6 +194,9 @@ class _Others:
     def send_message(self, **request: Any) -> dict[str, Any]:
         return self._call("send_message", request)
 
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        return self._call("send_message_batch", request)
+
     def put_events(self, **request: Any) -> dict[str, Any]:
         return self._call("put_events", request)
 
@@ -214,7 +233,7 @@ class SimulatedService:
         self.dynamodb.begin_anew(random.Random(random.random()))  # hypothesis seeds it for each history
         bootstrap.forget()
         self.clock.now += 100_000
-        self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service)
+        self.gateway = Gateway(Account(ACCOUNT_RATE, ACCOUNT_BURST, self.clock), self._closed_by_service, self.clock)
         self.disconnects: list[Socket] = []  # $disconnect events under way
         self.user_records: list[dict[str, Any]] = []  # of the stream, in order
         self.event_records: list[dict[str, Any]] = []
@@ -223,6 +242,7 @@ class SimulatedService:
         self.ingested: list[dict[str, Any]] = []
         self.checks: list[Check] = []
         self.farewells: list[Check] = []
+        self.late_messages: list[Check] = []
         self.told: list[dict[str, Any]] = []  # what the bus was told
         self.left_to_sweep: set[str] = set()  # users who lost something that no retry restores
         self.truth = Truth()
@@ -242,22 +262,36 @@ class SimulatedService:
         watch: Sequence[str] = (),
         types: Collection[str] = (),
         batch: bool = False,
+        token_age: int = 0,
         trouble: Trouble | None = None,
     ) -> Socket:
         """Open a connection; a function that fails, or answers with anything but 200, refuses the handshake."""
-        watching = watch if endpoint in ("feed", "presence") else ()
+        watching = watch if endpoint in ("feed", "presence", "live") else ()
         socket = Socket(
             connection_id=f"c{self._next():03}=",
             endpoint=endpoint,
             user_id=user_id,
             connected_at=self.clock.now,
-            client=Client(watching or None, types, lambda message: self._heard(user_id, message)),
+            active_at=self.clock.now,
+            issued_at=int(self.clock.now) - token_age,
+            client=Client(
+                watching or None,
+                types,
+                lambda message: self._heard(user_id, message),
+                hears_both=endpoint == "live",
+            ),
         )
         self.gateway.sockets[socket.connection_id] = socket
         if not self.gateway.account.take():
             socket.state, socket.closed_at = "closed", self.clock.now
             return socket
-        claims = {"sub": user_id, "exp": FAR_AWAY, "username": f"name of {user_id}", **({"role": role} if role else {})}
+        claims = {
+            "sub": user_id,
+            "iat": socket.issued_at,
+            "exp": FAR_AWAY,
+            "username": f"name of {user_id}",
+            **({"role": role} if role else {}),
+        }
         event = sample("connect.token-in-query")
         event["requestContext"] |= self._context(socket)
         event["queryStringParameters"] = {
@@ -301,6 +335,7 @@ class SimulatedService:
             self.close(socket)
             return
         client = socket.client
+        socket.active_at = self.clock.now
         event = sample("default.ping")
         event["requestContext"] |= self._context(socket)
         event["body"] = client.ask(kind, user_ids)
@@ -309,14 +344,16 @@ class SimulatedService:
         try:
             answer = self.runtime.invoke("default", event, trouble)["body"]
         except Failed:
-            answer = '{"type":"","message":"Internal server error"}'
+            answer = (
+                '{"message":"Internal server error","connectionId":"RfGx1dQAIAMCIhA=","requestId":"RfGx0HyAIAMF1lg="}'
+            )
         if socket.state == "open":
             client.hear(answer)
         client.answered(kind, user_ids)
         shown = {
             str(user["user_id"])
             for message in client.received[pages:]
-            if message["type"] == "snapshot"
+            if message.get("type") == "snapshot"
             for user in message["data"]["users"]
         }
         leaked = shown & hidden_before & self._hiding(socket.user_id)
@@ -327,6 +364,8 @@ class SimulatedService:
             "connectionId": socket.connection_id,
             "stage": socket.endpoint,
             "connectedAt": int(socket.connected_at * 1000),
+            "requestTimeEpoch": int(self.clock.now * 1000),
+            "messageId": f"{self._next():012}",
         }
 
     def _closed_by_service(self, socket: Socket) -> None:
@@ -334,12 +373,31 @@ class SimulatedService:
 
     def _heard(self, watcher: str, message: dict[str, Any]) -> None:
         user_id, version = str(message["data"]["user_id"]), message["version"]
-        hidden_from = self._hidden_at[user_id, version]
+        hidden_from = self._hidden_at[user_id, version] & self.hidden_from(user_id)  # unblocked since then: no harm
         assert watcher not in hidden_from, f"{watcher} heard of {user_id}, who had blocked them: {message}"
 
     def _hiding(self, watcher: str) -> set[str]:
-        users = (plain(item) for item in self.tables.all(USERS))
-        return {user["user_id"] for user in users if watcher in user.get("hidden_from", ())}
+        users = (plain(item)["user_id"] for item in self.tables.all(USERS))
+        return {user_id for user_id in users if watcher in self.hidden_from(user_id)}
+
+    def hidden_from(self, user_id: str) -> set[str]:
+        """Return whom a user has blocked, as their item and their list say."""
+        user = self.user(user_id)
+        hidden = set(user.hidden_from) if user else set()
+        for row in map(plain, self.tables.all(BLOCKS)):
+            if row["list_name"] == f"blocked-by/{user_id}":
+                hidden |= row.get("user_ids", frozenset())
+        return hidden
+
+    def noted_blocks(self, user_id: str) -> set[str]:
+        """Return whom a user has blocked, as it is noted at those whom it concerns."""
+        rows = map(plain, self.tables.all(BLOCKS))
+        kind = "blockers-of/"
+        return {
+            row["list_name"].removeprefix(kind)
+            for row in rows
+            if row["list_name"].startswith(kind) and row["part"] == user_id
+        }
 
     # ---- backends --------------------------------------------------------------------------------------------------
 
@@ -384,12 +442,11 @@ class SimulatedService:
 
     def broadcast(self, records: list[dict[str, Any]], trouble: Trouble | None = None, *, again: bool = False) -> None:
         """Deliver records of the Events stream."""
-        if any(self._age(record) > YOUNG_SECONDS / 2 for record in records):
-            self.gateway.account.calm_down()  # else a backlog in a starved account forgets who lives: decision 0014
-        self._deliver("broadcast", self.event_records, records, trouble, again=again)
-
-    def _age(self, record: dict[str, Any]) -> float:
-        return self.clock.now - event_time_ms(record["dynamodb"]["NewImage"]["event_id"]["S"]) / 1000
+        for reach in ("narrow", "wide"):  # a function each
+            shown = [record for record in records if record["reach"] == reach]
+            os.environ["REACH"] = reach
+            self._deliver("broadcast", self.event_records, shown, trouble, again=again)
+            trouble = trouble if not shown else None
 
     def _deliver(
         self,
@@ -462,6 +519,22 @@ class SimulatedService:
         assert not failures
         self.farewells = [each for each in self.farewells if each not in due]
 
+    def late(self, trouble: Trouble | None = None, *, again: bool = False) -> None:
+        """Deliver the messages of the late queue that are due; those of a failed invocation come again."""
+        due = [each for each in self.late_messages if each.visible_at <= self.clock.now][:10]
+        if not due:
+            return
+        for each in due:
+            each.visible_at = self.clock.now + HIDDEN_SECONDS
+        event = {"Records": [{"messageId": each.message_id, "body": each.body} for each in due]}
+        try:
+            answer = self.runtime.invoke("late", event, trouble)
+        except Failed:
+            return
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        if not again:
+            self.late_messages = [each for each in self.late_messages if each not in due or each.message_id in failed]
+
     def _lose(self, checks: list[Check]) -> None:
         self.left_to_sweep |= {json.loads(check.body)["user_id"] for check in checks}
         self.checks = [check for check in self.checks if check not in checks]
@@ -510,22 +583,37 @@ class SimulatedService:
         """
         self.tables.thaw_reads()
         self.gateway.account.calm_down()
+        for socket in self.gateway.sockets.values():
+            socket.posts_meet = None
         self._rest(0)
         self._rest(GRACE + 1)
         self._rest(HIDDEN_SECONDS)
+        while self.late_messages:
+            self._rest(HIDDEN_SECONDS)
         for user_id in {socket.user_id for socket in self.gateway.sockets.values()} - self.left_to_sweep:
             user = self.user(user_id)
             assert user is None or user.is_online == bool(self.present(user_id)), f"only a sweep can set right {user}"
-        self.pass_time(LEASE)
+        self.pass_time(max(LEASE, self._longest_lease_of_a_ghost()))
         self.sweep()
         self._rest(1)
         self._rest(GRACE + 1)
+        for socket in self.open_sockets():
+            if socket.client.is_stale and socket.is_registered:
+                self.send(socket, "sync")
+
+    def _longest_lease_of_a_ghost(self) -> float:
+        """Return for how long the sweep will ask about no ghost: those who never sent much get longer leases."""
+        sessions = [row for row in map(plain, self.tables.all(CONNECTIONS)) if "lease_until" in row]
+        ghosts = [each for each in sessions if self.gateway.sockets[each["connection_id"]].state == "closed"]
+        return max((each["lease_until"] + 1 - self.clock.now for each in ghosts), default=0.0)
 
     def _rest(self, seconds: float) -> None:
         self.pass_time(seconds)
         self.deliver_all()
         self.check(self.due_checks())
         self.farewell()
+        self.deliver_all()
+        self.late()
         self.deliver_all()
 
     def _meanwhile(self, action: tuple[Any, ...]) -> None:
@@ -540,10 +628,14 @@ class SimulatedService:
                     socket = sockets[number % len(sockets)]
                     self.close(socket)
                     self.disconnect(socket)
+            case ("revoke", user_id):
+                self.publish("session_revoked", {"user_id": user_id})
             case ("block", pair):
                 self.block(*pair)
             case ("checks",):
                 self.check(self.due_checks())
+            case ("late",):
+                self.late()
             case ("sweep",):
                 self.sweep()
             case ("wait", seconds):
@@ -583,24 +675,36 @@ class SimulatedService:
     def _user_changed(self, change: Change) -> None:
         assert change.new, "nothing deletes a user"
         old, new = read_user(change.old) if change.old else None, read_user(change.new)
-        self._hidden_at[new.user_id, new.version] = set(new.hidden_from)
+        self._hidden_at[new.user_id, new.version] = self.hidden_from(new.user_id)
         if old and old.is_online and not new.is_online:
             for socket in self.gateway.sockets.values():
                 if socket.user_id == new.user_id and socket.is_registered:
-                    assert socket.closed_at is not None, f"{new.user_id} went offline while {socket} lasted"
-                    assert socket.closed_at <= self.clock.now - GRACE, f"{new.user_id} went offline within the grace"
+                    assert socket.ended_at is not None, f"{new.user_id} went offline while {socket} lasted"
+                    assert socket.ended_at <= self.clock.now - GRACE, f"{new.user_id} went offline within the grace"
         self.user_records.append(self._record(change, "OldImage", "NewImage"))
 
     def _event_recorded(self, change: Change) -> None:
         kind, _, rest = change.key[0].partition("/")
         if not change.new:
             return
-        if kind == "ingested" and not change.old:
+        if kind == "ingested" and change.key[1] == "-" and not change.old:
             self.truth.learn(self._published[rest], int(self.clock.now))
         elif kind == "call":
+            self._learn_from_call(plain(change.old or {}), plain(change.new))
             self._call_changed(self.truth.calls[rest], plain(change.new))
-        elif "message" in change.new:
-            self.event_records.append(self._record(change, "NewImage"))
+        elif "reach" in change.new:
+            if kind == "connection" and "close" in change.new and self.gateway.sockets[rest].dismissed_at is None:
+                self.gateway.sockets[rest].dismissed_at = self.clock.now
+            reach = change.new["reach"]["S"]
+            for each in ("narrow", "wide") if reach == "both" else (reach,):
+                self.event_records.append({**self._record(change, "NewImage"), "reach": each})
+
+    def _learn_from_call(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """Learn the event that a call's item has the mark of since now."""
+        for event_id, event in self._published.items():
+            mark = calls.Report(event_id, "").mark
+            if mark in new and mark not in old:
+                self.truth.learn(event, int(self.clock.now))
 
     def _call_changed(self, call: Call, stored: dict[str, Any]) -> None:
         if "ended_at" in stored and call.is_ongoing:  # no event says so: it was let go
@@ -629,9 +733,18 @@ class SimulatedService:
         if request["QueueUrl"] == SETTINGS["FAREWELLS_QUEUE_URL"]:
             self.farewells.append(Check(message_id, request["MessageBody"], self.clock.now + request["DelaySeconds"]))
             return {"MessageId": message_id}
+        if request["QueueUrl"] == SETTINGS["LATE_QUEUE_URL"]:
+            visible_at = self.clock.now + request.get("DelaySeconds", 0)
+            self.late_messages.append(Check(message_id, request["MessageBody"], visible_at))
+            return {"MessageId": message_id}
         assert request["QueueUrl"] == SETTINGS["DEADLINES_QUEUE_URL"], f"rejected: {request}"
         self.checks.append(Check(message_id, request["MessageBody"], self.clock.now + request["DelaySeconds"]))
         return {"MessageId": message_id}
+
+    def aws_send_message_batch(self, request: dict[str, Any]) -> dict[str, Any]:
+        for entry in request["Entries"]:
+            self.aws_send_message({"QueueUrl": request["QueueUrl"], **entry})
+        return {}
 
     def aws_change_message_visibility(self, request: dict[str, Any]) -> dict[str, Any]:
         assert request["QueueUrl"] == SETTINGS["BACKEND_EVENTS_QUEUE_URL"]
@@ -645,6 +758,7 @@ class SimulatedService:
         """Replace AWS by this service for the functions."""
         runtime.install(monkeypatch)
         self.clock.install(monkeypatch, runtime.MODULES)
+        self.clock.install_in_pyjwt(monkeypatch)
         for name, value in SETTINGS.items():
             monkeypatch.setenv(name, str(value))
         dynamodb = _DynamoDB(self)
@@ -652,19 +766,21 @@ class SimulatedService:
         monkeypatch.setattr(bootstrap, "poster", self._poster)
         # Fewer calls, and pages that a few users fill.
         monkeypatch.setattr(sweep, "SEGMENTS", 1)
-        monkeypatch.setattr(users, "ONLINE_SHARDS", 2)
+        monkeypatch.setattr(membership, "ONLINE_SHARDS", 2)
         monkeypatch.setattr(calls, "OPEN_CALLS_SHARDS", 1)
+        for module in (users, ingest):  # a second block finds no room in the user's item
+            monkeypatch.setattr(module, "FEW_BLOCKS", 1)
         monkeypatch.setattr(snapshots, "MAX_FRAME_BYTES", 300)
         log.logger()
         monkeypatch.setattr(logging.getLogger("realtime"), "disabled", True)
 
-    def _poster(self, url: str, rate: int) -> Poster:
+    def _poster(self, url: str, rate: int, *_: object) -> Poster:
         """Return the real Poster on a pool without a network, one for each function that asks."""
         return make_poster(
             url,
             "us-east-1",
             lambda: Credentials("AKIDEXAMPLE", "secret", None),
-            posts_per_second=rate,
+            quota=TokenBucket(rate, burst=max(1.0, rate / 2)),
             open_pool=lambda: GatewayPool(self.gateway, self.runtime.call, self.clock.advance),
             clock=self.clock,
         )

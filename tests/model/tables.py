@@ -124,6 +124,7 @@ class Tables:
             response: Any = {
                 "Error": {"Code": error.relative_error_type, "Message": told.get("message", "")},
                 "CancellationReasons": told.get("CancellationReasons", []),
+                **({"Item": _image(told["Item"])} if told.get("Item") else {}),
             }
             raise ClientError(response, operation) from error
         return answer

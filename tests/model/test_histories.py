@@ -45,6 +45,25 @@ def test_sync_right_after_an_unblock_shows_the_former_blocker(service: Simulated
     check_all(service)
 
 
+def test_a_user_with_many_blocks_is_hidden_from_all_of_them_and_shown_to_whom_they_unblock(
+    service: SimulatedService,
+) -> None:
+    watchers = [service.connect(each, "presence") for each in ("2", "zoe")]
+    watchers.append(service.connect("zoe", "live", watch=["1"]))
+    for user_id in ("nobody", "2", "zoe"):  # the first alone has room in the item
+        service.block("1", user_id)
+    service.connect("1", "calls")
+    service.deliver_all()
+    assert [watcher.client.view.get("1") for watcher in watchers] == [None] * 3
+    for watcher in watchers:
+        service.send(watcher, "sync")
+    service.block("1", "zoe", is_blocked=False)
+    service.deliver_all()
+    service.settle()
+    check_all(service)
+    assert ["1" in watcher.client.view for watcher in watchers] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     "seconds", [0, 120]
 )  # before the snapshot; the outbox's last minute does not include older entries

@@ -16,7 +16,7 @@ from tests.model.promises import ONLINE_TYPES, check_all
 from tests.model.runtime import Trouble
 from tests.model.service import CALL_LEASE, GRACE, LEASE, SLACK, SimulatedService
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "80"))
 SEED = int(os.environ.get("MODEL_SEED", "0"))  # other seeds, other histories
 STEPS = 30
 PARTS = 4  # so that several processors can share the work
@@ -27,17 +27,18 @@ CALLS = {1: ("1", "2"), 2: ("2", "zoe")}
 users = st.sampled_from(USERS)
 pairs = st.sampled_from([("1", "2"), ("2", "zoe")])
 roles = st.sampled_from(["listener", "listener", "client", None])
-endpoints = st.sampled_from(["feed", "presence", "calls"])
-watched_endpoints = st.sampled_from(["feed", "presence"])
+endpoints = st.sampled_from(["feed", "presence", "calls", "live"])
+watched_endpoints = st.sampled_from(["feed", "presence", "live"])
 flags = st.booleans()
 groups = st.sampled_from([(), ("1",), ("2", "zoe"), ("1", "nobody")])
 which = st.integers(0, 5)
 calls = st.integers(0, 5)
 meanwhiles = st.one_of(
-    st.sampled_from([("deliver",), ("checks",), ("sweep",), ("wait", GRACE + 1)]),
+    st.sampled_from([("deliver",), ("checks",), ("sweep",), ("late",), ("wait", GRACE + 1)]),
     st.tuples(st.just("connect"), users, endpoints),
     st.tuples(st.just("close"), which),
     st.tuples(st.just("block"), pairs),
+    st.tuples(st.just("revoke"), users),
 )
 troubles = st.one_of(
     st.none(),
@@ -74,9 +75,15 @@ class Presence(RuleBasedStateMachine):
 
     # ---- clients
 
-    @rule(user_id=users, endpoint=endpoints, role=roles, trouble=handshake_troubles)
-    def connect(self, user_id: str, endpoint: str, role: str | None, trouble: Trouble | None) -> None:
-        self.service.connect(user_id, endpoint, role=role, trouble=trouble)
+    @rule(
+        user_id=users,
+        endpoint=endpoints,
+        role=roles,
+        token_age=st.sampled_from([0, 0, 5, 3600]),
+        trouble=handshake_troubles,
+    )
+    def connect(self, user_id: str, endpoint: str, role: str | None, token_age: int, trouble: Trouble | None) -> None:
+        self.service.connect(user_id, endpoint, role=role, token_age=token_age, trouble=trouble)
 
     @rule(
         user_id=users,
@@ -191,6 +198,16 @@ class Presence(RuleBasedStateMachine):
     def check(self, number: int, again: bool, lost: bool, trouble: Trouble | None) -> None:
         if check := pick(self.service.due_checks(), number):
             self.service.check([check], trouble, again=again, lost=lost)
+
+    @rule(trouble=troubles, again=flags)
+    def late(self, trouble: Trouble | None, again: bool) -> None:
+        self.service.late(trouble, again=again)
+
+    @rule(number=which, status=st.sampled_from([429, 0, None]))
+    def stop_or_go_on_reading(self, number: int, status: int | None) -> None:
+        """Let a client read nothing, so that posts to it fail, or read again."""
+        if socket := pick(self.service.open_sockets(), number):
+            socket.posts_meet = status
 
     @rule(trouble=troubles)
     def sweep(self, trouble: Trouble | None) -> None:

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,18 +24,21 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 import connect
 import deadlines
 import disconnect
+import ingest
+from harness.turns import Turns
 from realtime import bootstrap, log
+from realtime.audiences import connection_of
 from realtime.aws import clients, retries
 from realtime.deadlines import offline_check
 from realtime.tables.dynamodb import plain
 from tests.model.runtime import Context
-from tests.model.service import CONNECTIONS, FAR_AWAY, SECRET, SETTINGS, USERS
+from tests.model.service import CONNECTIONS, EVENTS, FAR_AWAY, SECRET, SETTINGS, USERS
 from tests.model.tables import Tables
-from tests.samples import sample
+from tests.samples import backend_event, queued, sample
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
-from tests.support.turns import Turns
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "25"))
+HANDSHAKES = 20
 SOCKETS = ("feed", "presence", "calls", "notifications")
 TRANSACTION_SECONDS = 0.008  # for which it is at its items
 WAY_SECONDS = 0.006  # a request's, at most
@@ -46,6 +50,9 @@ class Keys:
 
     def get_parameter(self, **_: object) -> dict[str, Any]:
         return {"Parameter": {"Value": SECRET}}
+
+    def send_message(self, **_: object) -> dict[str, Any]:
+        return {}  # a farewell: the entry that goes with it tells as much
 
 
 class Races:
@@ -76,6 +83,7 @@ class Races:
         bootstrap.forget()
         bootstrap.admission()
         bootstrap.disconnect_registry()
+        bootstrap.ingestion()
         self.failures: list[str] = []
         self.longest = 0.0  # s that a function took
 
@@ -98,8 +106,8 @@ class Races:
 
         return timed
 
-    def opening(self, user_id: str, connection_id: str, endpoint: str) -> Callable[[], None]:
-        claims = {"sub": user_id, "exp": FAR_AWAY, "role": "listener"}
+    def opening(self, user_id: str, connection_id: str, endpoint: str, **more: int) -> Callable[[], None]:
+        claims = {"sub": user_id, "exp": FAR_AWAY, "role": "listener", **more}
         event = sample("connect.token-in-query")
         event["requestContext"] |= {"connectionId": connection_id, "stage": endpoint}
         event["queryStringParameters"] = {"token": jwt.encode(claims, SECRET, "HS256")}
@@ -109,6 +117,21 @@ class Races:
                 self.failures.append(f"$connect of {connection_id}")
 
         return self._timed(open_it)
+
+    def revoking(self, user_id: str, after_s: float) -> Callable[[], None]:
+        """Revoke a user's sessions, a little after the others have begun."""
+        event = {**backend_event("session_revoked"), "id": f"revoking-{user_id}", "detail": {"user_id": user_id}}
+
+        def revoke() -> None:
+            self.turns.sleep(after_s)
+            assert ingest.handler(queued(event), Context()) == {"batchItemFailures": []}
+
+        return revoke
+
+    def closed(self) -> set[str]:
+        """Return the connections that are told to go, by an entry of the outbox."""
+        entries = map(plain, self.tables.all(EVENTS))
+        return {str(connection_of(each["audience"])) for each in entries if each.get("close")}
 
     def closing(self, connection_id: str, endpoint: str) -> Callable[[], None]:
         event = sample("disconnect")
@@ -170,3 +193,30 @@ def test_four_sockets_that_close_and_open_at_once_leave_no_ghost_and_no_false_on
     assert races.longest < LONGEST_SECONDS, told
     assert met["TransactionConflict"] > ROUNDS, "the sockets did not meet"
     assert met["TransactionConflictException"] > ROUNDS, "the sockets did not meet"
+
+
+@pytest.mark.timeout(900)
+def test_no_handshake_under_way_outlasts_a_revocation_and_the_token_stays_out(races: Races) -> None:
+    random.seed(1)
+    revoked_at_s = int(datetime.fromisoformat(backend_event("session_revoked")["time"]).timestamp())
+    left: list[set[str]] = []
+    refused = registered = 0
+    for number in range(max(3, ROUNDS // 5)):
+        user_id = str(number)
+        names = [f"{user_id}-{one}" for one in range(HANDSHAKES)]
+        before = races.closed()
+        races.turns.run(
+            *(races.opening(user_id, each, "calls", iat=revoked_at_s - 60) for each in names),
+            races.revoking(user_id, random.uniform(0, 0.3)),
+        )
+        stored, told = races.stored(user_id), races.closed() - before
+        left.append(stored - told)
+        registered += len(stored)
+        refused += len(told - stored)
+        races.turns.run(races.opening(user_id, f"{user_id}-again", "calls", iat=revoked_at_s - 1))
+        races.turns.run(races.opening(user_id, f"{user_id}-fresh", "calls", iat=revoked_at_s))
+        assert races.stored(user_id) - stored == {f"{user_id}-fresh"}
+    assert not races.failures
+    assert not any(left), f"connections with a revoked token that nobody closes: {left}"
+    assert registered, "no handshake came before the revocation"
+    assert refused, "no handshake came after the revocation"

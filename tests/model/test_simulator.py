@@ -247,15 +247,16 @@ def client() -> Client:
 
 
 def message(version: int, *, online: bool, second: int = 0, user_id: int = 1) -> str:
-    data = {"user_id": user_id, "is_online": online, "is_busy": False}
+    data = {"user_id": user_id, "is_online": online, "is_busy": False, "last_seen": None}
     at = f"2026-01-01T00:10:{second:02}.000Z"
     return json.dumps(
-        {"type": "presence_update", "data": data, "timestamp": at, "id": f"{version}", "version": version}
+        {"type": "presence_update", "data": data, "timestamp": at, "id": f"{version:028x}", "version": version}
     )
 
 
 def snapshot(*users: int, complete: bool = True) -> str:
-    shown = [{"user_id": user_id, "is_online": True, "is_busy": False, "version": 5} for user_id in users]
+    state = {"is_online": True, "is_busy": False, "last_seen": None, "username": None, "version": 5}
+    shown = [{"user_id": user_id, **state} for user_id in users]
     data = {"users": shown, "complete": complete}
     return json.dumps({"type": "snapshot", "data": data, "timestamp": "2026-01-01T00:11:30.000Z"})
 

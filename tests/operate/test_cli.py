@@ -40,6 +40,7 @@ def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
         ("token", "--user", "5"),
         ("publish", "call_started"),
         ("listen", "feed", "--user", "5"),
+        ("listen", "live", "--user", "5", "--endpoints", "feed"),
         ("logs",),
         ("redrive",),
     ],

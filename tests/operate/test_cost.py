@@ -8,25 +8,43 @@ import pytest
 from click.testing import CliRunner
 
 from operate.cli import main
-from operate.cost import DAYS, PRICES, SCENARIOS, Cost, Workload, as_results, bill, day, read
+from operate.cost import DAYS, PRICES, SCENARIOS, SOURCES, Cost, Workload, as_results, day, lines, read
 from operate.state import ROOT
+from tests.cloudformation import resources
 
 NOTHING = dict.fromkeys(SCENARIOS, Cost())
 IDLE = Workload(sessions=1, minutes=7, ping_seconds=0, watchers=0)
 
 
 def test_a_day_is_the_sum_of_what_happens_in_it() -> None:
-    measured = {**NOTHING, "online": Cost(writes=10), "offline": Cost(writes=5), "ping": Cost(reads=0.5, messages=2)}
+    ping = Cost(reads=0.5, messages=2)
+    measured = {
+        **NOTHING,
+        "online": Cost(writes=10),
+        "offline": Cost(writes=5),
+        "ping": ping,
+        "renewal": ping,
+        "counted": ping,
+    }
     load = Workload(sessions=2, minutes=7, ping_seconds=30, watchers=3)
     assert load.pings == 28
     assert day(measured, load) == Cost(writes=30, reads=14, messages=56 + 12)
 
 
-def test_any_frame_of_a_client_renews_a_lease() -> None:
+def test_a_client_that_pings_renews_its_lease_each_minute() -> None:
+    measured = {**NOTHING, "ping": Cost(reads=0.5), "counted": Cost(reads=0.5), "renewal": Cost(reads=0.5, writes=1)}
+    half_an_hour = Workload(sessions=1, minutes=30, ping_seconds=30, watchers=0)
+    assert day(measured, half_an_hour) == Cost(reads=30, writes=29)
+
+
+def test_the_sweep_renews_the_leases_of_the_silent_now_and_then() -> None:
     measured = {**NOTHING, "ping": Cost(reads=0.5), "renewal": Cost(reads=0.5, writes=1)}
-    half_an_hour = Workload(sessions=1, minutes=30, ping_seconds=60, watchers=0)
-    assert day(measured, half_an_hour) == Cost(reads=15, writes=3)
-    assert day(measured, replace(half_an_hour, ping_seconds=0)) == Cost(writes=3)
+    assert day(measured, Workload(sessions=1, minutes=30, ping_seconds=0, watchers=0)) == Cost(writes=2)
+
+
+def test_one_ping_in_six_is_counted() -> None:
+    load = Workload(sessions=1, minutes=6, ping_seconds=10, watchers=0)
+    assert day({**NOTHING, "counted": Cost(writes=1)}, load) == Cost(writes=6)
 
 
 def test_calls_and_notifications_come_from_events_of_the_backends() -> None:
@@ -35,25 +53,37 @@ def test_calls_and_notifications_come_from_events_of_the_backends() -> None:
 
 
 def test_a_bill_has_a_line_for_each_thing_that_aws_charges() -> None:
-    measured = {**NOTHING, "online": Cost(invocations=4, requests=9, writes=1, reads=2, bus=1, queue=1)}
-    lines = {line.what: line for line in bill(measured, IDLE, users=1000)}
-    assert lines["DynamoDB write units"].count == 1000 * DAYS
-    assert lines["DynamoDB write units"].dollars == pytest.approx(1000 * DAYS * 0.625 / 1e6)
-    assert lines["API Gateway connection minutes"].count == 7 * 1000 * DAYS
-    assert lines["Lambda GB-seconds"].count == pytest.approx(4 * 1000 * DAYS * 0.01)
-    assert lines["CloudWatch Logs bytes"].dollars == pytest.approx(4 * 1000 * DAYS * 326 / 1e9 * 0.5)
-    assert len(lines) == 9
+    month = Cost(invocations=4, requests=9, writes=1, reads=2, bus=1, queue=1).times(1e6)
+    found = {line.what: line for line in lines(month, 7e6, quiet=1e6)}
+    assert found["DynamoDB write units"].count == 1e6
+    assert found["DynamoDB write units"].dollars == pytest.approx(0.625)
+    assert found["API Gateway connection minutes"].dollars == pytest.approx(7 * 0.25)
+    assert found["Lambda GB-seconds"].count == pytest.approx(4e6 * 0.01)
+    assert found["CloudWatch Logs bytes"].dollars == pytest.approx(3e6 * 326 / 1e9 * 0.5)
+    assert len(found) == 13
 
 
 @pytest.mark.parametrize(("snapstart", "dollars"), [("none", None), ("clients", 3.90), ("all", 33.86)])
 def test_the_bill_counts_kept_snapshots_even_without_traffic(snapstart: str, dollars: float | None) -> None:
-    lines = {line.what: line.dollars for line in bill(NOTHING, IDLE, users=1, snapstart=snapstart)}
-    assert lines.get("SnapStart GB-seconds kept") == (dollars and pytest.approx(dollars, abs=0.01))
+    found = {line.what: line.dollars for line in lines(Cost(), 0, snapstart=snapstart)}
+    assert found.get("SnapStart GB-seconds kept") == (dollars and pytest.approx(dollars, abs=0.01))
 
 
-def test_the_bill_counts_the_sweep_even_without_traffic() -> None:
-    lines = {line.what: line.count for line in bill({**NOTHING, "sweep": Cost(invocations=1)}, IDLE, users=1)}
-    assert lines["Lambda invocations"] == 24 * 60 * DAYS
+def test_the_bill_counts_what_an_idle_stack_has_by_its_template() -> None:
+    found = {line.what: line for line in lines(Cost(), 0)}
+    assert found["CloudWatch alarms"].count == len(resources("AWS::CloudWatch::Alarm"))
+    filters = resources("AWS::Logs::MetricFilter").values()
+    names = {change["MetricName"] for each in filters for change in each["MetricTransformations"]}
+    assert found["CloudWatch metrics of our own"].count == len(names)
+    functions = resources("AWS::Serverless::Function").values()
+    polling = [event for each in functions for event in each.get("Events", {}).values() if event["Type"] == "SQS"]
+    assert found["SQS polls while idle"].count == len(polling) * 5 * DAYS * 24 * 3600 / 20
+    assert found["Secrets"].dollars == 0.40
+
+
+def test_every_price_names_its_source() -> None:
+    assert set(SOURCES) == set(PRICES)
+    assert all(source.startswith("aws.amazon.com/") for source in SOURCES.values())
 
 
 def test_measured_costs_can_be_read_back() -> None:
@@ -70,19 +100,24 @@ def test_the_readme_names_the_price_of_a_thousand_days(load: Workload) -> None:
     assert f"${million / 1000:.2f}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_command_prints_the_bill() -> None:
-    printed = CliRunner().invoke(main, ["cost", "--users", "10000", "--ping", "0"])
+def test_the_command_prints_the_bill_of_both_clients() -> None:
+    printed = CliRunner().invoke(main, ["cost", "--users", "10000"])
     assert printed.exit_code == 0, printed.output
-    *_, month, user = printed.output.splitlines()
-    assert month.startswith("a month")
-    assert float(month.split()[-2].replace(",", "")) == pytest.approx(float(user.split()[-2]) * 10_000 * DAYS, rel=0.01)
+    head, *_, month, user = printed.output.splitlines()
+    assert "documented clients" in head
+    assert "our own client" in head
+    totals = [float(each.strip().replace(",", "")) for each in month.removeprefix("a month, us-east-1").split("$")[:2]]
+    days = [float(each) for each in user.removeprefix("a user and day").split("$")[:2]]
+    assert totals == pytest.approx([each * 10_000 * DAYS for each in days], rel=0.01)
+    assert totals[0] > 10 * totals[1], "the documented clients hear everybody"
 
 
-def test_by_default_everybody_online_hears_each_change() -> None:
-    def messages(*arguments: str) -> float:
-        command = ["cost", "--users", "10000", "--ping", "0", *arguments]
-        lines = CliRunner().invoke(main, command).output.splitlines()
-        (line,) = (line for line in lines if line.startswith("API Gateway messages"))
-        return float(line.removeprefix("API Gateway messages").split()[0].replace(",", ""))
+def test_the_command_says_when_the_quota_does_not_carry_everybody_to_everybody() -> None:
+    printed = CliRunner().invoke(main, ["cost", "--users", "100000"])
+    assert "quota of 10,000 requests a second does not carry documented clients" in printed.output.splitlines()[-1]
 
-    assert messages() == messages("--watchers", "833") > 30 * messages("--watchers", "20")
+
+def test_the_command_compares_with_other_services() -> None:
+    printed = CliRunner().invoke(main, ["cost", "--compare"])
+    assert printed.exit_code == 0, printed.output
+    assert "| Pusher Channels |" in printed.output

@@ -10,9 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from operate.redrive import Names, Redrive, Step, parse
-from realtime.broadcast import read_record
-from realtime.tables.outbox import Entry
-from tests.model.tables import Change, Tables
+from realtime.records import read_record
+from realtime.tables.entries import Change, Entry, Message
+from tests.model.tables import Change as TableChange
+from tests.model.tables import Tables
 from tests.support.fake_sqs import FakeSqs
 from tests.support.stream_mapping import RETENTION_SECONDS, Settings, Stream, StreamMapping
 
@@ -23,7 +24,7 @@ SETTINGS = Settings(
     maximum_retry_attempts=1,
     takes_reports=True,
     on_failure=True,
-    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow"]}}}},),
+    filters=({"eventName": ["INSERT", "MODIFY"], "dynamodb": {"NewImage": {"reach": {"S": ["narrow", "both"]}}}},),
 )
 
 
@@ -87,9 +88,9 @@ class RedriveFixture:
     def _invoke(self, event: dict[str, Any]) -> None:
         if self.is_broken:
             raise ValueError("broken")
-        self.heard += [read_record(record).event_id for record in event["Records"]]
+        self.heard += [entry.event_id for record in event["Records"] for entry in read_record(record, "narrow")]
 
-    def _changed(self, change: Change) -> None:
+    def _changed(self, change: TableChange) -> None:
         keys = {name: (change.new or change.old or {})[name] for name in ("audience", "event_id")}
         name = "INSERT" if not change.old else "MODIFY" if change.new else "REMOVE"
         self.stream.put(name, keys, change.new)
@@ -121,6 +122,17 @@ def test_events_that_were_given_up_are_heard_after_the_function_is_repaired(fixt
     fixture.settle()
     assert fixture.heard == ["a", "b", "c"]
     assert len(fixture.sqs) == 0
+
+
+def test_a_change_of_presence_that_was_given_up_is_heard_by_those_who_watch(fixture: RedriveFixture) -> None:
+    message = Message("018d0cabc5d09d700803fd29b9ab", "listener_online", "{}")
+    change = Change("presence/*/0", "123", {"feed": message}, 1_705_401_000, is_for_watchers=True)
+    fixture.tables.call("put_item", {"TableName": "EventsTable", "Item": change.as_item()})
+    fixture.settle()
+    fixture.is_broken = False
+    assert texts(fixture.redrive()) == [f"put through again: presence/*/0 {message.event_id}"]
+    fixture.settle()
+    assert fixture.heard == [message.event_id]
 
 
 def test_a_redrive_can_be_repeated(fixture: RedriveFixture) -> None:

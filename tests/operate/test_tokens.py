@@ -21,7 +21,7 @@ class Keys:
 
 def test_a_token_has_the_issuer_and_the_audience_that_a_stack_asks_for() -> None:
     secret = new_secret()
-    tokens = Tokens(Keys(secret), None, issuer="us", audience="them")
+    tokens = Tokens(Keys(secret), None, max_seconds=86_400, issuer="us", audience="them")
     token = sign({None: secret}, "5", username="jane", role="listener", scope="feed", issuer="us", audience="them")
     identity = tokens.verify(token)
     assert (identity.user_id, identity.username, identity.role) == ("5", "jane", "listener")

@@ -24,6 +24,7 @@ REGION, ACCOUNT = "us-east-1", "123456789012"
 STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"  # botocore has a newer name, which moto does not know
 TOKEN_KEYS = "/realtime/token-keys"
 TEMPLATE = Template.read(ROOT / "template.yaml")
+SAMPLE_LIFE = "3153600000"  # s; the tokens of the samples are good until 2100
 STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are set
 
 
@@ -39,6 +40,16 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return 60_000
+
+
+def for_broadcast(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the records of the Events stream that each of the two functions is shown; none if there are none."""
+    functions = {"broadcast": ({"S": "narrow"}, {"S": "both"}), "broadcast-wide": ({"S": "wide"}, {"S": "both"})}
+    found = {
+        name: [record for record in records if record["dynamodb"]["NewImage"].get("reach") in reaches]
+        for name, reaches in functions.items()
+    }
+    return {name: shown for name, shown in found.items() if shown}
 
 
 @dataclass(frozen=True)
@@ -81,17 +92,18 @@ class Cloud:
         self._read: dict[str, int] = {}
 
     def function(self, name: str, **parameters: object) -> Function:
-        """Return a function as the template deploys it with these parameters."""
-        texts = {"TokenKeys": TOKEN_KEYS, **{parameter: str(value) for parameter, value in parameters.items()}}
+        """Return a function, such as `broadcast-wide`, as the template deploys it with these parameters."""
+        given = {parameter: str(value) for parameter, value in parameters.items()}
+        texts = {"TokenKeys": TOKEN_KEYS, "MaxTokenSeconds": SAMPLE_LIFE, "LeaseSeconds": "900", **given}
         resolver = Resolver(TEMPLATE, replace(self.stack, parameters=texts))
-        properties = TEMPLATE.resources[f"{name.title()}Function"].properties
+        properties = TEMPLATE.resources[f"{name.title().replace('-', '')}Function"].properties
         environment = {
             key: str(value) for key, value in resolver.resolve(properties["Environment"]["Variables"]).items()
         }
         for key, value in environment.items():
             self._monkeypatch.setenv(key, value)
         bootstrap.forget()
-        return Function(name, environment)
+        return Function(name.partition("-")[0], environment)
 
     def perform(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Make a call to moto's DynamoDB."""
@@ -170,7 +182,7 @@ class Cloud:
         self.events.put_rule(Name="all", EventBusName="realtime", EventPattern=json.dumps({"account": [ACCOUNT]}))
         self.events.put_targets(Rule="all", EventBusName="realtime", Targets=[{"Id": "probe", "Arn": arn}])
 
-    def _poster(self, endpoint: str, posts_per_second: int) -> FakePoster:
+    def _poster(self, endpoint: str, posts_per_second: int, *_: object) -> FakePoster:
         assert endpoint == f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
         assert posts_per_second > 0
         return self.poster

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from contextlib import redirect_stdout
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jwt
 import pytest
@@ -22,9 +24,11 @@ from moto import mock_aws
 
 from operate.cost import PRICES, SCENARIOS, Cost, Workload, as_results, day
 from realtime.ids import make_event_id
+from realtime.messages import ENDPOINTS
+from realtime.tables.served import Served
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, backend_event, sample
-from tests.support.cloud import STORY_BEGINS, Cloud
+from tests.support.cloud import STORY_BEGINS, Cloud, for_broadcast
 from tests.support.meter import Meter
 from tests.unit.fakes import Clock, FakePoster
 from tools import results
@@ -53,10 +57,8 @@ class MeteredService:
             if name == "ingest":
                 self.meter.cost.queue += 3  # EventBridge sends it to the queue; Lambda receives and deletes it
             entries = self.cloud.stream("Events")
-            for reach in ("narrow", "wide"):
-                records = [each for each in entries if each["dynamodb"]["NewImage"].get("reach") == {"S": reach}]
-                if records:
-                    self._invoke("broadcast", {"Records": records})
+            for function, records in for_broadcast(entries).items():
+                self._invoke(function, {"Records": records})
         cost.messages += sum(len(each.frames) for each in self.cloud.poster.deliveries)
         if heard is not None:
             cost.messages = heard
@@ -98,8 +100,9 @@ def goodbye(connection_id: str, endpoint: str) -> dict[str, Any]:
     return event
 
 
-def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
-    """Run every scenario, and return the cost of each."""
+def measure(cloud: Cloud, clock: Any, patch: pytest.MonkeyPatch) -> dict[str, Cost]:
+    """Run every scenario, and return the cost of each; without the marks of what was served, which the page tells."""
+    patch.setattr(Served, "mark", lambda *_: None)
     service = MeteredService(cloud, clock)
     found: dict[str, Cost] = {}
     first, second = "RfGx1dQAIAMCIhA=", "RfGx4fHqoAMCJ0g="
@@ -109,9 +112,13 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
 
     take("online", service.takes("connect", handshake(first, "123", "feed"), heard=0))
     take("another", service.takes("connect", handshake(second, "123", "calls"), heard=0))
+    for _ in range(2):  # the first two show that the client has a heartbeat, at one write unit each
+        service.takes("default", frame(first, "feed", "ping"))
     take("ping", service.takes("default", frame(first, "feed", "ping"), heard=2))
     clock.now += 500
     take("renewal", service.takes("default", frame(first, "feed", "ping"), heard=2))
+    with mock.patch("random.random", return_value=0.0):  # the chance that decides
+        take("counted", service.takes("default", frame(first, "feed", "ping"), heard=2))
     take("call", service.takes("ingest", backend_event("call_started"), heard=2))
     take("call_end", service.takes("ingest", backend_event("call_ended"), heard=2))
     away = make_event_id(int(clock.now * 1000) - 60_000)
@@ -122,6 +129,7 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     for number in range(ONLINE - 1):
         service.takes("connect", handshake(f"c{number:015d}=", str(1000 + number), "presence", role="user"))
     last = f"c{ONLINE - 2:015d}="
+    service.takes("default", frame(last, "presence", "sync"))  # the first of a day notes how many are online
     take("sync", service.takes("default", frame(last, "presence", "sync"), heard=2))
     watched = [1000 + number for number in range(WATCHED)]
     watch = frame(last, "presence", "watch", user_ids=watched)
@@ -131,6 +139,26 @@ def measure(cloud: Cloud, clock: Any) -> dict[str, Cost]:
     leaving = service.takes("disconnect", goodbye(first, "feed"), heard=0)
     take("offline", leaving.plus(service.check()))
     found["offline"].messages = 0
+    found |= _sockets(service)
+    return found
+
+
+def _sockets(service: MeteredService) -> dict[str, Cost]:
+    """Measure what the sockets of one client cost, if it opens four or one; without posts."""
+    found = {}
+    for name, stages in (("four", ENDPOINTS), ("one", ("live",))):
+        service.clock.now += 60
+        ids = [f"{name}-{stage}-00="[-16:] for stage in stages]
+        begin, end = Cost(), Cost()
+        for connection_id, stage in zip(ids, stages, strict=True):
+            begin = begin.plus(service.takes("connect", handshake(connection_id, f"client-of-{name}", stage), heard=0))
+        for connection_id, stage in zip(ids, stages, strict=True):
+            end = end.plus(service.takes("disconnect", goodbye(connection_id, stage), heard=0))
+        found[f"{name}_begin"], found[f"{name}_end"] = begin, end.plus(service.check())
+        found[f"{name}_end"].messages = 0
+    service.takes("connect", handshake("one-watches--00=", "watcher", "live"))
+    watch = frame("one-watches--00=", "live", "watch", user_ids=[1000 + number for number in range(WATCHED)])
+    found["one_watch"] = service.takes("default", watch, heard=2)
     return found
 
 
@@ -157,8 +185,27 @@ def tables(found: Mapping[str, Cost], load: Workload) -> str:
         f"| --- |{' ---: |' * 9}",
         f"{with_pings}| {minutes} | {price * 1000:.2f} |",
         f"{without}| {minutes} | {quiet * 1000:.2f} |",
+        *_session(found, load.minutes),
     ]
     return "\n".join(lines)
+
+
+def _session(found: Mapping[str, Cost], minutes: int) -> list[str]:
+    """Return the table of one session by four sockets and by one."""
+    lines = [
+        "",
+        f"A client's session of {minutes} minutes, without its messages: it begins, is held, and ends.",
+        "",
+        "| a session | handshakes | connection minutes | DynamoDB requests | write units | read units | $ a million |",
+        f"| --- |{' ---: |' * 6}",
+    ]
+    for name, sockets in (("four", 4), ("one", 1)):
+        cost = found[f"{name}_begin"].plus(found[f"{name}_end"])
+        held = sockets * minutes
+        dollars = cost.dollars() + held * PRICES["minutes"]
+        units = f"{cost.requests:.4g} | {cost.writes:.4g} | {cost.reads:.4g}"
+        lines.append(f"| by {name} socket{'s' * (sockets > 1)} | {sockets} | {held} | {units} | {dollars:.2f} |")
+    return lines
 
 
 def _row(name: str, cost: Cost) -> str:
@@ -177,7 +224,8 @@ def run() -> dict[str, Cost]:
     ):
         clock = Clock(STORY_BEGINS + 0.4)
         patch.setattr(time, "time", clock)
-        return measure(Cloud(patch), clock)
+        patch.setattr(random, "random", lambda: 0.99)
+        return measure(Cloud(patch), clock, patch)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.cloudformation import ROOT, resources
@@ -24,7 +26,15 @@ def test_each_alarm_has_a_runbook_that_begins_with_a_command() -> None:
 def test_the_data_model_has_a_section_for_each_table_with_its_keys_and_indexes(table: str) -> None:
     properties = resources("AWS::DynamoDB::Table")[table]
     section = DATA_MODEL.split(f"\n## {table.removesuffix('Table')}\n")[1].split("\n## ")[0]
-    for index in properties["GlobalSecondaryIndexes"]:
+    for index in properties.get("GlobalSecondaryIndexes", ()):
         assert f"**{index['IndexName']}**" in section
     for attribute in properties["AttributeDefinitions"]:
         assert f"`{attribute['AttributeName']}`" in section
+
+
+def test_each_attack_that_was_tried_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 30
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text("utf-8")]
+    assert missing == []

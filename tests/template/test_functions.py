@@ -11,6 +11,7 @@ import pytest
 
 from ingest import LONGEST_BACK_OFF_SECONDS
 from realtime import settings
+from realtime.posting.uses import FAREWELL, LATE
 from tests.cloudformation import ROOT, resources, template
 
 FUNCTIONS = resources("AWS::Serverless::Function")
@@ -87,6 +88,15 @@ def test_ingest_hears_all_events_but_our_own() -> None:
     assert target["Arn"] == {"Fn::GetAtt": ["BackendEventsQueue", "Arn"]}
     mapping = FUNCTIONS["IngestFunction"]["Events"]["BackendEvents"]
     assert mapping["Properties"]["ScalingConfig"] == {"MaximumConcurrency": {"Ref": "IngestConcurrency"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "instances"),
+    [("FarewellFunction", "Farewells", FAREWELL.instances), ("LateFunction", "Stragglers", LATE.instances)],
+)
+def test_as_many_instances_post_without_a_claim_as_have_an_allowance(name: str, event: str, instances: int) -> None:
+    mapping = FUNCTIONS[name]["Events"][event]["Properties"]
+    assert mapping["ScalingConfig"] == {"MaximumConcurrency": instances}
 
 
 def test_an_event_that_cannot_be_put_into_the_queue_is_kept() -> None:

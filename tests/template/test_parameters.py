@@ -8,25 +8,34 @@ from typing import Any
 
 import pytest
 
-from tests.cloudformation import ROOT, template
+from operate.verify.quotas import REQUESTS_PER_SECOND
+from tests.cloudformation import ROOT, resources, template
 
 PARAMETERS: dict[str, dict[str, Any]] = template()["Parameters"]
 DEFAULTS = {
+    "EventSchemas": "false",
     "DisableExecuteApiEndpoint": "false",
     "CloudFront": "false",
     "SnapStart": "none",
     "RejectionMode": "frame",
     "MaxConnectionsPerUser": 20,
+    "MaxConnectionsPolicy": "evict",
+    "MaxTokenSeconds": 2_592_000,
     "MessageRate": 10,
     "MessageBurst": 20,
-    "AudienceShards": 4,
+    "UserMessageRate": 40,
+    "RefusalRate": 2,
+    "RefusalBurst": 100,
+    "AudienceShards": 1,
     "FeedRole": "listener",
     "GracePeriodSeconds": 10,
-    "LeaseSeconds": 900,
+    "LeaseSeconds": 90,
     "CallLeaseSeconds": 14_400,
+    "PresenceLatenessSeconds": 10,
+    "PresenceBatchingWindowSeconds": 0,
     "HistorySeconds": 86_400,
     "PresenceHistorySeconds": 3_600,
-    "PostsPerSecond": 5_000,
+    "RequestsPerSecond": "8000",
     "IngestConcurrency": 16,
     "LogRetentionDays": 30,
     "LogLevel": "INFO",
@@ -100,6 +109,31 @@ def test_a_stack_without_configured_secrets_makes_its_own() -> None:
     chosen = [{"Condition": f"Has{each}"} for each in ("TokenKeysParameter", "TokenKeysSecret", "Jwks")]
     assert template()["Conditions"]["MakesTokenKeys"] == {"Fn::Not": [{"Fn::Or": chosen}]}
     assert secret["DeletionPolicy"] == "RetainExceptOnCreate"  # else another value of TokenKeys would delete it
+
+
+def test_there_is_a_division_of_each_number_of_requests_and_it_is_of_strings_as_an_environment_needs() -> None:
+    shares = template()["Mappings"]["Shares"]
+    assert [*shares] == PARAMETERS["RequestsPerSecond"]["AllowedValues"]
+    assert tuple(map(int, shares)) == REQUESTS_PER_SECOND
+    assert all(isinstance(value, str) for share in shares.values() for value in share.values())
+
+
+def test_all_functions_that_post_share_one_budget_and_may_claim_from_it() -> None:
+    budget = {"Fn::FindInMap": ["Shares", {"Ref": "RequestsPerSecond"}, "Posts"]}
+    functions = resources("AWS::Serverless::Function")
+    posting = {name: body for name, body in functions.items() if "MANAGEMENT_ENDPOINT" in variables(body)}
+    assert len(posting) >= 5
+    for name, body in posting.items():
+        assert variables(body)["POSTS_PER_SECOND"] == budget, name
+        assert variables(body)["EVENTS_TABLE"] == {"Ref": "EventsTable"}, name
+    reaches = {name: variables(body).get("REACH") for name, body in posting.items()}
+    assert reaches["BroadcastFunction"] == "narrow"
+    assert reaches["BroadcastWideFunction"] == "wide"
+
+
+def variables(function: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = function["Environment"]["Variables"]
+    return found
 
 
 def test_outputs_have_all_that_backends_and_operators_need() -> None:

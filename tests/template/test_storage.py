@@ -10,6 +10,7 @@ TABLES = resources("AWS::DynamoDB::Table")
 QUEUES = resources("AWS::SQS::Queue")
 FAILURES = {
     "DeadlinesDeadLetterQueue",
+    "LateDeadLetterQueue",
     "FailedEventsQueue",
     "RejectedEventsQueue",
     "UndeliveredEventsQueue",
@@ -23,8 +24,10 @@ def test_items_of_limited_life_have_an_expiry(table: str) -> None:
     assert TABLES[table]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
 
 
-def test_users_never_expire() -> None:
-    assert "TimeToLiveSpecification" not in TABLES["UsersTable"]
+@pytest.mark.parametrize("table", ["UsersTable", "BlocksTable"])
+def test_users_and_blocks_never_expire_and_can_be_restored(table: str) -> None:
+    assert "TimeToLiveSpecification" not in TABLES[table]
+    assert "PointInTimeRecoverySpecification" in TABLES[table]
 
 
 def test_the_audience_index_holds_what_a_post_needs() -> None:
@@ -35,14 +38,16 @@ def test_the_audience_index_holds_what_a_post_needs() -> None:
 
 def test_the_online_index_holds_what_snapshots_show_and_hide_and_what_sweeps_look_for() -> None:
     (index,) = TABLES["UsersTable"]["GlobalSecondaryIndexes"]
-    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "last_seen", "hidden_from", "version"}
+    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "last_seen", "version"}
+    blocks = {"hidden_from", "listed_blocks"}
     sweeps = {"connection_ids", "left_at", "last_seen"}
-    assert set(index["Projection"]["NonKeyAttributes"]) == snapshots | sweeps
+    assert set(index["Projection"]["NonKeyAttributes"]) == snapshots | blocks | sweeps
 
 
-def test_checks_that_keep_failing_are_kept_apart() -> None:
-    redrive = QUEUES["DeadlinesQueue"]["RedrivePolicy"]
-    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadlinesDeadLetterQueue", "Arn"]}
+@pytest.mark.parametrize("name", ["Deadlines", "Late"])
+def test_messages_that_keep_failing_are_kept_apart(name: str) -> None:
+    redrive = QUEUES[f"{name}Queue"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": [f"{name}DeadLetterQueue", "Arn"]}
     assert 3 <= redrive["maxReceiveCount"] <= 10
 
 
@@ -65,7 +70,7 @@ def test_a_failure_raises_an_alarm(queue: str) -> None:
 
 
 def test_every_queue_is_either_worked_on_or_watched() -> None:
-    assert QUEUES.keys() == FAILURES | {"BackendEventsQueue", "DeadlinesQueue", "FarewellsQueue"}
+    assert QUEUES.keys() == FAILURES | {"BackendEventsQueue", "DeadlinesQueue", "FarewellsQueue", "LateQueue"}
 
 
 @pytest.mark.parametrize(
@@ -88,11 +93,47 @@ def test_an_alarm_is_raised_when_a_stream_is_read_late(name: str, function: str)
     assert alarm["DatapointsToAlarm"] < alarm["EvaluationPeriods"]
 
 
-def test_an_alarm_is_raised_when_events_of_backends_are_delayed() -> None:
-    (counted,) = resources("AWS::Logs::MetricFilter").values()
+@pytest.mark.parametrize(
+    ("name", "log", "line", "value"),
+    [
+        ("PutOffEvents", "IngestLog", "failed", "1"),  # as functions/ingest.py logs it
+        ("LatePresence", "BroadcastWideLog", "presence is late", "$.stale"),  # as functions/broadcast.py logs it
+    ],
+)
+def test_an_alarm_is_raised_by_lines_of_a_log(name: str, log: str, line: str, value: str) -> None:
+    counted = resources("AWS::Logs::MetricFilter")[f"{name}Filter"]
     (metric,) = counted["MetricTransformations"]
-    assert counted["LogGroupName"] == {"Ref": "IngestLog"}
-    assert counted["FilterPattern"] == '{ $.message = "failed" }'  # as functions/ingest.py logs it
-    alarm = resources("AWS::CloudWatch::Alarm")["PutOffEventsAlarm"]
+    assert counted["LogGroupName"] == {"Ref": log}
+    assert counted["FilterPattern"] == f'{{ $.message = "{line}" }}'
+    assert metric["MetricValue"] == value
+    alarm = resources("AWS::CloudWatch::Alarm")[f"{name}Alarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
     assert "Dimensions" not in alarm
+
+
+@pytest.mark.parametrize("function", ["Connect", "Default"])
+def test_an_alarm_is_raised_by_failed_requests_of_clients(function: str) -> None:
+    counted = resources("AWS::Logs::MetricFilter")[f"{function}FailuresFilter"]
+    assert counted["LogGroupName"] == {"Ref": f"{function}Log"}
+    assert counted["FilterPattern"] == '{ $.level = "ERROR" }'  # a refusal is a warning
+    (metric,) = counted["MetricTransformations"]
+    alarms = resources("AWS::CloudWatch::Alarm")
+    told, crashed = alarms["FailedRequestsAlarm"], alarms[f"{function}ErrorsAlarm"]
+    assert (told["Namespace"], told["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+    assert (crashed["Namespace"], crashed["MetricName"]) == ("AWS/Lambda", "Errors")
+    assert crashed["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": f"{function}Function"}}]
+
+
+def test_an_alarm_is_raised_when_nothing_sweeps_and_when_sweeps_fail() -> None:
+    missing, failing = (resources("AWS::CloudWatch::Alarm")[name] for name in ("SweepAlarm", "SweepErrorsAlarm"))
+    for alarm in (missing, failing):
+        assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "SweepFunction"}}]
+    assert (missing["MetricName"], missing["ComparisonOperator"]) == ("Invocations", "LessThanThreshold")
+    assert missing["TreatMissingData"] == "breaching"  # without invocations Lambda emits nothing
+    assert (failing["MetricName"], failing["Threshold"]) == ("Errors", 0)
+
+
+def test_a_backlog_for_everyone_is_taken_in_one_go() -> None:
+    (wide,) = resources("AWS::Serverless::Function")["BroadcastWideFunction"]["Events"].values()
+    assert wide["Properties"]["BatchSize"] == 10_000  # the most that Lambda takes
+    assert wide["Properties"]["MaximumBatchingWindowInSeconds"] == {"Ref": "PresenceBatchingWindowSeconds"}

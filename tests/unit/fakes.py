@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -12,9 +12,14 @@ from realtime.aws.queues import Queue
 from realtime.errors import Unavailable
 from realtime.posting.delivery import D, Delivery, Outcome, Result
 from realtime.posting.poster import Poster
+from realtime.tables.blocks import Blocks
 from realtime.tables.connections import Connections, Subscriber
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Change, Entry, read_entries
+from realtime.tables.outbox import Outbox
+from realtime.tables.posted import LastPosted, PostedPositions
 from realtime.tables.registry import Gone, Registry
+from realtime.tables.served import Served
+from realtime.tables.stragglers import Behind, Stragglers, mark_of
 
 
 class Sleeps:
@@ -51,6 +56,12 @@ def as_client(fake: object) -> Any:
     return fake
 
 
+def entries_of(change: Change) -> list[Entry]:
+    """Return all entries that a change of presence stands for, as the two functions read them."""
+    stored = change.as_item()
+    return [*read_entries(stored, "wide"), *read_entries(stored, "narrow")]
+
+
 class FakeOutbox(Outbox):
     """The Events table, as a list of its entries."""
 
@@ -71,8 +82,9 @@ class FakeOutbox(Outbox):
         self.entries.append(entry)
         self.journal.append("outbox")
 
-    def put_all(self, entries: Iterable[Entry]) -> None:
-        self.entries += entries
+    def put_all(self, entries: Iterable[Entry | Change]) -> None:
+        for each in entries:
+            self.entries += [each] if isinstance(each, Entry) else entries_of(each)
         self.journal.append("outbox")
 
 
@@ -82,13 +94,20 @@ class FakeQueue(Queue):
     def __init__(self, journal: list[str] | None = None) -> None:
         self.sent: list[tuple[dict[str, Any], int, dict[str, str]]] = []
         self.journal = journal if journal is not None else []
+        self.error: Exception | None = None
 
     def __len__(self) -> int:
         return len(self.sent)
 
     def send(self, body: dict[str, Any], *, delay_seconds: int = 0, attributes: dict[str, str] | None = None) -> None:
+        if self.error:
+            raise self.error
         self.sent.append((body, delay_seconds, attributes or {}))
         self.journal.append("queue")
+
+    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
+        for body in bodies:
+            self.send(body)
 
 
 class FakeBus(Bus):
@@ -143,7 +162,7 @@ class FakeRegistry(Registry):
     def __contains__(self, connection_id: str) -> bool:
         return connection_id in self.forgotten
 
-    def forget(self, connection_id: str, now_ms: int) -> str | None:
+    def forget(self, connection_id: str, now_ms: int, seen_ms: int | None = None) -> str | None:
         if self._error:
             raise self._error
         self.forgotten.append(connection_id)
@@ -158,6 +177,64 @@ class FakeRegistry(Registry):
         return {}
 
 
+class FakeBlocks(Blocks):
+    """The Blocks table, as pairs of a blocker and a user whom they have blocked; all of them are on lists."""
+
+    def __init__(self, *blocks: tuple[str, str]) -> None:
+        self.blocks = set(blocks)
+        self.asked: list[tuple[str, frozenset[str]]] = []  # a blocker, and the others who were asked about
+        self.read: list[str] = []  # the blockers whose whole lists were read
+        self.error: Exception | None = None
+
+    def blockers(self, user_id: str, candidates: Collection[str]) -> frozenset[str]:
+        return frozenset(each for each in candidates if (each, user_id) in self.blocks)
+
+    def listed_among(self, blocker: str, others: Collection[str]) -> frozenset[str]:
+        if self.error:
+            raise self.error
+        self.asked.append((blocker, frozenset(others)))
+        return frozenset(each for each in others if (blocker, each) in self.blocks)
+
+    def listed(self, blocker: str) -> frozenset[str]:
+        self.read.append(blocker)
+        return frozenset(other for each, other in self.blocks if each == blocker)
+
+
+class FakeServed(Served):
+    """The marks of what was served, as a list."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[frozenset[str], int]] = []
+
+    def mark(self, audiences: Iterable[str], now_s: int) -> None:
+        if marked := frozenset(audiences):
+            self.marks.append((marked, now_s))
+
+
+class FakePosted(PostedPositions):
+    """The positions that instances of `broadcast` share. `error`: what reading and writing raise."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.noted: dict[str, LastPosted] = {}
+        self.error = error
+
+    def __len__(self) -> int:
+        return len(self.noted)
+
+    def __contains__(self, audience: str) -> bool:
+        return audience in self.noted
+
+    def read(self, audiences: Collection[str]) -> dict[str, LastPosted]:
+        if self.error:
+            raise self.error
+        return {audience: self.noted[audience] for audience in audiences if audience in self.noted}
+
+    def write(self, posted: Mapping[str, LastPosted], now_s: int) -> None:
+        if self.error:
+            raise self.error
+        self.noted |= posted
+
+
 class FakePoster(Poster):
     """A Poster, as a list of its deliveries; time runs out after `room` deliveries."""
 
@@ -165,8 +242,10 @@ class FakePoster(Poster):
         self._outcomes = outcomes or {}
         self._room = room
         self.deliveries: list[Delivery] = []
-        self.close_unserved: bool | None = None
-        self.throttled: set[str] = set()  # connections whose last answer was a 429
+        self.in_lane: list[bool] = []  # of each call
+        self.sent: dict[str, int] = {}  # how many frames are finished, for a connection
+        self.until: float | None = None  # of the last call
+        self.answers: dict[str, str] = {}  # what a GET is answered
         self.refusal = "POST https://example.com/feed/@connections/*: 403 Forbidden"
 
     def __len__(self) -> int:
@@ -180,12 +259,62 @@ class FakePoster(Poster):
         (found,) = (delivery for delivery in self.deliveries if delivery.connection_id == connection_id)
         return found
 
-    def deliver(self, deliveries: Iterable[D], *, until: float, close_unserved: bool = False) -> Iterator[Result[D]]:
-        self.close_unserved = close_unserved
+    def deliver(self, deliveries: Iterable[D], *, until: float, in_lane: bool = False) -> Iterator[Result[D]]:
+        self.in_lane.append(in_lane)
+        self.until = until
         for delivery in deliveries:
             if self._room is not None and len(self) >= self._room:
                 yield Result(delivery, Outcome.NOT_TRIED)
                 return  # the rest is not drawn
             self.deliveries.append(delivery)
             outcome = self._outcomes.get(delivery.connection_id, Outcome.DELIVERED)
-            yield Result(delivery, outcome, throttled=delivery.connection_id in self.throttled)
+            reason = self.answers.get(delivery.connection_id, "")
+            yield Result(delivery, outcome, self.sent.get(delivery.connection_id, 0), reason)
+
+
+class FakeStragglers(Stragglers):
+    """The item of the connections that are behind, as two sets."""
+
+    def __init__(self, journal: list[str] | None = None) -> None:
+        self.late: set[str] = set()
+        self.skipped: set[str] = set()
+        self.journal = journal if journal is not None else []
+        self.errors: dict[str, Exception] = {}  # what a method raises
+        self.before: dict[str, Callable[[], object]] = {}  # what happens just before a method's effect, once
+
+    def _begin(self, method: str) -> None:
+        if (happens := self.before.pop(method, None)) is not None:
+            happens()
+        self.journal.append(method)
+        if method in self.errors:
+            raise self.errors[method]
+
+    def read(self) -> Behind:
+        self._begin("read")
+        marks: dict[str, list[str]] = {}
+        for mark in sorted(self.late):
+            marks.setdefault(mark.partition(" ")[0], []).append(mark)
+        return Behind(marks, frozenset(self.skipped), len(self.late) + len(self.skipped))
+
+    def add(self, marks: Iterable[str], now_s: int) -> None:
+        self._begin("add")
+        self.late |= set(marks)
+
+    def skip(self, marks: Mapping[str, Sequence[str]]) -> bool:
+        self._begin("skip")
+        if not all(self.late & set(each) for each in marks.values()):
+            return False
+        self.skipped |= marks.keys()
+        return True
+
+    def heal(self, connection_id: str, token: str) -> bool:
+        self._begin("heal")
+        if connection_id in self.skipped:
+            return False
+        self.late.discard(mark_of(connection_id, token))
+        return True
+
+    def remove(self, connection_id: str, marks: Collection[str]) -> None:
+        self._begin("remove")
+        self.skipped.discard(connection_id)
+        self.late -= set(marks)

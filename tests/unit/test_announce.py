@@ -7,7 +7,7 @@ import pytest
 from realtime.announce import Announcer, read_change
 from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
 from realtime.presence import Rules
-from realtime.tables.outbox import Entry
+from realtime.tables.entries import Entry
 from tests.samples import sample
 from tests.unit.fakes import FakeBus, FakeOutbox, FakeQueue
 
@@ -51,7 +51,7 @@ def test_changes_go_to_clients_first_and_to_backends_last(fixture: AnnouncerFixt
 
 def test_a_visible_change_is_recorded_for_clients_and_sent_to_backends(fixture: AnnouncerFixture) -> None:
     report = fixture.announcer.announce([CAME])
-    assert (report.messages, report.done, report.problem, report.given_up) == (4, 1, None, {})
+    assert (report.messages, report.done, report.problem, report.given_up) == (1, 1, None, {})
     assert len(fixture.outbox) == 4
     assert "feed/*/0" in fixture.outbox
     assert "presence/123" in fixture.outbox
@@ -81,7 +81,8 @@ def test_changes_are_announced_in_their_order(fixture: AnnouncerFixture) -> None
 def test_a_deleted_user_is_not_announced(fixture: AnnouncerFixture) -> None:
     record = sample("announce.came-online")["Records"][0]
     record["dynamodb"]["OldImage"] = record["dynamodb"].pop("NewImage")
-    assert fixture.announcer.announce([record]).messages == 0
+    report = fixture.announcer.announce([record])
+    assert (report.messages, report.done, report.given_up) == (0, 1, {})
     assert (len(fixture.outbox), len(fixture.bus), len(fixture.queue)) == (0, 0, 0)
 
 
@@ -111,7 +112,7 @@ class FailingOutbox(FakeOutbox):
 
     def put_all(self, entries: Any) -> None:
         entries = list(entries)
-        if any(entry.audience.endswith(f"/{each}") for entry in entries for each in self.user_ids):
+        if any(change.subject in self.user_ids for change in entries):
             raise self.error
         super().put_all(entries)
 
@@ -144,7 +145,7 @@ def test_the_stream_continues_at_the_first_record_that_failed_for_now(
     report = with_failing_outbox(fixture, error, "2").announcer.announce(
         [record_of("1"), record_of("2"), record_of("3")]
     )
-    assert (report.messages, report.done, report.problem, report.given_up) == (4, 1, error, {})
+    assert (report.messages, report.done, report.problem, report.given_up) == (1, 1, error, {})
     assert announced(fixture) == ({"1"}, ["1"])
 
 
@@ -176,6 +177,7 @@ UNREADABLE = {
 def test_an_unreadable_record_does_not_hold_up_the_others(fixture: AnnouncerFixture, change: dict[str, Any]) -> None:
     report = fixture.announcer.announce([record_of("1"), {"dynamodb": change} if change else {}, record_of("3")])
     assert (report.done, report.problem, list(report.given_up)) == (3, None, [1])
+    assert isinstance(report.given_up[1], Exception)
     assert announced(fixture) == ({"1", "3"}, ["1", "3"])
     assert fixture.journal == ["outbox", "bus"], "the record was given up before anything was written"
 
@@ -190,3 +192,18 @@ def test_a_stored_user_with_unstorable_characters_is_announced_like_any_other(
     assert fixture.announcer.announce([came, left]).given_up == {}
     assert len(fixture.queue) == 1
     assert all(odd not in entry.message for entry in fixture.outbox)
+
+
+def test_a_batch_that_failed_once_is_announced_record_by_record(fixture: AnnouncerFixture) -> None:
+    errors = [UNAVAILABLE]
+
+    class FailingOnce(FakeOutbox):
+        def put_all(self, entries: Any) -> None:
+            if errors:
+                raise errors.pop()
+            super().put_all(entries)
+
+    fixture.outbox = fixture.announcer._outbox = FailingOnce()
+    report = fixture.announcer.announce([record_of("1"), record_of("2")])
+    assert (report.messages, report.done, report.problem, report.given_up) == (2, 2, None, {})
+    assert announced(fixture) == ({"1", "2"}, ["1", "2"])

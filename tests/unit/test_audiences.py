@@ -61,3 +61,59 @@ def test_the_audience_of_one_connection_contains_its_id(connection_id: str) -> N
 @pytest.mark.parametrize("audience", ["calls/123", "feed/*/0", "connections/1"])
 def test_other_audiences_contain_no_connection(audience: str) -> None:
     assert audiences.connection_of(audience) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "watched", "expected"),
+    [
+        (ENDPOINTS, [], ["live/5", "live/*/0"]),
+        (["calls"], [], ["live/5"]),
+        (["feed"], [], ["live/*/0"]),
+        (["calls", "notifications"], [], ["live/5", "live-notifications/*/0"]),
+        (ENDPOINTS, ["7", "8"], ["live/5", "watched/7", "watched/8", "live-notifications/*/0"]),
+        (["presence"], ["7"], ["watched/7"]),
+    ],
+)
+def test_one_connection_for_several_endpoints_has_few_audiences(
+    endpoints: list[str], watched: list[str], expected: list[str]
+) -> None:
+    assert audiences.initial_audiences("live", "5", "one=", 1, watched, endpoints) == expected
+
+
+@given(st.sets(st.sampled_from(ENDPOINTS), min_size=1), st.lists(st.sampled_from("78"), unique=True))
+def test_one_connection_hears_what_those_of_its_endpoints_hear(endpoints: set[str], watched: list[str]) -> None:
+    separate: set[str] = set()
+    for endpoint in endpoints:
+        is_watching = watched if endpoint in {"feed", "presence"} else []
+        separate |= set(audiences.initial_audiences(endpoint, "5", "one=", 4, is_watching))
+    watched = watched if {"feed", "presence"} & endpoints else []
+    together = audiences.initial_audiences("live", "5", "one=", 4, watched, endpoints)
+    heard = list(audiences.heard_through(together, endpoints))
+    assert set(heard) == separate
+    assert len(heard) == len(separate)
+    for audience in heard:  # and `broadcast` finds it, once
+        assert len(set(audiences.subscribed_for(audience)) & set(together)) == 1
+
+
+@pytest.mark.parametrize(
+    ("subscribed", "presence"),
+    [
+        *((each, True) for each in ("feed/*/0", "presence/7", "watched/7", "live/*/0")),
+        *(
+            (each, False)
+            for each in ("live/7", "live-notifications/*/0", "notifications/*/0", "calls/7", "connection/7")
+        ),
+    ],
+)
+def test_some_subscriptions_bring_presence(subscribed: str, presence: bool) -> None:
+    assert audiences.brings_presence(subscribed) is presence
+    heard = audiences.heard_through([subscribed], ENDPOINTS)
+    assert any(map(audiences.is_presence, heard)) is presence
+
+
+@given(st.sampled_from(ENDPOINTS), st.integers(1, 64))
+def test_the_connections_of_one_endpoint_hear_what_they_subscribe_to(endpoint: str, shards: int) -> None:
+    subscribed = audiences.initial_audiences(endpoint, "5", "one=", shards)
+    assert list(audiences.heard_through(subscribed, {endpoint})) == subscribed
+    for audience in subscribed:
+        assert audiences.subscribed_for(audience)[0] == audience

@@ -23,7 +23,7 @@ for _ in range(MAX_DEPTH + 1):
 
 
 def read(kind: Any, detail: object) -> BackendEvent:
-    return validate("event-1", kind, detail, AT)
+    return validate("event-1", "marketplace", kind, detail, AT)
 
 
 def reason(kind: Any, detail: object) -> str:
@@ -59,6 +59,26 @@ def test_a_call_goes_to_both_participants_unless_recipients_are_given() -> None:
 
 def test_a_user_who_calls_themself_is_one_recipient() -> None:
     assert read("call_ended", {**CALL, "listener_id": "123"}).to == ("123",)
+
+
+def test_an_idempotency_key_takes_the_place_of_the_events_id() -> None:
+    def id_of(source: object = "marketplace", kind: str = "call_ended", key: object = "k", event_id: str = "1") -> str:
+        detail = {**CALL, "delivery": {"idempotency_key": key}}
+        return validate(event_id, source, kind, detail, AT).event_id
+
+    assert id_of() == id_of(event_id="2")
+    assert len({id_of(), id_of("other"), id_of(kind="call_billing"), id_of(key="l"), "1"}) == 5
+    assert read("call_ended", CALL).event_id == "event-1"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257, 5, "a\nb", "\ud800"])
+def test_an_idempotency_key_is_a_name(key: object) -> None:
+    assert "idempotency_key" in reason("call_ended", {**CALL, "delivery": {"idempotency_key": key}})
+
+
+def test_an_idempotency_key_needs_a_source() -> None:
+    with pytest.raises(InvalidEvent, match=r"^source: must be a string"):
+        validate("1", None, "call_ended", {**CALL, "delivery": {"idempotency_key": "k"}}, AT)
 
 
 def test_keys_that_the_schema_does_not_name_are_passed_on() -> None:
@@ -285,7 +305,7 @@ def test_a_reason_has_only_storable_characters(kind: str) -> None:
 @pytest.mark.parametrize("event_id", [None, 7, "", "a\ufffe", "\ud800", "x" * 257])
 def test_an_event_needs_a_storable_id(event_id: object) -> None:
     with pytest.raises(InvalidEvent, match=r"^id: must be a string of 1 to 256 characters"):
-        validate(event_id, "call_ended", CALL, AT)
+        validate(event_id, "marketplace", "call_ended", CALL, AT)
 
 
 def test_numbers_of_any_size_are_passed_on() -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.batch import NO_EVENTS, Batch, EventSet, before, first, only, pack
+from realtime.batch import NO_EVENTS, Batch, EventSet, before, events_of, first, only, pack
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.posting.delivery import Frame
-from realtime.tables.outbox import Entry
+from realtime.tables.connections import Subscriber
+from realtime.tables.entries import Entry
 
 
 def frames(*sizes: int, not_after_s: float | None = None) -> list[Frame]:
@@ -23,6 +26,8 @@ def test_messages_are_packed_into_arrays_of_at_most_one_metered_step() -> None:
     half = MAX_FRAME_BYTES // 2
     packed = pack(frames(half - 2, half - 1, 10))
     assert [len(frame.body) for frame in packed] == [MAX_FRAME_BYTES, 10]
+    packed = pack(frames(half - 2, half - 1, 10, 10, MAX_FRAME_BYTES - 24))  # each array is filled to the last byte
+    assert [len(frame.body) for frame in packed] == [MAX_FRAME_BYTES, MAX_FRAME_BYTES]
     packed = pack(frames(half - 1, half - 1))  # one byte too much
     assert [len(frame.body) for frame in packed] == [half - 1, half - 1]
 
@@ -67,3 +72,95 @@ def test_an_event_that_appears_twice_is_one_event() -> None:
     batch = Batch([entry("feed/7", "A"), entry("feed/7", "A"), entry("calls/7", "A")])
     assert batch.audiences == {"feed/7": only(0), "calls/7": only(2)}
     assert batch.every == only(0) | only(2)
+
+
+def state(kind: str, subject: str = "7", audience: str = "feed/*/0", **more: Any) -> Entry:
+    event_id = f"{kind} {subject} {more.pop('n', '')}"
+    return Entry(audience, event_id, kind, "{}", expires_at_s=0, subject=subject, **more)
+
+
+def due(*entries: Entry, user_id: str = "1", types: str = "") -> list[int]:
+    """Return the numbers of the events that a connection gets."""
+    batch = Batch(entries)
+    events = batch.due(Subscriber("one=", user_id, 0, frozenset(types.split())), batch.every)
+    return [number for number in range(len(entries)) if events & only(number)]
+
+
+def test_a_later_state_supersedes_an_earlier_one_of_the_same_part() -> None:
+    assert due(state("listener_online"), state("listener_busy"), state("listener_offline")) == [1, 2]
+    assert due(state("listener_busy"), state("listener_available"), state("listener_busy", n="again")) == [2]
+    assert due(state("listener_online"), state("listener_offline", "8")) == [0, 1]
+
+
+def test_a_state_is_superseded_only_by_one_that_its_recipient_gets() -> None:
+    online, offline = state("listener_online"), state("listener_offline")
+    assert due(online, offline, types="listener_online") == [0]
+    hidden = replace(offline, hidden_from=frozenset({"1"}))
+    assert due(online, hidden) == [0]
+    assert due(online, hidden, user_id="2") == [1]
+    reserved = replace(offline, shown_to=frozenset({"1"}))
+    assert due(online, reserved) == [1]
+    assert due(online, reserved, user_id="2") == [0]
+
+
+def test_a_newer_state_that_was_recorded_first_is_the_one_that_stays() -> None:
+    newer, older = state("listener_busy", n=2, version=8), state("listener_available", n=1, version=7)
+    assert due(newer, older) == [0]
+    assert due(newer, state("listener_busy", "8", n=3, version=1), older) == [0, 1]
+
+
+def test_states_without_a_version_are_ordered_as_they_come() -> None:
+    assert due(state("listener_busy", n=1), state("listener_available", n=2)) == [1]
+
+
+def test_an_event_that_is_no_state_is_never_superseded() -> None:
+    calls = [entry("calls/7", "A"), entry("calls/7", "B")]
+    assert due(*calls) == [0, 1]
+
+
+@given(st.sets(st.integers(0, 300)))
+def test_a_set_is_made_of_numbers_at_once(numbers: set[int]) -> None:
+    events = events_of(numbers)
+    assert {number for number in range(301) if events & only(number)} == numbers
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["listener_online", "listener_offline", "listener_busy"]),
+            st.sampled_from("78"),
+            st.sampled_from([frozenset[str](), frozenset({"1"})]),
+        ),
+        max_size=12,
+    )
+)
+def test_the_last_state_of_each_user_that_may_be_heard_is_always_heard(
+    told: list[tuple[str, str, frozenset[str]]],
+) -> None:
+    entries = [
+        Entry("feed/*/0", str(n), kind, "{}", 0, subject=subject, hidden_from=hidden)
+        for n, (kind, subject, hidden) in enumerate(told)
+    ]
+    last = {
+        (subject, kind == "listener_busy"): n for n, (kind, subject, hidden) in enumerate(told) if "1" not in hidden
+    }
+    assert due(*entries) == sorted(last.values())
+
+
+def test_a_frame_brings_the_position_of_its_event() -> None:
+    message = json.dumps({"type": "call_started", "data": {}})
+    entries = [Entry("calls/7", name, "call_started", message, expires_at_s=0) for name in "AB"]
+    batch = Batch(entries, [{"calls/7": "a"}, None])
+    one, two = batch.frames(batch.every, packed=False)
+    assert json.loads(one.body) == {"type": "call_started", "data": {}, "position": {"calls/7": "a"}}
+    assert two.body.decode() == message
+
+
+def test_a_frame_that_is_full_brings_no_position() -> None:
+    message = json.dumps({"text": ""})
+    room = MAX_FRAME_BYTES - len(message) - len(',"position":{"calls/7":"a"}')
+    for text, is_full in (("x" * room, False), ("x" * (room + 1), True)):
+        entries = [Entry("calls/7", "A", "call_started", json.dumps({"text": text}), expires_at_s=0)]
+        (frame,) = Batch(entries, [{"calls/7": "a"}]).frames(only(0), packed=False)
+        assert ("position" in json.loads(frame.body)) is not is_full
+        assert len(frame.body) <= MAX_FRAME_BYTES

@@ -25,8 +25,9 @@ def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
     event = sample("connect.token-in-query")
     assert connect.read_handshake(event) == connect.Handshake(
         connection_id="RfGx1dQAIAMCIhA=",
-        endpoint="feed",
+        stage="feed",
         connected_at_ms=1_705_314_600_000,
+        address="192.0.2.1",
         token=token_in(event),
         subprotocol=None,
         parameters=event["queryStringParameters"],

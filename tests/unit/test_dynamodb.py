@@ -148,3 +148,30 @@ def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) 
 
     with pytest.raises(error, match=f"writing to Events: {code}"):
         write_all(as_client(Broken()), "Events", requests(1))
+
+
+@pytest.mark.usefixtures("sleeps")
+def test_a_batch_is_tried_again_for_as_long_as_each_attempt_does_a_part_of_it() -> None:
+    table, count = Table(capacity=1), ATTEMPTS + 3
+    write_all(as_client(table), "Events", requests(count))
+    assert table.written == requests(count)
+    assert list(read_all(as_client(table), "Users", keys(count))) == keys(count)
+
+
+def test_an_answer_that_leaves_nothing_out_is_the_last_one() -> None:
+    class Terse:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def batch_write_item(self, **_: Any) -> dict[str, Any]:
+            self.calls += 1
+            return {}
+
+        def batch_get_item(self, **_: Any) -> dict[str, Any]:
+            self.calls += 1
+            return {"Responses": {}}
+
+    client = Terse()
+    write_all(as_client(client), "Events", requests(1))
+    assert list(read_all(as_client(client), "Users", keys(1))) == []
+    assert client.calls == 2

@@ -67,7 +67,7 @@ def test_a_farewell_posts_the_frame_and_closes_the_connection() -> None:
     poster = FakePoster()
     assert FarewellSender(poster, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0) == {"delivered": 2}
     delivery = poster.to("a=")
-    assert ([frame.body for frame in delivery.frames], delivery.close, delivery.endpoint) == ([b"why"], True, "feed")
+    assert ([frame.body for frame in delivery.frames], delivery.close, delivery.stage) == ([b"why"], True, "feed")
     assert delivery.connected_at_s == 0  # so that the engine does not wait for its handshake
 
 
@@ -91,7 +91,7 @@ def test_a_connection_that_cannot_be_served_now_is_tried_again_later(outcome: Ou
     assert send(outcome, replace(UNKNOWN, tries=len(RETRY_DELAYS_S)))[1] == []
 
 
-@pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.TOO_LARGE, Outcome.CLOSED])
+@pytest.mark.parametrize("outcome", [Outcome.DELIVERED, Outcome.EXPIRED, Outcome.TOO_LARGE])
 def test_a_farewell_with_a_final_outcome_is_not_tried_again(outcome: Outcome) -> None:
     assert send(outcome, REFUSED)[1] == []
 
@@ -125,3 +125,9 @@ def test_a_missing_right_is_raised_after_the_others_were_served() -> None:
     with pytest.raises(ConfigurationError):
         FarewellSender(poster, FakeQueue()).send([REFUSED, UNKNOWN], until=0.0)
     assert "b=" in poster
+
+
+def test_farewells_are_posted_until_the_given_time() -> None:
+    poster = FakePoster()
+    FarewellSender(poster, FakeQueue()).send([REFUSED], until=17.5)
+    assert poster.until == 17.5

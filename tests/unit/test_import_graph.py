@@ -11,15 +11,27 @@ import pytest
 from tests.cloudformation import ROOT
 
 FUNCTIONS = {path.stem for path in (ROOT / "functions").glob("*.py")}
-PACKAGES = {"realtime", "aws_rules", "bench", "gateway", "harness", "local", "operate", "tests", "tools"}
+PACKAGES = {
+    "realtime",
+    "listener_realtime",
+    "aws_rules",
+    "bench",
+    "gateway",
+    "harness",
+    "local",
+    "operate",
+    "tests",
+    "tools",
+}
 ALLOWED: dict[str, set[str]] = {
     "layers/realtime/realtime": {"realtime"},
     "functions": {"realtime"},
     "gateway": {"gateway"},  # it serves any template
     "aws_rules": {"aws_rules"},
-    "operate": {"operate", "realtime"},
+    "clients/python/src": {"listener_realtime"},
+    "operate": {"operate", "realtime", "listener_realtime"},
     "local": {"local", "gateway", "operate"},
-    "tools": {"tools", "harness", "operate"},
+    "tools": {"tools", "harness", "operate", "realtime"},
     "harness": {"harness", "local", "operate"},
     "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
     "tests": {*PACKAGES, *FUNCTIONS} - {"bench"},

@@ -10,13 +10,14 @@ import pytest
 from harness.cold_start import ENVIRONMENT, FIRST, code_of
 from tests.cloudformation import ROOT
 
-DEAR = frozenset({"boto3", "cryptography", "jwt", "msgspec", "pycurl", "asyncio"})
+DEAR = frozenset({"boto3", "cryptography", "jwt", "msgspec", "pycurl", "asyncio", "realtime.contract"})
 USED = {
     "connect": {"jwt", "cryptography"},
     "ingest": {"msgspec"},
     "broadcast": {"pycurl"},
     "sweep": {"pycurl"},
     "farewell": {"pycurl"},
+    "late": {"pycurl"},
 }
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from realtime.presence import Consequences, Rules, consequences, state
+from realtime.tables.entries import Entry
 from realtime.tables.users import User
+from tests.unit.fakes import entries_of
 
 AT = 1_705_314_600_000
 RULES = Rules(shards=2, feed_role="listener", history_seconds=3600)
@@ -27,17 +29,22 @@ OFFLINE = User(
 ONLINE = replace(OFFLINE, is_online=True, connection_ids=frozenset({"one"}), version=8, changed_at_ms=AT + 1)
 
 
+def entries(follows: Consequences) -> list[Entry]:
+    """Return the entries that the changes stand for."""
+    return [entry for change in follows.changes for entry in entries_of(change)]
+
+
 def kinds(follows: Consequences) -> dict[str, list[str]]:
     """Return the types of message that each audience gets."""
     found: dict[str, list[str]] = {}
-    for entry in follows.entries:
+    for entry in entries(follows):
         found.setdefault(entry.audience, []).append(entry.kind)
     return found
 
 
 def data(follows: Consequences, kind: str) -> dict[str, Any]:
     """Return the data of all messages of one type: it is the same for all audiences."""
-    (message,) = {entry.message for entry in follows.entries if entry.kind == kind}
+    (message,) = {entry.message for entry in entries(follows) if entry.kind == kind}
     frame: dict[str, Any] = json.loads(message)
     assert frame["type"] == kind
     data: dict[str, Any] = frame["data"]
@@ -120,8 +127,9 @@ def test_an_online_user_who_becomes_or_stops_being_a_listener_is_announced_on_fe
 
 def test_a_bus_event_names_the_user_and_the_change() -> None:
     (event,) = consequences(None, ONLINE, RULES).bus_events
-    event_id = event.detail.pop("id")
+    event_id = event.detail["id"]
     assert event.detail == {
+        "id": event_id,
         "user_id": 123,
         "username": "jane_smith",
         "version": 8,
@@ -139,16 +147,16 @@ def test_the_same_change_has_the_same_consequences_ids_included() -> None:
 def test_a_message_has_one_id_for_all_audiences_and_another_for_each_change() -> None:
     ids: dict[str, set[str]] = {}
     for version in (8, 9):
-        for entry in consequences(OFFLINE, replace(ONLINE, version=version), RULES).entries:
+        for entry in entries(consequences(OFFLINE, replace(ONLINE, version=version), RULES)):
             ids.setdefault(f"{entry.kind} {version}", set()).add(entry.event_id)
     assert {len(each) for each in ids.values()} == {1}
     assert len(set.union(*ids.values())) == 4
-    for entry in consequences(OFFLINE, ONLINE, RULES).entries:
+    for entry in entries(consequences(OFFLINE, ONLINE, RULES)):
         assert json.loads(entry.message)["id"] == entry.event_id
 
 
 def test_messages_carry_the_users_version_and_the_time_of_the_change() -> None:
-    for entry in consequences(OFFLINE, ONLINE, RULES).entries:
+    for entry in entries(consequences(OFFLINE, ONLINE, RULES)):
         frame = json.loads(entry.message)
         assert frame["version"] == ONLINE.version
         assert frame["timestamp"] == "2024-01-15T10:30:00.001Z"
@@ -156,29 +164,40 @@ def test_messages_carry_the_users_version_and_the_time_of_the_change() -> None:
 
 
 def test_messages_are_hidden_from_users_whom_the_user_has_blocked() -> None:
-    assert {entry.hidden_from for entry in consequences(OFFLINE, ONLINE, RULES).entries} == {frozenset({"666"})}
+    assert {entry.hidden_from for entry in entries(consequences(OFFLINE, ONLINE, RULES))} == {frozenset({"666"})}
 
 
 @pytest.mark.parametrize(("user", "on_feed"), [(ONLINE, "listener_online"), (OFFLINE, "listener_offline")])
 def test_an_unblocked_user_alone_gets_the_current_state(user: User, on_feed: str) -> None:
     follows = consequences(user, replace(user, hidden_from=frozenset(), version=9), RULES)
     assert kinds(follows) == everyone("feed", on_feed) | everyone("presence", "presence_update")
-    assert {(entry.shown_to, entry.hidden_from) for entry in follows.entries} == {(frozenset({"666"}), frozenset())}
-    assert {entry.subject for entry in follows.entries} == {
-        None
-    }  # it must not replace a message that all subscribers get
+    assert {(entry.shown_to, entry.hidden_from) for entry in entries(follows)} == {(frozenset({"666"}), frozenset())}
     assert follows.bus_events == []
+
+
+def test_messages_say_how_often_the_list_of_the_users_blocks_was_changed() -> None:
+    follows = consequences(OFFLINE, replace(ONLINE, listed_blocks=70), RULES)
+    assert {entry.listed_blocks for entry in entries(follows)} == {70}
+
+
+def test_users_who_were_taken_from_the_list_of_blocks_alone_get_the_current_state() -> None:
+    listed = replace(ONLINE, listed_blocks=70, shown_to=frozenset({"5"}))
+    unblocked = replace(listed, listed_blocks=72, shown_to=frozenset({"7", "666"}), hidden_from=frozenset(), version=9)
+    assert {entry.shown_to for entry in entries(consequences(listed, unblocked, RULES))} == {frozenset({"7", "666"})}
+    again = replace(unblocked, is_online=False, version=10)
+    assert {entry.shown_to for entry in entries(consequences(unblocked, again, RULES))} == {frozenset()}
 
 
 @pytest.mark.parametrize(
     "new",
     [
         replace(ONLINE, connection_ids=frozenset({"one", "two"}), version=9),
+        replace(ONLINE, listed_blocks=70, hidden_from=frozenset(), version=9),
         replace(ONLINE, last_seen_ms=AT + 5),
         replace(ONLINE, username="jane", version=9),
         replace(ONLINE, hidden_from=frozenset({"666", "667"}), version=9),
     ],
-    ids=["another device", "seen", "another name", "blocked"],
+    ids=["another device", "blocks listed", "seen", "another name", "blocked"],
 )
 def test_an_invisible_change_is_not_announced(new: User) -> None:
     assert consequences(ONLINE, new, RULES) == Consequences()

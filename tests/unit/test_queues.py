@@ -139,3 +139,41 @@ def test_attributes_go_as_strings() -> None:
 def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"sending to a queue: {code}"):
         Queue(as_client(Sqs(aws_error(code))), URL).send({})
+
+
+class BatchSqs:
+    """SendMessageBatch, which takes all messages but some."""
+
+    def __init__(self, failed: int = 0) -> None:
+        self.calls: list[list[str]] = []
+        self._failed = failed
+
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        assert request["QueueUrl"] == URL
+        assert len({each["Id"] for each in request["Entries"]}) == len(request["Entries"]) <= 10
+        self.calls.append([each["MessageBody"] for each in request["Entries"]])
+        return {"Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": False}] * self._failed}
+
+
+def test_messages_are_sent_with_as_few_calls_as_sqs_allows() -> None:
+    client = BatchSqs()
+    Queue(as_client(client), URL).send_all([{"n": number} for number in range(25)])
+    assert [len(call) for call in client.calls] == [10, 10, 5]
+    assert [json.loads(text)["n"] for call in client.calls for text in call] == list(range(25))
+
+
+def test_large_messages_are_sent_in_calls_of_their_own() -> None:
+    client = BatchSqs()
+    Queue(as_client(client), URL).send_all([{"text": "x" * 200_000}] * 3)
+    assert [len(call) for call in client.calls] == [1, 1, 1]
+
+
+def test_no_message_is_no_call() -> None:
+    client = BatchSqs()
+    Queue(as_client(client), URL).send_all([])
+    assert client.calls == []
+
+
+def test_a_message_that_sqs_did_not_take_is_an_error() -> None:
+    with pytest.raises(Unavailable, match="InternalError"):
+        Queue(as_client(BatchSqs(failed=1)), URL).send_all([{}])

@@ -19,6 +19,7 @@ READING_ORDER = [
     "tables/outbox.py",
     "functions/broadcast.py",
     "broadcast.py",
+    "recipients.py",
     "batch.py",
     "posting/poster.py",
     "posting/progress.py",

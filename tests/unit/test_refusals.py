@@ -15,7 +15,7 @@ def test_a_refusal_goes_to_one_connection_and_closes_it() -> None:
     outbox = FakeOutbox()
     refuse(outbox, CONNECTION, RateLimited(retry_after=3), NOW)
     (entry,) = outbox
-    assert (entry.audience, entry.endpoint, entry.kind) == ("connection/RfGx1dQAIAMCIhA=", "feed", "error")
+    assert (entry.audience, entry.stage, entry.kind) == ("connection/RfGx1dQAIAMCIhA=", "feed", "error")
     assert entry.close
     assert entry.connected_at_ms == NOW - 60_000
     assert json.loads(entry.message) == {

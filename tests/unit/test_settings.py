@@ -10,8 +10,13 @@ from realtime.errors import ConfigurationError
 BROADCAST = {
     "CONNECTIONS_TABLE": "Connections",
     "USERS_TABLE": "Users",
+    "BLOCKS_TABLE": "Blocks",
+    "REACH": "wide",
+    "PRESENCE_LATENESS_SECONDS": "10",
     "MANAGEMENT_ENDPOINT": "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
     "POSTS_PER_SECOND": "5000",
+    "EVENTS_TABLE": "Events",
+    "LATE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/late",
     "FAILURES_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/failures",
 }
 
@@ -20,8 +25,13 @@ def test_settings_are_read_from_variables_named_like_them() -> None:
     assert settings.load(settings.BroadcastSettings, BROADCAST) == settings.BroadcastSettings(
         connections_table="Connections",
         users_table="Users",
+        blocks_table="Blocks",
+        reach="wide",
+        presence_lateness_seconds=10,
         management_endpoint="https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com",
         posts_per_second=5000,
+        events_table="Events",
+        late_queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/late",
         failures_queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/failures",
     )
 
@@ -45,21 +55,24 @@ def test_all_complaints_come_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         settings.load(settings.BroadcastSettings, {"POSTS_PER_SECOND": "many", "USERS_TABLE": "Users"})
     assert str(caught.value) == (
-        "BroadcastSettings: CONNECTIONS_TABLE is not set; MANAGEMENT_ENDPOINT is not set; "
-        "POSTS_PER_SECOND must be a whole number of at least 1, not 'many'; FAILURES_QUEUE_URL is not set"
+        "BroadcastSettings: CONNECTIONS_TABLE is not set; BLOCKS_TABLE is not set; REACH is not set; "
+        "PRESENCE_LATENESS_SECONDS is not set; MANAGEMENT_ENDPOINT is not set; "
+        "POSTS_PER_SECOND must be a whole number of at least 1, not 'many'; "
+        "EVENTS_TABLE is not set; LATE_QUEUE_URL is not set; FAILURES_QUEUE_URL is not set"
     )
 
 
 def test_the_settings_of_tokens_may_be_empty() -> None:
     environment = dict.fromkeys((field.name.upper() for field in fields(settings.ConnectSettings)), "1")
-    environment["REJECTION_MODE"] = "frame"
+    environment |= {"REJECTION_MODE": "frame", "MAX_CONNECTIONS_POLICY": "evict"}
     environment |= dict.fromkeys(("JWKS_URL", "TOKEN_ISSUER", "TOKEN_AUDIENCE", "TOKEN_KEYS"), "")
     assert settings.load(settings.ConnectSettings, environment).jwks_url == ""
 
 
 def environment_of(kind: type, **values: str) -> dict[str, str]:
     """Return an environment with all settings of a function, of which these have other values."""
-    return {**{field.name.upper(): "1" for field in fields(kind)}, "REJECTION_MODE": "frame", **values}
+    chosen = {"REJECTION_MODE": "frame", "MAX_CONNECTIONS_POLICY": "evict"}
+    return {**{field.name.upper(): "1" for field in fields(kind)}, **chosen, **values}
 
 
 @pytest.mark.parametrize(

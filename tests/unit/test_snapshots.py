@@ -10,18 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realtime.audiences import log_of
 from realtime.errors import Unavailable
+from realtime.everyone import Everyone
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.presence import Rules, consequences
 from realtime.snapshots import Snapshots, encode_pages
 from realtime.tables.connections import Connection, Connections
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
 from realtime.tables.users import User, Users
-from tests.unit.fakes import Clock, Sleeps
+from realtime.tables.views import Head, Views
+from realtime.text import dumps
+from tests.unit.fakes import Clock, FakeBlocks, Sleeps, entries_of
 
 NOW = 1_705_314_600_000
 FEED = Connection("one=", "feed", "5", NOW, NOW // 1000 + 3600)
-PRESENCE = replace(FEED, endpoint="presence")
+PRESENCE = replace(FEED, stage="presence")
 JANE = User(
     user_id="123",
     username="jane_smith",
@@ -71,13 +76,25 @@ class RecentOutbox(Outbox):
     def __init__(self, *entries: Entry) -> None:
         self._entries = entries
 
-    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
-        return (entry for entry in self._entries if entry.audience == audience and entry.event_id > event_id)
+    def log_since(self, log: str, event_id: str, **options: Any) -> Iterator[Entry]:
+        return (each for each in self._entries if log_of(each.audience) == log and each.event_id > event_id)
+
+
+class NoViews(Views):
+    """Views of few users: they are read for each client."""
+
+    def __init__(self) -> None:
+        pass
+
+    def head(self, name: str) -> Head:
+        return Head(users=0)
 
 
 def changes(*users: User, before: User | None = None) -> list[Entry]:
     """Return the entries of users who changed."""
-    return [entry for user in users for entry in consequences(before, user, RULES).entries]
+    return [
+        entry for user in users for change in consequences(before, user, RULES).changes for entry in entries_of(change)
+    ]
 
 
 def snapshot(
@@ -87,16 +104,20 @@ def snapshot(
     stored: Collection[User] = (),
     online: Collection[User] = (),
     recent: Collection[Entry] = (),
+    blocks: Collection[tuple[str, str]] = (),
 ) -> list[dict[str, Any]]:
     """Return the users that a snapshot in one frame shows."""
-    snapshots = Snapshots(
-        LaggingIndex(), FakeUsers(*stored, online=online), RecentOutbox(*recent), feed_role="listener"
-    )
+    everyone = _everyone(FakeUsers(*stored, online=online), RecentOutbox(*recent))
+    snapshots = Snapshots(LaggingIndex(), everyone, FakeBlocks(*blocks), feed_role="listener")
     (frame,) = snapshots.of_audiences(connection, audiences, NOW)
     message = json.loads(frame)
     assert (message["type"], message["data"]["complete"]) == ("snapshot", True)
     users: list[dict[str, Any]] = message["data"]["users"]
     return users
+
+
+def _everyone(users: Users, outbox: Outbox) -> Everyone:
+    return Everyone(users, outbox, NoViews(), clock=lambda: NOW / 1000, pause=time.sleep)
 
 
 def names(users: list[dict[str, Any]]) -> dict[object, object]:
@@ -132,6 +153,19 @@ def test_a_user_who_has_blocked_the_client_is_not_shown() -> None:
     assert names(snapshot(FEED, ["feed/*/0"], online=[hidden, JOHN])) == {789: "john_doe"}
 
 
+def test_a_user_who_has_the_client_on_a_list_of_blocks_is_not_shown() -> None:
+    many = [replace(each, hidden_from=frozenset({"9"}), listed_blocks=70) for each in (JANE, JOHN)]
+    blocks = [("123", "5"), ("789", "6")]
+    shown = {789: "john_doe"}
+    assert names(snapshot(FEED, ["feed/123", "feed/789"], stored=many, blocks=blocks)) == shown
+    assert names(snapshot(FEED, ["feed/*/0"], online=many, blocks=blocks)) == shown
+
+
+def test_blocks_are_asked_about_only_for_users_who_have_many() -> None:
+    shown = names(snapshot(FEED, ["feed/*/0"], online=[JANE, JOHN], blocks=[("123", "5")]))
+    assert shown == {123: "jane_smith", 789: "john_doe"}
+
+
 def test_a_user_who_has_blocked_the_client_is_not_shown_as_unknown_either() -> None:
     hidden = replace(JANE, role="client", hidden_from=frozenset({"5"}))
     assert snapshot(FEED, ["feed/123"], stored=[hidden]) == []
@@ -148,7 +182,7 @@ def test_everyone_online_is_shown() -> None:
 @pytest.mark.parametrize(("connection", "shown"), [(FEED, {123}), (PRESENCE, {123, 789})])
 def test_users_who_are_no_listeners_are_not_on_the_feed(connection: Connection, shown: set[int]) -> None:
     client = replace(JOHN, role="client")
-    users = snapshot(connection, [f"{connection.endpoint}/*/0"], online=[JANE, client])
+    users = snapshot(connection, [f"{connection.stage}/*/0"], online=[JANE, client])
     assert set(names(users)) == shown
 
 
@@ -219,20 +253,19 @@ def test_changes_older_than_the_lag_of_the_index_are_not_read() -> None:
     read: list[str] = []
 
     class JournalingOutbox(RecentOutbox):
-        def since(self, audience: str, event_id: str) -> Iterator[Entry]:
+        def log_since(self, log: str, event_id: str, **options: Any) -> Iterator[Entry]:
             read.append(event_id)
             return iter(())
 
-    Snapshots(LaggingIndex(), FakeUsers(), JournalingOutbox(), feed_role="listener").of_audiences(
-        FEED, ["feed/*/0"], NOW
-    )
+    _everyone(FakeUsers(), JournalingOutbox()).read("presence/*/0")
     (since,) = read
     assert int(since[:12], 16) == NOW - 60_000
 
 
 def test_a_snapshot_waits_until_the_index_shows_the_connection(sleeps: Sleeps) -> None:
     index = LaggingIndex(lag=3)
-    Snapshots(index, FakeUsers(), RecentOutbox(), feed_role="listener").of_audiences(FEED, ["feed/7"], NOW)
+    snapshots = Snapshots(index, _everyone(FakeUsers(), RecentOutbox()), FakeBlocks(), feed_role="listener")
+    snapshots.of_audiences(FEED, ["feed/7"], NOW)
     assert sleeps.seconds == [0.01, 0.02, 0.04]
 
 
@@ -240,20 +273,21 @@ def test_a_snapshot_fails_if_the_index_does_not_show_the_connection(monkeypatch:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
-    snapshots = Snapshots(LaggingIndex(lag=1000), FakeUsers(), RecentOutbox(), feed_role="listener")
+    everyone = _everyone(FakeUsers(), RecentOutbox())
+    snapshots = Snapshots(LaggingIndex(lag=1000), everyone, FakeBlocks(), feed_role="listener")
     with pytest.raises(Unavailable, match="the index of audiences lags behind"):
         snapshots.of_audiences(FEED, ["feed/7"], NOW)
     assert clock.now < 1000 + 8  # the function has ten seconds
 
 
 def test_a_snapshot_of_nobody_is_one_frame() -> None:
-    assert [json.loads(frame)["data"] for frame in encode_pages([], NOW)] == [{"users": [], "complete": True}]
+    assert [json.loads(frame)["data"] for frame in encode_pages([], NOW, {})] == [{"users": [], "complete": True}]
 
 
 @given(st.lists(st.text(max_size=3000), max_size=60))
 def test_pages_show_each_user_once_in_frames_within_the_limit(words: list[str]) -> None:
     users = [{"user_id": n, "username": word} for n, word in enumerate(words)]
-    frames = encode_pages(users, NOW)
+    frames = encode_pages(map(dumps, users), NOW, {"since": "x" * 20})
     assert all(len(frame.encode()) <= MAX_FRAME_BYTES for frame in frames)
     read = [json.loads(frame)["data"] for frame in frames]
     assert [user for page in read for user in page["users"]] == users

@@ -312,7 +312,15 @@ def test_a_rule_that_is_not_modelled_is_refused() -> None:
         function.mapping.passes({"key": 1})
 
 
-@pytest.mark.parametrize(("function", "reach"), [("BroadcastFunction", "narrow"), ("BroadcastWideFunction", "wide")])
+@pytest.mark.parametrize(
+    ("function", "reach"),
+    [
+        ("BroadcastFunction", "narrow"),
+        ("BroadcastFunction", "both"),
+        ("BroadcastWideFunction", "wide"),
+        ("BroadcastWideFunction", "both"),
+    ],
+)
 def test_the_settings_are_those_of_the_template(function: str, reach: str) -> None:
     (event,) = (each["Properties"] for each in resources("AWS::Serverless::Function")[function]["Events"].values())
     settings = Settings.of(event)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.virtual_time import VirtualTime
 from realtime.aws.token_keys import PATIENCE_SECONDS, SharedKeys, parse_keys
 from realtime.cached_keys import MIN_REFRESH_SECONDS, REFRESH_SECONDS, REFRESH_SPREAD_SECONDS, SERVE_ON_SECONDS
 from realtime.errors import ConfigurationError, Unavailable
 from tests.logs import LogLines
 from tests.support.fake_stores import FakeStores
-from tests.support.virtual_time import VirtualTime
 from tests.unit.fakes import Clock, Sleeps, aws_error
 
 FIRST, SECOND, THIRD = (f"secret {n} of more than thirty-two bytes" for n in (1, 2, 3))
@@ -334,3 +334,124 @@ def test_a_storm_of_new_instances_fails_with_botocores_retries_alone() -> None:
 
     refused, _ = storm(PARAMETER, read)
     assert refused > 15
+
+
+def test_instances_try_again_at_different_times_after_a_refresh_that_failed(store: Store, clock: Clock) -> None:
+    instances = [SharedKeys(store, PARAMETER, clock) for _ in range(50)]
+
+    def reads() -> int:
+        before = len(store)
+        for each in instances:
+            assert each.candidates("new") == [SECOND]
+        return len(store) - before
+
+    reads()
+    store.broken = aws_error("ThrottlingException")
+    clock.now += REFRESH_SECONDS + REFRESH_SPREAD_SECONDS
+    assert reads() == 50
+    store.broken = None
+    clock.now += MIN_REFRESH_SECONDS / 2 - 0.1
+    assert reads() == 0
+    clock.now += MIN_REFRESH_SECONDS / 4
+    early = reads()
+    clock.now += MIN_REFRESH_SECONDS / 4 + 0.1
+    assert 0 < early < early + reads() == 50
+
+
+def test_an_outage_of_the_store_is_logged_with_the_age_of_the_keys(
+    keys: SharedKeys, store: Store, clock: Clock, logged: LogLines
+) -> None:
+    keys.candidates("new")
+    store.broken = aws_error("ThrottlingException")
+    clock.now += 400
+    keys.candidates("new")
+    (line,) = logged.lines
+    assert (line["level"], line["age"]) == ("WARNING", 400)
+
+
+def test_keys_of_the_last_two_seconds_are_not_read_again_for_an_unknown_id(
+    keys: SharedKeys, store: Store, clock: Clock
+) -> None:
+    keys.candidates("new")
+    clock.now += 2
+    assert keys.candidates("made up") == []
+    assert len(store) == 1
+    clock.now += 0.1
+    assert keys.candidates("made up") == []
+    assert len(store) == 2
+
+
+def test_a_hundred_unknown_ids_are_remembered_and_no_more(keys: SharedKeys, clock: Clock) -> None:
+    keys.candidates("new")
+    clock.now += 10
+    for n in range(101):
+        assert keys.candidates(f"made up {n}") == []
+    clock.now += 10
+    for n in range(100):
+        assert keys.candidates(f"made up {n}") == []
+    with pytest.raises(Unavailable, match="unknown key id"):
+        keys.candidates("made up 100")
+
+
+@pytest.mark.parametrize(
+    ("chance", "pauses"),
+    [
+        ("longest", [0.1, 0.25, 0.5, 1.0]),
+        ("shortest", [0.0, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_pauses_before_the_first_keys_grow_up_to_a_second(
+    keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, chance: str, pauses: list[float]
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(random, "uniform", max if chance == "longest" else min)
+    store.broken = aws_error("ThrottlingException")
+    with pytest.raises(Unavailable):
+        keys.candidates("new")
+    assert slept[:4] == pauses
+    assert set(slept[4:]) == {pauses[-1]}
+    if chance == "shortest":
+        assert len(store) == 40, "and there is a most of attempts"
+
+
+def test_no_attempt_is_made_at_the_end_of_the_patience(
+    keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    began = clock.now
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(random, "uniform", lambda *_: PATIENCE_SECONDS / 4)
+    store.broken = aws_error("ThrottlingException")
+    with pytest.raises(Unavailable):
+        keys.candidates("new")
+    assert (clock.now - began, len(store)) == (PATIENCE_SECONDS * 3 / 4, 4)
+
+
+def test_keys_are_read_again_after_four_minutes_at_the_earliest(
+    keys: SharedKeys, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", min)
+    keys.candidates("new")
+    clock.now += 239.9
+    keys.candidates("new")
+    assert len(store) == 1
+    clock.now = 1000.0 + 240
+    keys.candidates("new")
+    assert len(store) == 2
+
+
+def test_one_bare_secret_is_not_read_again_for_a_key_id(clock: Clock) -> None:
+    store = Store(FIRST)
+    keys = SharedKeys(store, PARAMETER, clock)
+    for _ in range(3):
+        assert keys.candidates("any") == [FIRST]
+        clock.now += 10
+    assert len(store) == 1

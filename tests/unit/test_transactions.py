@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, ConnectionLimit, RealtimeError, Rejected, Unavailable
+from realtime.tables.dynamodb import plain
 from realtime.tables.outbox import Duplicate
 from realtime.tables.transactions import ConditionFailed, Transaction, Write
 from tests.unit.fakes import as_client, aws_error
@@ -13,7 +14,7 @@ from tests.unit.fakes import as_client, aws_error
 LIMIT = ConnectionLimit()
 USER = Write("Put", {"TableName": "Users"}, lambda _: LIMIT)
 CONNECTION = Write("Delete", {"TableName": "Connections"})
-MARK = Write("Put", {"TableName": "Events"}, Duplicate)
+MARK = Write("Put", {"TableName": "Events"}, lambda found: Duplicate(plain(found).get("recorded_as")))
 
 
 class FakeDynamoDB:
@@ -110,6 +111,13 @@ def test_a_write_that_dynamodb_never_takes_is_rejected(others: str) -> None:
     assert client.tried == 1
 
 
-def test_a_cancellation_without_reasons_is_a_temporary_error() -> None:
+@pytest.mark.parametrize("more", [{}, {"CancellationReasons": []}, {"CancellationReasons": [{}]}])
+def test_a_cancellation_without_reasons_is_a_temporary_error(more: dict[str, Any]) -> None:
     with pytest.raises(Unavailable, match="registering: TransactionCanceledException"):
-        commit(FakeDynamoDB(cancelled()), USER)
+        commit(FakeDynamoDB(aws_error("TransactionCanceledException", **more)), USER)
+
+
+def test_a_failed_condition_is_named_though_its_item_is_not_returned() -> None:
+    with pytest.raises(Duplicate) as caught:
+        commit(FakeDynamoDB(cancelled("ConditionalCheckFailed")), MARK)
+    assert caught.value.recorded_as is None

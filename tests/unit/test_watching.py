@@ -1,22 +1,32 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 
 import pytest
 
-from realtime.errors import BadRequest
+from realtime.errors import BadRequest, Unavailable
 from realtime.messages import ENDPOINTS
 from realtime.tables.connections import Connection, Connections
-from realtime.watching import MAX_WATCHED, Watching, check_watchable, parse_user_ids, read_watch_parameter
+from realtime.tables.watched import Watched
+from realtime.watch_state import MAX_WATCHED, WatchState, make_revision
+from realtime.watching import Watching, check_watchable, parse_user_ids, read_watch_parameter
+from tests.unit.fakes import Clock
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_users_can_be_watched_on_endpoints_with_presence_only(endpoint: str) -> None:
     if endpoint in {"feed", "presence"}:
-        check_watchable(endpoint)
+        check_watchable([endpoint])
         return
     with pytest.raises(BadRequest, match=f"{endpoint} tells no presence; connect to feed or presence"):
-        check_watchable(endpoint)
+        check_watchable([endpoint])
+
+
+def test_a_connection_with_several_endpoints_can_watch_if_one_of_them_tells_presence() -> None:
+    check_watchable({"calls", "feed"})
+    with pytest.raises(BadRequest, match="calls and notifications tell no presence; connect to feed or presence"):
+        check_watchable({"notifications", "calls"})
 
 
 def test_user_ids_are_numbers_or_words_and_each_counts_once() -> None:
@@ -46,22 +56,23 @@ def test_an_invalid_user_id_is_refused(value: object) -> None:
     ],
 )
 def test_the_watch_parameter_names_users(parameters: dict[str, str], users: list[str]) -> None:
-    assert read_watch_parameter(parameters, "feed") == users
+    assert read_watch_parameter(parameters, ["feed"]) == users
 
 
 @pytest.mark.parametrize("watch", [",", " , ", "a/b", ",".join(map(str, range(MAX_WATCHED + 1)))])
 def test_a_watch_parameter_with_no_users_or_too_many_is_refused(watch: str) -> None:
     with pytest.raises(BadRequest, match="user_ids: "):
-        read_watch_parameter({"watch": watch}, "feed")
+        read_watch_parameter({"watch": watch}, ["feed"])
 
 
 def test_a_watch_parameter_on_an_endpoint_without_presence_is_refused() -> None:
-    assert read_watch_parameter({}, "calls") == []
+    assert read_watch_parameter({}, ["calls"]) == []
     with pytest.raises(BadRequest, match="calls tells no presence"):
-        read_watch_parameter({"watch": "1"}, "calls")
+        read_watch_parameter({"watch": "1"}, ["calls"])
 
 
 PRESENCE = Connection("one=", "presence", "5", 1_705_314_600_000, 1_705_318_200)
+NOW = 1_705_314_600_000
 
 
 class FakeConnections(Connections):
@@ -70,37 +81,134 @@ class FakeConnections(Connections):
     def __init__(self, *audiences: str) -> None:
         self.audiences = list(audiences)
         self.journal: list[str] = []
+        self.before_indexed: Callable[[], None] = lambda: None
 
     def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
         return "5", [f"connection/{connection_id}", *self.audiences]
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
+        self.audiences += [each for each in audiences if each not in self.audiences]
         self.journal += [f"add {audience}" for audience in audiences]
 
     def delete(self, heard: Iterable[tuple[str, str]]) -> None:
-        self.journal += [f"remove {audience}" for connection_id, audience in heard if connection_id == "one="]
+        for connection_id, audience in heard:
+            assert connection_id == "one="
+            self.journal.append(f"remove {audience}")
+            if audience in self.audiences:
+                self.audiences.remove(audience)
+
+    def is_indexed(self, audience: str, connection_id: str) -> bool:
+        self.before_indexed()
+        return audience in self.audiences
+
+
+class FakeWatched(Watched):
+    """The state of one connection; other frames may come between a read and a write."""
+
+    def __init__(self, connections: FakeConnections) -> None:
+        self.connections = connections
+        self.state: WatchState | None = None
+        self.version = 0
+        self.before_write: list[Callable[[], object]] = []
+        self.after_write: list[Callable[[], object]] = []
+
+    def read(self, connection_id: str) -> tuple[WatchState | None, int]:
+        return self.state, self.version
+
+    def write(self, connection: Connection, state: WatchState, version: int) -> bool:
+        if self.before_write:
+            self.before_write.pop()()
+        if version != self.version:
+            return False
+        self.state, self.version = WatchState.from_text(state.as_text()), version + 1
+        if self.after_write:
+            self.after_write.pop()()
+        return True
+
+    def is_subscribed(self, audience: str, connection_id: str) -> bool:
+        return audience in self.connections.audiences
+
+
+def make(*audiences: str) -> tuple[Watching, FakeConnections, FakeWatched]:
+    connections = FakeConnections(*audiences)
+    watched = FakeWatched(connections)
+    return Watching(connections, watched), connections, watched
+
+
+def revision(number: int) -> str:
+    return make_revision(NOW + number, "AAAA")
 
 
 def test_the_audiences_of_watched_users_are_added_before_everyone_is_removed() -> None:
-    connections = FakeConnections("presence/*/3")
-    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    watching, connections, _ = make("presence/*/3")
+    assert watching.watch(PRESENCE, ["7", "8"], revision(0), NOW) == ["7", "8"]
     assert connections.journal == ["add presence/7", "add presence/8", "remove presence/*/3"]
 
 
 def test_a_user_who_is_watched_already_is_not_added_again() -> None:
-    connections = FakeConnections("presence/7")
-    assert Watching(connections).watch(PRESENCE, ["7", "8"]) == ["presence/7", "presence/8"]
+    watching, connections, _ = make("presence/7")
+    assert watching.watch(PRESENCE, ["7", "8"], revision(0), NOW) == ["7", "8"]
     assert connections.journal == ["add presence/8"]
+
+
+def test_a_user_who_is_not_watched_is_not_removed() -> None:
+    watching, connections, _ = make("presence/7")
+    watching.unwatch(PRESENCE, [str(number) for number in range(100)], revision(0), NOW)
+    assert connections.journal == ["remove presence/7"]
 
 
 def test_a_connection_watches_a_hundred_users_and_no_more() -> None:
     watched = [str(number) for number in range(MAX_WATCHED - 1)]
-    connections = FakeConnections(*(f"presence/{user_id}" for user_id in watched))
-    Watching(connections).watch(PRESENCE, ["last", *watched])
+    watching, connections, _ = make(*(f"presence/{user_id}" for user_id in watched))
+    watching.watch(PRESENCE, ["last", *watched], revision(0), NOW)
     assert connections.journal == ["add presence/last"]
-    with pytest.raises(BadRequest, match="a connection watches 100 users at most, and this one 99"):
-        Watching(connections).watch(PRESENCE, ["last", "one too many"])
+    with pytest.raises(BadRequest, match="a connection watches 100 users at most, and this one 100"):
+        watching.watch(PRESENCE, ["last", "one too many"], revision(1), NOW)
+
+
+def test_the_limit_holds_for_frames_that_are_handled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    watching, connections, watched = make("presence/*/3")
+    first, second = ([f"{frame} {number}" for number in range(60)] for frame in "ab")
+    watched.before_write.append(lambda: watching.watch(PRESENCE, first, revision(0), NOW))
+    with pytest.raises(BadRequest, match="a connection watches 100 users at most, and this one 60"):
+        watching.watch(PRESENCE, second, revision(1), NOW)
+    assert connections.audiences == [f"presence/{each}" for each in first]
+
+
+@pytest.mark.parametrize("moment", ["before_write", "after_write"])
+@pytest.mark.parametrize("last", ["watch", "unwatch"])
+def test_the_frame_sent_last_wins_although_another_is_slower(
+    monkeypatch: pytest.MonkeyPatch, moment: str, last: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    watching, connections, watched = make("presence/7")
+    first = "unwatch" if last == "watch" else "watch"
+    getattr(watched, moment).append(lambda: getattr(watching, last)(PRESENCE, ["7"], revision(1), NOW))
+    getattr(watching, first)(PRESENCE, ["7"], revision(0), NOW)
+    assert ("presence/7" in connections.audiences) is (last == "watch")
+
+
+def test_a_user_who_is_unwatched_while_the_index_lags_is_left_out_of_the_answer() -> None:
+    watching, connections, _ = make("presence/*/3")
+
+    def unwatched() -> None:
+        connections.before_indexed = lambda: None
+        watching.unwatch(PRESENCE, ["7"], revision(1), NOW)
+
+    connections.before_indexed = unwatched
+    assert watching.watch(PRESENCE, ["7", "8"], revision(0), NOW) == ["8"]
+
+
+def test_frames_that_are_always_in_the_way_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    watching, _, watched = make()
+    monkeypatch.setattr(watched, "write", lambda *_: False)
+    with pytest.raises(Unavailable, match="other frames of the connection are in the way"):
+        watching.watch(PRESENCE, ["7"], revision(0), NOW)
 
 
 def test_audiences_of_other_endpoints_do_not_count_as_subscriptions() -> None:
-    assert Watching(FakeConnections("presence/7", "feed/8")).subscriptions(PRESENCE) == ["presence/7"]
+    assert make("presence/7", "feed/8")[0].subscriptions(PRESENCE) == ["presence/7"]

@@ -2,18 +2,30 @@
 
 Read them in the order in which an event travels:
 
-A client connects         connect → tokens, tables/registry;  a refused client: farewell
-A client sends a frame    default → rate_limit, watching, snapshots, replay → tables/connections, tables/outbox
+A client connects         connect → tokens, tables/registry;  a refused client: strangers, farewell;  at a user's limit:
+                          eviction
+A client sends a frame    default → frame_limits → rate_limit, tables/rates;  watching → watch_state, tables/watched;
+                          snapshots (of everyone, or of watched users), replay, watched_states → tables/connections,
+                          tables/outbox, tables/views
 A backend sends an event  backend_events (the schemas) → ingest → tables/calls, tables/outbox
 A user's state changes    announce → presence (which messages follow) → tables/outbox
-Later checks              deadlines (at a set time) → acknowledgement_checks;  sweep (every minute)
-An event goes out         broadcast → batch (which events a connection gets), backlog (what is left to post) → posting
-                          → forgetting (connections that are gone)
+Later checks              deadlines (at a set time) → acknowledgement_checks
+                          sweep (every minute) → session_checks → liveness (who is alive)
+An event goes out         broadcast → records (as entries), batch (which events a connection gets), staleness (of
+                          presence), backlog (what is left to post), recipients → hiding (who is blocked), tables/blocks
+                          → posting → lateness (connections
+                          that are behind: late serves or closes them), forgetting (connections that are gone),
+                          posted (what was posted, for positions)
 
-Shared by them            audiences, messages, ids, text (which characters may be stored), refusals, errors, settings,
-                          log, dead_letters, cached_keys, snapstart, invocation (a function's time and answer)
+Shared by them            audiences, messages, ids, positions (what a client has received of each audience), text (which
+                          characters may be stored), refusals, errors, settings, log, dead_letters, cached_keys,
+                          snapstart, invocation (a function's time and answer)
 
-tables/                   the DynamoDB tables: connections, users, calls, outbox, acknowledgements, transactions
+contract/                 what clients and backends are promised, as types; loaded by no function
+
+tables/                   the DynamoDB tables: connections, sessions, watched, users, membership, blocks, calls,
+                          outbox, entries, acknowledgements, served, views, stragglers, rates, posted, budget,
+                          transactions
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
 posting/                  the client of API Gateway's management API, which posts frames to connections
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from realtime.audiences import personal
 from realtime.aws.bus import Bus, BusEvent
@@ -15,6 +15,10 @@ from realtime.aws.queues import Queue
 from realtime.ids import id_as_json
 from realtime.tables import Tables
 from realtime.tables.users import Users
+
+if TYPE_CHECKING:
+    from realtime.contract.to_backends import Undelivered
+    from realtime.contract.values import Acknowledgeable
 
 
 def acknowledgement_check(event_id: str, endpoint: str, user_ids: list[str], reason: str) -> dict[str, Any]:
@@ -56,10 +60,10 @@ def _report(tables: Tables, bus: Bus, user_id: str, check: Mapping[str, Any], no
         return False
     entry = tables.outbox.get(personal(check["endpoint"], user_id), event_id)
     if entry is not None:  # otherwise it is older than the history
-        detail = {
+        detail: Undelivered = {
             "id": event_id,
             "user_id": id_as_json(user_id),
-            "type": entry.kind,
+            "type": cast("Acknowledgeable", entry.kind),
             "data": json.loads(entry.message)["data"],
             "reason": check["reason"],
         }

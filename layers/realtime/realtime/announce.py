@@ -35,7 +35,7 @@ def read_change(record: Mapping[str, Any]) -> Change:
 class AnnounceReport:
     """The outcome of a batch of records."""
 
-    messages: int  # how many were recorded for clients
+    messages: int  # how many changes were recorded for clients, one for each shard
     done: int  # how many records, from the first, are done; the stream must go on from the next one
     problem: RealtimeError | None = None  # why that next record is not done
     given_up: Mapping[int, Exception] = field(default_factory=dict)  # records that would fail every time, by index
@@ -77,7 +77,7 @@ class Announcer:
                 batch += self._work(index, record)
             except Exception as error:  # noqa: BLE001  # no other system took part, so the record itself is at fault
                 given_up[index] = error
-        messages = sum(len(each.follows.entries) for each in batch)
+        messages = sum(len(each.follows.changes) for each in batch)
         try:
             for step in self._steps(batch):
                 step()
@@ -95,7 +95,7 @@ class Announcer:
                     return AnnounceReport(messages, each.index, problem, given_up)
                 except Exception as error:  # noqa: BLE001  # any other error is the fault of this record
                     given_up[each.index] = error
-            messages += len(each.follows.entries)
+            messages += len(each.follows.changes)
         return AnnounceReport(messages, count, given_up=given_up)
 
     def _work(self, index: int, record: Mapping[str, Any]) -> list[_Work]:
@@ -112,7 +112,7 @@ class Announcer:
         ]
 
     def _record_messages(self, batch: Sequence[_Work]) -> None:
-        self._outbox.put_all([entry for each in batch for entry in each.follows.entries])
+        self._outbox.put_all([change for each in batch for change in each.follows.changes])
 
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
         for each in batch:

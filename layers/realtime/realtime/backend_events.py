@@ -22,8 +22,12 @@ MAX_ACKNOWLEDGING = 45  # users who must acknowledge it: each takes one more par
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
-Id = int | str
-Name = Annotated[str, Meta(min_length=1, max_length=256)]  # `_check_names` checks its characters
+# What only a reader of the schemas needs, because `parse_id` and `parse_name` check it, and more, in their own words.
+_ID_TEXT = {"minLength": 1, "maxLength": 128, "pattern": r"^[^\u0000-\u0020\u007f-\u009f/]*$"}
+_NAME_TEXT = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+
+Id = int | Annotated[str, Meta(extra_json_schema=_ID_TEXT)]
+Name = Annotated[str, Meta(min_length=1, max_length=256, extra_json_schema=_NAME_TEXT)]
 Seconds = Annotated[int, Meta(gt=0, le=86_400)]
 Recipients = tuple[str, ...] | Literal["everyone"] | None  # None: presence decides who receives it
 
@@ -31,13 +35,26 @@ Recipients = tuple[str, ...] | Literal["everyone"] | None  # None: presence deci
 class DeliveryOptions(Struct, forbid_unknown_fields=True):
     """The reserved key `delivery`, which is removed before a message is sent."""
 
-    to: list[Id] | Literal["everyone"] | None = None
-    expires_in: Seconds | None = None
-    ack_within: Annotated[int, Meta(gt=0, le=900)] | None = None  # SQS delays a message by at most 900 s
+    to: Annotated[
+        list[Id] | Literal["everyone"] | None,
+        Meta(description="The users who receive it, or `everyone`."),
+    ] = None
+    expires_in: Annotated[
+        Seconds | None,
+        Meta(description="Seconds from the event's own time after which clients do not receive it any more."),
+    ] = None
+    ack_within: Annotated[
+        Annotated[int, Meta(gt=0, le=900)] | None,  # SQS delays a message by at most 900 s
+        Meta(description="Seconds in which each recipient must acknowledge it, or `message_undelivered` follows."),
+    ] = None
+    idempotency_key: Annotated[
+        Name | None,
+        Meta(description="Of several events with one key, source and type, the first alone counts."),
+    ] = None
 
 
 class Call(Struct):
-    """`call_ended` and `call_billing`: their other keys are passed on."""
+    """A call, as `call_ended` and `call_billing` report it; their other keys are passed on."""
 
     call_id: Id
     user_id: Id
@@ -45,7 +62,7 @@ class Call(Struct):
 
 
 class StartedCall(Call):
-    """`call_started`."""
+    """A call, as `call_started` reports it; its other keys are passed on."""
 
     call_type: Name
     status: Name
@@ -73,7 +90,7 @@ class SessionRevoked(Struct):
 
 
 class SystemNotification(Struct):
-    """`system_notification`: all its keys are passed on."""
+    """Whatever a `system_notification` says: all its keys are passed on."""
 
 
 class EventType(NamedTuple):
@@ -103,9 +120,13 @@ NAMES = frozenset({"username", "call_type", "status", "action"})  # free text if
 
 
 class BackendEvent(Struct, frozen=True):
-    """A valid event of a backend: `data` is what clients receive, `at_ms` the time that the backend gave it."""
+    """A valid event of a backend: `data` is what clients receive, `at_ms` the time that the backend gave it.
+
+    `event_id` is EventBridge's, or is made from the idempotency key: then `has_key`.
+    """
 
     event_id: str
+    has_key: bool
     kind: str
     data: dict[str, Any]
     to: Recipients
@@ -114,7 +135,7 @@ class BackendEvent(Struct, frozen=True):
     at_ms: int
 
 
-def validate(event_id: object, kind: object, detail: object, at_ms: int) -> BackendEvent:
+def validate(event_id: object, source: object, kind: object, detail: object, at_ms: int) -> BackendEvent:
     """Check an event against its schema.
 
     Raises InvalidEvent, whose message says which key is wrong, and how.
@@ -140,7 +161,11 @@ def validate(event_id: object, kind: object, detail: object, at_ms: int) -> Back
         raise InvalidEvent(f"detail.delivery.ack_within: allowed only with 1 to {MAX_ACKNOWLEDGING} recipients")
     if (size := _size(kind, data)) > MAX_FRAME_BYTES:
         raise InvalidEvent(f"detail: the message would have {size} bytes; the limit is {MAX_FRAME_BYTES}")
-    return BackendEvent(event_id, kind, data, to, delivery.expires_in, delivery.ack_within, at_ms)
+    key = delivery.idempotency_key
+    if key is not None:
+        key = _name("detail.delivery.idempotency_key", key)
+        event_id = make_event_id(0, _name("source", source), kind, key)
+    return BackendEvent(event_id, key is not None, kind, data, to, delivery.expires_in, delivery.ack_within, at_ms)
 
 
 def _convert(name: str, value: object, schema: type[SchemaType]) -> SchemaType:

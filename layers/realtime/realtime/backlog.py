@@ -6,18 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from realtime.audiences import connection_of, is_wide
+from realtime.audiences import connection_of, is_presence, is_wide
 from realtime.batch import NO_EVENTS, Batch, EventSet, before, first
 from realtime.errors import RealtimeError
-from realtime.ids import event_time_ms
 from realtime.posting.delivery import Delivery
+from realtime.staleness import Staleness
 from realtime.tables.connections import Subscriber
-from realtime.tables.outbox import Entry
-
-# If a DELETE gets a 429, the whole account is assumed to be throttled: the connection may be alive, and forgetting it
-# would show its user offline. In case the connection itself is the cause, it may hold up the others only once, for at
-# most ten minutes.
-YOUNG_SECONDS = 600
+from realtime.tables.entries import Entry
 
 
 @dataclass(slots=True, eq=False)
@@ -32,13 +27,15 @@ class BatchDelivery(Delivery):
 class Backlog:
     """The events of a batch. At first all are to be posted, and all count as done until `undo` or `cut` is called."""
 
-    def __init__(self, batch: Batch, now_s: float) -> None:
+    def __init__(self, batch: Batch, staleness: Staleness, now_s: float) -> None:
         self.batch = batch
+        self.stale = 0  # how many recipients were told that they must ask for the state
+        self._staleness = staleness
         self.now_s = now_s
         self.done = len(batch.entries)  # how many events, from the first, are done
         self.problem: RealtimeError | None = None  # why the first event that is not done is not
         self._left = before(self.done)  # the events that are still to be posted
-        self._drawn = NO_EVENTS  # the events for which all deliveries were drawn
+        self._drawn: set[str] = set()  # the subscribed audiences for which all deliveries were drawn
 
     def direct(self) -> Iterator[tuple[str, EventSet, Entry]]:
         """Yield each connection that events address by id, with these events and the entry of the first."""
@@ -48,53 +45,79 @@ class Backlog:
                 yield connection_id, events, self.batch.entries[first(events)]
 
     def narrow(self) -> Iterator[str]:
-        """Yield the audiences that are about a single user."""
-        return (each for each in self.batch.audiences if not is_wide(each) and connection_of(each) is None)
+        """Yield the subscribed audiences that are about a single user."""
+        return (each for each in self.batch.subscribed if not is_wide(each) and connection_of(each) is None)
 
     def wide(self) -> Iterator[str]:
-        """Yield the audiences of everyone on an endpoint that still have events to be posted."""
-        return (each for each, events in self.batch.audiences.items() if is_wide(each) and events & self._left)
+        """Yield the subscribed audiences of everyone that still have events to be posted.
+
+        Those with nothing but presence come last, each time in another order, so that not always the same ones are
+        served late.
+        """
+        batch = self.batch
+        of_others = NO_EVENTS
+        for audience, events in batch.audiences.items():
+            if is_wide(audience) and not is_presence(audience):
+                of_others = EventSet(of_others | events)
+        names = [each for each in batch.subscribed if is_wide(each)]
+        others = [each for each in names if batch.subscribed[each] & of_others]
+        of_presence = [each for each in names if not batch.subscribed[each] & of_others]
+        turn = int(self.now_s) % len(of_presence) if of_presence else 0
+        for each in (*others, *of_presence[turn:], *of_presence[:turn]):
+            if batch.subscribed[each] & self._left:
+                yield each
 
     def delivery(
-        self, endpoint: str, subscriber: Subscriber, events: EventSet, *, wide: str | None = None
-    ) -> Iterator[BatchDelivery]:
-        """Yield the delivery of these events to a connection; none if it wants or may receive none of them."""
-        events = self.batch.due(subscriber, EventSet(events & self._left))
-        if events:
-            yield BatchDelivery(
-                endpoint=endpoint,
-                connection_id=subscriber.connection_id,
-                frames=self.batch.frames(events, packed=subscriber.batch),
-                connected_at_s=subscriber.connected_at_ms / 1000,
-                close=self.batch.closes(events),
-                events=events,
-                user_id=subscriber.user_id,
-                wide=wide,
-            )
+        self, stage: str, subscriber: Subscriber, events: EventSet, *, wide: str | None = None
+    ) -> BatchDelivery | None:
+        """Return the delivery of these events to a connection; none if it wants or may receive none of them."""
+        batch = self.batch
+        events = batch.due(subscriber, EventSet(events & self._left))
+        if not events:
+            return None
+        notice = None
+        stale = events & self._staleness.late if wide else NO_EVENTS
+        if stale:
+            notice = self._staleness.notice
+            self.stale += 1
+        return BatchDelivery(
+            stage=stage,
+            connection_id=subscriber.connection_id,
+            frames=batch.frames(EventSet(events & ~stale), packed=subscriber.batch, notice=notice),
+            connected_at_s=subscriber.connected_at_ms / 1000,
+            close=batch.closes(events),
+            events=events,
+            user_id=subscriber.user_id,
+            wide=wide,
+        )
 
-    def is_young(self, events: EventSet) -> bool:
-        """Return whether the first of these events is young enough to be tried again because of one connection."""
-        try:
-            return self.now_s - event_time_ms(self.batch.entries[first(events)].event_id) / 1000 < YOUNG_SECONDS
-        except ValueError:  # the id is not one of ours, so the age is unknown
-            return False
-
-    def draw(self, audiences: Iterable[str]) -> None:
-        """Note that all deliveries for these audiences were drawn."""
-        for audience in audiences:
-            self._drawn = EventSet(self._drawn | self.batch.audiences[audience])
+    def draw(self, subscribed: Iterable[str]) -> None:
+        """Note that all deliveries for the subscribers of these audiences were drawn."""
+        self._drawn.update(subscribed)
 
     def not_drawn(self) -> EventSet:
         """Return the events for which some deliveries may not have been drawn."""
-        return EventSet(self.batch.every & ~self._drawn)
+        left = NO_EVENTS
+        for subscribed, events in self.batch.subscribed.items():
+            if subscribed not in self._drawn:
+                left = EventSet(left | events)
+        return left
+
+    def served(self) -> frozenset[str]:
+        """Return the wide audiences that all of this, if it is done, served: some messages are only for a few."""
+        return frozenset(each.audience for each in self.batch.entries if is_wide(each.audience) and not each.shown_to)
 
     def undo(self, events: EventSet, problem: RealtimeError) -> None:
         """Note that these events are not done, and why."""
         if events and first(events) < self.done:
             self.done, self.problem = first(events), problem
 
-    def cut(self, audience: str, problem: RealtimeError) -> None:
-        """Give up an audience for now: to keep the order, no event from its first one on is posted any more."""
-        events = self.batch.audiences[audience]
+    def stop(self, problem: RealtimeError) -> None:
+        """Give up all events for now."""
+        self.undo(self.batch.every, problem)
+        self._left = NO_EVENTS
+
+    def cut(self, events: EventSet, problem: RealtimeError) -> None:
+        """Give up these events for now: to keep the order, nothing from the first of them on is posted to anybody."""
         self.undo(events, problem)
         self._left = EventSet(self._left & before(first(events)))

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from realtime.default import FrameHandler
     from realtime.farewell import Farewells, FarewellSender
     from realtime.ingest import Ingestion
+    from realtime.late import LateLane
     from realtime.posting.poster import Poster
+    from realtime.posting.uses import Purpose
+    from realtime.strangers import Strangers
     from realtime.sweep import Sweeper
     from realtime.tables.registry import Registry
     from realtime.tokens import Tokens
@@ -58,10 +61,13 @@ def admission() -> Admission:
         _tokens(config),
         tables.registry,
         cache(lambda: _farewells(tables, config.farewells_queue_url)),
+        lambda: tables.outbox,
+        cache(lambda: _strangers(tables, config)),
         rejection_mode=config.rejection_mode,
         shards=config.audience_shards,
         lease_seconds=config.lease_seconds,
         max_connections=config.max_connections_per_user,
+        policy=config.max_connections_policy,
     )
 
 
@@ -76,25 +82,42 @@ def disconnect_registry() -> Registry:
 def frame_handler() -> FrameHandler:
     """Return what `default` works with."""
     from realtime.default import FrameHandler
-    from realtime.rate_limit import RateLimit
+    from realtime.everyone import Everyone
+    from realtime.frame_limits import make_frame_limits
+    from realtime.hiding import HistoryHiding
     from realtime.replay import Replay
     from realtime.snapshots import Snapshots
+    from realtime.watched_states import WatchedStates
 
     config = settings.load(settings.DefaultSettings)
-    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table, config.blocks_table))
+    farewells = cache(lambda: _farewells(tables, config.farewells_queue_url))
     return FrameHandler(
         tables,
-        RateLimit(config.message_rate, config.message_burst, time.time),
-        Snapshots(tables.connections, tables.users, tables.outbox, feed_role=config.feed_role),
+        make_frame_limits(
+            tables.rates,
+            config.message_rate,
+            config.message_burst,
+            config.user_message_rate,
+            close=lambda connection, frame, now_ms: farewells().send_away(connection, "error", frame, now_ms),
+        ),
+        Snapshots(
+            tables.connections,
+            Everyone(tables.users, tables.outbox, tables.views, clock=time.time, pause=time.sleep),
+            tables.blocks,
+            feed_role=config.feed_role,
+        ),
         Replay(
             tables.connections,
             tables.outbox,
+            WatchedStates(tables.users, feed_role=config.feed_role, history_seconds=config.presence_history_seconds),
+            HistoryHiding(tables.blocks, tables.users),
             history_seconds=config.history_seconds,
             presence_history_seconds=config.presence_history_seconds,
         ),
         tokens=cache(lambda: _tokens(config)),
-        poster=lambda: poster(config.management_endpoint, config.posts_per_second),
-        farewells=cache(lambda: _farewells(tables, config.farewells_queue_url)),
+        poster=lambda: poster(config.management_endpoint, config.posts_per_second, config.events_table, "answers"),
+        farewells=farewells,
         lease_seconds=config.lease_seconds,
     )
 
@@ -106,7 +129,7 @@ def ingestion() -> Ingestion:
 
     config = settings.load(settings.IngestSettings)
     return Ingestion(
-        _tables(TableNames(config.connections_table, config.users_table, config.events_table)),
+        _tables(TableNames(config.connections_table, config.users_table, config.events_table, config.blocks_table)),
         _queue(config.deadlines_queue_url),
         shards=config.audience_shards,
         history_seconds=config.history_seconds,
@@ -146,11 +169,35 @@ def announcer() -> Announcer:
 def broadcaster() -> Broadcaster:
     """Return what `broadcast` works with."""
     from realtime.broadcast import Broadcaster
+    from realtime.hiding import Hiding
 
     config = settings.load(settings.BroadcastSettings)
-    tables = _tables(TableNames(config.connections_table, config.users_table))
-    management_api = poster(config.management_endpoint, config.posts_per_second)
-    return Broadcaster(tables.connections, tables.registry, management_api, failures)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table, config.blocks_table))
+    return Broadcaster(
+        tables.connections,
+        Hiding(tables.blocks),
+        tables.registry,
+        tables.stragglers,
+        tables.served,
+        tables.posted,
+        poster(config.management_endpoint, config.posts_per_second, config.events_table, config.reach),
+        cache(lambda: _queue(config.late_queue_url)),
+        failures,
+        reach=config.reach,
+        lateness_s=config.presence_lateness_seconds,
+        clock=time.time,
+    )
+
+
+@_kept
+def late_lane() -> LateLane:
+    """Return what `late` works with."""
+    from realtime.late import LateLane
+
+    config = settings.load(settings.LateSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
+    management_api = poster(config.management_endpoint, config.posts_per_second, config.events_table, "late")
+    return LateLane(tables.stragglers, tables.registry, management_api, _queue(config.late_queue_url))
 
 
 @_kept
@@ -177,7 +224,8 @@ def farewell_sender() -> FarewellSender:
 
     config = settings.load(settings.FarewellSettings)
     return FarewellSender(
-        poster(config.management_endpoint, config.posts_per_second), _queue(config.farewells_queue_url)
+        poster(config.management_endpoint, config.posts_per_second, config.events_table, "farewell"),
+        _queue(config.farewells_queue_url),
     )
 
 
@@ -189,17 +237,32 @@ def sweeper() -> Sweeper:
     config = settings.load(settings.SweepSettings)
     return Sweeper(
         _tables(TableNames(config.connections_table, config.users_table, config.events_table)),
-        poster(config.management_endpoint, config.posts_per_second),
+        poster(config.management_endpoint, config.posts_per_second, config.events_table, "sweep"),
         Policy(config.lease_seconds, config.grace_period_seconds, config.call_lease_seconds),
+        clock=time.monotonic,
+        pause=time.sleep,
     )
 
 
 @_kept
-def poster(endpoint: str, posts_per_second: int) -> Poster:
-    """Return the Poster of the API at this URL, which has no stage."""
-    from realtime.posting.api import make_poster
+def poster(endpoint: str, posts_per_second: int, events_table: str, purpose: Purpose) -> Poster:
+    """Return the Poster of the API at this URL, which has no stage.
 
-    return make_poster(endpoint, clients.region(), clients.frozen_credentials, posts_per_second=posts_per_second)
+    `posts_per_second` is the budget of all instances of all functions.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from realtime.posting.api import make_poster
+    from realtime.posting.shared_quota import SharedQuota
+    from realtime.posting.uses import USES
+
+    quota = SharedQuota(
+        _tables(TableNames(events=events_table)).budget.claim,
+        ThreadPoolExecutor(1).submit,  # it starts no thread before the first claim
+        posts_per_second=posts_per_second,
+        use=USES[purpose],
+    )
+    return make_poster(endpoint, clients.region(), clients.frozen_credentials, quota=quota)
 
 
 def _tables(names: TableNames) -> Tables:
@@ -218,6 +281,12 @@ def _farewells(tables: Tables, queue_url: str) -> Farewells:
     return Farewells(tables.outbox, _queue(queue_url))
 
 
+def _strangers(tables: Tables, config: settings.ConnectSettings) -> Strangers:
+    from realtime.strangers import make_strangers
+
+    return make_strangers(tables.rates, config.refusal_rate, config.refusal_burst)
+
+
 def _tokens(config: settings.TokenSettings) -> Tokens:
     from realtime.aws.token_keys import SharedKeys
     from realtime.tokens import PublishedKeys, Tokens
@@ -225,6 +294,7 @@ def _tokens(config: settings.TokenSettings) -> Tokens:
     return Tokens(
         SharedKeys(clients.client, config.token_keys) if config.token_keys else None,
         PublishedKeys(config.jwks_url) if config.jwks_url else None,
+        max_seconds=config.max_token_seconds,
         issuer=config.token_issuer,
         audience=config.token_audience,
     )

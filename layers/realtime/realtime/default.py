@@ -4,45 +4,52 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from realtime import messages, snapshots
+from realtime import messages, positions, snapshots
 from realtime.audiences import direct
-from realtime.errors import BadRequest, ClientError, PermissionDenied, RateLimited, Unavailable
+from realtime.errors import AuthFailed, BadRequest, PermissionDenied, Unavailable
 from realtime.farewell import Farewells
+from realtime.frame_limits import FrameLimits
 from realtime.ids import event_time_ms, make_event_id
 from realtime.posting.delivery import Delivery, Frame, Outcome
 from realtime.posting.poster import Poster
-from realtime.rate_limit import RateLimit
 from realtime.replay import Replay
 from realtime.snapshots import Snapshots
 from realtime.tables import Tables
 from realtime.tables.connections import Connection, Session
+from realtime.watch_state import MAX_WATCHED
 from realtime.watching import Watching, check_watchable, parse_user_ids
 
 if TYPE_CHECKING:
+    from realtime.contract.to_clients import AuthenticatedData
     from realtime.tokens import Tokens
 
 _ANSWER_SECONDS = 9.0  # of the function's ten
-# An answer of many frames costs more than one token. Otherwise a client could make us post any number of frames.
-_FRAMES_PER_TOKEN = 10
+# What a frame costs, in tokens, each about the price of a ping: otherwise a client could make us read, write and post
+# any amount for one. A type that is not named costs 1.
+_TOKENS = {"sync": 2.0, "resume": 2.0, "authenticate": 2.0}
+_USERS_PER_TOKEN = 10  # of `watch` and `unwatch`, in addition
+_AUDIENCES_PER_TOKEN = 20  # that are read for `sync` and `resume`, in addition
+_FRAMES_PER_TOKEN = 10  # of an answer, in addition
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The data of a client's frame, and when it came."""
+    """The data of a client's frame, when it came, and its place among the connection's frames (watch_state)."""
 
     data: dict[str, Any]
     now_ms: int
+    revision: str
 
 
 class _UnknownConnection(NamedTuple):
     """A connection that is not registered, so its age is unknown and `connected_at_ms` is the time of its frame."""
 
     connection_id: str
-    endpoint: str
+    stage: str
     connected_at_ms: int
 
 
@@ -52,7 +59,7 @@ class FrameHandler:
     def __init__(
         self,
         tables: Tables,
-        rate_limit: RateLimit,
+        limits: FrameLimits,
         snapshots: Snapshots,
         replay: Replay,
         *,
@@ -63,8 +70,8 @@ class FrameHandler:
     ) -> None:
         self._tables = tables
         self._connections = tables.connections
-        self._rate_limit = rate_limit
-        self._watching = Watching(tables.connections)
+        self._limits = limits
+        self._watching = Watching(tables.connections, tables.watched)
         self._snapshots = snapshots
         self._replay = replay
         # These three are made when they are first used: few frames bring a token, and most answers are a single frame.
@@ -82,7 +89,7 @@ class FrameHandler:
             "ack": self._acknowledge,
         }
 
-    def answer(self, body: str, connection_id: str, endpoint: str, now_ms: int) -> str:
+    def answer(self, body: str, connection_id: str, stage: str, revision: str, now_ms: int) -> str:
         """Return the last frame of the answer to a client's frame; post the frames before it, if there are any.
 
         Every frame gets an answer, because API Gateway would send an empty frame, which no client can read, for an
@@ -90,53 +97,66 @@ class FrameHandler:
         open.
         """
         until = time.monotonic() + _ANSWER_SECONDS
-        refusal = self._rate_limit.take(connection_id)
-        if refusal:
-            if refusal.is_first:  # tell the other function instances, which have their own buckets for this connection
-                self._connections.limit_until(connection_id, now_ms // 1000 + refusal.wait_s)
-            raise _too_fast(refusal.wait_s)
+        unreadable: BadRequest | None = None
+        kind, data = "", dict[str, Any]()
+        try:
+            kind, data = parse_frame(body)
+        except BadRequest as problem:
+            unreadable = problem
+        tokens = price(kind, data)
+        caller = _UnknownConnection(connection_id, stage, now_ms)
+        is_known = self._limits.check_here(caller, tokens, now_ms)
         session = self._connections.session(connection_id)
         if session is None:
-            return self._send_away(connection_id, endpoint, now_ms)
-        wait_s = session.limited_until_s - now_ms // 1000
-        if wait_s > 0:
-            raise _too_fast(wait_s)
-        self._keep_alive(session, now_ms)
-        kind, data = parse_frame(body)
+            return self._send_away(connection_id, stage, now_ms)
+        self._limits.check(session, tokens, now_ms, is_known=is_known)
+        self._keep_alive(session, kind, now_ms)  # a frame that cannot be read is a sign of life, too
+        if unreadable is not None:
+            raise unreadable
         handle = self._handlers.get(kind)
         if handle is None:
             raise BadRequest(f"type: unknown; this service understands {', '.join(sorted(self._handlers))}")
-        frames = handle(Request(data, now_ms), session.connection)
+        frames = handle(Request(data, now_ms, revision), session.connection)
         if len(frames) > 1:
-            self._rate_limit.charge(connection_id, len(frames) / _FRAMES_PER_TOKEN)
+            self._limits.charge(connection_id, len(frames) / _FRAMES_PER_TOKEN, now_ms)
             self._post(session.connection, frames[:-1], until)
         return frames[-1]
 
     def _post(self, connection: Connection, frames: list[str], until: float) -> None:
         """Post the frames that do not fit into the function's answer; `until` on the monotonic clock."""
         posts = [Frame(frame.encode()) for frame in frames]
-        delivery = Delivery(connection.endpoint, connection.connection_id, posts, connection.connected_at_ms / 1000)
+        delivery = Delivery(connection.stage, connection.connection_id, posts, connection.connected_at_ms / 1000)
         for result in self._poster().deliver([delivery], until=until):
             if result.outcome not in {Outcome.DELIVERED, Outcome.GONE}:
                 raise Unavailable(f"posting an answer: {result.outcome.name} {result.reason}")
 
     def _sync(self, request: Request, connection: Connection) -> list[str]:
-        check_watchable(connection.endpoint)
-        return self._snapshots.of_audiences(connection, self._watching.subscriptions(connection), request.now_ms)
+        check_watchable(connection.endpoints)
+        return self._snapshots.of_audiences(connection, self._audiences(request, connection), request.now_ms)
 
     def _watch(self, request: Request, connection: Connection) -> list[str]:
-        check_watchable(connection.endpoint)
-        audiences = self._watching.watch(connection, parse_user_ids(request.data.get("user_ids")))
-        return self._snapshots.of_audiences(connection, audiences, request.now_ms)
+        check_watchable(connection.endpoints)
+        user_ids = parse_user_ids(request.data.get("user_ids"))
+        users = self._watching.watch(connection, user_ids, request.revision, request.now_ms)
+        return self._snapshots.of_users(connection, users, request.now_ms)
 
     def _unwatch(self, request: Request, connection: Connection) -> list[str]:
-        check_watchable(connection.endpoint)
-        self._watching.unwatch(connection, parse_user_ids(request.data.get("user_ids")))
-        return snapshots.encode_pages([], request.now_ms)
+        check_watchable(connection.endpoints)
+        user_ids = parse_user_ids(request.data.get("user_ids"))
+        self._watching.unwatch(connection, user_ids, request.revision, request.now_ms)
+        return snapshots.encode_pages([], request.now_ms, positions.floor(connection.connected_at_ms, request.now_ms))
 
     def _resume(self, request: Request, connection: Connection) -> list[str]:
+        audiences = self._audiences(request, connection)
+        if "position" in request.data:
+            return self._replay.since_position(connection, audiences, request.data["position"], request.now_ms)
+        return self._replay.since_id(connection, audiences, request.data.get("last_id"), request.now_ms)
+
+    def _audiences(self, request: Request, connection: Connection) -> list[str]:
+        """Return the audiences that a connection subscribes to, and charge the reads that each will take."""
         audiences = self._watching.subscriptions(connection)
-        return self._replay.since(connection, audiences, request.data.get("last_id"), request.now_ms)
+        self._limits.charge(connection.connection_id, len(audiences) / _AUDIENCES_PER_TOKEN, request.now_ms)
+        return audiences
 
     def _acknowledge(self, request: Request, connection: Connection) -> list[str]:
         """Note that a user has received a message; one of their devices answers for all."""
@@ -156,18 +176,36 @@ class FrameHandler:
         identity = self._tokens().verify(token)
         if identity.user_id != connection.user_id:
             raise PermissionDenied("The token is another user's", reason=f"user {identity.user_id}'s token")
-        identity.check_endpoint(connection.endpoint)
+        for endpoint in connection.endpoints:
+            identity.check_endpoint(endpoint)
+        for user in self._tables.users.get_many([connection.user_id]):
+            if identity.issued_at_s < user.revoked_before_s:
+                raise AuthFailed(reason=f"user {user.user_id}: issued before their sessions were revoked")
         self._connections.extend_token(connection.connection_id, identity.expires_at_s)
-        answer = {"expires_at": messages.rfc3339(identity.expires_at_s * 1000)}
-        return [messages.encode("authenticated", answer, request.now_ms)]
+        answer: AuthenticatedData = {"expires_at": messages.rfc3339(identity.expires_at_s * 1000)}
+        position = positions.floor(connection.connected_at_ms, request.now_ms)
+        return [messages.encode("authenticated", answer, request.now_ms, position=position)]
 
-    def _keep_alive(self, session: Session, now_ms: int) -> None:
-        """Renew a lease that is past its half-life: at most one write in 7.5 minutes, however much the client sends."""
-        now_s = now_ms // 1000
-        if session.lease_until_s - now_s < self._lease_seconds / 2:
-            self._connections.renew_lease(session.connection.connection_id, now_s + self._lease_seconds)
+    def _keep_alive(self, session: Session, kind: str | None, now_ms: int) -> None:
+        """Renew a lease that is past its half-life: at most one write in half a lease, however much the client sends.
 
-    def _send_away(self, connection_id: str, endpoint: str, now_ms: int) -> str:
+        The first two pings renew it too: if both come within a lease, the client has a heartbeat, whose silence means
+        more. `sweep` gives longer leases to the silent; when they speak, they have to renew one of the normal length.
+        """
+        now_s, lease_s = now_ms // 1000, self._lease_seconds
+        is_ping = kind == "ping"
+        begins = is_ping and not session.pinged_at_s
+        goes_on = is_ping and not session.has_heartbeat and now_s - session.pinged_at_s <= lease_s
+        if begins or goes_on or not lease_s / 2 <= session.lease_until_s - now_s <= lease_s:
+            self._connections.renew_lease(
+                session.connection.connection_id,
+                now_s + lease_s,
+                heard_at_s=now_s,
+                pinged_at_s=now_s if is_ping else None,
+                has_heartbeat=goes_on,
+            )
+
+    def _send_away(self, connection_id: str, stage: str, now_ms: int) -> str:
         """Send away a client whose connection is not registered, because it would never receive an event.
 
         A client that was refused or sent away before gets the same last frame again.
@@ -176,7 +214,7 @@ class FrameHandler:
             if entry.close:
                 return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now_ms)
-        self._farewells().send_away(_UnknownConnection(connection_id, endpoint, now_ms), "reconnect", message, now_ms)
+        self._farewells().send_away(_UnknownConnection(connection_id, stage, now_ms), "reconnect", message, now_ms)
         return message
 
 
@@ -199,9 +237,14 @@ def parse_frame(body: str) -> tuple[str, dict[str, Any]]:
     return kind, data
 
 
-def _pong(request: Request, _connection: Connection) -> list[str]:
-    return [messages.encode("pong", {}, request.now_ms)]
+def price(kind: str, data: Mapping[str, Any]) -> float:
+    """Return what is known of a frame's cost before any work, in tokens."""
+    if kind in {"watch", "unwatch"}:
+        user_ids = data.get("user_ids")
+        return 1 + (min(len(user_ids), MAX_WATCHED) if isinstance(user_ids, list) else 0) / _USERS_PER_TOKEN
+    return _TOKENS.get(kind, 1.0)
 
 
-def _too_fast(wait_s: int) -> ClientError:
-    return RateLimited("Too many messages; wait before you send more", retry_after=wait_s)
+def _pong(request: Request, connection: Connection) -> list[str]:
+    position = positions.floor(connection.connected_at_ms, request.now_ms)
+    return [messages.encode("pong", {}, request.now_ms, position=position)]

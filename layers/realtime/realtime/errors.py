@@ -16,7 +16,8 @@ RealtimeError
 ├── ConditionFailed        (tables/transactions) nothing was written, because a condition does not hold
 │   ├── CallEnded              (tables/calls) the call cannot start, because it has ended
 │   ├── Duplicate              (tables/outbox) the event was recorded before
-│   └── NotConnected           (tables/users) the user does not have this connection any more
+│   ├── LimitReached           (tables/membership) the user has the maximum number of connections already
+│   └── NotConnected           (tables/membership) the user does not have this connection any more
 └── Unreadable             (tables/outbox) an item that none of our functions wrote: it goes to a dead-letter queue
 """
 
@@ -26,9 +27,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from realtime.text import make_storable
+
+if TYPE_CHECKING:
+    from realtime.contract.values import ErrorCode
 
 
 class RealtimeError(Exception):
@@ -38,7 +42,7 @@ class RealtimeError(Exception):
 class ClientError(RealtimeError):
     """A refusal that the client gets, with a stable `code`; `retry_after` (s) is set if waiting helps."""
 
-    code: ClassVar[str]
+    code: ClassVar[ErrorCode]
     status: ClassVar[int]  # of the handshake, with RejectionMode=handshake
     default_message: ClassVar[str]
 

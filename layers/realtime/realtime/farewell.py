@@ -63,7 +63,7 @@ class Farewells:
     def _send(self, connection: Addressee, kind: str, frame: str, now_ms: int, *, is_opening: bool) -> None:
         # It is recorded too, so that `default` answers with it whatever the client sends in the meantime.
         self._outbox.put(replace(last_message(connection, kind, frame, now_ms), is_streamed=False))
-        self._queue.send(asdict(Farewell(connection.connection_id, connection.endpoint, frame, is_opening)))
+        self._queue.send(asdict(Farewell(connection.connection_id, connection.stage, frame, is_opening)))
 
 
 class FarewellSender:

@@ -57,7 +57,7 @@ def _gone(result: Result[BatchDelivery]) -> Gone:
     If it may be alive, it must receive nothing more, so the registry has to look up all its audiences.
     """
     delivery = result.delivery
-    may_live = result.outcome is Outcome.STUCK
+    may_live = result.outcome is Outcome.LATE  # there was no place for it in the late lane
     if delivery.wide is None or may_live:
         return Gone(delivery.connection_id, may_live=may_live)
     audiences = audiences_beside(delivery.wide, delivery.user_id, delivery.connection_id)

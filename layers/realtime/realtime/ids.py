@@ -51,11 +51,16 @@ def make_event_id(at_ms: int, *source: str) -> str:
     return f"{at_ms:012x}{digest}"
 
 
+def is_event_id(text: str) -> bool:
+    """Return whether a text has the form of an event's id."""
+    return _EVENT_ID.fullmatch(text) is not None
+
+
 def event_time_ms(event_id: object) -> int:
     """Return the time in an event's id (ms since the epoch).
 
     Raises ValueError if it is not the id of an event.
     """
-    if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
+    if not isinstance(event_id, str) or not is_event_id(event_id):
         raise ValueError("must be the id of a message that you have heard")
     return int(event_id[:12], 16)

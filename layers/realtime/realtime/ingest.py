@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from realtime import messages
@@ -15,14 +17,18 @@ from realtime.backend_events import ID_FIELDS, BackendEvent, validate
 from realtime.errors import AuthFailed, InvalidEvent
 from realtime.ids import event_time_ms, id_as_json, make_event_id
 from realtime.tables import Tables
-from realtime.tables.calls import CallEnded
-from realtime.tables.outbox import Entry, Recorded
-from realtime.tables.transactions import Write
+from realtime.tables.calls import CallEnded, Report
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Recorded
+from realtime.tables.transactions import TRANSACTION_LIMIT, Write
+from realtime.tables.users import FEW_BLOCKS, ManyBlocks
 from realtime.text import describe_value, loads, make_storable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST_MS = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_OF_CALLS = frozenset({"call_started", "call_ended"})  # recorded in the call's own item, which saves a write
+_COMMIT_SECONDS = 0.1  # in which a transaction that has begun to show its writes shows them all
 AHEAD_MS = 300_000  # how far a sender's clock may be ahead of ours
 
 
@@ -56,7 +62,13 @@ def read_event(event: Mapping[str, Any]) -> BackendEvent:
 
     Raises InvalidEvent.
     """
-    return validate(event.get("id"), event.get("detail-type"), event.get("detail"), _time_ms(event.get("time")))
+    return validate(
+        event.get("id"),
+        event.get("source"),
+        event.get("detail-type"),
+        event.get("detail"),
+        _time_ms(event.get("time")),
+    )
 
 
 def _time_ms(text: object) -> int:
@@ -127,9 +139,16 @@ class Ingestion:
             awaits = self._tables.acknowledgements.await_writes(acknowledging, first.event_id, first.expires_at_s)
         put_once = self._tables.outbox.put_once
         try:
-            return put_once(event.event_id, now_ms, entries, [*self._effects(event, now_ms), *awaits])
+            effects = [*self._effects(event, entries, now_ms), *awaits]
+            return put_once(event.event_id, now_ms, entries, effects, is_marked=event.kind in _OF_CALLS)
         except CallEnded:  # clients still receive its start, but it makes nobody busy
             return put_once(event.event_id, now_ms, entries, awaits)
+        except ManyBlocks:
+            last, lists = self._listed_blocks(event, now_ms)
+            effects = [*chain.from_iterable(lists), last, *awaits]
+            if 1 + len(effects) + len(entries) <= TRANSACTION_LIMIT:
+                return put_once(event.event_id, now_ms, entries, effects)
+            return put_once(event.event_id, now_ms, entries, [last, *awaits], earlier=lists)
 
     def _entries(self, event: BackendEvent, now_ms: int) -> list[Entry]:
         if event.to is None:
@@ -156,9 +175,21 @@ class Ingestion:
         ]
 
     def _last_frames(self, event: BackendEvent, now_ms: int) -> list[Entry]:
-        """Return the entries that tell a user's connections of this moment that they are revoked, and close them."""
+        """Revoke a user's tokens; return the entries that tell the connections of this moment, and close them.
+
+        The connections are read only after the tokens are revoked, so that no handshake comes in between: it is
+        registered before, and closed with the others, or it is refused.
+        """
+        at_ms = min(event.at_ms, now_ms)
+        if event.has_key:  # a later event with the same key must not revoke the tokens that were issued in between
+            at_ms = self._tables.outbox.first_time_ms(event.event_id, at_ms, now_ms // 1000)
+        self._tables.users.revoke(event.data["user_id"], at_ms // 1000)
         user = self._tables.users.get(event.data["user_id"])
-        sessions = self._tables.connections.sessions(user.connection_ids) if user else []
+        connection_ids = user.connection_ids if user else frozenset()
+        sessions = self._tables.connections.sessions(connection_ids)
+        if len(sessions) < len(connection_ids):  # a transaction may show its write of the user before the session's
+            time.sleep(_COMMIT_SECONDS)
+            sessions = self._tables.connections.sessions(connection_ids)
         message = messages.encode_error(AuthFailed("Session revoked"), event.at_ms)
         return [
             Entry(
@@ -167,28 +198,41 @@ class Ingestion:
                 kind="error",
                 message=message,
                 expires_at_s=now_ms // 1000 + self._history_seconds,
-                endpoint=connection.endpoint,
+                stage=connection.stage,
                 connected_at_ms=connection.connected_at_ms,
                 close=True,
             )
             for connection in (session.connection for session in sessions)
         ]
 
-    def _effects(self, event: BackendEvent, now_ms: int) -> list[Write]:
+    def _effects(self, event: BackendEvent, entries: Sequence[Entry], now_ms: int) -> list[Write]:
         """Return the writes by which an event changes users and calls."""
         users, data = self._tables.users, event.data
         match event.kind:
             case "call_started" | "call_ended":
                 participants = frozenset({data["user_id"], data["listener_id"]})
                 ongoing = event.kind == "call_started"
-                return self._tables.calls.call_writes(data["call_id"], participants, now_ms, ongoing=ongoing)
+                report = Report(event.event_id, entries[0].event_id)
+                call_writes = self._tables.calls.call_writes
+                return call_writes(data["call_id"], participants, now_ms, ongoing=ongoing, report=report)
             case "status_change":
                 return [users.busy_write(data["user_id"], now_ms, busy=data["is_busy"])]
             case "user_blocked" | "user_unblocked":
-                blocked = event.kind == "user_blocked"
-                return [users.block_write(data["user_id"], frozenset(event.to or ()), now_ms, blocked=blocked)]
+                blocked, others = event.kind == "user_blocked", frozenset(event.to or ())
+                if len(others) > FEW_BLOCKS:
+                    raise ManyBlocks("no room for so many blocks")
+                return [
+                    users.block_write(data["user_id"], others, now_ms, blocked=blocked),
+                    *self._tables.blocks.writes(data["user_id"], sorted(others), blocked=blocked),
+                ]
             case _:
                 return []
+
+    def _listed_blocks(self, event: BackendEvent, now_ms: int) -> tuple[Write, list[list[Write]]]:
+        """Return how a user with many blocks gets more or fewer: the write of the user, and groups of earlier ones."""
+        user_id, others, blocked = event.data["user_id"], frozenset(event.to or ()), event.kind == "user_blocked"
+        lists = self._tables.blocks.groups_of_writes(user_id, sorted(others), blocked=blocked)
+        return self._tables.users.listed_block_write(user_id, others, now_ms, blocked=blocked), lists
 
 
 def _check_in_time(entries: Sequence[Entry], recorded: Recorded, now_ms: int) -> None:

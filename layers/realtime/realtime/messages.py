@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from realtime.audiences import LIVE
 from realtime.errors import ClientError
 from realtime.text import dumps
+
+if TYPE_CHECKING:
+    from realtime.contract.to_clients import ErrorData
 
 # API Gateway's limit on a frame. It is documented for posts too: a larger frame would close its connection with 1009.
 # API Gateway also bills frames in steps of this size.
@@ -22,7 +27,17 @@ TYPES = {
         {"favorite_added", "favorite_removed", "user_blocked", "user_unblocked", "system_notification"}
     ),
 }
-ENDPOINTS = tuple(TYPES)  # each is a stage of the API
+# What a message of presence reports. A later one about the same user and the same part of their state supersedes it.
+PART_OF = {
+    "listener_online": "online",
+    "listener_offline": "online",
+    "presence_update": "online",
+    "listener_busy": "busy",
+    "listener_available": "busy",
+    "status_change": "busy",
+}
+ENDPOINTS = tuple(TYPES)  # each is a stage of the API, too
+STAGES = (*ENDPOINTS, LIVE)
 ENDPOINT_OF = {kind: endpoint for endpoint, kinds in TYPES.items() for kind in kinds}
 
 
@@ -34,16 +49,18 @@ def rfc3339(at_ms: int) -> str:
 
 def encode(
     kind: str,
-    data: dict[str, Any],
+    data: Mapping[str, Any],
     at_ms: int,
     event_id: str | None = None,
     version: int | None = None,
     *,
     ack: bool = False,
+    position: Mapping[str, str] | None = None,
 ) -> str:
     """Return the exact frame of a message.
 
-    `version` is the version of the user whose presence it shows; `ack` asks for an acknowledgement.
+    `version` is the version of the user whose presence it shows; `ack` asks for an acknowledgement; `position` is what
+    a client remembers for `resume`.
     """
     message: dict[str, Any] = {"type": kind, "data": data, "timestamp": rfc3339(at_ms)}
     if event_id is not None:
@@ -52,12 +69,23 @@ def encode(
         message["version"] = version
     if ack:
         message["ack"] = True
+    if position is not None:
+        message["position"] = position
     return dumps(message)
+
+
+def with_position(frame: str, position: Mapping[str, str] | None) -> bytes:
+    """Return an event's frame with the position that it brings; without it if the frame would be too large."""
+    bare = frame.encode()
+    if position is None:
+        return bare
+    whole = bare[:-1] + b',"position":' + dumps(position).encode() + b"}"
+    return whole if len(whole) <= MAX_FRAME_BYTES else bare
 
 
 def encode_error(problem: ClientError, at_ms: int) -> str:
     """Return the `error` frame that tells a client what is wrong and, if waiting helps, how long to wait."""
-    data: dict[str, Any] = {"code": problem.code, "message": problem.message}
+    data: ErrorData = {"code": problem.code, "message": problem.message}
     if problem.retry_after is not None:
         data["retry_after"] = problem.retry_after
     return encode("error", data, at_ms)

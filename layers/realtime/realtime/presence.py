@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from realtime import messages
-from realtime.audiences import everyone, personal
+from realtime.audiences import everyone
 from realtime.aws.bus import BusEvent
 from realtime.ids import id_as_json, make_event_id
-from realtime.tables.outbox import Entry
+from realtime.tables.entries import Change, Message
 from realtime.tables.users import User
+
+if TYPE_CHECKING:
+    from realtime.contract.to_backends import Transition
+    from realtime.contract.to_clients import ListenerState, UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +29,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What follows from one change: entries for clients, events for backends, and whether the user may have left."""
+    """What follows from one change: news for clients, events for backends, and whether the user may have left."""
 
-    entries: list[Entry] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     bus_events: list[BusEvent] = field(default_factory=list)
     may_have_left: bool = False
 
@@ -36,28 +41,36 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     was_online = old is not None and old.is_online
     was_busy = old is not None and old.is_busy
     is_listed = _is_listed(new, rules)
-    entries: list[Entry] = []
+    is_listener = new.role == rules.feed_role
+    online: dict[str, str] = {}  # the kind of message for each endpoint
+    busy: dict[str, str] = {}
+    shown_again: dict[str, str] = {}
     bus_events: list[BusEvent] = []
     if new.is_online != was_online:
-        entries += _on_presence("presence_update", new, rules)
+        online["presence"] = "presence_update"
         bus_events.append(_bus_event(new))
     if is_listed != _is_listed(old, rules):
-        entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules)
+        online["feed"] = _online_kind(is_listed=is_listed)
     if new.is_busy != was_busy:
-        entries += _on_presence("status_change", new, rules)
-        if new.role == rules.feed_role:
-            entries += _on_feed("listener_busy" if new.is_busy else "listener_available", new, rules)
-    unblocked = old.hidden_from - new.hidden_from if old is not None else frozenset()
+        busy["presence"] = "status_change"
+        if is_listener:
+            busy["feed"] = _busy_kind(new)
+    unblocked = _unblocked(old, new)
     if unblocked:  # tell them the state that they could not see while they were blocked
-        entries += _on_presence("presence_update", new, rules, unblocked)
-        if new.role == rules.feed_role:
-            entries += _on_feed("listener_online" if is_listed else "listener_offline", new, rules, unblocked)
+        shown_again["presence"] = "presence_update"
+        if is_listener:
+            shown_again["feed"] = _online_kind(is_listed=is_listed)
+    changes = [
+        *_changes(online, new, rules),
+        *_changes(busy, new, rules),
+        *_changes(shown_again, new, rules, unblocked),
+    ]
     had_connections = old is not None and bool(old.connection_ids)
     may_have_left = had_connections and not new.connection_ids and new.is_online
-    return Consequences(entries, bus_events, may_have_left)
+    return Consequences(changes, bus_events, may_have_left)
 
 
-def state(user: User) -> dict[str, Any]:
+def state(user: User) -> UserState:
     """Return a user's presence as clients see it."""
     return {
         "user_id": id_as_json(user.user_id),
@@ -67,56 +80,81 @@ def state(user: User) -> dict[str, Any]:
     }
 
 
+def _unblocked(old: User | None, new: User) -> frozenset[str]:
+    if old is None:
+        return frozenset()
+    return new.shown_to if old.listed_blocks != new.listed_blocks else old.hidden_from - new.hidden_from
+
+
 def _is_listed(user: User | None, rules: Rules) -> bool:
     """Return whether feed shows a user as online; a new token may change the role of a user who is online already."""
     return user is not None and user.is_online and user.role == rules.feed_role
 
 
-def _on_presence(kind: str, user: User, rules: Rules, shown_to: frozenset[str] = frozenset()) -> list[Entry]:
-    return _entries("presence", kind, state(user), user, rules, shown_to)
+def current_messages(user: User, endpoint: str, feed_role: str) -> list[Message]:
+    """Return the messages of an endpoint that report a user's whole state, as if it had just changed.
 
-
-def _on_feed(kind: str, user: User, rules: Rules, shown_to: frozenset[str] = frozenset()) -> list[Entry]:
-    presence = state(user)
-    listener = {"user_id": presence["user_id"], "username": user.username, **presence}
-    return _entries("feed", kind, {**listener, "is_online": _is_listed(user, rules)}, user, rules, shown_to)
-
-
-def _entries(
-    endpoint: str, kind: str, data: dict[str, Any], user: User, rules: Rules, shown_to: frozenset[str]
-) -> list[Entry]:
-    identity = _event_id(user, kind)
-    message = messages.encode(kind, data, user.changed_at_ms, identity, user.version)
+    Those that were sent about the user's last change have the same ids.
+    """
+    if endpoint == "presence":
+        return [_message("presence", kind, user, feed_role) for kind in ("presence_update", "status_change")]
+    if user.role != feed_role:
+        return [_message("feed", _online_kind(is_listed=False), user, feed_role)]
     return [
-        Entry(
+        _message("feed", kind, user, feed_role) for kind in (_online_kind(is_listed=user.is_online), _busy_kind(user))
+    ]
+
+
+def _online_kind(*, is_listed: bool) -> str:
+    return "listener_online" if is_listed else "listener_offline"
+
+
+def _busy_kind(user: User) -> str:
+    return "listener_busy" if user.is_busy else "listener_available"
+
+
+def _message(endpoint: str, kind: str, user: User, feed_role: str) -> Message:
+    data: UserState | ListenerState = state(user)
+    if endpoint == "feed":
+        is_listed = user.is_online and user.role == feed_role
+        data = {"user_id": data["user_id"], "username": user.username, **state(user), "is_online": is_listed}
+    event_id = _event_id(user, kind)
+    return Message(event_id, kind, messages.encode(kind, data, user.changed_at_ms, event_id, user.version))
+
+
+def _changes(
+    kinds: Mapping[str, str], user: User, rules: Rules, shown_to: frozenset[str] = frozenset()
+) -> list[Change]:
+    if not kinds:
+        return []
+    of_endpoints = {endpoint: _message(endpoint, kind, user, rules.feed_role) for endpoint, kind in kinds.items()}
+    return [
+        Change(
             audience=audience,
-            event_id=identity,
-            kind=kind,
-            message=message,
+            subject=user.user_id,
+            version=user.version,
+            messages=of_endpoints,
             expires_at_s=user.changed_at_ms // 1000 + rules.history_seconds,
+            is_for_watchers=shard == 0,
             hidden_from=user.hidden_from,
+            listed_blocks=user.listed_blocks,
             shown_to=shown_to,
-            # A message to only some subscribers must not replace one that all of them get.
-            subject=user.user_id if endpoint == "presence" and not shown_to else None,
         )
-        for audience in (*everyone(endpoint, rules.shards), personal(endpoint, user.user_id))
+        for shard, audience in enumerate(everyone("presence", rules.shards))
     ]
 
 
 def _bus_event(user: User) -> BusEvent:
     kind = "user_online" if user.is_online else "user_offline"
-    return BusEvent(
-        detail_type=kind,
-        detail={
-            "id": _event_id(user, kind),
-            "user_id": id_as_json(user.user_id),
-            "username": user.username,
-            "version": user.version,
-            "last_seen": messages.rfc3339(user.last_seen_ms),
-            "connections": len(user.connection_ids),
-        },
-        at_ms=user.changed_at_ms,
-    )
+    detail: Transition = {
+        "id": _event_id(user, kind),
+        "user_id": id_as_json(user.user_id),
+        "username": user.username,
+        "version": user.version,
+        "last_seen": messages.rfc3339(user.last_seen_ms),
+        "connections": len(user.connection_ids),
+    }
+    return BusEvent(kind, detail, user.changed_at_ms)
 
 
 def _event_id(user: User, kind: str) -> str:

@@ -8,7 +8,8 @@ from realtime import messages
 from realtime.audiences import direct
 from realtime.errors import ClientError
 from realtime.ids import make_event_id
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
 
 _HISTORY_SECONDS = 60  # nobody asks for a last message again
 
@@ -19,7 +20,7 @@ class Addressee(Protocol):
     @property
     def connection_id(self) -> str: ...
     @property
-    def endpoint(self) -> str: ...
+    def stage(self) -> str: ...
     @property
     def connected_at_ms(self) -> int: ...
 
@@ -32,7 +33,7 @@ def last_message(connection: Addressee, kind: str, frame: str, now_ms: int) -> E
         kind=kind,
         message=frame,
         expires_at_s=now_ms // 1000 + _HISTORY_SECONDS,
-        endpoint=connection.endpoint,
+        stage=connection.stage,
         connected_at_ms=connection.connected_at_ms,
         close=True,
     )

@@ -2,34 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 
-from realtime import messages
-from realtime.aws.retries import LONGEST_CALL_SECONDS
-from realtime.batch import Batch
+from realtime import messages, positions
+from realtime.audiences import endpoint_of, heard_through, is_wide, log_of
+from realtime.batch import Batch, EventSet, first
 from realtime.errors import BadRequest
-from realtime.ids import event_time_ms, make_event_id
+from realtime.hiding import HistoryHiding
+from realtime.ids import event_time_ms, is_event_id, make_event_id
+from realtime.positions import LATEST_MS, SINCE, Position
+from realtime.posted import Posted
 from realtime.tables.connections import Connection, Connections, Subscriber
-from realtime.tables.outbox import Entry, Outbox
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
+from realtime.watched_states import WatchedStates
 
-MAX_REPLAYED = 250  # messages; they are posted one after the other, and the client waits for the last
-# An id is made before its item is written, and items are not always written in the order of their ids: a write that
-# meets others is tried again for seconds, and a change of presence reaches the outbox by a stream and a second write.
-OVERLAP_MS = int(2 * LONGEST_CALL_SECONDS * 1000)
-# Each audience gets its messages in order, but one audience may be behind another: usually by a batch, by minutes if
-# more events for everyone are recorded than the quota lets us post.
+if TYPE_CHECKING:
+    from realtime.contract.to_clients import ResumedData
+
+MAX_REPLAYED = 250  # messages of one answer: the client waits for the last
+MAX_READ = 1_000  # entries of each audience, after the last that the client received, that are read for one answer
+# Without a position nobody knows how far each audience is. Each gets its messages in order, but one may be behind
+# another: usually by a batch, by minutes if more events for everyone are recorded than the quota lets us post.
 OVERLAP_OF_SEVERAL_MS = 300_000
+
+
+@dataclass(slots=True)
+class _Log:
+    """What the outbox has of one audience, and what of it a client has received."""
+
+    names: set[str]  # under which a client knows the audience
+    known: Position
+    oldest: Position  # of the history
+    since: str  # the id before which nothing is missing, whatever the position says
+    entries: list[Entry]  # those that may be missing, and those that tell which are, oldest first
+    is_whole: bool  # there are no later ones
+    missing: set[str] = field(init=False)  # ids
+
+    def __post_init__(self) -> None:
+        missing = self.known.missing(entry.event_id for entry in self.entries)
+        self.missing = {event_id for event_id in missing if event_id > self.since}
+
+    def position(self, through: str | None) -> Position:
+        """Return the position after the missing events up to an id were sent; None: after all were."""
+        if through is not None and any(through < event_id <= self.known.highest for event_id in self.missing):
+            # Of the events up to the highest that the client received, some are still missing. Go back to before them.
+            return Posted.of(
+                through, (entry.event_id for entry in self.entries if entry.event_id <= through)
+            ).position()
+        received = [
+            entry.event_id
+            for entry in self.entries
+            if through is None or entry.event_id <= through or entry.event_id not in self.missing
+        ]
+        return Posted.of(max(self.known.highest, *received), received).position() if received else self.known
 
 
 class Replay:
     """Replay to connections what they missed."""
 
     def __init__(
-        self, connections: Connections, outbox: Outbox, *, history_seconds: int, presence_history_seconds: int
+        self,
+        connections: Connections,
+        outbox: Outbox,
+        states: WatchedStates,
+        hiding: HistoryHiding,
+        *,
+        history_seconds: int,
+        presence_history_seconds: int,
     ) -> None:
         self._connections = connections
         self._outbox = outbox
+        self._states = states
+        self._hiding = hiding
         self._history_seconds = {
             "feed": presence_history_seconds,
             "presence": presence_history_seconds,
@@ -37,39 +85,195 @@ class Replay:
             "notifications": history_seconds,
         }
 
-    def since(self, connection: Connection, audiences: Sequence[str], last_id: object, now_ms: int) -> list[str]:
-        """Return the frames that a connection's audiences got after the message `last_id`, and then a `resumed` frame.
+    def since_position(
+        self, connection: Connection, subscribed: Sequence[str], position: object, now_ms: int
+    ) -> list[str]:
+        """Return frames with what a connection's subscriptions got after a client's position, and a `resumed` frame.
 
-        The outbox is read after `broadcast` can see the connection, so it posts every later event. Raises BadRequest if
-        `last_id` is not the id of a message.
+        These frames are arrays, whether the connection takes arrays otherwise or not: so they are few. If more messages
+        are missing than one answer has, the oldest are sent first, and `resumed` says where to go on. Raises BadRequest
+        if the position is none.
+        """
+        try:
+            given = positions.parse_all(position)
+        except ValueError as error:
+            raise BadRequest(f"position: {error}") from error
+        # The outbox is read after `broadcast` can see the connection, so it posts every later event.
+        self._connections.wait_until_indexed(subscribed, connection.connection_id)
+        audiences = list(heard_through(subscribed, connection.endpoints))
+        logs = [
+            self._log(audience, given, Position.at(self._oldest_ms(audience, now_ms)))
+            for audience in audiences
+            if log_of(audience) is not None
+        ]
+        states = self._changed([audience for audience in audiences if log_of(audience) is None], given)
+        missing, through = _missing(logs, states, now_ms)
+        missing = self._hiding.as_now(missing, connection.user_id)
+        batch, due, through = _next_due(missing, through, _as_subscriber(connection))
+        frames = batch.frames(due, packed=True)
+        resumed: ResumedData = {
+            "recovered": all(log.known.highest >= log.oldest.highest for log in logs),
+            "replayed": due.bit_count(),
+            "complete": through is None,
+        }
+        reached = {} if through else positions.floor(connection.connected_at_ms, now_ms)
+        for log in logs:
+            if log.entries:
+                reached |= dict.fromkeys(log.names, log.position(through).text)
+        for entry in states:
+            if through is None or entry.event_id <= through:
+                reached[entry.audience] = Position(entry.event_id).text
+        last = messages.encode("resumed", resumed, now_ms, position=reached)
+        return [*(frame.body.decode() for frame in frames), last]
+
+    def since_id(self, connection: Connection, subscribed: Sequence[str], last_id: object, now_ms: int) -> list[str]:
+        """Return what a connection's subscriptions got after the message `last_id`, and then a `resumed` frame.
+
+        Raises BadRequest if `last_id` is not the id of a message.
         """
         try:
             last_ms = event_time_ms(last_id)
         except ValueError as error:
             raise BadRequest(f"last_id: {error}") from error
-        self._connections.wait_until_indexed(audiences, connection.connection_id)
-        overlap_ms = OVERLAP_MS if len(audiences) == 1 else OVERLAP_OF_SEVERAL_MS
-        missed, is_complete = self._missed(audiences, str(last_id), make_event_id(max(0, last_ms - overlap_ms)), now_ms)
-        batch = Batch(missed)
+        self._connections.wait_until_indexed(subscribed, connection.connection_id)
+        audiences = list(heard_through(subscribed, connection.endpoints))
+        overlap_ms = LATEST_MS if len(audiences) == 1 else OVERLAP_OF_SEVERAL_MS
+        missed, is_complete = self._newest(audiences, str(last_id), make_event_id(max(0, last_ms - overlap_ms)), now_ms)
+        batch = Batch(self._hiding.as_now(missed, connection.user_id))
         due = batch.due(_as_subscriber(connection), batch.every)
         frames = batch.frames(due, packed=connection.batch)
-        recovered = is_complete and last_ms >= now_ms - self._history_seconds[connection.endpoint] * 1000
-        resumed = {"recovered": recovered, "replayed": due.bit_count()}
-        return [*(frame.body.decode() for frame in frames), messages.encode("resumed", resumed, now_ms)]
+        recovered = is_complete and all(last_ms >= self._oldest_ms(each, now_ms) for each in audiences)
+        resumed: ResumedData = {"recovered": recovered, "replayed": due.bit_count()}
+        position = positions.floor(connection.connected_at_ms, now_ms)
+        return [
+            *(frame.body.decode() for frame in frames),
+            messages.encode("resumed", resumed, now_ms, position=position),
+        ]
 
-    def _missed(self, audiences: Sequence[str], last_id: str, after: str, now_ms: int) -> tuple[list[Entry], bool]:
+    def _oldest_ms(self, audience: str, now_ms: int) -> int:
+        """Return the time since which the history of an audience is kept."""
+        return now_ms - self._history_seconds[endpoint_of(audience)] * 1000
+
+    def _log(self, audience: str, given: Mapping[str, Position], oldest: Position) -> _Log:
+        """Read what an audience got after a client's position, but not what is older than the history.
+
+        A client may come back to another shard of everyone than the one that it knows. An event is recorded for each,
+        but not for all at once. So the history of both is read.
+        """
+        since = given[SINCE]
+        name = _name(audience, given)
+        known = since if name is None else max(since, given[name], key=lambda each: each.highest)
+        after = max(known, oldest, key=lambda each: each.highest)
+        names = {audience, name or audience}
+        read = [self._read(each, after) for each in names]
+        entries = {entry.event_id: entry for found, _ in read for entry in found}
+        # What is beyond the end of a history that was not read to its end may have gaps.
+        ends = [found[-1].event_id for found, is_whole in read if not is_whole]
+        in_order = [entries[each] for each in sorted(entries) if not ends or each <= min(ends)]
+        return _Log(names, known, oldest, since.highest, in_order, is_whole=not ends)
+
+    def _read(self, audience: str, known: Position) -> tuple[list[Entry], bool]:
+        """Return an audience's entries from the slices of a position on, and whether there are no later ones."""
+        found: list[Entry] = []
+        unknown = 0
+        for entry in self._outbox.since(audience, known.begin):
+            if not is_event_id(entry.event_id):
+                continue
+            unknown += entry.event_id > known.highest
+            if unknown > MAX_READ:
+                return found, False
+            found.append(entry)
+        return found, True
+
+    def _changed(self, watched: Sequence[str], given: Mapping[str, Position]) -> list[Entry]:
+        """Return the states of watched users that changed after a client's position, in the order of their ids.
+
+        A state is several messages, with the whole state in each: a client that received one of them knows it.
+        """
+        if not watched:
+            return []
+        since = given.get(SINCE, Position.at(0))
+        known = {
+            audience: max(since, given.get(audience, since), key=lambda each: each.highest) for audience in watched
+        }
+        of_audience: dict[str, list[Entry]] = {}
+        for entry in self._states.since(watched, min(each.at_ms for each in known.values())):
+            of_audience.setdefault(entry.audience, []).append(entry)
+        changed = [
+            entry
+            for audience, entries in of_audience.items()
+            if known[audience].highest not in {entry.event_id for entry in entries}
+            for entry in entries
+            if event_time_ms(entry.event_id) >= known[audience].at_ms
+        ]
+        return sorted(changed, key=lambda entry: entry.event_id)
+
+    def _newest(self, audiences: Sequence[str], last_id: str, after: str, now_ms: int) -> tuple[list[Entry], bool]:
         """Return the newest entries after an id, oldest first, and whether they are complete."""
-        newest = [self._outbox.newest(audience, after, MAX_REPLAYED + 1) for audience in audiences]
-        now_s = now_ms // 1000
+        newest = self._newest_of_each(audiences, after)
         entries = {
-            entry.event_id: entry
-            for entry in chain.from_iterable(newest)
-            if entry.event_id != last_id
-            and entry.expires_at_s > now_s
-            and (entry.not_after_s is None or entry.not_after_s >= now_s)
+            entry.event_id: entry for entry in _valid(chain.from_iterable(newest), now_ms) if entry.event_id != last_id
         }
         in_order = [entries[each] for each in sorted(entries)]
         return in_order[-MAX_REPLAYED:], len(in_order) <= MAX_REPLAYED
+
+    def _newest_of_each(self, audiences: Sequence[str], after: str) -> Iterator[list[Entry]]:
+        """Yield the newest entries after an id: those of each audience, and the states of the watched users."""
+        for audience in audiences:
+            if log_of(audience) is not None:
+                yield self._outbox.newest(audience, after, MAX_REPLAYED + 1)
+        watched = [audience for audience in audiences if log_of(audience) is None]
+        if watched:
+            yield list(self._states.since(watched, event_time_ms(after)))
+
+
+def _name(audience: str, given: Mapping[str, Position]) -> str | None:
+    """Return under which name a client knows the position of an audience; of several shards, the one heard last."""
+    names = [audience]
+    if is_wide(audience):
+        everyone = f"{endpoint_of(audience)}/*/"
+        names = [name for name in given if name.startswith(everyone) and name.removeprefix(everyone).isdecimal()]
+    return max((name for name in names if name in given), key=lambda name: given[name].highest, default=None)
+
+
+def _missing(logs: Sequence[_Log], states: Sequence[Entry], now_ms: int) -> tuple[list[Entry], str | None]:
+    """Return what is missing, oldest first, and the id up to which this is all; None: it is all."""
+    through = min((log.entries[-1].event_id for log in logs if not log.is_whole), default=None)
+    missing = {
+        entry.event_id: entry
+        for log in logs
+        for entry in _valid(log.entries, now_ms)
+        if entry.event_id in log.missing and (through is None or entry.event_id <= through)
+    }
+    missing |= {entry.event_id: entry for entry in states if through is None or entry.event_id <= through}
+    return [missing[each] for each in sorted(missing)], through
+
+
+def _next_due(
+    missing: Sequence[Entry], through: str | None, subscriber: Subscriber
+) -> tuple[Batch, EventSet, str | None]:
+    """Return what is missing, which of it to send now, and the id up to which this is all; None: it is all."""
+    batch = Batch(missing)
+    due = batch.due(subscriber, batch.every)
+    if due.bit_count() > MAX_REPLAYED:
+        numbers = list(islice(_numbers(due), MAX_REPLAYED))
+        due = EventSet(sum(1 << number for number in numbers))
+        through = batch.entries[numbers[-1]].event_id
+    return batch, due, through
+
+
+def _numbers(events: EventSet) -> Iterator[int]:
+    while events:
+        yield first(events)
+        events = EventSet(events & (events - 1))
+
+
+def _valid(entries: Iterable[Entry], now_ms: int) -> Iterator[Entry]:
+    """Yield the entries that are worth sending. DynamoDB deletes expired items up to two days late."""
+    now_s = now_ms // 1000
+    for entry in entries:
+        if entry.expires_at_s > now_s and (entry.not_after_s is None or entry.not_after_s >= now_s):
+            yield entry
 
 
 def _as_subscriber(connection: Connection) -> Subscriber:

@@ -23,17 +23,18 @@ NonNegativeInt = Annotated[int, AtLeast(0)]
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """The settings for verifying tokens; each may be empty."""
+    """The settings for verifying tokens; each but the last may be empty."""
 
     token_keys: str
     jwks_url: str
     token_issuer: str
     token_audience: str
+    max_token_seconds: PositiveInt
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectSettings(TokenSettings):
-    """The settings of `connect`; times in seconds."""
+    """The settings of `connect`; `refusal_rate` in refused handshakes a second from one address, times in seconds."""
 
     connections_table: str
     users_table: str
@@ -42,7 +43,10 @@ class ConnectSettings(TokenSettings):
     rejection_mode: Literal["frame", "handshake"]
     farewells_queue_url: str
     max_connections_per_user: PositiveInt
+    max_connections_policy: Literal["evict", "reject"]
     lease_seconds: PositiveInt
+    refusal_rate: PositiveInt
+    refusal_burst: PositiveInt
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class DefaultSettings(TokenSettings):
 
     connections_table: str
     users_table: str
+    blocks_table: str
     feed_role: str
     management_endpoint: str
     posts_per_second: PositiveInt
@@ -66,6 +71,7 @@ class DefaultSettings(TokenSettings):
     lease_seconds: PositiveInt
     message_rate: PositiveInt
     message_burst: PositiveInt
+    user_message_rate: PositiveInt
     history_seconds: PositiveInt
     presence_history_seconds: PositiveInt
     farewells_queue_url: str
@@ -77,6 +83,7 @@ class IngestSettings:
 
     connections_table: str
     users_table: str
+    blocks_table: str
     events_table: str
     audience_shards: PositiveInt
     history_seconds: PositiveInt
@@ -101,13 +108,33 @@ class AnnounceSettings:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastSettings:
-    """The settings of `broadcast`; `management_endpoint` is a URL without the stage."""
+    """The settings of `broadcast`; `management_endpoint` is a URL without the stage.
+
+    `posts_per_second` is, in this and the other functions, the budget that all instances of all functions share.
+    """
 
     connections_table: str
     users_table: str
+    blocks_table: str
+    reach: Literal["narrow", "wide"]
+    presence_lateness_seconds: PositiveInt
     management_endpoint: str
     posts_per_second: PositiveInt
+    events_table: str
+    late_queue_url: str
     failures_queue_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateSettings:
+    """The settings of `late`; `management_endpoint` is a URL without the stage."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    management_endpoint: str
+    posts_per_second: PositiveInt
+    late_queue_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +152,7 @@ class FarewellSettings:
 
     management_endpoint: str
     posts_per_second: PositiveInt
+    events_table: str
     farewells_queue_url: str
 
 

@@ -6,114 +6,102 @@ and every presence message carries the user's `version`, and clients keep the st
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from realtime import messages
-from realtime.audiences import is_wide, watched_user
-from realtime.ids import id_as_json, make_event_id
+from realtime.audiences import heard_through, is_presence, is_wide, log_of, watched_user
+from realtime.everyone import Everyone, Shown
+from realtime.ids import id_as_json
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.presence import state
+from realtime.positions import floor
+from realtime.tables.blocks import Blocks
 from realtime.tables.connections import Connection, Connections
-from realtime.tables.outbox import Outbox
-from realtime.tables.users import User, Users
+from realtime.text import dumps
 
-# How far an index may lag behind its table. The outbox, which does not lag, shows the users who changed since.
-INDEX_LAG_SECONDS = 60
-_READ_AT_ONCE = 100  # users; BatchGetItem takes no more
+if TYPE_CHECKING:
+    from realtime.contract.to_clients import User
 
 
 class Snapshots:
     """Make snapshots for connections."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        users: Users,
-        outbox: Outbox,
-        *,
-        feed_role: str,
-    ) -> None:
+    def __init__(self, connections: Connections, everyone: Everyone, blocks: Blocks, *, feed_role: str) -> None:
         self._connections = connections
-        self._users = users
-        self._outbox = outbox
+        self._blocks = blocks
+        self._everyone = everyone
         self._feed_role = feed_role
 
-    def of_audiences(self, connection: Connection, audiences: Sequence[str], now_ms: int) -> list[str]:
-        """Return snapshot frames of all users that these audiences of a connection are about."""
-        self._connections.wait_until_indexed(audiences, connection.connection_id)
-        for audience in filter(is_wide, audiences):
-            return self._of_everyone(connection, audience, now_ms)
-        return self._of_users(connection, [watched_user(audience) for audience in audiences], now_ms)
+    def of_audiences(self, connection: Connection, subscribed: Sequence[str], now_ms: int) -> list[str]:
+        """Return snapshot frames of all users whose presence a connection hears through its subscriptions.
 
-    def _of_users(self, connection: Connection, user_ids: Sequence[str], now_ms: int) -> list[str]:
+        They must be read after `broadcast` can see the connection, so that it posts every later change.
+        """
+        self._connections.wait_until_indexed(subscribed, connection.connection_id)
+        audiences = [each for each in heard_through(subscribed, connection.endpoints) if is_presence(each)]
+        for audience in filter(is_wide, audiences):
+            rows = self._everyone.read(log_of(audience) or audience)
+            hiding = self._hiding(connection.user_id, rows)
+            visible = (
+                row.state
+                for row in rows.values()
+                if row.user_id not in hiding and self._has_to_be_shown(connection, row)
+            )
+            return encode_pages(visible, now_ms, floor(connection.connected_at_ms, now_ms))
+        return self.of_users(connection, list(dict.fromkeys(map(watched_user, audiences))), now_ms)
+
+    def of_users(self, connection: Connection, user_ids: Sequence[str], now_ms: int) -> list[str]:
         """Return snapshot frames of watched users.
 
-        They are read after `broadcast` can see the connection, so it posts every later change.
+        They must be read after `broadcast` can see the connection, so that it posts every later change.
         """
-        found = {user.user_id: user for user in self._read(user_ids)}
+        found = {user.user_id: Shown.of(user) for user in self._everyone.of(user_ids)}
+        hiding = self._hiding(connection.user_id, found)
         states = []
         for user_id in user_ids:
-            user = found.get(user_id)
-            if user is not None and connection.user_id in user.hidden_from:
+            row = found.get(user_id)
+            if user_id in hiding:
                 continue
-            if user is not None and self._is_on_endpoint(connection, user):
-                states.append(_user_state(user))
-            else:
-                states.append(_unknown_user(user_id))
-        return encode_pages(states, now_ms)
+            is_shown = row is not None and self._has_to_be_shown(connection, row)
+            states.append(row.state if row is not None and is_shown else _unknown_user(user_id))
+        return encode_pages(states, now_ms, floor(connection.connected_at_ms, now_ms))
 
-    def _of_everyone(self, connection: Connection, audience: str, now_ms: int) -> list[str]:
-        """Return snapshot frames of every user online.
+    def _hiding(self, user_id: str, rows: Mapping[str, Shown]) -> frozenset[str]:
+        """Return which users have blocked a user; the Blocks table is asked only about those with many blocks."""
+        asked = [row.user_id for row in rows.values() if row.has_listed_blocks]
+        known = frozenset(row.user_id for row in rows.values() if user_id in row.hidden_from)
+        return known | self._blocks.blockers(user_id, asked)
 
-        The index lists them; users with a later message in the outbox are read from the table. These include
-        users who have just left: they appear offline with a version, so a late, older message cannot bring them back.
-        """
-        found = {user.user_id: user for user in self._users.online()}
-        changed: dict[str, None] = {}
-        for entry in self._outbox.since(audience, make_event_id(now_ms - INDEX_LAG_SECONDS * 1000)):
-            message = json.loads(entry.message)
-            user_id = str(message["data"]["user_id"])
-            if user_id not in found or found[user_id].version < message["version"]:
-                changed[user_id] = None
-        found |= {user.user_id: user for user in self._read(list(changed))}
-        visible = (
-            user
-            for user in found.values()
-            if self._is_on_endpoint(connection, user) and connection.user_id not in user.hidden_from
-        )
-        return encode_pages(map(_user_state, visible), now_ms)
-
-    def _is_on_endpoint(self, connection: Connection, user: User) -> bool:
-        """Return whether the endpoint of a connection shows a user: feed shows listeners only."""
-        return connection.endpoint != "feed" or user.role == self._feed_role
-
-    def _read(self, user_ids: Sequence[str]) -> Iterator[User]:
-        for start in range(0, len(user_ids), _READ_AT_ONCE):
-            yield from self._users.get_many(user_ids[start : start + _READ_AT_ONCE])
+    def _has_to_be_shown(self, connection: Connection, row: Shown) -> bool:
+        """Return whether a connection hears about a user: feed shows listeners only."""
+        return "presence" in connection.endpoints or row.role == self._feed_role
 
 
-def encode_pages(users: Iterable[dict[str, Any]], now_ms: int) -> list[str]:
-    """Return snapshot frames of at most 32 KB, the last of them `complete`."""
-    parts: list[list[dict[str, Any]]] = [[]]
-    room = full = MAX_FRAME_BYTES - len(messages.encode("snapshot", {"users": [], "complete": False}, now_ms))
-    for user in users:
-        size = len(json.dumps(user, separators=(",", ":"), ensure_ascii=False).encode()) + 1  # and a comma
+def encode_pages(states: Iterable[str], now_ms: int, position: Mapping[str, str]) -> list[str]:
+    """Return snapshot frames of at most 32 KB, the last of them `complete`, each with a position; a state is JSON."""
+    parts: list[list[str]] = [[]]
+    last, other = (
+        messages.encode("snapshot", {"users": [], "complete": each}, now_ms, position=position)
+        for each in (True, False)
+    )
+    room = full = MAX_FRAME_BYTES - len(other)
+    for each in states:
+        size = len(each.encode()) + 1  # and a comma
         if size > room and parts[-1]:
             parts.append([])
             room = full
-        parts[-1].append(user)
+        parts[-1].append(each)
         room -= size
-    return [messages.encode("snapshot", {"users": part, "complete": part is parts[-1]}, now_ms) for part in parts]
+    return [_filled(last if part is parts[-1] else other, part) for part in parts]
 
 
-def _user_state(user: User) -> dict[str, Any]:
-    return {"username": user.username, **state(user), "version": user.version}
+def _filled(empty: str, states: Sequence[str]) -> str:
+    before, after = empty.split("[]", 1)
+    return f"{before}[{','.join(states)}]{after}"
 
 
-def _unknown_user(user_id: str) -> dict[str, Any]:
-    return {
+def _unknown_user(user_id: str) -> str:
+    unknown: User = {
         "username": None,
         "user_id": id_as_json(user_id),
         "is_online": False,
@@ -121,3 +109,4 @@ def _unknown_user(user_id: str) -> dict[str, Any]:
         "last_seen": None,
         "version": 0,
     }
+    return dumps(unknown)

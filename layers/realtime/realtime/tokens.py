@@ -17,7 +17,7 @@ from realtime.text import parse_name
 
 # How far the clocks of the token's issuer and of Lambda may differ.
 LEEWAY_SECONDS = 10
-MAX_LIFE_SECONDS = 100 * 366 * 86_400  # an `exp` beyond that is probably in milliseconds
+_SURELY_WRONG_SECONDS = 1000 * 366 * 86_400
 _FETCH_SECONDS = 1.5  # the timeout of each step of fetching the JWKS; a handshake waits for it
 _COOL_DOWN_SECONDS = 5  # after a failed first fetch of the JWKS, handshakes are refused at once for this time
 _SHARED = frozenset({"HS256"})
@@ -26,9 +26,10 @@ _PUBLISHED = frozenset({"RS256", "ES256"})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The claims of a valid token; `expires_at_s` since the epoch."""
+    """The claims of a valid token; times since the epoch."""
 
     user_id: str
+    issued_at_s: int  # the earliest that it may have been issued, if it does not say
     expires_at_s: int
     endpoints: frozenset[str]
     username: str | None = None
@@ -37,7 +38,8 @@ class Identity:
     def check_endpoint(self, endpoint: str) -> None:
         """Raise PermissionDenied unless the token's scope includes this endpoint."""
         if endpoint not in self.endpoints:
-            raise PermissionDenied(reason=f"user {self.user_id} has no scope {endpoint}")
+            named = ", ".join(sorted(self.endpoints & set(ENDPOINTS))) or "none of the endpoints"
+            raise PermissionDenied(reason=f"the scope of user {self.user_id} names {named}, not {endpoint}")
 
 
 class SharedKeySource(Protocol):
@@ -62,11 +64,14 @@ class Tokens:
         shared: SharedKeySource | None,
         published: PublishedKeySource | None,
         *,
+        max_seconds: int,
         issuer: str = "",
         audience: str = "",
     ) -> None:
+        """Take the sources of keys; a token that is good for longer than `max_seconds` from now is refused."""
         self._shared = shared
         self._published = published
+        self._max_seconds = max_seconds
         self._issuer = issuer
         self._audience = audience
 
@@ -84,13 +89,23 @@ class Tokens:
             user_id = parse_id(claims["sub"])
         except ValueError as error:
             raise AuthFailed(reason=f"sub {error}") from error
+        expires_at_s = self._expiry(claims)
         return Identity(
             user_id=user_id,
-            expires_at_s=_expiry(claims),
+            issued_at_s=max(0, int(claims.get("iat", expires_at_s - self._max_seconds))),
+            expires_at_s=expires_at_s,
             endpoints=_endpoints(claims.get("scope")),
             username=_text(claims, "username"),
             role=_text(claims, "role"),
         )
+
+    def _expiry(self, claims: dict[str, Any]) -> int:
+        expires_at_s = int(claims["exp"])
+        ahead_s = expires_at_s - int(time.time()) - LEEWAY_SECONDS
+        if ahead_s > self._max_seconds:
+            hint = ": is it in milliseconds? it must be in seconds" if ahead_s > _SURELY_WRONG_SECONDS else ""
+            raise AuthFailed(reason=f"exp is {ahead_s // 86_400} days ahead, more than MaxTokenSeconds allows{hint}")
+        return expires_at_s
 
     def _claims(self, token: str) -> dict[str, Any]:
         problem: jwt.PyJWTError | None = None
@@ -128,7 +143,7 @@ class Tokens:
             audience=self._audience or None,
             leeway=LEEWAY_SECONDS,
             options={
-                "require": ["exp", "sub", *(["iss"] if self._issuer else []), *(["aud"] if self._audience else [])],
+                "require": ["exp", "sub"],  # PyJWT itself requires `iss` and `aud` if it is to check them
                 "verify_sub": False,  # PyJWT requires a string; ids may be numbers, and parse_id accepts both
                 "verify_aud": bool(self._audience),
             },
@@ -171,16 +186,10 @@ class PublishedKeys:
 def _endpoints(scope: object) -> frozenset[str]:
     if scope is None:
         return frozenset(ENDPOINTS)
-    if not isinstance(scope, str):
-        raise AuthFailed(reason="scope is not a string")
-    return frozenset(scope.split())
-
-
-def _expiry(claims: dict[str, Any]) -> int:
-    expires_at_s = int(claims["exp"])
-    if expires_at_s > time.time() + MAX_LIFE_SECONDS:
-        raise AuthFailed(reason="exp is more than a hundred years ahead: is it in milliseconds? it must be in seconds")
-    return expires_at_s
+    words = scope.split() if isinstance(scope, str) else scope
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise AuthFailed(reason="scope is neither a string nor a list of strings")
+    return frozenset(words)
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:

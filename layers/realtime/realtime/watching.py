@@ -1,20 +1,27 @@
 """Watching: a client may name the users it shows, and then receives the presence of these users alone.
 
-Presence then costs in proportion to what clients show.
+Presence then costs in proportion to what clients show. What a connection watches is one item, changed under a condition
+(watch_state says in which order); its subscriptions, through which `broadcast` finds it, follow that item.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from realtime.audiences import is_wide, personal
-from realtime.errors import BadRequest
+from realtime import audiences
+from realtime.audiences import LIVE, beside_watched, brings_presence, is_wide, watched_user
+from realtime.aws import retries
+from realtime.aws.retries import Passing
+from realtime.errors import BadRequest, Unavailable
 from realtime.ids import parse_id
 from realtime.tables.connections import Connection, Connections
+from realtime.tables.watched import Watched
+from realtime.watch_state import MAX_WATCHED, WatchState
 
-MAX_WATCHED = 100  # users per connection
 WATCHABLE = frozenset({"feed", "presence"})
+_INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
 
 def parse_user_ids(values: object) -> list[str]:
@@ -30,49 +37,115 @@ def parse_user_ids(values: object) -> list[str]:
         raise BadRequest(f"user_ids: each {error}") from error
 
 
-def check_watchable(endpoint: str) -> None:
-    """Raise BadRequest unless this endpoint carries presence."""
-    if endpoint not in WATCHABLE:
-        raise BadRequest(f"{endpoint} tells no presence; connect to {' or '.join(sorted(WATCHABLE))}")
+def check_watchable(endpoints: Collection[str]) -> None:
+    """Raise BadRequest unless one of a connection's endpoints carries presence."""
+    if WATCHABLE.isdisjoint(endpoints):
+        names = " and ".join(sorted(endpoints))
+        raise BadRequest(f"{names} tell{'s' * (len(endpoints) == 1)} no presence; connect to feed or presence")
 
 
 class Watching:
     """Read and change the audiences that a connection subscribes to."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, watched: Watched) -> None:
         self._connections = connections
+        self._watched = watched
 
     def subscriptions(self, connection: Connection) -> list[str]:
-        """Return the audiences that a connection subscribes to on its endpoint."""
-        _, audiences = self._connections.subscriptions(connection.connection_id)
-        return [audience for audience in audiences if audience.startswith(connection.endpoint + "/")]
+        """Return the audiences that a connection subscribes to."""
+        _, found = self._connections.subscriptions(connection.connection_id)
+        if connection.stage == LIVE:
+            kinds = "live/", "watched/", "live-notifications/"
+            own = audiences.own_live(connection.user_id, connection.endpoints)  # in the index by its session's item
+            return [*own, *(audience for audience in found if audience.startswith(kinds))]
+        return [audience for audience in found if audience.startswith(connection.stage + "/")]
 
-    def watch(self, connection: Connection, user_ids: Sequence[str]) -> list[str]:
-        """Subscribe a connection to these users instead of to everyone; return the users' audiences.
+    def watch(self, connection: Connection, user_ids: Sequence[str], revision: str, now_ms: int) -> list[str]:
+        """Subscribe a connection to these users instead of to everyone; return those whom it watches then.
 
-        The new subscriptions are added before the old one is removed: in between the client may receive a message
-        twice, but it misses none. Raises BadRequest if the connection would watch too many users.
+        That is all of them, unless a later frame was faster. `broadcast` can see the subscriptions. Raises BadRequest
+        if the connection would watch too many users, and Unavailable if others change it, or the index lags behind, for
+        too long.
         """
-        current = self.subscriptions(connection)
-        wanted = [personal(connection.endpoint, user_id) for user_id in user_ids]
-        watched = [audience for audience in current if not is_wide(audience)]
-        if len({*watched, *wanted}) > MAX_WATCHED:
-            raise BadRequest(f"user_ids: a connection watches {MAX_WATCHED} users at most, and this one {len(watched)}")
-        self._connections.subscribe(connection, [audience for audience in wanted if audience not in current])
-        self._connections.delete((connection.connection_id, audience) for audience in current if is_wide(audience))
-        return wanted
+        watched = self._change(connection, user_ids, revision, watch=True, now_ms=now_ms)
+        return self._wait_until_heard(connection, [each for each in user_ids if each in watched])
 
-    def unwatch(self, connection: Connection, user_ids: Sequence[str]) -> None:
-        """Unsubscribe a connection from these users."""
-        self._connections.delete(
-            (connection.connection_id, personal(connection.endpoint, user_id)) for user_id in user_ids
-        )
+    def unwatch(self, connection: Connection, user_ids: Sequence[str], revision: str, now_ms: int) -> None:
+        """Unsubscribe a connection from these users, except from those whom a later frame watches again."""
+        self._change(connection, user_ids, revision, watch=False, now_ms=now_ms)
+
+    def _change(
+        self, connection: Connection, user_ids: Sequence[str], revision: str, *, watch: bool, now_ms: int
+    ) -> frozenset[str]:
+        """Change what is watched, and the subscriptions; return what is watched then."""
+        with retries.rounds() as tries:
+            while True:
+                before, version = self._watched.read(connection.connection_id)
+                before = before or self._initial(connection)
+                state = before.changed(revision, user_ids, watch=watch, now_ms=now_ms)
+                if self._watched.write(connection, state, version):
+                    break
+                if not tries.wait(Passing.CONFLICT):
+                    raise Unavailable("changing what is watched: other frames of the connection are in the way")
+        # What is settled needs no write; what changed lately does, in case that its own frame failed midway.
+        changed = [each for each in user_ids if each in before.recent or (each in before.settled) is not watch]
+        state = self._follow(connection, changed, state)
+        if watch:  # the new subscriptions first: in between the client may receive a message twice, but it misses none
+            if connection.stage == LIVE:
+                others = [each for audience in before.wide for each in beside_watched(audience, connection.endpoints)]
+                self._connections.subscribe(connection, others)
+            self._connections.delete((connection.connection_id, audience) for audience in before.wide)
+        return state.watched
+
+    def _initial(self, connection: Connection) -> WatchState:
+        of_presence = list(filter(brings_presence, self.subscriptions(connection)))
+        users = frozenset(watched_user(audience) for audience in of_presence if not is_wide(audience))
+        return WatchState(settled=users, wide=tuple(filter(is_wide, of_presence)))
+
+    def _follow(self, connection: Connection, user_ids: Sequence[str], state: WatchState) -> WatchState:
+        """Make the subscriptions to these users as the state says; return the state as it was when they were so.
+
+        Another frame may change the state between its reading and our writes, and make its own before ours. Then the
+        state has changed when we are done, so we look again.
+        """
+        while True:
+            watched = state.watched
+            names = {each: audiences.watching(connection.stage, each) for each in user_ids}
+            self._connections.subscribe(connection, [names[each] for each in user_ids if each in watched])
+            self._connections.delete(
+                (connection.connection_id, names[each]) for each in user_ids if each not in watched
+            )
+            now, _ = self._watched.read(connection.connection_id)
+            if now is None:  # the connection was forgotten
+                return state
+            user_ids = [each for each in user_ids if (each in now.watched) is not (each in watched)]
+            state = now
+            if not user_ids:
+                return state
+
+    def _wait_until_heard(self, connection: Connection, user_ids: Sequence[str]) -> list[str]:
+        """Wait until `broadcast` finds the connection by these users; return them without those unwatched meanwhile."""
+        until = min(time.monotonic() + _INDEXED_WITHIN_SECONDS, retries.latest())
+        names = {each: audiences.watching(connection.stage, each) for each in user_ids}
+        return [each for each in user_ids if self._is_heard(names[each], connection.connection_id, until)]
+
+    def _is_heard(self, audience: str, connection_id: str, until: float) -> bool:
+        """Wait until the index shows a subscription; return False if it is deleted meanwhile."""
+        pause_s = 0.01
+        while not self._connections.is_indexed(audience, connection_id):
+            if not self._watched.is_subscribed(audience, connection_id):
+                return False
+            if time.monotonic() >= until:
+                raise Unavailable("the index of audiences lags behind")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.5)
+        return True
 
 
-def read_watch_parameter(parameters: Mapping[str, Any], endpoint: str) -> list[str]:
+def read_watch_parameter(parameters: Mapping[str, Any], endpoints: Collection[str]) -> list[str]:
     """Return the users that the query parameter `watch` names; none if it is absent."""
     text = parameters.get("watch")
     if not text:
         return []
-    check_watchable(endpoint)
+    check_watchable(endpoints)
     return parse_user_ids([each.strip(" ") for each in text.split(",") if each.strip(" ")])

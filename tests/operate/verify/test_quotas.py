@@ -23,19 +23,21 @@ def verdict(judgement: Judgement) -> str:
 
 
 @pytest.mark.parametrize(
-    ("quota", "posts", "shards", "expected"),
+    ("quota", "requests", "expected", "advice"),
     [
-        (10_000, 1_000, 4, FINE),
-        (10_000, 2_500, 4, FINE),
-        (10_000, 5_000, 4, WARNED),
-        (2_500, 2_500, 1, FINE),
-        (2_500, 2_501, 1, FAILED),
+        (10_000, 8_000, FINE, ""),
+        (10_000, 10_000, FINE, ""),
+        (2_500, 8_000, FAILED, "RequestsPerSecond=2500,"),
+        (3_000, 4_000, FAILED, "RequestsPerSecond=2500,"),
+        (100, 8_000, FAILED, "RequestsPerSecond=500,"),
     ],
 )
-def test_posts_are_compared_with_the_accounts_request_quota(quota: int, posts: int, shards: int, expected: str) -> None:
-    judgement = judge_requests(quota, posts, shards)
+def test_what_the_stack_may_take_is_compared_with_the_accounts_requests(
+    quota: int, requests: int, expected: str, advice: str
+) -> None:
+    judgement = judge_requests(quota, requests)
     assert verdict(judgement) == expected
-    assert ("PostsPerSecond" in judgement.advice) is (expected == FAILED)
+    assert advice in judgement.advice
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,19 @@ async def test_a_line_that_passes_says_what_it_found() -> None:
     assert (line.verdict, line.title, line.says, line.facts) == (Verdict.PASSED, "A", "all is well", {"seconds": 3})
 
 
+async def test_a_line_without_a_time_of_its_own_has_the_operators_patience() -> None:
+    async def play(_: None, notes: Notes) -> None:
+        async with notes.line("a", within=5):
+            await asyncio.sleep(0.02)
+        async with notes.line("b"):
+            await asyncio.Event().wait()
+
+    said: list[Line] = []
+    await Runner[None](said.append, explain, patience=0.01).run(None, [scene(play, "a", "b")])
+    assert [line.verdict for line in said] == [Verdict.PASSED, Verdict.FAILED]
+    assert said[1].seconds < 1
+
+
 async def test_a_line_that_fails_does_not_end_its_scene() -> None:
     async def play(_: None, notes: Notes) -> None:
         async with notes.line("a"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -57,6 +59,58 @@ def test_events_are_out_of_order_by_the_time_between_their_ids() -> None:
     ids = [f"{moment:012x}{number:016x}" for number, moment in enumerate([10, 12, 11, 12, 40, 9])]
     assert telling._turned_round(ids) == [1, 31]
     assert telling._turned_round(sorted(ids)) == []
+
+
+class Bursting:
+    """A run whose client hears a burst, but for the connections that are closed after some messages."""
+
+    source, outputs = "verify", {"BusName": "bus"}
+
+    def __init__(self, *closing: tuple[int, int]) -> None:
+        """Take, for each connection that is closed, after how many messages and with which code."""
+        self._closing = list(closing)
+        self.users: list[str] = []
+
+    def new_user(self) -> str:
+        self.users.append(f"verify-{len(self.users)}")
+        return self.users[-1]
+
+    async def call(self, *_: str, Entries: list[object]) -> dict[str, int]:  # noqa: N803  # botocore's name
+        return {"FailedEntryCount": 0}
+
+    @asynccontextmanager
+    async def connect(self, *_: str) -> AsyncIterator[Any]:
+        most, code = self._closing.pop(0) if self._closing else (telling.BURST, 0)
+        numbers = iter(range(most))
+
+        async def hears(kind: str) -> dict[str, str]:
+            if (number := next(numbers, None)) is None:
+                raise ClosedError(code, kind)
+            return {"id": f"{1000 + number:012x}{0:016x}"}
+
+        yield SimpleNamespace(hears=hears)
+
+
+@pytest.mark.parametrize(
+    ("closing", "verdict", "users"),
+    [
+        ([], Verdict.PASSED, 1),
+        ([(5, 1000)], Verdict.PASSED, 2),
+        ([(5, 1000), (0, 1000)], Verdict.FAILED, 2),
+        ([(5, 1009)], Verdict.FAILED, 1),
+    ],
+)
+async def test_a_burst_whose_client_is_closed_to_resume_is_sent_once_more(
+    closing: list[tuple[int, int]], verdict: Verdict, users: int
+) -> None:
+    run, said = Bursting(*closing), list[Line]()
+
+    async def explain(problem: Exception, advice: str, _blame: object) -> FailedError:
+        return diagnosis.explain(problem, advice)
+
+    await telling._order(cast("VerifyRun", run), Notes({"tell.order": "Order"}, said.append, explain))
+    assert [line.verdict for line in said] == [verdict]
+    assert len(run.users) == users
 
 
 async def asked(error: Exception | None) -> Line:

@@ -20,6 +20,7 @@ from realtime.errors import (
     Unavailable,
 )
 from realtime.farewell import Farewells
+from realtime.strangers import Strangers
 from realtime.tables.connections import Connection
 from tests.logs import LogLines
 from tests.samples import sample
@@ -27,6 +28,16 @@ from tests.unit.fakes import FakeOutbox, FakeQueue
 
 Mode = Literal["frame", "handshake"]
 REFUSALS: list[type[ClientError]] = [AuthFailed, PermissionDenied, ConnectionLimit, BadRequest, Internal]
+
+
+class FakeStrangers(Strangers):
+    """Never too many."""
+
+    def __init__(self) -> None:
+        pass
+
+    def are_too_many(self, address: str, now_ms: int) -> bool:
+        return False
 
 
 class FakeAdmission(Admission):
@@ -37,10 +48,13 @@ class FakeAdmission(Admission):
             cast("Any", None),
             cast("Any", None),
             self._make_farewells,
+            lambda: self.outbox,
+            FakeStrangers,
             rejection_mode=mode,
             shards=4,
             lease_seconds=900,
             max_connections=20,
+            policy="evict",
         )
         self.outbox, self.queue = FakeOutbox(), FakeQueue()
         self.handshakes: list[Handshake] = []
@@ -51,7 +65,7 @@ class FakeAdmission(Admission):
         self.handshakes.append(handshake)
         if self._error:
             raise self._error
-        return Connection(handshake.connection_id, handshake.endpoint, "123", handshake.connected_at_ms, 0)
+        return Connection(handshake.connection_id, handshake.stage, "123", handshake.connected_at_ms, 0)
 
     def _make_farewells(self) -> Farewells:
         if self._unavailable:
@@ -78,7 +92,7 @@ def test_an_accepted_client_is_answered_200(monkeypatch: pytest.MonkeyPatch, log
     assert [each.connection_id for each in admission.handshakes] == ["RfGx1dQAIAMCIhA="]
     assert len(admission.outbox) == len(admission.queue) == 0
     (line,) = logged.lines
-    assert (line["message"], line["user_id"], line["endpoint"]) == ("connected", "123", "feed")
+    assert (line["message"], line["user_id"], line["stage"]) == ("connected", "123", "feed")
 
 
 @pytest.mark.parametrize("mode", ["frame", "handshake"])

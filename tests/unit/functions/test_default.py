@@ -10,6 +10,7 @@ import default
 from realtime import bootstrap
 from realtime.default import FrameHandler
 from realtime.errors import BadRequest, ConfigurationError, RateLimited, RealtimeError, Rejected, Unavailable
+from realtime.watch_state import make_revision
 from tests.logs import LogLines
 from tests.samples import sample
 
@@ -21,10 +22,10 @@ class FakeFrameHandler(FrameHandler):
 
     def __init__(self, answer: str | Exception) -> None:
         self._answer = answer
-        self.calls: list[tuple[str, str, str, int]] = []
+        self.calls: list[tuple[str, str, str, str, int]] = []
 
-    def answer(self, body: str, connection_id: str, endpoint: str, now_ms: int) -> str:
-        self.calls.append((body, connection_id, endpoint, now_ms))
+    def answer(self, body: str, connection_id: str, endpoint: str, revision: str, now_ms: int) -> str:
+        self.calls.append((body, connection_id, endpoint, revision, now_ms))
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -48,7 +49,8 @@ def test_the_answer_of_the_frame_handler_is_returned_unchanged(monkeypatch: pyte
     calls = install(monkeypatch, "the answer").calls
     event = sample("default.ping")
     assert default.handler(event, None) == {"statusCode": 200, "body": "the answer"}
-    assert calls == [(event["body"], "RfGx1dQAIAMCIhA=", "feed", 1_705_314_600_250)]
+    revision = make_revision(1_705_314_630_000, "RfGy4c8koAMCIhA=")
+    assert calls == [(event["body"], "RfGx1dQAIAMCIhA=", "feed", revision, 1_705_314_600_250)]
 
 
 @pytest.mark.parametrize("absent", [{}, {"body": None}, {"body": ""}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from harness.account import Account
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
+from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
 from realtime.posting.progress import Progress
 from tests.support.posters import Frozen
@@ -125,10 +126,12 @@ class SimulatedApi:
             seconds = min(seconds, (self._answers[0][0] - self._clock.now_ms) / 1000)
         self._clock.advance(max(seconds, 0.000_001))
 
-    def abandon(self) -> list[Progress[Any]]:
-        abandoned = [task for _, _, task, _, _ in self._answers]
-        self._answers.clear()
-        return abandoned
+    def abandon(self, which: Callable[[Progress[Any]], bool] | None = None) -> list[Progress[Any]]:
+        abandoned = [each for each in self._answers if which is None or which(each[2])]
+        for each in abandoned:
+            self._answers.remove(each)
+        heapq.heapify(self._answers)
+        return [each[2] for each in abandoned]
 
     def close(self) -> None:
         self.is_closed = True
@@ -140,13 +143,20 @@ class Simulation:
     `jitter` is the part of each back-off to wait; None leaves it to chance.
     """
 
-    def __init__(self, *, jitter: float | None = 1.0, **settings: Any) -> None:
-        self.clock = Clock()
+    def __init__(
+        self,
+        *,
+        jitter: float | None = 1.0,
+        posts_per_second: float = 100_000,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or Clock()
         self.api = SimulatedApi(self.clock)
         self.opened = 0
         used: dict[str, Any] = {
             "credentials": Frozen,
-            "posts_per_second": 100_000,
+            "quota": TokenBucket(posts_per_second, burst=max(1.0, posts_per_second / 2)),
             "open_pool": self._open,
             "clock": self.clock,
         }
@@ -159,21 +169,21 @@ class Simulation:
         return self.api
 
     def results(
-        self, deliveries: Iterable[Delivery], *, within_ms: float = 600_000, close_unserved: bool = False
+        self, deliveries: Iterable[Delivery], *, within_ms: float = 600_000, in_lane: bool = False
     ) -> dict[str, Result[Delivery]]:
         """Deliver, and return the result of each connection; none may be reported twice."""
         until = self.clock.monotonic() + within_ms / 1000
         reported: dict[str, Result[Delivery]] = {}
-        for result in self.poster.deliver(deliveries, until=until, close_unserved=close_unserved):
+        for result in self.poster.deliver(deliveries, until=until, in_lane=in_lane):
             assert result.delivery.connection_id not in reported
             reported[result.delivery.connection_id] = result
         return reported
 
     def outcomes(
-        self, deliveries: Iterable[Delivery], *, within_ms: float = 600_000, close_unserved: bool = False
+        self, deliveries: Iterable[Delivery], *, within_ms: float = 600_000, in_lane: bool = False
     ) -> dict[str, Outcome]:
         """Deliver, and return the outcome of each connection."""
-        results = self.results(deliveries, within_ms=within_ms, close_unserved=close_unserved)
+        results = self.results(deliveries, within_ms=within_ms, in_lane=in_lane)
         return {connection_id: result.outcome for connection_id, result in results.items()}
 
 

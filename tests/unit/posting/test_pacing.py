@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.posting.pacing import Congestion, TokenBucket, Window
+from realtime.posting.pacing import Congestion, Pace, TokenBucket, Window
 
 
 def test_a_bucket_begins_full_and_refills_at_its_rate() -> None:
@@ -94,9 +94,9 @@ def test_a_round_is_judged_only_when_it_is_full() -> None:
 
 def test_congestion_begins_when_most_first_tries_meet_a_429() -> None:
     congestion = Congestion()
-    congestion.answered(1.0, first=9, throttled=9, later=0, accepted=0)
+    congestion.answered(1.0, first=9, throttled=6, later=0, accepted=0)
     assert not congestion.is_on  # too few to tell
-    congestion.answered(2.0, first=3, throttled=0, later=0, accepted=0)
+    congestion.answered(2.0, first=2, throttled=0, later=0, accepted=0)
     assert congestion.is_on
     assert congestion.seconds(5.0) == 3.0
 
@@ -128,3 +128,189 @@ def test_congestion_is_over_after_five_seconds_without_a_try() -> None:
     congestion.resume(60.0)
     assert not congestion.is_on
     assert congestion.seconds(60.0) == 0.0
+
+
+def test_a_window_stays_a_whole_number() -> None:
+    window = Window(start=25, limit=100)
+    sizes = []
+    for _ in range(3):
+        window.answered(max(window.size, 10), throttled=5)
+        sizes.append(window.size)
+    assert sizes == [12, 6, 3]
+
+
+def congested() -> Congestion:
+    congestion = Congestion()
+    congestion.answered(1.0, 10, 10, 0, 0)
+    assert congestion.is_on
+    return congestion
+
+
+def test_half_of_the_first_tries_with_a_429_are_no_congestion() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, first=10, throttled=5, later=0, accepted=0)
+    assert not congestion.is_on
+    congestion.answered(2.0, first=10, throttled=6, later=0, accepted=0)
+    assert congestion.is_on
+
+
+def test_congestion_lasts_while_seven_of_ten_later_tries_are_accepted() -> None:
+    congestion = congested()
+    congestion.answered(2.0, first=0, throttled=0, later=10, accepted=7)
+    assert congestion.is_on
+
+
+def test_later_tries_are_counted_until_a_round_is_full_and_then_anew() -> None:
+    congestion = congested()
+    congestion.answered(2.0, first=0, throttled=0, later=10, accepted=0)
+    congestion.answered(3.0, first=0, throttled=0, later=5, accepted=4)
+    congestion.answered(4.0, first=0, throttled=0, later=4, accepted=4)
+    assert congestion.is_on, "nine tries are no round"
+    congestion.answered(5.0, first=0, throttled=0, later=1, accepted=0)
+    assert not congestion.is_on
+
+
+def test_the_lengths_of_several_congestions_add_up() -> None:
+    congestion = congested()
+    congestion.answered(3.0, first=10, throttled=0, later=0, accepted=0)
+    congestion.answered(10.0, first=10, throttled=10, later=0, accepted=0)
+    congestion.answered(15.0, first=10, throttled=0, later=0, accepted=0)
+    assert congestion.seconds(99.0) == 2.0 + 5.0
+
+
+def test_congestion_may_last_through_a_pause_of_five_seconds() -> None:
+    congestion = congested()
+    congestion.resume(6.0)
+    assert congestion.is_on
+    congestion.resume(6.1)
+    assert not congestion.is_on
+
+
+def test_four_429s_in_a_row_are_congestion_even_in_small_batches() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, first=2, throttled=2, later=0, accepted=0)
+    assert not congestion.is_on
+    congestion.answered(2.0, first=0, throttled=0, later=2, accepted=0)
+    congestion.answered(2.5, first=2, throttled=2, later=0, accepted=0)
+    assert congestion.is_on
+    assert congestion.seconds(3.5) == 1.0
+
+
+def test_429s_of_slow_clients_among_others_are_no_row() -> None:
+    congestion = Congestion()
+    for second in range(100):
+        congestion.answered(second, first=3, throttled=3 if second % 3 == 0 else 0, later=0, accepted=0)
+        assert not congestion.is_on
+
+
+def test_a_row_does_not_outlast_a_pause() -> None:
+    congestion = Congestion()
+    congestion.answered(1.0, first=3, throttled=3, later=0, accepted=0)
+    congestion.resume(60.0)
+    congestion.answered(60.0, first=1, throttled=1, later=0, accepted=0)
+    assert not congestion.is_on
+
+
+class TestChance:
+    """Whether a connection's 429s may be the account's, while few requests get one."""
+
+    def after(self, throttled: int, accepted: int) -> Congestion:
+        """Return a congestion that saw a hundred first tries, and these later ones."""
+        congestion = Congestion()
+        congestion.answered(1.0, 50, throttled, 0, 0)
+        congestion.answered(1.1, 50, 0, 30, accepted)
+        assert not congestion.is_on
+        return congestion
+
+    def test_429s_are_chance_while_so_many_in_a_row_happen_in_ten_million(self) -> None:
+        congestion = self.after(throttled=10, accepted=10)  # a tenth
+        assert congestion.explains(6)
+        assert not congestion.explains(8)
+
+    def test_slow_clients_explain_nothing(self) -> None:
+        assert not self.after(throttled=20, accepted=1).explains(1)
+
+    def test_all_is_explained_in_congestion(self) -> None:
+        congestion = Congestion()
+        congestion.answered(1.0, 10, 10, 0, 0)
+        assert congestion.explains(1000)
+
+    def test_what_was_refused_long_ago_explains_nothing(self) -> None:
+        congestion = self.after(throttled=10, accepted=10)
+        congestion.answered(11.0, 1, 0, 0, 0)
+        assert not congestion.explains(1)
+
+    def test_nothing_is_explained_at_first(self) -> None:
+        assert not Congestion().explains(1)
+
+
+class TestPace:
+    def rate(self, pace: Pace, now: float) -> float:
+        pace.refill(now)
+        return pace.rate
+
+    def pressed(self, throttled: int) -> Pace:
+        """Return a pace after 0.5 s with 200 answers, of which so many were 429s."""
+        pace = Pace(5_000, tolerated=0.1)
+        pace.answered(0.0, 100, throttled // 2, 0, 0)
+        pace.answered(0.5, 100, throttled - throttled // 2, 10, 10)
+        return pace
+
+    def test_there_is_no_limit_while_nobody_presses(self) -> None:
+        pace = self.pressed(throttled=20)
+        assert self.rate(pace, 0.5) == 5_000
+        assert pace.tokens == float("inf")
+
+    def test_it_becomes_seven_tenths_of_what_was_sent(self) -> None:
+        assert self.pressed(throttled=21).rate == pytest.approx(0.7 * 420)
+
+    def test_it_returns_to_what_it_was_and_then_takes_all_back_within_half_a_minute(self) -> None:
+        pace = self.pressed(throttled=200)
+        assert self.rate(pace, 2.5) == pytest.approx(420)
+        assert self.rate(pace, 3.5) < 1.1 * 420
+        assert self.rate(pace, 30.0) == 5_000
+        assert pace.tokens == float("inf")
+
+    def test_each_congested_round_cuts_it_again_down_to_the_least(self) -> None:
+        pace = self.pressed(throttled=200)
+        for tenth in range(1, 300):
+            now = 0.5 + tenth / 10
+            pace.refill(now)
+            pace.answered(now, 10, 10, 0, 0)
+        assert pace.rate == pytest.approx(Pace.LEAST, rel=0.5)
+
+    def test_it_recovers_from_the_least(self) -> None:
+        pace = self.pressed(throttled=200)
+        for tenth in range(1, 300):
+            pace.answered(0.5 + tenth / 10, 10, 10, 0, 0)
+        assert self.rate(pace, 30.5 + 45.0) == 5_000
+
+    def test_tokens_come_at_the_rate(self) -> None:
+        pace = self.pressed(throttled=200)  # to 294 a second
+        pace.tokens = 0.0
+        pace.refill(0.51)
+        assert pace.tokens == pytest.approx(2.94, rel=0.05)
+        pace.tokens = 0.5
+        assert pace.seconds_to_next() == pytest.approx(0.5 / pace.rate)
+
+    def test_later_tries_do_not_count_beside_enough_first_ones(self) -> None:
+        pace = Pace(5_000, tolerated=0.1)
+        pace.answered(0.0, 20, 0, 100, 0)
+        pace.answered(0.5, 20, 0, 100, 0)
+        assert self.rate(pace, 0.5) == 5_000
+        pace.answered(0.6, 1, 0, 100, 0)
+        pace.answered(1.1, 1, 0, 100, 0)
+        assert self.rate(pace, 1.1) < 5_000
+
+    def test_what_is_tolerated_is_no_reason(self) -> None:
+        pace = Pace(5_000, tolerated=0.5)
+        pace.answered(0.0, 10, 5, 0, 0)
+        pace.answered(0.5, 10, 5, 0, 0)
+        assert self.rate(pace, 0.5) == 5_000
+
+    def test_slow_clients_are_no_reason(self) -> None:
+        """However many they are, up to half: their later tries are not accepted."""
+        pace = Pace(5_000, tolerated=0.1)
+        pace.answered(0.0, 100, 40, 100, 5)
+        pace.answered(0.5, 100, 40, 100, 5)
+        assert self.rate(pace, 0.5) == 5_000

@@ -9,6 +9,7 @@ import pytest
 
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.posting.delivery import Delivery, Frame, Outcome
+from realtime.posting.lane import Lane, Latency
 from realtime.posting.pacing import Congestion
 from realtime.posting.progress import AT_ONCE, Patience, Progress
 
@@ -21,12 +22,12 @@ def progress(
     *,
     age_s: float = 3600.0,
     patience_ms: float = 2_500,
-    close_unserved: bool = False,
     congestion: Congestion | None = None,
+    lane: Lane | None = None,
     **more: Any,
 ) -> Progress[Delivery]:
     delivery = Delivery("feed", "a=", frames, WALL - age_s, **more)
-    started = Progress(delivery, Patience(patience_ms / 1000, close_unserved, congestion or Congestion()))
+    started = Progress(delivery, Patience(patience_ms / 1000, congestion or Congestion(), lane), since=0.0)
     started.next_request(WALL)
     return started
 
@@ -44,8 +45,6 @@ def fail_until_it_ends(each: Progress[Delivery], status: int = 500) -> tuple[lis
         step = fail(each, status, at_ms=at_ms)
         if isinstance(step, Outcome):
             return tries, step
-        if step == AT_ONCE and each.closing:
-            return tries, Outcome.CLOSED
         at_ms = step
         each.resume(at_ms / 1000)
         tries.append(at_ms)
@@ -125,6 +124,29 @@ class TestPatience:
         each.resume(1.150)
         assert fail(each, at_ms=1_150) is Outcome.FAILED
 
+    def test_patience_runs_on_when_quota_or_window_have_held_the_connection_back_for_long(self) -> None:
+        each = progress(patience_ms=1_000)
+        assert fail(each, at_ms=0) == 50
+        each.resume(2.0)
+        assert fail(each, at_ms=2_000) == 2_100
+        each.resume(9.0)
+        assert fail(each, at_ms=9_000) is Outcome.FAILED
+
+    def test_each_frame_may_be_held_back_anew(self) -> None:
+        each = progress((*HELLO, *HELLO), patience_ms=151)
+        for at_ms in (0, 3_000):
+            assert fail(each, at_ms=at_ms) == at_ms + 50
+            each.resume(at_ms / 1000 + 2.5)
+            assert fail(each, at_ms=at_ms + 2_500) == at_ms + 2_600
+            each.accepted()
+
+    def test_in_a_lane_patience_never_runs_while_quota_or_window_hold_the_connection_back(self) -> None:
+        congestion = Congestion()
+        each = progress(congestion=congestion, lane=Lane(congestion, Latency(), 0.0))
+        assert fail(each, at_ms=0) == 50
+        each.resume(9.0)
+        assert fail(each, at_ms=9_000) == 9_100
+
     def test_a_frame_that_is_too_large_does_not_renew_patience(self) -> None:
         each = progress((*HELLO, *HELLO), patience_ms=151)
         assert fail(each, at_ms=0) == 50
@@ -174,11 +196,8 @@ class TestOpening:
         assert fail(each, 410, at_ms=50) is Outcome.GONE
 
     @pytest.mark.parametrize(("patience_ms", "tries"), [(60_000, [0, 50, 150, 350, 750, 1_550]), (151, [0, 50, 150])])
-    @pytest.mark.parametrize("close_unserved", [False, True])
-    def test_a_young_connection_is_waited_for_two_seconds_at_most_and_never_closed(
-        self, patience_ms: float, tries: list[float], close_unserved: bool
-    ) -> None:
-        each = progress(age_s=0.0, patience_ms=patience_ms, close_unserved=close_unserved)
+    def test_a_young_connection_is_waited_for_two_seconds_at_most(self, patience_ms: float, tries: list[float]) -> None:
+        each = progress(age_s=0.0, patience_ms=patience_ms)
         assert fail_until_it_ends(each, 410) == (tries, Outcome.NOT_YET_OPEN)
 
 
@@ -250,43 +269,58 @@ class TestClosing:
         assert each.accepted() is Outcome.DELIVERED
         assert fail(progress((), ask=True), 410) is Outcome.GONE
 
-    def unserved(self, status: int = 400) -> Progress[Delivery]:
-        """Return a connection that was given up at 0 ms and is to be closed."""
-        each = progress((*HELLO, *HELLO), close_unserved=True, patience_ms=50)
-        assert fail(each, status) == AT_ONCE
-        assert each.next_request(WALL) is not None
-        assert (each.closing, each.method, each.sent) == (True, "DELETE", 0)
-        return each
 
-    @pytest.mark.parametrize("status", [400, 429, 500, 0])
-    def test_a_connection_that_cannot_be_served_is_closed(self, status: int) -> None:
-        assert self.unserved(status).accepted() is Outcome.CLOSED
+class TestInALane:
+    """It may be unserved for 250 ms."""
 
-    @pytest.mark.parametrize(
-        ("status", "outcome"),
-        [
-            (400, Outcome.STUCK),
-            (413, Outcome.STUCK),
-            (429, Outcome.STUCK),
-            (500, Outcome.STUCK),
-            (0, Outcome.STUCK),
-            (410, Outcome.GONE),
-            (403, Outcome.FORBIDDEN),
-        ],
-    )
-    def test_a_connection_that_can_be_neither_served_nor_closed_is_stuck(self, status: int, outcome: Outcome) -> None:
-        assert fail(self.unserved(), status) is outcome
+    def in_lane(self, frames: Sequence[Frame] = HELLO, congestion: Congestion | None = None, **more: Any) -> Any:
+        congestion = congestion or Congestion()
+        return progress(frames, congestion=congestion, lane=Lane(congestion, Latency(), 0.0), **more)
 
-    def test_closing_a_connection_has_a_patience_and_a_back_off_of_its_own(self) -> None:
-        each = progress(close_unserved=True, patience_ms=151)
-        assert [fail(each, at_ms=at_ms) for at_ms in (0, 50, 150)] == [50, 150, AT_ONCE]
-        assert [fail(each, at_ms=at_ms) for at_ms in (150, 200, 300)] == [200, 300, Outcome.STUCK]
+    @pytest.mark.parametrize("status", [429, 500, 0])
+    def test_a_connection_leaves_when_its_next_try_would_be_too_late(self, status: int) -> None:
+        assert fail_until_it_ends(self.in_lane(), status) == ([0.0, 50.0, 150.0], Outcome.LATE)
 
-    def test_a_young_connection_that_cannot_be_closed_is_stuck(self) -> None:
-        each = progress(age_s=0.0, close_unserved=True, patience_ms=51)
-        assert fail(each, 400) == AT_ONCE
-        assert fail(each, 410, at_ms=0) == 50
-        assert fail(each, 410, at_ms=50) is Outcome.STUCK
+    def test_a_connection_that_was_slow_to_fail_leaves_at_once(self) -> None:
+        assert fail(self.in_lane(), 500, at_ms=200) is Outcome.LATE
+
+    def test_a_young_connection_leaves_as_any_other(self) -> None:
+        assert fail_until_it_ends(self.in_lane(age_s=0.0), 410) == ([0.0, 50.0, 150.0], Outcome.LATE)
+
+    def test_a_failure_that_no_other_try_would_change_is_left_to_the_late_lane(self) -> None:
+        assert fail(self.in_lane(), 400) is Outcome.LATE
+
+    @pytest.mark.parametrize(("status", "outcome"), [(410, Outcome.GONE), (403, Outcome.FORBIDDEN)])
+    def test_what_is_certain_stays_certain(self, status: int, outcome: Outcome) -> None:
+        assert fail(self.in_lane(), status) is outcome
+
+    def test_a_429_that_everyone_gets_is_waited_out(self) -> None:
+        each, at_ms = self.in_lane(congestion=congested()), 0.0
+        for _ in range(100):
+            step = fail(each, 429, at_ms=at_ms)
+            assert isinstance(step, float)
+            at_ms = step
+            each.resume(at_ms / 1000)
+        assert at_ms > 60_000
+
+    def test_another_failure_is_not_waited_out_in_congestion(self) -> None:
+        assert fail_until_it_ends(self.in_lane(congestion=congested()), 500)[1] is Outcome.LATE
+
+    def test_after_congestion_a_connection_has_its_250_ms(self) -> None:
+        congestion = congested()
+        each = self.in_lane(congestion=congestion)
+        assert fail(each, 429, at_ms=5_000) == 5_050
+        congestion.answered(5.02, first=10, throttled=0, later=0, accepted=0)
+        each.resume(5.05)
+        assert fail(each, 429, at_ms=5_060) == 5_160
+        each.resume(5.16)
+        assert fail(each, 429, at_ms=5_170) is Outcome.LATE
+
+    def test_the_time_that_quota_and_window_hold_it_back_does_not_count(self) -> None:
+        each = self.in_lane()
+        assert fail(each, 500) == 50
+        each.resume(10.05)
+        assert fail(each, 500, at_ms=10_050) == 10_150
 
 
 class TestWhenTheTimeRunsOut:
@@ -310,10 +344,12 @@ class TestWhenTheTimeRunsOut:
         fail(each, 410)
         assert each.unfinished is Outcome.NOT_YET_OPEN
 
-    @pytest.mark.parametrize("status", [429, 500, 410])
-    def test_an_unfinished_connection_that_is_being_closed_is_stuck(self, status: int) -> None:
-        each = progress(age_s=0.0, close_unserved=True)
-        fail(each, 400)
-        assert each.unfinished is Outcome.STUCK
-        fail(each, status)
-        assert each.unfinished is Outcome.STUCK
+
+def test_frames_that_cannot_be_sent_are_passed_over_one_by_one() -> None:
+    late, too_large = Frame(b"late", not_after_s=WALL - 1), Frame(b"x" * (MAX_FRAME_BYTES + 1))
+    each = progress([late, late, too_large, too_large, *HELLO, late])
+    assert (each.sent, each.reason) == (4, "")
+    assert each.next_request(WALL) == HELLO[0]
+    each.accepted()
+    assert each.next_request(WALL) is None
+    assert (each.sent, each.ended()) == (6, Outcome.TOO_LARGE)

@@ -125,3 +125,9 @@ def test_an_error_of_the_source_of_credentials_is_raised() -> None:
     signer = Signer(host="h", region=REGION, service="execute-api", credentials=expired)
     with pytest.raises(RuntimeError, match="no credentials"):
         signer.headers("POST", "/", "0", 1000.0)
+
+
+@pytest.mark.parametrize("now", [0.0, 1.0, 2.0])
+def test_the_first_request_may_be_of_any_second(now: float) -> None:
+    signer = Signer(host="h", region=REGION, service="execute-api", credentials=lambda: A)
+    assert as_dict(signer.headers("POST", "/", "0", now))["X-Amz-Date"] == f"19700101T00000{now:.0f}Z"

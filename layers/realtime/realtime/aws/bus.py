@@ -25,7 +25,7 @@ class BusEvent:
     """One event for the bus."""
 
     detail_type: str
-    detail: dict[str, Any]
+    detail: Mapping[str, Any]
     at_ms: int
 
 

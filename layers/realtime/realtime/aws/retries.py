@@ -158,6 +158,16 @@ def rounds() -> Iterator[Tries]:
         _latest.reset(before)
 
 
+@contextmanager
+def none() -> Iterator[None]:
+    """Try nothing again: the caller has no use for a late answer."""
+    before = _latest.set(-math.inf)
+    try:
+        yield
+    finally:
+        _latest.reset(before)
+
+
 def in_time(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
     """Wrap a Lambda function's handler: it retries nothing that might outlast its time, and its exceptions are logged.
 

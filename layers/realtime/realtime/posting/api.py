@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
-from realtime.posting.pacing import TokenBucket, Window
+from realtime.posting.pacing import Quota, Window
 from realtime.posting.poster import Clock, Pool, Poster
 from realtime.posting.signing import FrozenCredentials, Signer, canonical_path
 
@@ -35,12 +35,12 @@ class Api:
         self._base_path = url.path.rstrip("/")
         self._prefixes: dict[str, tuple[str, str]] = {}
 
-    def paths(self, endpoint: str, connection_id: str) -> tuple[str, str]:
+    def paths(self, stage: str, connection_id: str) -> tuple[str, str]:
         """Return a connection's path in two forms: as it is sent and as it is signed."""
-        prefixes = self._prefixes.get(endpoint)
+        prefixes = self._prefixes.get(stage)
         if prefixes is None:
-            path = f"{self._base_path}/{quote(endpoint, safe='')}/@connections/"
-            prefixes = self._prefixes[endpoint] = path, canonical_path(path)
+            path = f"{self._base_path}/{quote(stage, safe='')}/@connections/"
+            prefixes = self._prefixes[stage] = path, canonical_path(path)
         sent, signed = prefixes
         if _is_usual(connection_id):
             return f"{sent}{connection_id[:-1]}%3D", f"{signed}{connection_id[:-1]}%253D"
@@ -60,7 +60,7 @@ def make_poster(
     region: str,
     credentials: Callable[[], FrozenCredentials],
     *,
-    posts_per_second: float,
+    quota: Quota,
     max_in_flight: int = 128,
     connect_timeout_s: float = 1.0,
     post_timeout_s: float = 2.0,
@@ -73,8 +73,8 @@ def make_poster(
     """Return a Poster for a management API.
 
     `credentials` is called once a second and returns botocore's frozen credentials, which it renews in time.
-    `posts_per_second` is the share of the account's quota that may be used; `max_in_flight` limits how many connections
-    to the API are open. Certificates are checked against `ca_bundle`, otherwise AWS_CA_BUNDLE, otherwise the bundle
+    `quota` says how much of the account's quota may be used; `max_in_flight` limits how many connections to the API are
+    open. Certificates are checked against `ca_bundle`, otherwise AWS_CA_BUNDLE, otherwise the bundle
     that botocore trusts. A test may pass `open_pool` to replace the network. Raises ValueError if `endpoint_url` is not
     an HTTP URL.
     """
@@ -95,7 +95,7 @@ def make_poster(
         api.signer(region, credentials),
         origin=api.origin,
         paths=api.paths,
-        quota=TokenBucket(posts_per_second, burst=max(1.0, posts_per_second / 2)),
+        quota=quota,
         window=Window(_FIRST_WINDOW, limit=max_in_flight),
         patience_s=patience_s,
         clock=clock,

@@ -19,8 +19,7 @@ class Outcome(enum.Enum):
     NOT_YET_OPEN = "not_yet_open"  # always a 410, but its handshake may not be complete, so do not forget it
     THROTTLED = "throttled"  # 429 until its patience or the function's time ran out
     FAILED = "failed"  # no answer, or an error, until its patience or the function's time ran out
-    CLOSED = "closed"  # its frames could not be delivered, so it was closed; its client will connect again
-    STUCK = "stuck"  # its frames could not be delivered, and it could not be closed either
+    LATE = "late"  # a straggler that left the lane: its last request was abandoned or failed
     FORBIDDEN = "forbidden"  # the role may not do this; `Poster.refusal` names the request
     NOT_TRIED = "not_tried"  # the time ran out before its last frame was answered
 
@@ -46,7 +45,7 @@ class Delivery:
     Make one delivery per connection if the order of its frames matters: deliveries do not wait for each other.
     """
 
-    endpoint: Final[str]  # also the name of the API's stage
+    stage: Final[str]  # of the API, where its connection is
     connection_id: Final[str]  # opaque
     frames: Final[Sequence[Frame]]
     connected_at_s: Final[float]  # s since the epoch
@@ -63,5 +62,4 @@ class Result(NamedTuple, Generic[D]):
     delivery: D
     outcome: Outcome
     sent: int = 0  # frames that are finished: delivered, expired or too large
-    reason: str = ""  # the last failure, for the log
-    throttled: bool = False  # the last failure was a 429
+    reason: str = ""  # the last failure, for the log; the body of the answer, if an `ask` was DELIVERED

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import pycurl
 
 Task = TypeVar("Task")
 
-_TEXT_BYTES = 512  # how much of an answer's body is kept, to report why a request failed
+_TEXT_BYTES = 4096  # how much of an answer's body is kept: why a request failed, or what a GET asked for
 _IDLE_S = 60  # after this idle time a connection is not reused: the network may have dropped it silently
 _PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY")  # the ones that libcurl reads
 
@@ -80,7 +81,7 @@ class HttpPool(Generic[Task]):
         """Send and receive without waiting; return the tasks whose requests ended, each with a status and a text.
 
         Status 0 means that there was no answer, and the text says why. A status counts even if the body after it is
-        incomplete. The text of a 2xx is empty.
+        incomplete. The text of a 2xx is empty, except for a GET.
         """
         self._multi.perform()
         answers = []
@@ -90,7 +91,7 @@ class HttpPool(Generic[Task]):
             for curl in answered:
                 status = curl.getinfo(pycurl.RESPONSE_CODE)
                 slot = self._release(curl)
-                text = "" if 200 <= status < 300 else slot.text.decode(errors="replace")
+                text = "" if 200 <= status < 300 and slot.method != "GET" else slot.text.decode(errors="replace")
                 answers.append((slot.task, status, text))
             for curl, number, message in failed:
                 status = curl.getinfo(pycurl.RESPONSE_CODE)
@@ -104,9 +105,10 @@ class HttpPool(Generic[Task]):
         elif self._multi.select(seconds) < 0:  # libcurl does not have a socket to wait for yet
             time.sleep(min(seconds, 0.01))
 
-    def abandon(self) -> list[Task]:
-        """Abort all requests and return their tasks."""
-        return [self._release(curl).task for curl in list(self._busy)]
+    def abandon(self, which: Callable[[Task], bool] | None = None) -> list[Task]:
+        """Abort the requests of some tasks, or all; return these tasks. libcurl closes their connections."""
+        aborted = [curl for curl, slot in self._busy.items() if which is None or which(slot.task)]
+        return [self._release(curl).task for curl in aborted]
 
     def close(self) -> None:
         """Abort all requests and close all connections."""

@@ -6,15 +6,12 @@
     413                  this frame is left out and the others are sent; TOO_LARGE
     429, 5xx, no answer  the request is tried again with full jitter, for this connection alone, until its patience runs
                          out; THROTTLED or FAILED. While the whole account gets 429s, the patience is extended, by 10 s
-                         at most
+                         at most; while quota or window hold it back, by 2.5 s at most
     403                  FORBIDDEN; after three in a row, no more such requests are made to the stage
     any other            FAILED at once: another request would not change it
 
-With `close_unserved`, a connection whose outcome would be THROTTLED or FAILED is closed. The same rules hold for the
-DELETE that closes it:
-    2xx                  CLOSED
-    410, 403             as above
-    any other            STUCK, after the tries that the status allows
+In a lane (lane.py), a delivery is given up much sooner, whatever it meets: instead of NOT_YET_OPEN, THROTTLED or FAILED
+its outcome is LATE. A 429 is no reason while the whole account gets them: the delivery then waits for the account.
 docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
 """
 
@@ -25,6 +22,7 @@ from typing import Final, Generic, TypeAlias
 
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.posting.delivery import D, Frame, Outcome
+from realtime.posting.lane import Lane
 from realtime.posting.pacing import Congestion
 
 # $connect may take 29 s, and until it has answered, a post to its connection gets a 410. s
@@ -35,6 +33,9 @@ OPENING_PATIENCE_S = 2.0
 # The longest extra patience for a connection that is throttled together with all others. If four of five posts are
 # refused, one connection in 400 is closed despite this patience; without it, one in seven would be. s
 CONGESTED_PATIENCE_S = 10.0
+# For how long a connection that fails may be held back by quota and window without using up its patience. Without a
+# limit, a quota that lets a request through now and then would make it last for minutes. s
+HELD_BACK_PATIENCE_S = 2.5
 # The longest wait after the first, second … consecutive failure; the last value holds for all further ones. s
 BACK_OFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
@@ -47,11 +48,11 @@ _NOT_TRIED, _DELIVERED = Outcome.NOT_TRIED, Outcome.DELIVERED  # looking up a me
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For how long a connection may fail without a success before it is given up, and whether it is then closed."""
+    """For how long a connection may fail without a success before it is given up; if in a lane, `lane` decides."""
 
     seconds: float
-    close_unserved: bool
     congestion: Congestion
+    lane: Lane | None = None
 
 
 class Progress(Generic[D]):
@@ -61,32 +62,33 @@ class Progress(Generic[D]):
         "_accepted_any",
         "_congested_before",
         "_due_at",
-        "_give_up_at",
+        "_may_be_held_s",
         "_patience",
         "_too_large",
-        "closing",
         "delivery",
         "failures",
         "method",
         "reason",
         "sent",
+        "since",
         "throttled",
         "unfinished",
     )
 
     # Set by the first failure.
-    _give_up_at: float  # monotonic
     _congested_before: float  # s; the total congestion before the first of the consecutive failures
     _due_at: float  # monotonic; the end of its back-off
+    _may_be_held_s: float  # for how much longer quota and window may hold it back without using up its patience
 
-    def __init__(self, delivery: D, patience: Patience) -> None:
+    def __init__(self, delivery: D, patience: Patience, since: float) -> None:
         self.delivery = delivery
+        self.since = since
+        """From when on its patience counts: its beginning in a lane, otherwise its first failure."""
         self.method = "POST"  # of the request that `next_request` returned last
         self.sent = 0  # frames that are finished: delivered, expired or too large
-        self.reason = ""  # the last failure
+        self.reason = ""  # the last failure, or the answer to a GET
         self.throttled = False  # the last failure was a 429
         self.failures = 0  # consecutive
-        self.closing = False  # it was given up and is being closed
         self.unfinished = _NOT_TRIED
         """The outcome if the time runs out now."""
         self._patience = patience
@@ -99,18 +101,17 @@ class Progress(Generic[D]):
         `wall` is in s since the epoch.
         """
         delivery = self.delivery
-        if not self.closing:
-            frames = delivery.frames
-            while self.sent < len(frames):
-                frame = frames[self.sent]
-                if frame.not_after_s is not None and frame.not_after_s < wall:
-                    self.sent += 1
-                elif len(frame.body) > MAX_FRAME_BYTES:
-                    self._too_large = True
-                    self.sent += 1
-                else:
-                    return frame
-        if delivery.close or self.closing:
+        frames = delivery.frames
+        while self.sent < len(frames):
+            frame = frames[self.sent]
+            if frame.not_after_s is not None and frame.not_after_s < wall:
+                self.sent += 1
+            elif len(frame.body) > MAX_FRAME_BYTES:
+                self._too_large = True
+                self.sent += 1
+            else:
+                return frame
+        if delivery.close:
             self.method = "DELETE"
         elif delivery.ask:
             self.method = "GET"
@@ -126,12 +127,16 @@ class Progress(Generic[D]):
 
     def resume(self, now: float) -> None:
         """Go on after a back-off; `now` is monotonic."""
-        self._give_up_at += now - self._due_at  # quota or window held it back, which is not the connection's fault
+        held_s = now - self._due_at  # by quota or window, which is not the connection's fault
+        if self._patience.lane is None:
+            held_s = min(held_s, self._may_be_held_s)
+            self._may_be_held_s -= held_s
+        self.since += held_s
 
-    def accepted(self) -> Step:
-        """Note a 2xx."""
-        if self.closing:
-            return Outcome.CLOSED
+    def accepted(self, text: str = "") -> Step:
+        """Note a 2xx; `text` is what a GET was answered."""
+        if text:
+            self.reason = text
         self._accepted_any = True
         if self.failures:
             self.failures = 0
@@ -162,36 +167,31 @@ class Progress(Generic[D]):
             return AT_ONCE
         if status in {0, 429} or status >= 500:
             return self._retry(Outcome.THROTTLED if self.throttled else Outcome.FAILED, now, jitter)
-        return self._give_up(Outcome.FAILED)
+        return Outcome.LATE if self._patience.lane else Outcome.FAILED
 
     def _retry(self, outcome: Outcome, now: float, jitter: float) -> Step:
         """Wait for a random time, which grows with each consecutive failure, or give up with this outcome."""
-        patience = self._patience
-        congestion = patience.congestion
-        if not self.failures:
-            is_opening = outcome is Outcome.NOT_YET_OPEN
-            seconds = min(OPENING_PATIENCE_S, patience.seconds) if is_opening else patience.seconds
-            self._give_up_at = now + seconds
-            self._congested_before = congestion.seconds(now)
         back_off = BACK_OFF_S[min(self.failures, len(BACK_OFF_S) - 1)]
         due = now + back_off * jitter  # "full jitter": Brooker, Exponential Backoff And Jitter
-        give_up_at = self._give_up_at
-        if self.throttled:
-            give_up_at += min(CONGESTED_PATIENCE_S, congestion.seconds(due) - self._congested_before)
-        if due >= give_up_at:
-            return self._give_up(outcome)
+        lane = self._patience.lane
+        if lane is not None:
+            if lane.is_late(self, due):
+                return Outcome.LATE
+        elif self._is_given_up(outcome, now, due):
+            return outcome
         self.failures += 1
-        if not self.closing:
-            self.unfinished = outcome
+        self.unfinished = outcome
         self._due_at = due
         return due
 
-    def _give_up(self, outcome: Outcome) -> Step:
-        if self.closing:
-            return Outcome.STUCK
-        if not self._patience.close_unserved or outcome is Outcome.NOT_YET_OPEN:
-            return outcome
-        self.failures = 0
-        self.closing = True
-        self.unfinished = Outcome.STUCK
-        return AT_ONCE
+    def _is_given_up(self, outcome: Outcome, now: float, due: float) -> bool:
+        seconds, congestion = self._patience.seconds, self._patience.congestion
+        if not self.failures:
+            self.since = now
+            self._congested_before = congestion.seconds(now)
+            self._may_be_held_s = HELD_BACK_PATIENCE_S
+        if outcome is Outcome.NOT_YET_OPEN:
+            seconds = min(OPENING_PATIENCE_S, seconds)
+        elif outcome is Outcome.THROTTLED:
+            seconds += min(CONGESTED_PATIENCE_S, congestion.seconds(due) - self._congested_before)
+        return due >= self.since + seconds

@@ -36,7 +36,7 @@ def canonical_path(path: str) -> str:
 
     All services except S3 require this: `/feed/@connections/a%3D` is signed as `/feed/%40connections/a%253D`.
     """
-    return quote(path, safe="/~")
+    return quote(path)
 
 
 class Signer:

@@ -12,12 +12,20 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from realtime.tables.acknowledgements import Acknowledgements
+    from realtime.tables.blocks import Blocks
+    from realtime.tables.budget import Budget
     from realtime.tables.calls import Calls
     from realtime.tables.connections import Connections
     from realtime.tables.outbox import Outbox
+    from realtime.tables.posted import PostedPositions
+    from realtime.tables.rates import Rates
     from realtime.tables.registry import Registry
+    from realtime.tables.served import Served
     from realtime.tables.session_scan import SessionScan
+    from realtime.tables.stragglers import Stragglers
     from realtime.tables.users import Users
+    from realtime.tables.views import Views
+    from realtime.tables.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class TableNames:
     connections: str | None = None
     users: str | None = None
     events: str | None = None
+    blocks: str | None = None
 
 
 class Tables:
@@ -51,6 +60,13 @@ class Tables:
         return Users(self._client, _name("users", self._names.users))
 
     @cached_property
+    def blocks(self) -> Blocks:
+        """The blocks: who may not see whom."""
+        from realtime.tables.blocks import Blocks
+
+        return Blocks(self._client, _name("blocks", self._names.blocks))
+
+    @cached_property
     def registry(self) -> Registry:
         """The connections and users, kept in step."""
         from realtime.tables.registry import Registry
@@ -73,11 +89,60 @@ class Tables:
         return Outbox(self._client, _name("events", self._names.events))
 
     @cached_property
+    def views(self) -> Views:
+        """What many clients ask for, made once for all."""
+        from realtime.tables.views import Views
+
+        return Views(self._client, _name("events", self._names.events))
+
+    @cached_property
     def acknowledgements(self) -> Acknowledgements:
         """The acknowledgements that are awaited."""
         from realtime.tables.acknowledgements import Acknowledgements
 
         return Acknowledgements(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def stragglers(self) -> Stragglers:
+        """The connections that are behind."""
+        from realtime.tables.stragglers import Stragglers
+
+        return Stragglers(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def served(self) -> Served:
+        """When wide audiences were served."""
+        from realtime.tables.served import Served
+
+        return Served(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The budget of posts."""
+        from realtime.tables.budget import Budget
+
+        return Budget(self._client, _name("events", self._names.events))
+
+    @cached_property
+    def rates(self) -> Rates:
+        """The token buckets that all function instances share."""
+        from realtime.tables.rates import Rates
+
+        return Rates(self._client, self._names.connections, _name("events", self._names.events))
+
+    @cached_property
+    def watched(self) -> Watched:
+        """What each connection watches."""
+        from realtime.tables.watched import Watched
+
+        return Watched(self._client, _name("connections", self._names.connections))
+
+    @cached_property
+    def posted(self) -> PostedPositions:
+        """The positions of the audiences that get many events."""
+        from realtime.tables.posted import PostedPositions
+
+        return PostedPositions(self._client, _name("events", self._names.events))
 
     @cached_property
     def session_scan(self) -> SessionScan:

@@ -6,14 +6,14 @@ finds the calls whose end never came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from realtime.tables.dynamodb import Value, attribute, pages, plain
+from realtime.ids import make_event_id
+from realtime.tables.dynamodb import Cursor, Value, attribute, plain, sharded_page
 from realtime.tables.events import ENDED_CALL_TTL_SECONDS, OPEN_CALL_TTL_SECONDS, call_id_of, call_key
+from realtime.tables.outbox import Duplicate
 from realtime.tables.transactions import ConditionFailed, Item, Transaction, Write
 from realtime.tables.users import Users
 
@@ -26,6 +26,19 @@ OPEN_CALLS_SHARDS = 4
 
 class CallEnded(ConditionFailed):
     """The call cannot start, because it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event of the bus that reports a start or an end: its own id, and the id under which it is recorded."""
+
+    source_id: str
+    event_id: str
+
+    @property
+    def mark(self) -> str:
+        """The attribute of the call by which a duplicate is recognised."""
+        return f"recorded_{make_event_id(0, self.source_id)[12:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +57,15 @@ class Calls:
         self._table = table
         self._users = users
 
-    def call_writes(self, call_id: str, participants: frozenset[str], now_ms: int, *, ongoing: bool) -> list[Write]:
+    def call_writes(
+        self, call_id: str, participants: frozenset[str], now_ms: int, *, ongoing: bool, report: Report | None = None
+    ) -> list[Write]:
         """Return the writes that start or end a call for all its participants.
 
-        The start of a call that has ended fails with CallEnded.
+        The start of a call that has ended fails with CallEnded. If an event reports it, the call keeps that it was
+        recorded, and a second time fails with Duplicate.
         """
-        write = (self._start_write if ongoing else self._end_write)(call_id, participants, now_ms // 1000)
+        write = (self._start_write if ongoing else self._end_write)(call_id, participants, now_ms // 1000, report)
         return [
             write,
             *(self._users.call_write(each, call_id, now_ms, ongoing=ongoing) for each in sorted(participants)),
@@ -60,59 +76,72 @@ class Calls:
         writes = self.call_writes(call.call_id, call.participants, now_ms, ongoing=False)
         Transaction(self._client).add(*writes).commit("ending a call")
 
-    def open_since(self, started_before_s: int) -> Iterator[OpenCall]:
-        """Yield the ongoing calls that started before a time."""
-        for shard in range(OPEN_CALLS_SHARDS):
-            found = pages(
-                self._client,
-                "reading open calls",
-                TableName=self._table,
-                IndexName=OPEN_CALLS_INDEX,
-                KeyConditionExpression="open_shard = :shard AND started_at < :before",
-                ExpressionAttributeValues={
-                    ":shard": attribute(str(shard)),
-                    ":before": attribute(started_before_s),
-                },
-            )
-            for row in chain.from_iterable(found):
-                values = plain(row)
-                yield OpenCall(call_id_of(values["audience"]), values["participants"])
+    def open_since(self, started_before_s: int, after: Cursor = None) -> tuple[list[OpenCall], Cursor]:
+        """Read a page of the ongoing calls that started before a time; return them and where to go on."""
+        rows, cursor = sharded_page(
+            self._client,
+            "reading open calls",
+            "open_shard",
+            OPEN_CALLS_SHARDS,
+            after,
+            values={":before": started_before_s},
+            TableName=self._table,
+            IndexName=OPEN_CALLS_INDEX,
+            KeyConditionExpression="open_shard = :shard AND started_at < :before",
+        )
+        found = map(plain, rows)
+        return [OpenCall(call_id_of(each["audience"]), each["participants"]) for each in found], cursor
 
-    def _start_write(self, call_id: str, participants: frozenset[str], now_s: int) -> Write:
+    def _start_write(self, call_id: str, participants: frozenset[str], now_s: int, report: Report | None) -> Write:
         return self._update(
             call_id,
             "SET participants = :participants, open_shard = :shard, expires_at = :expires, "
             "started_at = if_not_exists(started_at, :now)",
-            condition="attribute_not_exists(ended_at)",  # its end may have come first
+            conditions=["attribute_not_exists(ended_at)"],  # its end may have come first
             values={
                 ":participants": participants,
                 ":shard": str(crc32(call_id.encode()) % OPEN_CALLS_SHARDS),
                 ":expires": now_s + OPEN_CALL_TTL_SECONDS,
                 ":now": now_s,
             },
+            report=report,
         )
 
-    def _end_write(self, call_id: str, participants: frozenset[str], now_s: int) -> Write:
+    def _end_write(self, call_id: str, participants: frozenset[str], now_s: int, report: Report | None) -> Write:
         return self._update(
             call_id,
-            "SET participants = :participants, expires_at = :expires, "
-            "ended_at = if_not_exists(ended_at, :now) REMOVE open_shard",
+            "SET participants = :participants, expires_at = :expires, ended_at = if_not_exists(ended_at, :now)",
+            removing=" REMOVE open_shard",
+            conditions=[],
             values={":participants": participants, ":expires": now_s + ENDED_CALL_TTL_SECONDS, ":now": now_s},
+            report=report,
         )
 
     def _update(
-        self, call_id: str, expression: str, *, values: dict[str, Value], condition: str | None = None
+        self,
+        call_id: str,
+        setting: str,
+        *,
+        conditions: list[str],
+        values: dict[str, Value],
+        report: Report | None,
+        removing: str = "",
     ) -> Write:
-        update: dict[str, Any] = {
-            "TableName": self._table,
-            "Key": call_key(call_id),
-            "UpdateExpression": expression,
-            "ExpressionAttributeValues": {name: attribute(value) for name, value in values.items()},
-        }
-        if condition:
-            update["ConditionExpression"] = condition
-        return Write("Update", update, failure=_ended)
+        update: dict[str, Any] = {"TableName": self._table, "Key": call_key(call_id)}
+        if report:
+            setting += ", #mark = :recorded_as"
+            conditions = [*conditions, "attribute_not_exists(#mark)"]
+            values = {**values, ":recorded_as": report.event_id}
+            update["ExpressionAttributeNames"] = {"#mark": report.mark}
+            update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if conditions:
+            update["ConditionExpression"] = " AND ".join(conditions)
+        update["UpdateExpression"] = setting + removing
+        update["ExpressionAttributeValues"] = {name: attribute(value) for name, value in values.items()}
 
+        def fail(found: Item) -> ConditionFailed:
+            if report and report.mark in found:
+                return Duplicate(plain(found)[report.mark])
+            return CallEnded("the call has ended")
 
-def _ended(_found: Item) -> CallEnded:
-    return CallEnded("the call has ended")
+        return Write("Update", update, failure=fail)

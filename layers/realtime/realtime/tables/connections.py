@@ -8,48 +8,22 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from realtime.audiences import direct
+from realtime.audiences import LIVE, direct, endpoint_of, heard_through, is_wide, own_live
 from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
+from realtime.messages import TYPES
 from realtime.tables.dynamodb import Value, attribute, item, pages, plain, read_all, update_if, write_all
+from realtime.tables.sessions import CONNECTION_TTL_SECONDS, Connection, Session, read_session
 from realtime.tables.transactions import Write
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item does not have
-# API Gateway ends a connection after 2 h, and its $disconnect may be late. TTL is only a back-stop: queries filter by
-# time.
-CONNECTION_TTL_SECONDS = 3 * 3600
+__all__ = ["AUDIENCE_INDEX", "CONNECTION_TTL_SECONDS", "Connection", "Connections", "Session", "Subscriber"]
+
+AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item has on `live` only
 _INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """One WebSocket connection; times since the epoch."""
-
-    connection_id: str
-    endpoint: str
-    user_id: str
-    connected_at_ms: int
-    token_expires_at_s: int
-    types: frozenset[str] = frozenset()  # the message types that it wants; none = all
-    batch: bool = False  # a frame may be a JSON array of messages
-
-    @property
-    def expires_at_s(self) -> int:
-        """When DynamoDB may delete its items, if they are still there."""
-        return self.connected_at_ms // 1000 + CONNECTION_TTL_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A connection, until when it counts as alive, and until when its frames are refused; times since the epoch."""
-
-    connection: Connection
-    lease_until_s: int
-    limited_until_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +45,25 @@ class Connections:
         self._table = table
 
     def registration_writes(self, connection: Connection, audiences: Sequence[str], lease_until_s: int) -> list[Write]:
-        """Return the writes that store a connection and its subscriptions."""
+        """Return the writes that store a connection and its subscriptions; on the stage `live` only its session.
+
+        That is itself the subscription to what is for its user: an item less.
+        """
+        is_live = connection.stage == LIVE
+        own = next(iter(own_live(connection.user_id, connection.endpoints)), None) if is_live else None
         session = _item(
             connection,
             direct(connection.connection_id),
-            {"lease_until": lease_until_s, "token_expires_at": connection.token_expires_at_s},
+            {
+                "lease_until": lease_until_s,
+                "token_expires_at": connection.token_expires_at_s,
+                "wide": _heard_whole(connection, audiences),
+                "endpoints": connection.chosen,
+                "indexed_audience": own,
+            },
         )
-        subscriptions = [_item(connection, audience, {"indexed_audience": audience}) for audience in audiences]
+        others = () if is_live else audiences
+        subscriptions = [_item(connection, audience, {"indexed_audience": audience}) for audience in others]
         return [Write("Put", {"TableName": self._table, "Item": each}) for each in (session, *subscriptions)]
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
@@ -130,26 +116,32 @@ class Connections:
         keys = [_session_key(connection_id) for connection_id in connection_ids]
         return [read_session(row) for row in read_all(self._client, self._table, keys)]
 
-    def renew_lease(self, connection_id: str, lease_until_s: int) -> None:
-        """Extend a connection's lease, unless it was forgotten meanwhile."""
-        self._update_session(connection_id, "lease_until", lease_until_s)
+    def renew_lease(
+        self,
+        connection_id: str,
+        lease_until_s: int,
+        *,
+        heard_at_s: int | None = None,
+        pinged_at_s: int | None = None,
+        has_heartbeat: bool = False,
+    ) -> None:
+        """Extend a connection's lease, and keep what was learned of it, unless it was forgotten meanwhile."""
+        learned = {"heard_at": heard_at_s, "pinged_at": pinged_at_s, "heartbeat": has_heartbeat or None}
+        self._update_session(connection_id, lease_until=lease_until_s, **learned)
 
     def extend_token(self, connection_id: str, token_expires_at_s: int) -> None:
         """Keep a connection open until another token expires."""
-        self._update_session(connection_id, "token_expires_at", token_expires_at_s)
+        self._update_session(connection_id, token_expires_at=token_expires_at_s)
 
-    def limit_until(self, connection_id: str, limited_until_s: int) -> None:
-        """Tell all function instances to refuse a connection's frames until then."""
-        self._update_session(connection_id, "limited_until", limited_until_s)
-
-    def _update_session(self, connection_id: str, name: str, value: int) -> None:
-        """Set one value of a session if it still exists; doing it twice, after a lost answer, has the same effect."""
+    def _update_session(self, connection_id: str, **values: int | None) -> None:
+        """Set values of a session if it still exists; doing it twice, after a lost answer, has the same effect."""
+        stored = item(values)
         update = {
             "TableName": self._table,
             "Key": _session_key(connection_id),
-            "UpdateExpression": f"SET {name} = :value",
+            "UpdateExpression": "SET " + ", ".join(f"{name} = :{name}" for name in stored),
             "ConditionExpression": "attribute_exists(connection_id)",  # otherwise the write would create a ghost
-            "ExpressionAttributeValues": {":value": attribute(value)},
+            "ExpressionAttributeValues": {f":{name}": value for name, value in stored.items()},
         }
         update_if(self._client, "updating a connection", update)
 
@@ -198,14 +190,14 @@ class Connections:
         write_all(self._client, self._table, [{"DeleteRequest": {"Key": key}} for key in keys])
 
 
-def _item(connection: Connection, audience: str, more: dict[str, Value]) -> dict[str, Any]:
+def _item(connection: Connection, audience: str, more: Mapping[str, Value | None]) -> dict[str, Any]:
     """Return a connection's item for one of its audiences."""
     return item(
         {
             "connection_id": connection.connection_id,
             "audience": audience,
             "user_id": connection.user_id,
-            "endpoint": connection.endpoint,
+            "endpoint": connection.stage,
             "connected_at": connection.connected_at_ms,
             "types": connection.types,
             "batch": connection.batch or None,
@@ -213,6 +205,14 @@ def _item(connection: Connection, audience: str, more: dict[str, Value]) -> dict
             **more,
         }
     )
+
+
+def _heard_whole(connection: Connection, audiences: Iterable[str]) -> str | None:
+    """Return a wide audience that a connection gets all entries of, preferably the busiest."""
+    for audience in heard_through(filter(is_wide, audiences), connection.endpoints):
+        if not connection.types or connection.types >= TYPES[endpoint_of(audience)]:
+            return audience
+    return None
 
 
 def _subscriber(row: dict[str, Any]) -> Subscriber:
@@ -225,21 +225,6 @@ def _subscriber(row: dict[str, Any]) -> Subscriber:
         types=frozenset(types["SS"]) if types else frozenset(),
         batch=batch["BOOL"] if batch else False,
     )
-
-
-def read_session(row: Mapping[str, Any]) -> Session:
-    """Read a session's item."""
-    values = plain(row)
-    connection = Connection(
-        connection_id=values["connection_id"],
-        endpoint=values["endpoint"],
-        user_id=values["user_id"],
-        connected_at_ms=values["connected_at"],
-        token_expires_at_s=values["token_expires_at"],
-        types=values.get("types", frozenset()),
-        batch=values.get("batch", False),
-    )
-    return Session(connection, values["lease_until"], values.get("limited_until", 0))
 
 
 def _session_key(connection_id: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ BATCH_GET_LIMIT = 100  # keys in one BatchGetItem
 
 Value = str | int | bool | Set[str]
 AttributeValue = Mapping[str, Any]
+Cursor = dict[str, Value] | None  # the key after which a read goes on; None at either end
 
 
 def attribute(value: Value) -> dict[str, Any]:
@@ -68,6 +69,30 @@ def pages(client: DynamoDBClient, doing: str, **query: Any) -> Iterator[list[dic
         if "LastEvaluatedKey" not in answer:
             return
         query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def sharded_page(
+    client: DynamoDBClient,
+    doing: str,
+    shard_name: str,
+    shards: int,
+    after: Cursor,
+    *,
+    values: Mapping[str, Value],
+    **query: Any,
+) -> tuple[list[dict[str, Any]], Cursor]:
+    """Read one page of an index that is spread over shards, `:shard` in the query; return its items and where to go on.
+
+    `shard_name` is the index's hash key. A cursor that has no other key stands before the first item of its shard.
+    """
+    shard = str((after or {}).get(shard_name, "0"))
+    start: dict[str, Any] = {"ExclusiveStartKey": item(after)} if after and len(after) > 1 else {}
+    with aws_errors(doing):
+        answer = client.query(ExpressionAttributeValues=item({":shard": shard, **values}), **query, **start)
+    if "LastEvaluatedKey" in answer:
+        return answer["Items"], plain(answer["LastEvaluatedKey"])
+    following = int(shard) + 1
+    return answer["Items"], {shard_name: str(following)} if following < shards else None
 
 
 def update_if(client: DynamoDBClient, doing: str, update: Mapping[str, Any]) -> bool:

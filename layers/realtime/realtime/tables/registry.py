@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from realtime.audiences import direct
-from realtime.errors import RealtimeError
-from realtime.tables.connections import Connection, Connections
+from realtime.audiences import LIVE, direct, own_live
+from realtime.errors import ConnectionLimit, RealtimeError
+from realtime.eviction import deadest
+from realtime.tables.connections import Connection, Connections, Session
 from realtime.tables.dynamodb import BATCH_WRITE_LIMIT
-from realtime.tables.transactions import TRANSACTION_LIMIT, Transaction
-from realtime.tables.users import NotConnected, Users
+from realtime.tables.membership import LimitReached, Newcomer, NotConnected
+from realtime.tables.transactions import TRANSACTION_LIMIT, Transaction, Write
+from realtime.tables.users import Users
 
-_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 2  # the other two write the user and the session
+_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 4  # besides: user, session, a replaced session, its last frame
+_REPLACEMENTS = 40  # tries; each that fails means that another newcomer of the same user has got in
 _ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other one writes the user
 
 FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes the sessions, usually a second one the rest
@@ -28,6 +31,16 @@ class Gone:
     may_live: bool = False  # it may be alive, because it could be neither served nor closed
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A connection that is to go, all its audiences, and the writes that delete its items, in the same order."""
+
+    connection_id: str
+    session: Session | None
+    audiences: Sequence[str]
+    delete_writes: Sequence[Write]
+
+
 class Registry:
     """The Connections and Users tables, kept in step."""
 
@@ -41,39 +54,84 @@ class Registry:
         connection: Connection,
         audiences: Sequence[str],
         *,
+        issued_at_s: int,
         username: str | None,
         role: str | None,
         now_ms: int,
-        lease_until_s: int,
+        lease_seconds: int,
         limit: int,
-    ) -> None:
+        dismiss: Callable[[Connection], Write] | None,
+    ) -> Session | None:
         """Store a connection and set its user online, both or neither.
 
-        Raises ConnectionLimit if the user has `limit` connections already.
+        If the user has `limit` connections already, it takes the place of the one that is most likely to be dead, in
+        the same transaction; return the session of that one, which is forgotten. `dismiss` makes the write that tells
+        and closes it; without `dismiss` nobody has to go. Raises ConnectionLimit if it does not get in, and AuthFailed
+        if its token was issued (`issued_at_s`) before the user's sessions were revoked.
         """
         within, beyond = audiences[:_AUDIENCES_IN_TRANSACTION], audiences[_AUDIENCES_IN_TRANSACTION:]
+        later: Sequence[str] = ()
+        if connection.stage == LIVE:
+            # In the transaction a write would cost twice as much. The client is not let in, and misses nothing, before
+            # all is written; if this fails, so does its handshake, and `sweep` finds the session.
+            own = own_live(connection.user_id, connection.endpoints)
+            within, beyond, later = audiences, (), [each for each in audiences if each not in own]
         if beyond:  # written first, so that a registered connection has all; if the rest fails, a post deletes these
             self._connections.subscribe(connection, beyond)
-        join_write = self._users.join_write(
-            connection.user_id,
-            connection.connection_id,
-            username=username,
-            role=role,
-            now_ms=now_ms,
-            limit=limit,
+        newcomer = Newcomer(connection.user_id, connection.connection_id, issued_at_s, username, role)
+        writes = self._connections.registration_writes(connection, within, now_ms // 1000 + lease_seconds)
+        join_write = self._users.join_write(newcomer, now_ms, limit=limit)
+        place: _Place | None = None
+        for _ in range(_REPLACEMENTS):
+            leave = place.delete_writes[: TRANSACTION_LIMIT - 2 - len(writes)] if place else []
+            told = [dismiss(place.session.connection)] if dismiss and place and place.session else []
+            try:
+                self._begin().add(join_write, *writes, *leave, *told).commit("registering a connection")
+            except LimitReached as reached:
+                others = reached.connection_ids
+            else:
+                if later:
+                    self._connections.subscribe(connection, later)
+                return self._vacated(place, len(leave))
+            if dismiss is None:
+                break
+            place = None
+            join_write = self._users.join_write(newcomer, now_ms, limit=limit)
+            if len(others) >= limit:
+                place = self._place(others, connection.stage, now_ms // 1000, lease_seconds)
+                join_write = self._users.replace_write(newcomer, now_ms, among=others, victim=place.connection_id)
+        raise ConnectionLimit(
+            reason=f"user {connection.user_id} has {limit} connections", retry_after=1 if dismiss else None
         )
-        writes = self._connections.registration_writes(connection, within, lease_until_s)
-        self._begin().add(join_write, *writes).commit("registering a connection")
 
-    def forget(self, connection_id: str, now_ms: int) -> str | None:
+    def _place(self, others: frozenset[str], stage: str, now_s: int, lease_seconds: int) -> _Place:
+        """Choose which of a user's connections is to go."""
+        sessions = {each.connection.connection_id: each for each in self._connections.sessions(others)}
+        victim = deadest(others, sessions, stage, now_s, lease_seconds)
+        # As of now: a session that a batch did not show may have been registered at that moment.
+        session = sessions.get(victim) or next(iter(self._connections.sessions([victim])), None)
+        _, audiences = self._connections.subscriptions(victim)
+        audiences.sort(key=lambda audience: audience != direct(victim))  # the session first
+        return _Place(victim, session, audiences, self._connections.delete_writes(victim, audiences))
+
+    def _vacated(self, place: _Place | None, deleted: int) -> Session | None:
+        """Delete what of a replaced connection did not fit into the transaction; return its session."""
+        if place is None:
+            return None
+        self._connections.delete((place.connection_id, audience) for audience in place.audiences[deleted:])
+        return place.session
+
+    def forget(self, connection_id: str, now_ms: int, seen_ms: int | None = None) -> str | None:
         """Remove every trace of a connection; return its user, or None if it was forgotten already.
+
+        `seen_ms` is its last sign of life, if that was not just now.
 
         The user is changed first: if the second step fails, the next post or sweep finds and deletes the other items.
         """
         user_id, audiences = self._connections.subscriptions(connection_id)
         if user_id is None:
             return None
-        self._users.leave(user_id, connection_id, now_ms)
+        self._users.leave(user_id, connection_id, now_ms, seen_ms)
         self._connections.delete((connection_id, audience) for audience in audiences)
         return user_id
 

@@ -2,34 +2,30 @@
 
 Every write that may change what others see also raises `version` and sets `changed_at`, from which the stream's
 reader makes the messages' ids and times. Methods called `*_write` return a write for the caller's transaction.
+The writes by which connections come and go are in `membership`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-from zlib import crc32
+from typing import Any
 
 from realtime.aws.clients import aws_errors
-from realtime.errors import ConnectionLimit, RealtimeError
-from realtime.tables.dynamodb import Value, attribute, item, pages, plain, read_all, update_if
-from realtime.tables.transactions import ConditionFailed, Item, Write
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from realtime.tables import membership
+from realtime.tables.dynamodb import Cursor, Value, attribute, item, pages, plain, read_all, sharded_page, update_if
+from realtime.tables.membership import CHANGED, UPDATING, Membership
+from realtime.tables.transactions import ConditionFailed, Write
 
 ONLINE_INDEX = "OnlineIndex"
-ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of the users who are online
+# Blocks in a user's item. They are copied into each of the user's changes and into the view of everyone online, so that
+# it costs no read to heed them. With more, the item would grow past one write unit.
+FEW_BLOCKS = 20
 
-_UPDATING = "updating a user"
-_CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now"
 
-
-class NotConnected(ConditionFailed):
-    """The user does not have this connection, or does not have it any more."""
+class ManyBlocks(ConditionFailed):
+    """A user has too many blocks for their item: they belong on the list in the Blocks table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,10 @@ class User:
     left_at_ms: int
     version: int
     changed_at_ms: int
-    hidden_from: frozenset[str]  # the users whom this one has blocked
+    hidden_from: frozenset[str]  # users whom this one has blocked: all of them, if `listed_blocks` is 0
+    listed_blocks: int = 0  # how many blocks and ends of blocks the list in the Blocks table was given
+    shown_to: frozenset[str] = frozenset()  # whom the last change of that list took from it
+    revoked_before_s: int = 0  # tokens that were issued before it are refused
 
 
 def read_user(image: dict[str, Any]) -> User:
@@ -64,15 +63,14 @@ def read_user(image: dict[str, Any]) -> User:
         version=values.get("version", 0),
         changed_at_ms=values.get("changed_at", 0),
         hidden_from=values.get("hidden_from", frozenset()),
+        listed_blocks=values.get("listed_blocks", 0),
+        shown_to=values.get("shown_to", frozenset()),
+        revoked_before_s=values.get("revoked_before", 0),
     )
 
 
-class Users:
+class Users(Membership):
     """The Users table."""
-
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
-        self._client = client
-        self._table = table
 
     def get(self, user_id: str) -> User | None:
         """Return a user as of now, or None if nothing is known of them."""
@@ -88,81 +86,37 @@ class Users:
 
     def online(self) -> Iterator[User]:
         """Yield all users who are online, as the index shows them: it lags behind the table."""
-        return self._online()
-
-    def stranded(self, *, left_before_ms: int, seen_before_ms: int) -> Iterator[User]:
-        """Yield users who are online wrongly: they have no connection, or only connections older than any can be."""
-        has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
-        is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
-        return self._online(
-            f"({has_left}) OR ({is_older_than_any_connection})", {":left": left_before_ms, ":seen": seen_before_ms}
-        )
-
-    def _online(
-        self, filter_expression: str = "", values: Mapping[str, Value] = MappingProxyType({})
-    ) -> Iterator[User]:
-        filtered = {"FilterExpression": filter_expression} if filter_expression else {}
-        for shard in range(ONLINE_SHARDS):
+        for shard in range(membership.ONLINE_SHARDS):
             found = pages(
                 self._client,
                 "reading the users who are online",
                 TableName=self._table,
                 IndexName=ONLINE_INDEX,
                 KeyConditionExpression="online_shard = :shard",
-                ExpressionAttributeValues=item({":shard": str(shard), **values}),
-                **filtered,
+                ExpressionAttributeValues={":shard": attribute(str(shard))},
             )
             yield from map(read_user, chain.from_iterable(found))
 
-    def join_write(
-        self, user_id: str, connection_id: str, *, username: str | None, role: str | None, now_ms: int, limit: int
-    ) -> Write:
-        """Return the write that gives a user a connection and sets them online.
+    def stranded(self, after: Cursor, *, left_before_ms: int, seen_before_ms: int) -> tuple[list[User], Cursor]:
+        """Read a page of OnlineIndex: users who are online wrongly, and where to go on.
 
-        It fails with ConnectionLimit if they have `limit` connections already.
+        They have no connection, or only connections older than any can be.
         """
-        # A set that became empty is gone, and size() of a missing attribute is no number: hence the first condition.
-        has_no_connection = "attribute_not_exists(connection_ids)"
-        is_below_limit = "size(connection_ids) < :limit"
-        claims = {"username": username, "role": role}
-        updated = {name: value for name, value in claims.items() if value is not None}  # the others stay as they are
-        return self._update(
-            user_id,
-            "SET is_online = :true, online_shard = :shard, last_seen = :now, "
-            + _CHANGED
-            + "".join(f", #{name} = :{name}" for name in updated)
-            + " ADD connection_ids :connection",
-            condition=f"{has_no_connection} OR {is_below_limit}",
-            failure=ConnectionLimit(reason=f"user {user_id} has {limit} connections"),
-            names={f"#{name}": name for name in updated},
-            values={
-                ":true": True,
-                ":shard": online_shard(user_id),
-                ":connection": frozenset({connection_id}),
-                ":limit": limit,
-                ":now": now_ms,
-                **{f":{name}": value for name, value in updated.items()},
-            },
+        has_left = "attribute_not_exists(connection_ids) AND left_at < :left"
+        is_older_than_any_connection = "attribute_exists(connection_ids) AND last_seen < :seen"
+        rows, cursor = sharded_page(
+            self._client,
+            "reading the users who are online",
+            "online_shard",
+            membership.ONLINE_SHARDS,
+            after,
+            values={":left": left_before_ms, ":seen": seen_before_ms},
+            TableName=self._table,
+            IndexName=ONLINE_INDEX,
+            KeyConditionExpression="online_shard = :shard",
+            FilterExpression=f"({has_left}) OR ({is_older_than_any_connection})",
         )
-
-    def leave(self, user_id: str, connection_id: str, now_ms: int) -> None:
-        """Take a connection from a user.
-
-        An update whose answer was lost may be made again: the second finds that the user does not have the connection.
-        """
-        write = self.leave_write(user_id, connection_id, now_ms)
-        update_if(self._client, _UPDATING, write.request)
-
-    def leave_write(self, user_id: str, connection_id: str, now_ms: int) -> Write:
-        """Return the write that takes a connection from a user; it fails with NotConnected if they do not have it."""
-        return self._update(
-            user_id,
-            "SET left_at = :now, last_seen = :now DELETE connection_ids :connection",
-            condition="contains(connection_ids, :id)",  # a late duplicate must not move left_at
-            failure=NotConnected("the user does not have this connection"),
-            values={":now": now_ms, ":connection": frozenset({connection_id}), ":id": connection_id},
-            counted=False,
-        )
+        return list(map(read_user, rows)), cursor
 
     def set_offline(self, user_id: str, left_at_ms: int, now_ms: int) -> bool:
         """Set a user offline if no connection has come since `left_at_ms`; return whether it was done.
@@ -172,62 +126,57 @@ class Users:
         has_not_returned = "attribute_not_exists(connection_ids) AND left_at = :left_at"
         update = self._update(
             user_id,
-            f"SET is_online = :false, {_CHANGED} REMOVE online_shard",
+            f"SET is_online = :false, {CHANGED} REMOVE online_shard",
             condition=f"is_online = :true AND {has_not_returned}",
             values={":true": True, ":false": False, ":left_at": left_at_ms, ":now": now_ms},
         )
-        return update_if(self._client, _UPDATING, update.request)
+        return update_if(self._client, UPDATING, update.request)
 
     def call_write(self, user_id: str, call_id: str, now_ms: int, *, ongoing: bool) -> Write:
         """Return the write that starts or ends a call of a user; made twice, it has the same effect."""
         verb = "ADD" if ongoing else "DELETE"
         return self._update(
             user_id,
-            f"SET {_CHANGED} {verb} busy_calls :calls",
+            f"SET {CHANGED} {verb} busy_calls :calls",
             values={":calls": frozenset({call_id}), ":now": now_ms},
         )
 
     def busy_write(self, user_id: str, now_ms: int, *, busy: bool) -> Write:
         """Return the write that sets a user busy or available by hand."""
-        return self._update(user_id, f"SET is_busy_manual = :busy, {_CHANGED}", values={":busy": busy, ":now": now_ms})
+        return self._update(user_id, f"SET is_busy_manual = :busy, {CHANGED}", values={":busy": busy, ":now": now_ms})
 
     def block_write(self, user_id: str, others: Set[str], now_ms: int, *, blocked: bool) -> Write:
-        """Return the write that hides a user's presence from others, or shows it to them again."""
-        verb = "ADD" if blocked else "DELETE"
+        """Return the write that hides a user's presence from others, or shows it to them again.
+
+        It fails with ManyBlocks if not all of the user's blocks have room in their item.
+        """
+        if not blocked:
+            return self._update(
+                user_id,
+                f"SET {CHANGED} DELETE hidden_from :others",
+                condition="attribute_not_exists(listed_blocks)",
+                values={":others": others, ":now": now_ms},
+                failure=ManyBlocks("blocks are listed"),
+            )
+        # A set that became empty is gone, and size() of a missing attribute is no number: hence the first condition.
         return self._update(
-            user_id, f"SET {_CHANGED} {verb} hidden_from :others", values={":others": others, ":now": now_ms}
+            user_id,
+            f"SET {CHANGED} ADD hidden_from :others",
+            condition="attribute_not_exists(hidden_from) OR size(hidden_from) <= :room",
+            values={":others": others, ":now": now_ms, ":room": FEW_BLOCKS - len(others)},
+            failure=ManyBlocks("no room for more blocks"),
         )
 
-    def _update(
-        self,
-        user_id: str,
-        expression: str,
-        *,
-        values: dict[str, Value],
-        names: dict[str, str] | None = None,
-        condition: str | None = None,
-        failure: RealtimeError | None = None,
-        counted: bool = True,
-    ) -> Write:
-        if counted:
-            values = {**values, ":zero": 0, ":one": 1}
-        update: dict[str, Any] = {
-            "TableName": self._table,
-            "Key": item({"user_id": user_id}),
-            "UpdateExpression": expression,
-            "ExpressionAttributeValues": {name: attribute(value) for name, value in values.items()},
-        }
-        if names:
-            update["ExpressionAttributeNames"] = names
-        if condition:
-            update["ConditionExpression"] = condition
+    def listed_block_write(self, user_id: str, others: Set[str], now_ms: int, *, blocked: bool) -> Write:
+        """Return the write that says that others were put on the list of a user's blocks, or taken from it.
 
-        def fail(_found: Item) -> RealtimeError:
-            return failure or ConditionFailed("the user's state is another")
-
-        return Write("Update", update, fail)
-
-
-def online_shard(user_id: str) -> str:
-    """Return the partition of OnlineIndex that a user belongs to."""
-    return str(crc32(user_id.encode()) % ONLINE_SHARDS)
+        It must not be made before that list's own change, which `broadcast` reads when it is told by this write.
+        """
+        values: dict[str, Value] = {":now": now_ms, ":count": len(others)}
+        if blocked:
+            return self._update(user_id, f"SET {CHANGED} ADD listed_blocks :count REMOVE shown_to", values=values)
+        return self._update(
+            user_id,
+            f"SET {CHANGED}, shown_to = :others ADD listed_blocks :count DELETE hidden_from :others",
+            values={**values, ":others": others},
+        )

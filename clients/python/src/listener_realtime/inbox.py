@@ -1,0 +1,59 @@
+"""What has come to a line: each event once, missed ones before live ones, and how far that is."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from listener_realtime.link import Frame, Link
+
+REMEMBERED = 1_000  # ids
+
+
+class Inbox:
+    """Reports messages. `position` is what `resume` goes on from."""
+
+    def __init__(self, heard: Callable[[Any], None], position: Mapping[str, str]) -> None:
+        self._heard = heard
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self.position = dict(position)
+
+    def take(self, link: Link, message: Any) -> None:
+        """Report a message: at once, or after those that were missed if it is live and they are still to come."""
+        if link.held is not None and "id" in message and "position" in message:  # replayed ones bring no position
+            link.later.append(message)
+        else:
+            self._report(link, message)
+
+    def learn(self, link: Link, message: Any) -> None:
+        """Remember how far we are. Later messages must not move the position past missed ones that are to come."""
+        position = message.get("position") or {}
+        if message["type"] != "resumed":
+            (self.position if link.held is None else link.held).update(position)
+            return
+        self.position |= position
+        if message["data"].get("complete") is False:
+            return
+        self.position |= link.held or {}
+        link.held = None
+        later, link.later = link.later, []
+        for each in later:
+            self._report(link, each)
+
+    def _report(self, link: Link, message: Any) -> None:
+        if self._is_new(message.get("id")):
+            self._heard(message)
+        if message.get("ack"):
+            link.say(Frame("ack", {"id": message.get("id")}))
+
+    def _is_new(self, event_id: str | None) -> bool:
+        """Delivery is at least once: a repeated message has the same id."""
+        if not event_id:
+            return True
+        if event_id in self._seen:
+            return False
+        self._seen[event_id] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return True

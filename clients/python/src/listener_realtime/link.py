@@ -1,0 +1,73 @@
+"""A socket and what is specific to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from listener_realtime.world import Socket, World
+
+_ANSWERED_BY = {
+    "snapshot": ("sync", "watch", "unwatch"),
+    "resumed": ("resume",),
+    "authenticated": ("authenticate",),
+    "pong": ("ping",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a client sends."""
+
+    type: str
+    data: Mapping[str, Any]
+
+
+class Link:
+    """One socket of a line. Its owner gives it a socket before anything happens."""
+
+    socket: Socket
+
+    def __init__(self, world: World, ids: Iterable[str], sent: Callable[[Frame], None]) -> None:
+        """Take the users whom the URL names."""
+        self._world, self._sent = world, sent
+        self.ids = frozenset(ids)
+        self.asked: list[Frame] = []  # not answered yet, and must be
+        self.held: dict[str, str] | None = None  # positions that must wait until the missed messages are here
+        self.later: list[Any] = []  # messages that came meanwhile
+        self.refusal = ""
+
+    def say(self, frame: Frame) -> bool:
+        """Send a frame; false if the socket is not open."""
+        if not self.socket.is_open:
+            return False
+        at = datetime.fromtimestamp(self._world.now_ms() / 1000, UTC).isoformat(timespec="milliseconds")
+        envelope = {"type": frame.type, "data": frame.data, "timestamp": at.replace("+00:00", "Z")}
+        self.socket.send(json.dumps(envelope, separators=(",", ":"), ensure_ascii=False))
+        self._sent(frame)
+        return True
+
+    def tell(self, frame: Frame) -> None:
+        """Send what must be answered, and is sent again if it is refused."""
+        self.asked.append(frame)
+        self.say(frame)
+
+    def forget(self, kind: str) -> bool:
+        """Await no answer to frames of a type any more; returns whether there was one."""
+        before = len(self.asked)
+        self.asked = [frame for frame in self.asked if frame.type != kind]
+        return len(self.asked) < before
+
+    def take_answered(self, message: Mapping[str, Any]) -> bool:
+        """Return whether a message is the end of the answer to a frame, which is then awaited no more."""
+        if message["data"].get("complete") is False:  # more of it is to come
+            return False
+        kinds = _ANSWERED_BY.get(message["type"], ())
+        found = next((frame for frame in self.asked if frame.type in kinds), None)
+        if found is None:
+            return False
+        self.asked.remove(found)
+        return True
