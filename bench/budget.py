@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.instances import ClaimsTable, Instance, World, shared
-from gateway.template import parse_document
+from samsocket.template import parse_document
 from harness.account import Account
 from realtime.posting.delivery import Delivery, Outcome
 from realtime.posting.pacing import Quota, TokenBucket

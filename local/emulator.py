@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
-from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
+from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 
 Scope = Mapping[str, Any]
 Event = Mapping[str, Any]

@@ -203,12 +203,15 @@ class EmbeddedStack:
         }
         # Functions inherit the emulator's environment: nothing of this machine's own must get there.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        command: list[str | Path] = [self._tools.emulator.with_name("python"), "-m", "local.emulator"]
+        # The emulator's interpreter has neither of our packages installed; PYTHONPATH would reach the functions too.
+        paths = [str(ROOT), str(ROOT / "samsocket/src")]
+        run = f"import sys; sys.path[:0] = {paths}; from local.emulator import main; main()"
+        command: list[str | Path] = [self._tools.emulator.with_name("python"), "-c", run]
         command += ["--gateway-port", str(self._port)]
         return self._program("emulator", command, kept | variables)
 
     def _gateway(self, page_url: str) -> Program:
-        command: list[str | Path] = [sys.executable, "-m", "gateway"]
+        command: list[str | Path] = [sys.executable, "-m", "samsocket", "serve"]
         command += ["--template", ROOT / "template.yaml", "--stack", STACK]
         command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
         command += ["--fallback", page_url]

@@ -12,7 +12,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from gateway.template import Resolver, Stack, Template
+from samsocket.template import Resolver, Stack, Template
 from realtime import bootstrap
 from realtime.tables.dynamodb import plain
 from tests.cloudformation import ROOT

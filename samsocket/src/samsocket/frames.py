@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

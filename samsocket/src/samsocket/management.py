@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import web
 
-from gateway.connection import TOO_BIG
-from gateway.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
-from gateway.events import new_id
-from gateway.settings import MESSAGE_BYTES
+from samsocket.connection import TOO_BIG
+from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
+from samsocket.events import new_id
+from samsocket.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
-    from gateway.connection import Connection
-    from gateway.emulator import Emulator
-    from gateway.settings import Settings
+    from samsocket.connection import Connection
+    from samsocket.emulator import Emulator
+    from samsocket.settings import Settings
 
 _logger = logging.getLogger(__name__)
 

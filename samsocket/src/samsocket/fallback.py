@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from gateway import management
+from samsocket import management
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest

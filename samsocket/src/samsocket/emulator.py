@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from yarl import URL
 
-from gateway.errors import FunctionFailedError, FunctionUnavailableError, IntegrationTimeoutError
+from samsocket.errors import FunctionFailedError, FunctionUnavailableError, IntegrationTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from gateway.errors import EmulatorUnreachableError, StackNotFoundError, StartError
-from gateway.template import Stack
+from samsocket.errors import EmulatorUnreachableError, StackNotFoundError, StartError
+from samsocket.template import Stack
 
 
 def describe(name: str, *, endpoint_url: str, region: str, access_key: str, secret_key: str) -> Stack:

@@ -11,14 +11,14 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.api import INTEGRATION_TIMEOUT
-from gateway.errors import FunctionFailedError, IntegrationError, RefusedError
-from gateway.events import authorizer_event
+from samsocket.api import INTEGRATION_TIMEOUT
+from samsocket.errors import FunctionFailedError, IntegrationError, RefusedError
+from samsocket.events import authorizer_event
 
 if TYPE_CHECKING:
-    from gateway.api import Authorizer
-    from gateway.emulator import Emulator
-    from gateway.events import Handshake
+    from samsocket.api import Authorizer
+    from samsocket.emulator import Emulator
+    from samsocket.events import Handshake
 
 _logger = logging.getLogger(__name__)
 

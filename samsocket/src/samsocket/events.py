@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
-from gateway.api import CONNECT, DISCONNECT
+from samsocket.api import CONNECT, DISCONNECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

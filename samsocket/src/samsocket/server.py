@@ -28,9 +28,9 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.log import ws_logger
 
-from gateway import authorizer, control, events, management
-from gateway.api import CONNECT, DISCONNECT
-from gateway.connection import (
+from samsocket import authorizer, control, events, management
+from samsocket.api import CONNECT, DISCONNECT
+from samsocket.connection import (
     ABNORMAL,
     GOING_AWAY,
     POLICY_VIOLATION,
@@ -38,24 +38,24 @@ from gateway.connection import (
     Connection,
     new_websocket,
 )
-from gateway.errors import AddressInUseError, DeliveryError, IntegrationError, RefusedError, StartError
-from gateway.frames import GuardedProtocol
-from gateway.integrations import ProxyResponse, ask
-from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
-from gateway.settings import URL_CHARACTERS, Settings, TokenBucket
+from samsocket.errors import AddressInUseError, DeliveryError, IntegrationError, RefusedError, StartError
+from samsocket.frames import GuardedProtocol
+from samsocket.integrations import ProxyResponse, ask
+from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
+from samsocket.settings import URL_CHARACTERS, Settings, TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
 
     from aiohttp.web import BaseRequest
 
-    from gateway.api import Route, WebSocketApi
-    from gateway.emulator import Emulator
-    from gateway.events import Handshake
-    from gateway.fallback import Fallback
+    from samsocket.api import Route, WebSocketApi
+    from samsocket.emulator import Emulator
+    from samsocket.events import Handshake
+    from samsocket.fallback import Fallback
 
 _logger = logging.getLogger(__name__)
-_access = logging.getLogger("gateway.access")
+_access = logging.getLogger("samsocket.access")
 
 _EXPIRY_SECONDS: Final = 0.25
 _SHUTDOWN_SECONDS: Final = 5.0

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import FunctionFailedError, FunctionUnavailableError
+from samsocket.errors import FunctionFailedError, FunctionUnavailableError
 
 if TYPE_CHECKING:
-    from gateway.api import Route
-    from gateway.emulator import Emulator
+    from samsocket.api import Route
+    from samsocket.emulator import Emulator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest
 
-    from gateway.api import WebSocketApi
-    from gateway.connection import Connection
-    from gateway.settings import Settings
+    from samsocket.api import WebSocketApi
+    from samsocket.connection import Connection
+    from samsocket.settings import Settings
 
 PREFIX: Final = "/_gateway/"
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 
-from gateway.errors import BufferFullError, GoneError
-from gateway.events import NO_STATUS
+from samsocket.errors import BufferFullError, GoneError
+from samsocket.events import NO_STATUS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.events import Handshake
-    from gateway.settings import Settings
+    from samsocket.events import Handshake
+    from samsocket.settings import Settings
 
 ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from gateway.errors import TemplateError, UnresolvedError
+from samsocket.errors import TemplateError, UnresolvedError
 
 _VARIABLE: Final = re.compile(r"\$\{(!?)([^}]+)\}")
 

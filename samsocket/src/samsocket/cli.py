@@ -1,4 +1,4 @@
-"""The command: `python -m gateway --template template.yaml --stack realtime --endpoint-url http://127.0.0.1:4566`."""
+"""`samsocket serve --template template.yaml --stack realtime --endpoint-url http://127.0.0.1:4566`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway import stack as stacks
-from gateway.api import read_api
-from gateway.emulator import Emulator
-from gateway.errors import StartError
-from gateway.fallback import Fallback
-from gateway.server import Gateway
-from gateway.settings import Settings
-from gateway.template import Resolver, Template
+from samsocket import stack as stacks
+from samsocket.api import read_api
+from samsocket.emulator import Emulator
+from samsocket.errors import StartError
+from samsocket.fallback import Fallback
+from samsocket.server import Gateway
+from samsocket.settings import Settings
+from samsocket.template import Resolver, Template
 
 if TYPE_CHECKING:
-    from gateway.api import WebSocketApi
+    from samsocket.api import WebSocketApi
 
 _logger = logging.getLogger(__name__)
 _DEFAULTS = Settings()
 
 
-@click.command(context_settings={"show_default": True})
+@click.command("serve", context_settings={"show_default": True})
 @click.option("--template", type=click.Path(path_type=Path), default="template.yaml", help="The SAM template.")
 @click.option("--stack", required=True, help="The name under which it was deployed.")
 @click.option("--api", "logical_id", help="The API's logical id, where the template has several WebSocket APIs.")
@@ -71,7 +71,7 @@ _DEFAULTS = Settings()
     "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
 )
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO")
-def main(
+def serve(
     template: Path,
     stack: str,
     logical_id: str | None,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
-from gateway.selection import select
+from samsocket.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
+from samsocket.selection import select
 
 if TYPE_CHECKING:
-    from gateway.template import Resolver, Resource, Stack, Template
+    from samsocket.template import Resolver, Resource, Stack, Template
 
 CONNECT: Final = "$connect"
 DISCONNECT: Final = "$disconnect"
