@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
-from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 from local.flow import Flow
 from operate import tokens
 from operate.errors import CommandError
 from operate.state import ROOT
+from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
