@@ -5,6 +5,8 @@ GatewayError
 │   ├── AddressInUseError
 │   ├── EmulatorUnreachableError
 │   ├── StackNotFoundError
+│   ├── StepFailedError
+│   ├── ServiceEndedError
 │   └── TemplateError
 │       ├── NoWebSocketApiError
 │       ├── AmbiguousApiError
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 
 class GatewayError(Exception):
@@ -68,6 +71,32 @@ class StackNotFoundError(StartError):
 
     def __str__(self) -> str:
         return f"stack {self.stack} is not deployed at {self.endpoint_url}: run sam deploy first"
+
+
+class StepFailedError(StartError):
+    """A command that prepares the stack exited with an error."""
+
+    def __init__(self, step: str, code: int, log: Path, tail: str) -> None:
+        """Name the step, its exit code, its log, and that log's last lines."""
+        super().__init__(step, code, log, tail)
+        self.step, self.code, self.log, self.tail = step, code, log, tail
+
+    def __str__(self) -> str:
+        """Show the log's end and where the rest is."""
+        return f"{self.step} failed with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
+
+
+class ServiceEndedError(StartError):
+    """A program of the stack ended by itself."""
+
+    def __init__(self, service: str, code: int, log: Path, tail: str) -> None:
+        """Name the service, its exit code, its log, and that log's last lines."""
+        super().__init__(service, code, log, tail)
+        self.service, self.code, self.log, self.tail = service, code, log, tail
+
+    def __str__(self) -> str:
+        """Show the log's end and where the rest is."""
+        return f"The {self.service} ended with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
 
 
 class TemplateError(StartError):

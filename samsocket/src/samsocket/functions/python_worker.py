@@ -17,7 +17,8 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _LEADS_HERE = "127.255.77.77"
@@ -54,7 +55,7 @@ class Runtime:
         self._host, _, self._path = address.partition("/")
         self._connection = http.client.HTTPConnection(self._host)
 
-    def next(self) -> "tuple[dict[str, str], bytes]":
+    def next(self) -> tuple[dict[str, str], bytes]:
         """Wait for an event; returns its headers, by names in lower case, and its body."""
         status, headers, body = self._request("GET", "invocation/next")
         if status != 200:
@@ -74,7 +75,7 @@ class Runtime:
         sys.stdout.flush()
         self._request("POST", where, json.dumps(report).encode())
 
-    def _request(self, method: str, path: str, body: "bytes | None" = None) -> "tuple[int, dict[str, str], bytes]":
+    def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
         try:
             self._connection.request(method, f"/{self._path}/2018-06-01/runtime/{path}", body)
             answer = self._connection.getresponse()
@@ -86,7 +87,7 @@ class Runtime:
 class Context:
     """The second argument of a handler."""
 
-    def __init__(self, headers: "dict[str, str]") -> None:
+    def __init__(self, headers: dict[str, str]) -> None:
         """Take the headers of an event."""
         self.aws_request_id = headers["lambda-runtime-aws-request-id"]
         self.invoked_function_arn = headers["lambda-runtime-invoked-function-arn"]
@@ -103,7 +104,7 @@ class Context:
         return max(0, self._deadline - int(time.time() * 1000))
 
 
-def load(handler: str) -> "Callable[[Any, Context], Any]":
+def load(handler: str) -> Callable[[Any, Context], Any]:
     """Return the function that `folder/module.name` names."""
     module, _, name = handler.replace("/", ".").rpartition(".")
     if not module:

@@ -26,9 +26,17 @@ _REFUSED: Final = (
     "AWS::ApiGatewayV2::ApiMapping",
     LAYER,
 )
-_KEPT_OF_A_FUNCTION: Final = ("FunctionName", "Role", "Timeout", "MemorySize", "DeadLetterConfig", "Tags", "Description")
+_KEPT_OF_A_FUNCTION: Final = (
+    "FunctionName",
+    "Role",
+    "Timeout",
+    "MemorySize",
+    "DeadLetterConfig",
+    "Tags",
+    "Description",
+)
 _VARIABLE: Final = re.compile(r"\$\{([^!}.]+)((?:\.[^}]+)?)\}")
-_STAND_IN: Final = '''
+_STAND_IN: Final = """
 import json
 import os
 import urllib.error
@@ -42,7 +50,7 @@ def handler(event, context):
             return json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
         raise RuntimeError(json.loads(error.read()).get("failed", "failed")) from None
-'''
+"""
 
 
 def adapt(

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local import guard
-from local.errors import ServiceEndedError, StepFailedError
+from samsocket import guard
+from samsocket.errors import ServiceEndedError, StepFailedError
 
 _TAIL_LINES = 25
 

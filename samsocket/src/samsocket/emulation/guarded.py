@@ -6,8 +6,8 @@ refuses browsers, and every request must be signed, in its `Authorization` heade
 one that the emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
 The check runs inside the emulator's own process, so that no second port exists without it. The emulator's interpreter
-runs this module: `python -m local.emulator --gateway-port 8080`, with the emulator's settings in the environment and
-the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+runs this module (`samsocket.emulation.guarded_emulator`), with the emulator's settings in the environment and the access
+key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations
@@ -268,14 +268,14 @@ def main() -> None:
     """Run the emulator until it is ended."""
     parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
     # The gateway passes management requests to the emulator unchanged: their signature covers a Host with its port.
-    parser.add_argument("--gateway-port", type=int, required=True)
-    gateway_port = parser.parse_args().gateway_port
+    parser.add_argument("--gateway-port", type=int, action="append", default=[])
+    gateway_ports = parser.parse_args().gateway_port
     secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment
     keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
     hide_role_credentials()
     allow_batches_of_sqs()
     server: Any = importlib.import_module("ministack.app")
-    ports = {int(os.environ["GATEWAY_PORT"]), gateway_port}
+    ports = {int(os.environ["GATEWAY_PORT"]), *gateway_ports}
     server.app = Admission(server.app, ports, keys.secret, keys.is_signed)
     sys.argv = ["ministack"]
     server.main()

@@ -1,0 +1,23 @@
+"""The AWS emulator MiniStack, behind a check of its callers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_RUN = """
+import importlib, sys, types
+package = types.ModuleType("samsocket")
+package.__path__ = [{folder!r}]
+sys.modules["samsocket"] = package
+importlib.import_module("samsocket.emulation.guarded").main()
+"""
+
+
+def guarded_emulator(python: Path, *ports: int) -> list[str | Path]:
+    """Return the command that runs the emulator; `python` is its own interpreter, where it is installed.
+
+    `ports` are those, beside its own, that a `Host` may name. That interpreter gets our package alone, not what is
+    installed beside it, and not by PYTHONPATH, which the emulator's functions would inherit.
+    """
+    run = _RUN.format(folder=str(Path(__file__).parents[1]))
+    return [python, "-c", run, *(word for port in ports for word in ("--gateway-port", str(port)))]
