@@ -29,6 +29,7 @@ from aiohttp import web
 from aiohttp.log import ws_logger
 
 from samsocket import authorizer, control, events, management
+from samsocket.acceptor import Acceptor, listeners
 from samsocket.api import CONNECT, DISCONNECT
 from samsocket.connection import (
     ABNORMAL,
@@ -45,11 +46,13 @@ from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_ow
 from samsocket.settings import URL_CHARACTERS, Settings, TokenBucket
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Collection, Coroutine
 
     from aiohttp.web import BaseRequest
 
     from samsocket.api import Route, WebSocketApi
+    from samsocket.aws_names import AwsNames
     from samsocket.emulator import Emulator
     from samsocket.events import Handshake
     from samsocket.fallback import Fallback
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _access = logging.getLogger("samsocket.access")
 
+_BACKLOG: Final = 1024
 _EXPIRY_SECONDS: Final = 0.25
 _SHUTDOWN_SECONDS: Final = 5.0
 _MESSAGES_IN_FLIGHT: Final = 128
@@ -75,11 +79,14 @@ class Gateway:
         url_prefix: str = "ws/",
         fallback: Fallback | None = None,
         hosts: Collection[str] = (),
+        aws_names: AwsNames | None = None,
     ) -> None:
         """Bind to an API and the emulator that runs its functions; its client, and the fallback's, must be open.
 
-        `hosts` are names, without a port, by which it is reached beside those of this machine.
+        `hosts` are names, without a port, by which it is reached beside those of this machine. `aws_names` takes what
+        functions send to other services of AWS.
         """
+        self._aws_names = aws_names
         self._api, self._emulator, self._settings, self._fallback = api, emulator, settings or Settings(), fallback
         self._connections: dict[str, Connection] = {}
         self._management = management.Management(api.api_id, self._connections, emulator, self._settings)
@@ -89,12 +96,12 @@ class Gateway:
         self._hosts = frozenset(f"[{name.strip('[]')}]" if ":" in name else name for name in map(str.lower, hosts))
         self._background: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Future[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Acceptor | None = None
         self._handler: web.Server | None = None
         self._set_rates()
 
-    async def listen(self, host: str, port: int) -> int:
-        """Start to listen, and return the port (that is new when `port` is 0).
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Start to listen, and return the port (that is new when `port` is 0). With `tls` it takes both, TLS and plain.
 
         Raises:
             AddressInUseError: another process listens there.
@@ -105,10 +112,15 @@ class Gateway:
         loop = asyncio.get_running_loop()
         self._handler = handler = web.Server(self._handle, loop=loop)
         options: dict[str, Any] = {"access_log": None, "max_line_size": 4 * URL_CHARACTERS, "max_field_size": 16_384}
+
+        def protocol() -> GuardedProtocol:
+            return GuardedProtocol(handler, loop=loop, **options)
+
         try:
-            self._server = await loop.create_server(
-                lambda: GuardedProtocol(handler, loop=loop, **options), host, port, backlog=1024
-            )
+            if tls is None:
+                self._server = await loop.create_server(protocol, host, port, backlog=_BACKLOG)
+            else:
+                self._server = Acceptor(listeners(host, port, _BACKLOG), protocol, tls)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressInUseError(host, port) from error
@@ -171,6 +183,8 @@ class Gateway:
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         """Send a request where its path leads."""
+        if self._aws_names is not None and self._aws_names.takes(request):
+            return await self._aws_names.handle(request)
         if not is_own_host(request.headers.getall("Host", []), names=self._hosts):
             return _turned_away(MISDIRECTED, "not a name of this gateway; if it should be: --allow-host NAME")
         path, _, query_string = request.raw_path.partition("?")

@@ -6,8 +6,7 @@ refuses browsers, and every request must be signed, in its `Authorization` heade
 one that the emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
 The check runs inside the emulator's own process, so that no second port exists without it. The emulator's interpreter
-runs this module (`samsocket.emulation.guarded_emulator`), with the emulator's settings in the environment and the access
-key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+runs this module (`samsocket.emulation.guarded_emulator`), with its settings in the environment and the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations
@@ -36,6 +35,9 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
 # Browsers send one of these with a page's requests. `Sec-Fetch-Mode` is not in the list: Node's `fetch` sends it.
 _BROWSERS: Final = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "access-control-request-method")
+
+
+_AWS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,20 @@ IsSigned = Callable[[Request, bytes, str], bool]
 class Admission:
     """An ASGI application before another one, which gets accepted requests alone."""
 
-    def __init__(self, inside: Application, ports: Collection[int], secret: Secret, is_signed: IsSigned) -> None:
-        """Take the emulator, the ports that a `Host` may name, and functions for secrets and signatures."""
-        self._inside, self._ports = inside, frozenset(ports)
+    def __init__(
+        self,
+        inside: Application,
+        ports: Collection[int],
+        secret: Secret,
+        is_signed: IsSigned,
+        *,
+        has_aws_names: bool = False,
+    ) -> None:
+        """Take the emulator, the ports that a `Host` may name, and functions for secrets and signatures.
+
+        With `has_aws_names`, a `Host` may also be AWS's own, such as `dynamodb.us-east-1.amazonaws.com`.
+        """
+        self._inside, self._ports, self._has_aws_names = inside, frozenset(ports), has_aws_names
         self._secret, self._is_signed = secret, is_signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,6 +148,8 @@ class Admission:
         if any(name in request.headers for name in _BROWSERS):
             return FROM_A_BROWSER
         hosts = [_text(value) for name, value in scope["headers"] if name.lower() == b"host"]
+        if self._has_aws_names and len(hosts) == 1 and hosts[0].partition(":")[0].endswith(_AWS):
+            return None
         return None if is_own_host(hosts, ports=self._ports) else FOREIGN_HOST
 
 
@@ -269,14 +284,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
     # The gateway passes management requests to the emulator unchanged: their signature covers a Host with its port.
     parser.add_argument("--gateway-port", type=int, action="append", default=[])
-    gateway_ports = parser.parse_args().gateway_port
+    parser.add_argument("--aws-names", action="store_true")
+    options = parser.parse_args()
     secret = os.environ.pop("AWS_SECRET_ACCESS_KEY")  # functions inherit the environment
     keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
     hide_role_credentials()
     allow_batches_of_sqs()
     server: Any = importlib.import_module("ministack.app")
-    ports = {int(os.environ["GATEWAY_PORT"]), *gateway_ports}
-    server.app = Admission(server.app, ports, keys.secret, keys.is_signed)
+    ports = {int(os.environ["GATEWAY_PORT"]), *options.gateway_port}
+    server.app = Admission(server.app, ports, keys.secret, keys.is_signed, has_aws_names=options.aws_names)
     sys.argv = ["ministack"]
     server.main()
 
