@@ -43,6 +43,10 @@ class Control:
         self._api, self._connections, self._settings = api, connections, settings
         self._settings_changed = settings_changed
 
+    def adopt(self, api: WebSocketApi) -> None:
+        """Take an API as its template says now."""
+        self._api = api
+
     async def handle(self, request: BaseRequest, path: str) -> web.Response:
         """Answer one request."""
         match request.method, path.removeprefix(PREFIX).split("/"):

@@ -129,6 +129,12 @@ class Gateway:
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
+    def adopt(self, api: WebSocketApi) -> None:
+        """Serve an API as its template says now; connections stay, and take their next message by its routes."""
+        self._api = api
+        self._control.adopt(api)
+        self._set_rates()
+
     async def __aenter__(self) -> Self:
         """Do nothing yet: `listen` opens the port."""
         return self

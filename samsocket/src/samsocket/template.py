@@ -115,6 +115,7 @@ class Resolver:
     def __init__(self, template: Template, stack: Stack) -> None:
         """Bind the two together."""
         self._template, self._stack = template, stack
+        self.stack = stack
         self._pseudo: Mapping[str, Any] = {
             "AWS::AccountId": stack.account,
             "AWS::NoValue": None,

@@ -192,6 +192,11 @@ class Pool:
                 self.renew(logical_id)
         self._names = {spec.name: spec.logical_id for spec in found.values()}
 
+    @property
+    def functions(self) -> frozenset[str]:
+        """Return the logical ids of all functions."""
+        return frozenset(self._functions)
+
     def find(self, name_or_arn: str) -> str | None:
         """Return the logical id of a deployed function, with or without a qualifier; None if it is not one of ours."""
         parts = name_or_arn.split(":")
