@@ -2,7 +2,6 @@
 // Source of the protocol: docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import { existsSync } from "node:fs";
 import http from "node:http";
-import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { inspect } from "node:util";
@@ -47,14 +46,10 @@ const load = async (handler) => {
     for (const ending of [".js", ".mjs", ".cjs", ""]) {
       const found = path.resolve(folder, stem + ending);
       if (!existsSync(found) || !path.extname(found)) continue;
-      let module;
-      try {
-        module = ending === ".mjs" ? await import(pathToFileURL(found).href) : createRequire(found)(found);
-      } catch (error) {
-        if (error.code !== "ERR_REQUIRE_ESM" && error.code !== "ERR_REQUIRE_ASYNC_MODULE") throw error;
-        module = await import(pathToFileURL(found).href);
-      }
-      const named = names.reduce((value, name) => value?.[name], module) ?? names.reduce((value, name) => value?.[name], module.default);
+      // By import alone, for ES modules and others: a module that is required would not be resolved by node_resolve.mjs.
+      const module = await import(pathToFileURL(found).href);
+      const within = (from) => names.reduce((value, name) => value?.[name], from);
+      const named = within(module) ?? within(module.default);
       if (typeof named !== "function") throw new Error(`${handler} is undefined or not exported`);
       return named;
     }

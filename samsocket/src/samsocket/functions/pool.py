@@ -18,7 +18,7 @@ from samsocket.functions import commands
 from samsocket.functions.runtime_api import Invocation, RuntimeApi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from samsocket.functions.commands import Host
     from samsocket.functions.spec import FunctionSpec
@@ -27,8 +27,6 @@ START_SECONDS: Final = 30.0
 """How long a process may take until it asks for its first event."""
 
 _LINE_BYTES: Final = 1 << 20
-
-Log = "Callable[[str, str], None]"
 
 
 class Worker:
@@ -271,12 +269,3 @@ class Pool:
         await worker.end()
         self._workers.pop(worker.id, None)
 
-
-def failed_with(error: FunctionFailedError) -> Mapping[str, Any]:
-    """Return Lambda's report of a function's error, as far as the error has one."""
-    _, _, report = str(error).partition(": ")
-    try:
-        found = json.loads(report)
-    except ValueError:
-        return {"errorMessage": str(error)}
-    return found if isinstance(found, dict) else {"errorMessage": str(error)}

@@ -109,13 +109,12 @@ class RuntimeApi:
             if request.match_info["kind"] == "response":
                 invocation.answer.set_result(body)
             else:
-                report = body.decode(errors="replace")
-                invocation.answer.set_exception(FunctionFailedError(f"{worker.spec.logical_id}: {report}"))
+                invocation.answer.set_exception(FunctionFailedError(f"{worker.spec.logical_id}: {_short(body)}"))
         return web.json_response({"status": "OK"}, status=202)
 
     async def _not_loaded(self, request: web.Request) -> web.Response:
         worker = self._workers.get(request.match_info["worker"])
-        report = (await request.read()).decode(errors="replace")
+        report = _short(await request.read())
         if worker is not None:
             worker.failed(f"{worker.spec.logical_id}: {report}")
         return web.json_response({"status": "OK"}, status=202)
@@ -126,3 +125,11 @@ class RuntimeApi:
         except IntegrationError as error:
             return web.Response(status=500, text=json.dumps({"failed": str(error)}), content_type="application/json")
         return web.Response(body=answer, content_type="application/json")
+
+
+def _short(report: bytes) -> str:
+    """Return an error's report without the trace, which the function's log has."""
+    try:
+        return json.dumps({name: value for name, value in json.loads(report).items() if not name.endswith("race")})
+    except (ValueError, AttributeError):
+        return report[:500].decode(errors="replace")
