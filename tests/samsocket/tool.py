@@ -56,7 +56,8 @@ async def running(folder: Path, scratch: Path, *arguments: str) -> AsyncIterator
     command = [sys.executable, "-m", "samsocket", "up", "--port", str(port), *arguments]
     environment = {**os.environ, "SAMSOCKET_HOME": str(ROOT / ".tools"), "PYTHONUNBUFFERED": "1"}
     with output.open("wb") as log:
-        process = subprocess.Popen(
+        process = await asyncio.to_thread(
+            subprocess.Popen,
             [sys.executable, guard.__file__, *command],
             cwd=folder,
             env=environment,

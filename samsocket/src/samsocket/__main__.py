@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from samsocket import client
 from samsocket.cli import serve
 from samsocket.errors import StartError
 from samsocket.settings import Settings
@@ -69,7 +70,8 @@ def up(
         raise click.ClickException(str(error)) from error
 
 
-main.add_command(serve)
+for command in (client.connect, client.send, client.list_connections, client.post, client.kill, serve):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main(prog_name="samsocket")

@@ -73,10 +73,10 @@ async def _first_byte(connection: socket.socket) -> bytes:
     while True:
         with contextlib.suppress(BlockingIOError):
             return connection.recv(1, socket.MSG_PEEK)
-        readable = loop.create_future()
-        loop.add_reader(connection, lambda found=readable: found.done() or found.set_result(None))
+        readable = asyncio.Event()
+        loop.add_reader(connection, readable.set)
         try:
-            await readable
+            await readable.wait()
         finally:
             loop.remove_reader(connection)
 

@@ -5,6 +5,7 @@
 | `GET /_gateway/health` | `{"state": "ready", "api_id", "stages", "connections"}` |
 | `GET /_gateway/connections` | a list of `{"connection_id", "stage", "source_ip", "connected_at", "last_active_at"}` |
 | `POST /_gateway/connections/{id}/kill` | 204, the socket dropped without a close frame; 404 if there is none |
+| `POST /_gateway/connections/{id}/post` | 204, the body sent to the client; 404 if there is none |
 | `GET /_gateway/settings` | the settings by name, as on the command line with `_` for `-` |
 | `PATCH /_gateway/settings` | the settings after the change; 400 with `{"message"}` if one is not allowed |
 """
@@ -16,6 +17,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+
+from samsocket.errors import DeliveryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +59,8 @@ class Control:
                 answer = web.json_response([_row(connection) for connection in self._connections.values()])
             case "POST", ["connections", connection_id, "kill"]:
                 answer = self._kill(connection_id)
+            case "POST", ["connections", connection_id, "post"]:
+                answer = await self._post(connection_id, await request.read())
             case "GET", ["settings"]:
                 answer = web.json_response(dataclasses.asdict(self._settings))
             case "PATCH", ["settings"]:
@@ -77,6 +82,16 @@ class Control:
         if connection is None:
             return _problem(404, f"no connection {connection_id}")
         connection.kill()
+        return web.Response(status=204)
+
+    async def _post(self, connection_id: str, body: bytes) -> web.Response:
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return _problem(404, f"no connection {connection_id}")
+        try:
+            await connection.send(body.decode(errors="replace").encode(), buffer_bytes=self._settings.buffer_bytes)
+        except DeliveryError as error:
+            return _problem(410, type(error).__name__)
         return web.Response(status=204)
 
     def _change(self, body: bytes) -> web.Response:

@@ -187,7 +187,7 @@ class Gateway:
                 if connection.expired(self._settings, now):
                     await connection.close(GOING_AWAY, "Going away")
 
-    async def _handle(self, request: BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: BaseRequest) -> web.StreamResponse:  # noqa: PLR0911 - one for each kind of path
         """Send a request where its path leads."""
         if self._aws_names is not None and self._aws_names.takes(request):
             return await self._aws_names.handle(request)

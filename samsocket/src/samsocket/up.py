@@ -195,10 +195,10 @@ class Run:
                     pool.offer(specs(self._project, found, deployed.functions, resolver))
                     self._adopt(resolver)
                 for logical_id in changed.functions & pool.functions:
-                    pool.renew(logical_id)
-                    await pool.warm(logical_id)
+                    if pool.renew(logical_id):
+                        pool.warm(logical_id)
                 names = ", ".join(sorted(changed.functions)) or "the template"
-                self._say(f"{names} renewed in {time.monotonic() - began:.1f} s")
+                self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
 
     async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:
         """Return the folders of functions and layers, once those are built that must be."""

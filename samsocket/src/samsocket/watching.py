@@ -31,7 +31,7 @@ async def changes(template: Path, sources: Iterable[Source]) -> AsyncIterator[Ch
     async for found in awatch(
         *watched, watch_filter=DefaultFilter(ignore_dirs=_IGNORED), debounce=_DEBOUNCE_MS, step=20, force_polling=None
     ):
-        paths = {Path(path).resolve() for _, path in found}
+        paths = {Path(path) for _, path in found}
         concerned = {
             source.logical_id
             for source in known

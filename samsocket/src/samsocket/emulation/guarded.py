@@ -6,7 +6,8 @@ refuses browsers, and every request must be signed, in its `Authorization` heade
 one that the emulator issued, such as a role's. `GET /_ministack/health` alone needs no signature.
 
 The check runs inside the emulator's own process, so that no second port exists without it. The emulator's interpreter
-runs this module (`samsocket.emulation.guarded_emulator`), with its settings in the environment and the access key as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+runs this module (`samsocket.emulation.guarded_emulator`), with its settings in the environment and the access key as
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 """
 
 from __future__ import annotations

@@ -63,7 +63,14 @@ class LocalEmulator(Emulator):
             task.exception()  # it is retrieved, even if the client did not wait
 
     async def permission(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
+        self,
+        method: str,  # noqa: ARG002 - whoever has the key may do everything
+        path: str,  # noqa: ARG002
+        headers: Mapping[str, str],
+        body: bytes,  # noqa: ARG002
+        *,
+        stage: str,  # noqa: ARG002
+        counts_for: float,  # noqa: ARG002
     ) -> Denial | None:
         """Refuse a management request that is not signed with this run's key."""
         if f"Credential={self._access_key}/" in headers.get("Authorization", ""):

@@ -201,19 +201,29 @@ class Pool:
         name = parts[6] if name_or_arn.startswith("arn:") and len(parts) > 6 else parts[0]
         return self._names.get(name)
 
-    def renew(self, logical_id: str) -> None:
-        """Use a function's code as it is now, from its next event on; events that it works on go on."""
+    def renew(self, logical_id: str) -> bool:
+        """Use a function's code as it is now, from its next event on; events that it works on go on.
+
+        Returns whether it had a process that waited for an event.
+        """
         function = self._functions[logical_id]
         function.generation += 1
+        was_warm = bool(function.idle)
         while function.idle:
             self._retire(function, function.idle.pop())
+        return was_warm
 
-    async def warm(self, logical_id: str) -> None:
-        """Start a process ahead of the first event. Its failure is seen with that event, too."""
+    def warm(self, logical_id: str) -> None:
+        """Start a process ahead of the next event. If it fails, that event shows it too."""
         function = self._functions[logical_id]
-        if not function.idle:
+
+        async def start() -> None:
             with contextlib.suppress(FunctionFailedError, FunctionUnavailableError):
                 function.idle.append(await self._start(function))
+
+        task = asyncio.create_task(start())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def invoke(self, logical_id: str, event: Any) -> Any:
         """Return what a function returns for an event.
@@ -268,4 +278,3 @@ class Pool:
     async def _end(self, worker: Worker) -> None:
         await worker.end()
         self._workers.pop(worker.id, None)
-

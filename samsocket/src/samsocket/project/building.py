@@ -45,7 +45,7 @@ def command(
     folders = dict.fromkeys(str(path.parent) for path in pythons.values())
     home = scratch / "sam"
     home.mkdir(exist_ok=True)
-    line = [
+    line: list[str | Path] = [
         sam,
         "build",
         "--template-file",
