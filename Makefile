@@ -46,10 +46,17 @@ $(UV): local/requirements/uv.txt
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 	@touch $@
 
-.tools/%/.ready: local/requirements/%.txt $(UV)
+# What samsocket would install into the user's cache folder, it finds here: each environment says what is in it.
+.tools/%/.ready: samsocket/src/samsocket/environments/%.txt $(UV)
 	@echo "» $* (.tools/$*)"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
 	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
+	@cp $< $@
+
+.tools/bench/.ready: local/requirements/bench.txt $(UV)
+	@echo "» bench (.tools/bench)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/bench
+	@$(UV) pip install --quiet --require-hashes --python .tools/bench -r $<
 	@touch $@
 
 $(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json
@@ -138,12 +145,12 @@ bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-annotate
 
 .PHONY: lock
-lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and local/requirements/*.in
+lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and the *.in files
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) > layers/realtime/requirements.txt
-	@for tool in uv sam ministack bench; do \
+	@for list in local/requirements/{uv,bench} samsocket/src/samsocket/environments/{sam,ministack,python,debugpy}; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
+			$$list.in -o $$list.txt; \
 	done
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 	@$(RUN)/python -m tools.descriptions

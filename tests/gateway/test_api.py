@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.api import Authorizer, Integration, Throttle, read_api
-from gateway.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
-from gateway.template import Resolver, Stack, Template
+from samsocket.api import Authorizer, Integration, Throttle, read_api
+from samsocket.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
+from samsocket.template import Resolver, Stack, Template
 from tests.support.gateways import sample_api
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.api import WebSocketApi
+    from samsocket.api import WebSocketApi
 
 INVOKE = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{}/invocations"
 ALIAS = "arn:aws:lambda:us-east-1:000000000000:function:connect-1:live"

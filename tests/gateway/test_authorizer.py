@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import Authorizer, Integration, Route
-from gateway.authorizer import allows
+from samsocket.api import Authorizer, Integration, Route
+from samsocket.authorizer import allows
 from tests.support.gateways import FunctionError, sample_api
 
 if TYPE_CHECKING:
-    from gateway.api import WebSocketApi
+    from samsocket.api import WebSocketApi
     from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 ARN = "arn:aws:execute-api:us-east-1:000000000000:realtime/feed/$connect"

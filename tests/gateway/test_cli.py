@@ -75,7 +75,7 @@ async def run(tmp_path: Path, endpoint_url: str, *options: str) -> AsyncIterator
     if not template.exists():
         template.write_text(TEMPLATE)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "--template", str(template), "--endpoint-url", endpoint_url),
+        *(sys.executable, "-m", "samsocket", "serve", "--template", str(template), "--endpoint-url", endpoint_url),
         *("--port", "0", *options),
         cwd=ROOT,
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"},

@@ -57,7 +57,7 @@ async def test_a_withheld_disconnect_does_not_invoke_the_function(start: Starter
 async def test_a_withheld_route_response_leaves_the_client_without_an_answer(
     start: Starter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "gateway.access")
+    caplog.set_level("INFO", "samsocket.access")
     gateway = await start(settings={"withhold_route_response": True})
     client = await gateway.connect()
     await client.send("first")

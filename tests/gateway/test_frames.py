@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.frames import FrameGuard
-from gateway.settings import FRAME_BYTES
+from samsocket.frames import FrameGuard
+from samsocket.settings import FRAME_BYTES
 
 CLOSE = b"\x88\x82mask\x03\xe8"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from gateway.api import Integration, Route, Throttle
+from samsocket.api import Integration, Route, Throttle
 from tests.support.gateways import DEADLINE, FunctionError, sample_api, without
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 import pytest
 
-from gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES
 from tests.support.gateways import DEADLINE
 
 if TYPE_CHECKING:

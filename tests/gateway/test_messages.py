@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import Integration, Route, Throttle
+from samsocket.api import Integration, Route, Throttle
 from tests.support.gateways import FunctionError, sample_api, without
 
 if TYPE_CHECKING:

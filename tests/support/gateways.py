@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from gateway.api import Integration, Route, WebSocketApi
-from gateway.emulator import Emulator
-from gateway.fallback import Fallback
-from gateway.server import Gateway
-from gateway.settings import Settings
+from samsocket.api import Integration, Route, WebSocketApi
+from samsocket.emulator import Emulator
+from samsocket.fallback import Fallback
+from samsocket.server import Gateway
+from samsocket.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping

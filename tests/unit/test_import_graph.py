@@ -16,21 +16,21 @@ PACKAGES = {
     "listener_realtime",
     "aws_rules",
     "bench",
-    "gateway",
     "harness",
     "local",
     "operate",
+    "samsocket",
     "tests",
     "tools",
 }
 ALLOWED: dict[str, set[str]] = {
     "layers/realtime/realtime": {"realtime"},
     "functions": {"realtime"},
-    "gateway": {"gateway"},  # it serves any template
+    "samsocket/src": {"samsocket"},  # it serves any template
     "aws_rules": {"aws_rules"},
     "clients/python/src": {"listener_realtime"},
     "operate": {"operate", "realtime", "listener_realtime"},
-    "local": {"local", "gateway", "operate"},
+    "local": {"local", "samsocket", "operate"},
     "tools": {"tools", "harness", "operate", "realtime"},
     "harness": {"harness", "local", "operate"},
     "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
