@@ -11,6 +11,7 @@ from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 
 from gateway.errors import BufferFullError, GoneError
 from gateway.events import NO_STATUS
+from gateway.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,9 +29,9 @@ _CLOSE_SECONDS: Final = 5.0
 _NEVER_PAUSE: Final = 1 << 30
 
 
-def new_websocket() -> web.WebSocketResponse:
-    """A WebSocket without compression. `Connection` closes it, and the frame guard enforces its limits."""
-    return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
+def new_websocket(*, compress: bool) -> web.WebSocketResponse:
+    """A WebSocket that `Connection` closes. The frame guard enforces its limits, except on what is decompressed."""
+    return web.WebSocketResponse(autoclose=False, autoping=False, compress=compress, max_msg_size=MESSAGE_BYTES + 1)
 
 
 def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:
