@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway import authorizer, events
 from gateway.api import API_KEY_OF_THE_AUTHORIZER, CONNECT, DISCONNECT
-from gateway.connection import ABNORMAL, POLICY_VIOLATION, TOO_BIG, Connection, new_websocket
+from gateway.connection import ABNORMAL, POLICY_VIOLATION, Connection, new_websocket
 from gateway.errors import BrokenIntegrationError, DeliveryError, IntegrationError, RefusedError
 from gateway.frames import GuardedProtocol
 from gateway.integrations import ProxyResponse, Request, ask
@@ -88,7 +88,7 @@ class Clients:
             return websocket
         connection = Connection(handshake, websocket, transport)
         if isinstance(request.protocol, GuardedProtocol):
-            request.protocol.guard.on_breach(lambda: self._spawn(connection.close(TOO_BIG)))
+            request.protocol.guard.on_breach(lambda code: self._spawn(connection.close(code)))
         await self._serve(connection)
         return websocket
 

@@ -11,6 +11,7 @@ from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 
 from gateway.errors import BufferFullError, GoneError
 from gateway.events import NO_STATUS
+from gateway.frames import PROTOCOL_ERROR
 from gateway.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
-TOO_BIG: Final = 1009
 UNSUPPORTED_DATA: Final = 1003
 
 _CLOSE_SECONDS: Final = 5.0
@@ -126,6 +126,8 @@ class Connection:
                 case WSMsgType.TEXT | WSMsgType.PING | WSMsgType.PONG:
                     pass
                 case WSMsgType.CLOSE:
+                    if message.data == ABNORMAL:  # aiohttp takes this code, which no close frame may have
+                        await self.close(PROTOCOL_ERROR)
                     if self.is_open:
                         self._ended.set_result((message.data or NO_STATUS, message.extra or ""))
                         await self._send_close(message.data)

@@ -129,14 +129,14 @@ class Emulator:
     async def _policy(self, function: str) -> Mapping[str, Any] | None:
         """Return a function's policy, which may be empty; None if the emulator does not tell."""
         name, qualifier = _name_and_qualifier(function)
-        path = f"/2015-03-31/functions/{quote(name, safe='')}/policy"
+        url = f"{self._endpoint_url}/2015-03-31/functions/{quote(name, safe='')}/policy"
         if qualifier:
-            path += f"?Qualifier={quote(qualifier, safe='')}"
-        request = AWSRequest("GET", self._endpoint_url + path)
+            url += f"?Qualifier={quote(qualifier, safe='')}"
+        request = AWSRequest("GET", url)
         self._signer.add_auth(request)
         try:
             async with self._opened.get(
-                URL(request.url, encoded=True), headers=dict(request.headers.items()), timeout=_EMULATOR_TIMEOUT
+                URL(url, encoded=True), headers=dict(request.headers.items()), timeout=_EMULATOR_TIMEOUT
             ) as response:
                 text = await response.text()
             if response.status == 404 and "No policy" in text:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -78,7 +78,9 @@ class Signature:
     def is_of(self, secret: str, method: str, raw_path: str, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether the request was signed with a secret. `raw_path` is path and query string as they came."""
         path, _, query = raw_path.partition("?")
-        kept = [pair for pair in query.split("&") if not pair.lower().startswith("x-amz-signature=")]
+        # Not every client encodes in its URL what it encoded when it signed.
+        pairs = [[quote(unquote(part), safe="-_.~") for part in pair.partition("=")[::2]] for pair in query.split("&")]
+        kept = [f"{name}={value}" for name, value in pairs if name.lower() != "x-amz-signature"]
         url = f"http://{headers.get('Host', '')}{path}" + (f"?{'&'.join(kept)}" if query else "")
         request = AWSRequest(method, url, data=body)
         for name in self.signed_headers:

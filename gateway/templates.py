@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote_plus, unquote_plus
 
 import airspeed
-import jsonpath_ng.ext
+import jsonpath_ng.ext.parser
 from jsonpath_ng.exceptions import JSONPathError
 
 from gateway.errors import TemplateFailedError
@@ -108,7 +108,7 @@ class _Input:
 @lru_cache(maxsize=256)
 def _path(expression: str) -> Any:
     try:
-        return jsonpath_ng.ext.parse(expression)
+        return jsonpath_ng.ext.parser.parse(expression)
     except (JSONPathError, ValueError) as error:
         raise ValueError(f"{expression} is no JSONPath") from error
 

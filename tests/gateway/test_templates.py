@@ -19,8 +19,8 @@ CONTEXT = {
 }
 
 
-def rendered(template: str, body: str = MESSAGE, **parameters: dict[str, str]) -> str:
-    return render(template, body=body, context=CONTEXT, stage_variables={"table": "Rooms"}, parameters=parameters)
+def rendered(template: str, body: str = MESSAGE, parameters: dict[str, dict[str, str]] | None = None) -> str:
+    return render(template, body=body, context=CONTEXT, stage_variables={"table": "Rooms"}, parameters=parameters or {})
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,11 @@ def test_a_variable_or_directive_is_written_out_as_on_aws(template: str, text: s
 
 def test_parameters_are_those_of_the_handshake() -> None:
     parameters = {"header": {"X-Key": "k"}, "querystring": {"room": "r"}}
-    assert rendered("$input.params('room')/$input.params('x-key')/$input.params('none')", **parameters) == "r/k/"
-    assert rendered("$input.params().querystring.room", **parameters) == "r"
-    assert rendered("$input.params().get('header').get('X-Key')", **parameters) == "k"
+    assert (
+        rendered("$input.params('room')/$input.params('x-key')/$input.params('none')", parameters=parameters) == "r/k/"
+    )
+    assert rendered("$input.params().querystring.room", parameters=parameters) == "r"
+    assert rendered("$input.params().get('header').get('X-Key')", parameters=parameters) == "k"
 
 
 def test_a_message_that_is_no_json_has_a_body_but_no_paths() -> None:
