@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from samsocket import stack as stacks
-from samsocket.api import read_api
 from samsocket.aws_names import AwsNames
 from samsocket.emulation import ministack
 from samsocket.emulation.deployment import Account, Deployment
@@ -36,6 +36,7 @@ from samsocket.processes import Program, environment
 from samsocket.project import building, parameters
 from samsocket.project.expansion import find_template, read_project
 from samsocket.project.sources import Source, functions, inline_code, sources, specs
+from samsocket.reading import read_apis
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.template import Resolver, Template
@@ -43,6 +44,7 @@ from samsocket.tls import Authority
 from samsocket.watching import changes
 
 if TYPE_CHECKING:
+    from samsocket.api import WebSocketApi
     from samsocket.emulation.deployment import Deployed
     from samsocket.terminal import Terminal
 
@@ -85,7 +87,6 @@ class Run:
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
         self._build = home() / "projects" / _name_of(self._path)
-        self._gateways: list[Gateway] = []
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -193,7 +194,7 @@ class Run:
                 if changed.template:
                     deployed, resolver = await self._deploy(account, deployment, pool)
                     pool.offer(specs(self._project, found, deployed.functions, resolver))
-                    self._adopt(resolver)
+                    self._gateway.adopt(self._read(resolver))
                 for logical_id in changed.functions & pool.functions:
                     if pool.renew(logical_id):
                         pool.warm(logical_id)
@@ -228,30 +229,24 @@ class Run:
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
-        """Open a port for each API, the next one for each after the first."""
-        template = Template(self._project.expanded)
-        for number, logical_id in enumerate(_api_ids(template)):
-            api = read_api(template, resolver.stack, resolver, name=str(self._path), logical_id=logical_id)
-            gateway = Gateway(
-                api,
-                emulator,
-                self._options.settings,
-                url_prefix="",
-                hosts=(f"{api.api_id}.execute-api.{api.region}.amazonaws.com",),
-                aws_names=aws_names,
-            )
-            await exits.enter_async_context(gateway)
-            bound = await gateway.listen("127.0.0.1", port + number, tls=self._tls)
-            self._gateways.append(gateway)
+        """Serve all APIs on one port, and say where each of their stages is."""
+        apis = self._read(resolver)
+        self._gateway = gateway = Gateway(apis, emulator, self._options.settings, url_prefix="", aws_names=aws_names)
+        await exits.enter_async_context(gateway)
+        bound = await gateway.listen("127.0.0.1", port, tls=self._tls)
+        of_stage = Counter(stage for api in apis for stage in api.stages)
+        for api in apis:
             for stage in sorted(api.stages):
-                url = f"ws://localhost:{bound}/{stage}"
-                self._say(f"{logical_id}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
+                path = stage if of_stage[stage] == 1 else f"{api.name}/{stage}"
+                url = f"ws://localhost:{bound}/{path}"
+                self._say(f"{api.name}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
+            for note in api.notes:
+                self._say(f"{api.name}: {note}")
 
-    def _adopt(self, resolver: Resolver) -> None:
-        """Have the gateways serve what the template says now."""
+    def _read(self, resolver: Resolver) -> list[WebSocketApi]:
+        """Return the APIs as the template says now."""
         template = Template(self._project.expanded)
-        for gateway, logical_id in zip(self._gateways, _api_ids(template), strict=False):
-            gateway.adopt(read_api(template, resolver.stack, resolver, name=str(self._path), logical_id=logical_id))
+        return read_apis(template, resolver.stack, resolver, name=str(self._path))
 
     def _say_what_is_missing(self, deployed: Deployed, found: Mapping[str, Source]) -> None:
         """Name each resource that is not served."""
