@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 async def test_health_names_the_api_its_stages_and_the_number_of_connections(gateway: RunningGateway) -> None:
     await gateway.connect()
     answer = await gateway.control("GET", "health")
-    assert answer.json() == {"state": "ready", "api_id": "realtime", "stages": ["calls", "feed"], "connections": 1}
+    api = {"api_id": "realtime", "stages": ["calls", "feed"]}
+    assert answer.json() == {"state": "ready", **api, "connections": 1, "apis": [{**api, "name": ""}]}
 
 
 async def test_connections_are_listed(gateway: RunningGateway, aws: FakeAws) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samsocket import stack as stacks
-from samsocket.api import read_api
 from samsocket.emulator import Emulator
 from samsocket.errors import StartError
 from samsocket.fallback import Fallback
+from samsocket.reading import read_api, read_apis
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.template import Resolver, Template
@@ -32,7 +32,7 @@ _DEFAULTS = Settings()
 @click.command("serve", context_settings={"show_default": True})
 @click.option("--template", type=click.Path(path_type=Path), default="template.yaml", help="The SAM template.")
 @click.option("--stack", required=True, help="The name under which it was deployed.")
-@click.option("--api", "logical_id", help="The API's logical id, where the template has several WebSocket APIs.")
+@click.option("--api", "logical_id", help="Serve this one alone, by its logical id.")
 @click.option("--endpoint-url", envvar="AWS_ENDPOINT_URL", required=True, help="The emulator.")
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
@@ -88,7 +88,8 @@ def serve(
 ) -> None:
     """Serve a deployed template's WebSocket API as API Gateway does.
 
-    Prints one line once it listens. Signs its calls with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (test, test).
+    Prints a line for each API once it listens. Signs its calls with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    (test, test).
     """
     logging.basicConfig(level=log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     credentials = {
@@ -102,17 +103,22 @@ def serve(
     try:
         parsed = Template.read(template)
         deployed = stacks.describe(stack, endpoint_url=endpoint_url, region=region, **credentials)
-        api = read_api(parsed, deployed, Resolver(parsed, deployed), name=str(template), logical_id=logical_id)
+        resolver = Resolver(parsed, deployed)
+        apis = (
+            read_apis(parsed, deployed, resolver, name=str(template))
+            if logical_id is None
+            else [read_api(parsed, deployed, resolver, name=str(template), logical_id=logical_id)]
+        )
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
         fallback = Fallback(fallback_url) if fallback_url else None
         names = (host, *hosts)
-        asyncio.run(_serve(api, emulator, settings, fallback, names, host=host, port=port, url_prefix=url_prefix))
+        asyncio.run(_serve(apis, emulator, settings, fallback, names, host=host, port=port, url_prefix=url_prefix))
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
 async def _serve(
-    api: WebSocketApi,
+    apis: list[WebSocketApi],
     emulator: Emulator,
     settings: Settings,
     fallback: Fallback | None,
@@ -123,21 +129,22 @@ async def _serve(
     url_prefix: str,
 ) -> None:
     """Serve until SIGINT or SIGTERM."""
-    _warn_of_what_is_not_served(api)
+    for note in (note for api in apis for note in api.notes):
+        _logger.warning("%s", note)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gateway = Gateway(api, emulator, settings, url_prefix=url_prefix, fallback=fallback, hosts=hosts)
+    gateway = Gateway(apis, emulator, settings, url_prefix=url_prefix, fallback=fallback, hosts=hosts)
     async with emulator, fallback or nullcontext(), gateway:
         bound = await gateway.listen(host, port)
-        stages = ", ".join(sorted(api.stages))
-        click.echo(f"gateway ready: ws://{host}:{bound}/{url_prefix}{{stage}} for {stages}")
+        for line in _lines(apis, f"ws://{host}:{bound}/{url_prefix}"):
+            click.echo(line)
         await stop.wait()
 
 
-def _warn_of_what_is_not_served(api: WebSocketApi) -> None:
-    for route in api.routes.values():
-        if route.integration.kind not in ("AWS_PROXY", "MOCK"):
-            _logger.warning("route %s: integrations of type %s are not served", route.key, route.integration.kind)
-        if route.authorization not in ("NONE", "CUSTOM"):
-            _logger.warning("route %s: %s is not checked, everybody is let in", route.key, route.authorization)
+def _lines(apis: list[WebSocketApi], url: str) -> list[str]:
+    """Return a line for each API, which says how its stages are reached."""
+    if len(apis) == 1:
+        return [f"gateway ready: {url}{{stage}} for {', '.join(sorted(apis[0].stages))}"]
+    base = "/".join(url.split("/")[:3])
+    return [f"gateway ready: {base}/{api.name}/{{stage}} for {', '.join(sorted(api.stages))}" for api in apis]

@@ -11,6 +11,8 @@ from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 
 from samsocket.errors import BufferFullError, GoneError
 from samsocket.events import NO_STATUS
+from samsocket.frames import PROTOCOL_ERROR
+from samsocket.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,16 +23,15 @@ if TYPE_CHECKING:
 ABNORMAL: Final = 1006
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
-TOO_BIG: Final = 1009
 UNSUPPORTED_DATA: Final = 1003
 
 _CLOSE_SECONDS: Final = 5.0
 _NEVER_PAUSE: Final = 1 << 30
 
 
-def new_websocket() -> web.WebSocketResponse:
-    """A WebSocket without compression. `Connection` closes it, and the frame guard enforces its limits."""
-    return web.WebSocketResponse(autoclose=False, autoping=False, compress=False, max_msg_size=0)
+def new_websocket(*, compress: bool) -> web.WebSocketResponse:
+    """A WebSocket that `Connection` closes. The frame guard enforces its limits, except on what is decompressed."""
+    return web.WebSocketResponse(autoclose=False, autoping=False, compress=compress, max_msg_size=MESSAGE_BYTES + 1)
 
 
 def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:
@@ -125,6 +126,8 @@ class Connection:
                 case WSMsgType.TEXT | WSMsgType.PING | WSMsgType.PONG:
                     pass
                 case WSMsgType.CLOSE:
+                    if message.data == ABNORMAL:  # aiohttp takes this code, which no close frame may have
+                        await self.close(PROTOCOL_ERROR)
                     if self.is_open:
                         self._ended.set_result((message.data or NO_STATUS, message.extra or ""))
                         await self._send_close(message.data)

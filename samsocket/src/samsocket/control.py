@@ -2,8 +2,8 @@
 
 | request | answer |
 | --- | --- |
-| `GET /_gateway/health` | `{"state": "ready", "api_id", "stages", "connections"}` |
-| `GET /_gateway/connections` | a list of `{"connection_id", "stage", "source_ip", "connected_at", "last_active_at"}` |
+| `GET /_gateway/health` | `{"state": "ready", "api_id", "stages", "connections", "apis"}` |
+| `GET /_gateway/connections` | `connection_id, api_id, stage, source_ip, connected_at, last_active_at` of each |
 | `POST /_gateway/connections/{id}/kill` | 204, the socket dropped without a close frame; 404 if there is none |
 | `POST /_gateway/connections/{id}/post` | 204, the body sent to the client; 404 if there is none |
 | `GET /_gateway/settings` | the settings by name, as on the command line with `_` for `-` |
@@ -21,7 +21,7 @@ from aiohttp import web
 from samsocket.errors import DeliveryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiohttp.web import BaseRequest
 
@@ -36,19 +36,15 @@ class Control:
     """Serves the control endpoint of one gateway."""
 
     def __init__(
-        self,
-        api: WebSocketApi,
-        connections: Mapping[str, Connection],
-        settings: Settings,
-        settings_changed: Callable[[], None],
+        self, connections: Mapping[str, Connection], settings: Settings, settings_changed: Callable[[], None]
     ) -> None:
         """Bind to a gateway; `settings_changed` is called after each change."""
-        self._api, self._connections, self._settings = api, connections, settings
-        self._settings_changed = settings_changed
+        self._connections, self._settings, self._settings_changed = connections, settings, settings_changed
+        self._apis: Sequence[WebSocketApi] = ()
 
-    def adopt(self, api: WebSocketApi) -> None:
-        """Take an API as its template says now."""
-        self._api = api
+    def adopt(self, apis: Sequence[WebSocketApi]) -> None:
+        """Take the APIs as their template says now."""
+        self._apis = apis
 
     async def handle(self, request: BaseRequest, path: str) -> web.Response:
         """Answer one request."""
@@ -72,9 +68,10 @@ class Control:
     def _health(self) -> dict[str, Any]:
         return {
             "state": "ready",
-            "api_id": self._api.api_id,
-            "stages": sorted(self._api.stages),
+            "api_id": self._apis[0].api_id,
+            "stages": sorted(self._apis[0].stages),
             "connections": len(self._connections),
+            "apis": [{"api_id": api.api_id, "name": api.name, "stages": sorted(api.stages)} for api in self._apis],
         }
 
     def _kill(self, connection_id: str) -> web.Response:
@@ -110,6 +107,7 @@ def _row(connection: Connection) -> dict[str, Any]:
     handshake = connection.handshake
     return {
         "connection_id": handshake.connection_id,
+        "api_id": handshake.api_id,
         "stage": handshake.stage,
         "source_ip": handshake.source_ip,
         "connected_at": handshake.connected_at,

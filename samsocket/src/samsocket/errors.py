@@ -14,6 +14,9 @@ GatewayError
 ├── IntegrationError              a route's backend gave no usable answer; carries the handshake's status
 │   ├── FunctionFailedError       502
 │   ├── FunctionUnavailableError  500
+│   ├── BrokenIntegrationError    500
+│   │   └── TemplateFailedError
+│   ├── UnsupportedMediaError     415
 │   └── IntegrationTimeoutError   504
 ├── RefusedError                  the authorizer refuses a client; carries the handshake's status
 └── DeliveryError                 a management request cannot be carried out
@@ -161,6 +164,23 @@ class FunctionUnavailableError(IntegrationError):
     """The function cannot be invoked: it does not exist, is throttled, or its integration is not supported."""
 
     status = 500
+
+
+class BrokenIntegrationError(IntegrationError):
+    """The integration cannot work as it is set up, or its backend cannot be reached."""
+
+    status = 500
+
+
+class TemplateFailedError(BrokenIntegrationError):
+    """A mapping template is wrong, or what it does fails."""
+
+
+class UnsupportedMediaError(IntegrationError):
+    """No template matches, and the integration's PassthroughBehavior forbids to send the message as it came."""
+
+    status = 415
+    message = "Unsupported Media Type"
 
 
 class IntegrationTimeoutError(IntegrationError):

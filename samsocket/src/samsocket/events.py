@@ -9,6 +9,7 @@ variable means.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import os
 import time
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 NO_STATUS: Final = 1005
 _REASONS: Final = {NO_STATUS: "Client-side close frame status not set", 1001: "Going away"}
 _HOP_BY_HOP: Final = frozenset({"connection", "upgrade"})
+_OF_THE_UPGRADE: Final = {"Connection": ["upgrade"], "content-length": ["0"], "Upgrade": ["websocket"]}
+"""As the example of an authorizer's input prints them."""
 
 
 _messages = itertools.count(time.time_ns())
@@ -46,7 +49,8 @@ def new_id() -> str:
 class Handshake:
     """The contents of a client's upgrade request, kept while its connection lives.
 
-    `connected_at` is in milliseconds since the epoch. `authorizer` is what the `$connect` authorizer returned.
+    `connected_at` is in milliseconds since the epoch. `authorizer` is what the `$connect` authorizer returned, and
+    `caller` what an API key or a signature says of the client.
     """
 
     connection_id: str = field(default_factory=new_id)
@@ -60,11 +64,13 @@ class Handshake:
     query: Mapping[str, list[str]]
     connected_at: int = field(default_factory=lambda: int(time.time() * 1000))
     authorizer: dict[str, Any] = field(default_factory=dict)
+    caller: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, str]:
-        """Return the client's address and, if it sent one, its `userAgent`."""
-        return {**({"userAgent": self.user_agent} if self.user_agent else {}), "sourceIp": self.source_ip}
+        """Return the client's address, its `userAgent` if it sent one, and its API key or access key if it has one."""
+        user_agent = {"userAgent": self.user_agent} if self.user_agent else {}
+        return {**user_agent, "sourceIp": self.source_ip, **self.caller}
 
 
 def multi_values(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -111,11 +117,15 @@ def connect_event(handshake: Handshake) -> dict[str, Any]:
 
 
 def authorizer_event(handshake: Handshake, method_arn: str) -> dict[str, Any]:
-    """The event for a REQUEST authorizer of the `$connect` route."""
+    """The event for a REQUEST authorizer of the `$connect` route.
+
+    Unlike the function of the route, it sees the headers of the upgrade.
+    """
+    seen = dataclasses.replace(handshake, headers={**handshake.headers, **_OF_THE_UPGRADE})
     return {
         "type": "REQUEST",
         "methodArn": method_arn,
-        **_parameters(handshake),
+        **_parameters(seen),
         "stageVariables": dict(handshake.stage_variables),
         "requestContext": _context(handshake, CONNECT, "CONNECT"),
     }

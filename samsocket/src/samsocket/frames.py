@@ -1,4 +1,4 @@
-"""The limits on the sizes of frames and messages from a client."""
+"""The limits on the sizes of frames and messages from a client, and the masks that its frames must have."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+PROTOCOL_ERROR: Final = 1002
+TOO_BIG: Final = 1009
+
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _MASK_BYTES: Final = 4
 
 
 class FrameGuard:
-    """Stands before aiohttp's WebSocket parser, reads the heads of the frames, and drops what is too large.
+    """Stands before aiohttp's WebSocket parser, reads the heads of the frames, and drops what is not allowed.
 
     aiohttp limits messages but not frames, and at its limit it hangs up at once: a client that is still sending would
-    see a broken socket in place of the close code. So the guard reports the breach, and from then on passes on control
-    frames alone, such as the client's answer to the close frame.
+    see a broken socket in place of the close code. It takes frames without a mask, which a server must not (RFC 6455,
+    5.1). So the guard reports the breach, and from then on passes on control frames alone, such as the client's answer
+    to the close frame.
     """
 
     def __init__(self, parser: Any) -> None:
@@ -33,14 +37,14 @@ class FrameGuard:
         self._pending = 0  # bytes of the current frame, mask included, that are still to come
         self._message = 0  # bytes of the current message so far
         self._dropping = False
-        self._breached = False
-        self._on_breach: Callable[[], object] | None = None
+        self._breach = 0  # the close code that it leads to
+        self._on_breach: Callable[[int], object] | None = None
 
-    def on_breach(self, call: Callable[[], object]) -> None:
-        """Set the function that the guard calls once, when a frame or message is too large."""
+    def on_breach(self, call: Callable[[int], object]) -> None:
+        """Set the function that the guard calls once, with a close code, when something is not allowed."""
         self._on_breach = call
-        if self._breached:
-            call()
+        if self._breach:
+            call(self._breach)
 
     def feed_data(self, data: bytes | bytearray | memoryview) -> tuple[bool, bytes]:
         """Take what the socket received, and pass on what may pass."""
@@ -76,16 +80,22 @@ class FrameGuard:
         """Begin a frame, and return the length of its head without the mask."""
         flag = head[1] & 0x7F
         length = int.from_bytes(head[2:], "big") if len(head) > 2 else flag
-        control = bool(head[0] & 0x08)
+        control, masked = bool(head[0] & 0x08), bool(head[1] & 0x80)
         if not control:
             self._message = length if head[0] & 0x0F else self._message + length
-            if not self._breached and (length > FRAME_BYTES or self._message > MESSAGE_BYTES):
-                self._breached = True
-                if self._on_breach is not None:
-                    self._on_breach()
-        self._dropping = self._breached and not control
-        self._pending = length + (_MASK_BYTES if head[1] & 0x80 else 0)
+        if not masked:
+            self._report(PROTOCOL_ERROR)
+        elif not control and (length > FRAME_BYTES or self._message > MESSAGE_BYTES):
+            self._report(TOO_BIG)
+        self._dropping = bool(self._breach) and not (control and masked)
+        self._pending = length + (_MASK_BYTES if masked else 0)
         return len(head)
+
+    def _report(self, code: int) -> None:
+        if not self._breach:
+            self._breach = code
+            if self._on_breach is not None:
+                self._on_breach(code)
 
 
 class GuardedProtocol(web.RequestHandler):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import web
 
-from samsocket.connection import TOO_BIG
 from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
 from samsocket.events import new_id
+from samsocket.frames import TOO_BIG
 from samsocket.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ class Management:
         if _WELL_FORMED.fullmatch(connection_id) is None:
             raise MalformedIdError(connection_id)
         connection = self._connections.get(connection_id)
-        if connection is None or connection.handshake.stage != stage or not connection.is_open:
+        if connection is None or not connection.is_open or connection.handshake.stage != stage:
+            raise GoneError(connection_id)
+        if connection.handshake.api_id != self._api_id:
             raise GoneError(connection_id)
         return connection
 
@@ -100,8 +102,8 @@ class Management:
         """Return the answer to a caller without the right to manage the stage's connections.
 
         The emulator checks requests under a path that it serves too. The signature covers the path, so the emulator
-        cannot check requests under another path: these pass only if it enforces nothing, that is, if it accepts an
-        unsigned request.
+        cannot check requests under another path: these pass only if they are signed with the gateway's own key, or if
+        the emulator enforces nothing, that is, if it accepts an unsigned request.
         """
         counts_for = self._settings.decision_seconds
         try:
@@ -114,8 +116,11 @@ class Management:
             denial = await self._emulator.permission(
                 "GET", f"{served}/@connections/none", {}, b"", stage=stage, counts_for=counts_for
             )
-            if denial is None:
+            method, path, headers = request.method, request.raw_path, request.headers
+            if denial is None or self._emulator.is_signed_by_us(method, path, headers, body):
                 return None
+            if "Authorization" not in headers and "X-Amz-Signature=" not in path:
+                return error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         except (aiohttp.ClientError, TimeoutError):
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
             return error(500, "InternalServerErrorException", "Internal server error")

@@ -18,7 +18,10 @@ FRAME_BYTES = 32_768
 URL_CHARACTERS = 4_096
 """Longest URL of a handshake, query string included."""
 
-_SWITCHES = ("withhold_disconnect", "withhold_route_response")
+HEADER_BYTES = 10_240
+"""Most bytes of a handshake's request line and header values."""
+
+_SWITCHES = ("compression", "withhold_disconnect", "withhold_route_response")
 
 
 @dataclass(kw_only=True)
@@ -28,7 +31,7 @@ class Settings:
     Durations are in seconds, rates in requests a second. `decision_seconds` is how long the gateway remembers the right
     of a caller of the management API. `requests_per_second` and `requests_burst` are the account's one bucket, which
     handshakes, clients' messages and calls of the management API share. A post of more than `post_frame_bytes` closes
-    its connection. Source of the defaults:
+    its connection. `compression` negotiates permessage-deflate with clients that offer it. Source of the defaults:
     docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html and
     …/developerguide/limits.html; the buffer's size is not documented.
     """
@@ -41,6 +44,7 @@ class Settings:
     buffer_bytes: int = 1_048_576
     post_frame_bytes: int = FRAME_BYTES
     decision_seconds: float = 60.0
+    compression: bool = True
     withhold_disconnect: bool = False
     withhold_route_response: bool = False
 

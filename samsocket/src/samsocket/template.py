@@ -13,6 +13,7 @@ import yaml
 from samsocket.errors import TemplateError, UnresolvedError
 
 _VARIABLE: Final = re.compile(r"\$\{(!?)([^}]+)\}")
+_GATEWAY: Final = ("AWS::ApiGatewayV2::", "AWS::ApiGateway::")
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,7 +99,11 @@ class Template:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A deployed stack, as CloudFormation describes it: `physical` and `types` are by logical id."""
+    """A deployed stack, as CloudFormation describes it: `physical` and `types` are by logical id.
+
+    `exports` are the values that other stacks export, `shown` the properties of integrations, routes and authorizers as
+    API Gateway shows them, by physical id, and `key_values` the values of API keys, by the key's id.
+    """
 
     name: str
     region: str
@@ -107,6 +112,9 @@ class Stack:
     parameters: Mapping[str, str] = field(default_factory=dict)
     physical: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    key_values: Mapping[str, str] = field(default_factory=dict)
 
 
 class Resolver:
@@ -158,11 +166,20 @@ class Resolver:
         """Return a deployed resource's physical id."""
         return self._stack.physical.get(logical_id)
 
+    def reference(self, logical_id: str) -> str:
+        """Return what `Ref` yields for a resource of API Gateway: its physical id, or its logical id without one.
+
+        Emulators do not deploy all of them; the gateway serves those itself.
+        """
+        return self._stack.physical.get(logical_id, logical_id)
+
     def _ref(self, name: str) -> Any:
         if name in self._pseudo:
             return self._pseudo[name]
         if name in self._stack.physical:
             return self._stack.physical[name]
+        if name in self._template.resources and self._template.resources[name].type.startswith(_GATEWAY):
+            return self.reference(name)
         if name in self._stack.parameters:
             return self._parameter(name, self._stack.parameters[name])
         if name in self._template.parameters and "Default" in self._template.parameters[name]:
@@ -203,7 +220,29 @@ class Resolver:
                 return physical
             if kind.startswith("AWS::ApiGatewayV2::") and attribute == f"{kind.rsplit('::', 1)[-1]}Id":
                 return physical
+            if (value := self._of_physical_id(kind, physical, attribute)) is not None:
+                return value
         raise UnresolvedError(f"Fn::GetAtt {logical_id}.{attribute}")
+
+    def _of_physical_id(self, kind: str, physical: str, attribute: str) -> str | None:
+        """Return an attribute that follows from a physical id, as CloudFormation's reference says of each type."""
+        stack, name = self._stack, re.split(r"[:/]", physical)[-1]
+        here = f"{stack.region}:{stack.account}"
+        known = {
+            ("AWS::SQS::Queue", "QueueName"): name,
+            ("AWS::SQS::Queue", "QueueUrl"): physical,
+            ("AWS::SQS::Queue", "Arn"): f"arn:{stack.partition}:sqs:{here}:{name}",
+            ("AWS::SNS::Topic", "TopicArn"): physical,
+            ("AWS::SNS::Topic", "TopicName"): name,
+            ("AWS::DynamoDB::Table", "Arn"): f"arn:{stack.partition}:dynamodb:{here}:table/{physical}",
+            ("AWS::StepFunctions::StateMachine", "Name"): name,
+            ("AWS::Kinesis::Stream", "Arn"): f"arn:{stack.partition}:kinesis:{here}:stream/{physical}",
+            ("AWS::Events::EventBus", "Arn"): f"arn:{stack.partition}:events:{here}:event-bus/{physical}",
+            ("AWS::Events::EventBus", "Name"): physical,
+            ("AWS::S3::Bucket", "Arn"): f"arn:{stack.partition}:s3:::{physical}",
+            ("AWS::IAM::Role", "Arn"): f"arn:{stack.partition}:iam::{stack.account}:role/{physical}",
+        }
+        return known.get((kind, attribute))
 
     def _function(self, name: str, argument: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - one branch a function
         match name:
@@ -241,6 +280,11 @@ class Resolver:
                         raise UnresolvedError(f"Fn::FindInMap {table} {' '.join(map(str, keys))}")
                     found = found[key]
                 return found
+            case "Fn::ImportValue":
+                exported = str(self.resolve(argument))
+                if exported in self._stack.exports:
+                    return self._stack.exports[exported]
+                raise UnresolvedError(f"Fn::ImportValue {exported}")
         raise UnresolvedError(name)
 
     def _sub(self, argument: Any) -> str:

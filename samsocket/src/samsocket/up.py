@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from samsocket import stack as stacks
-from samsocket.api import read_api
 from samsocket.aws_names import AwsNames
 from samsocket.emulation import ministack
 from samsocket.emulation.deployment import Account, Deployment
@@ -36,6 +35,7 @@ from samsocket.processes import Program, environment
 from samsocket.project import building, parameters
 from samsocket.project.expansion import find_template, read_project
 from samsocket.project.sources import Source, functions, inline_code, sources, specs
+from samsocket.reading import read_apis
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.template import Resolver, Template
@@ -43,6 +43,7 @@ from samsocket.tls import Authority
 from samsocket.watching import changes
 
 if TYPE_CHECKING:
+    from samsocket.api import WebSocketApi
     from samsocket.emulation.deployment import Deployed
     from samsocket.terminal import Terminal
 
@@ -85,7 +86,7 @@ class Run:
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
         self._build = home() / "projects" / _name_of(self._path)
-        self._gateways: list[Gateway] = []
+        self._gateway: Gateway | None = None
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -228,30 +229,28 @@ class Run:
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
-        """Open a port for each API, the next one for each after the first."""
-        template = Template(self._project.expanded)
-        for number, logical_id in enumerate(_api_ids(template)):
-            api = read_api(template, resolver.stack, resolver, name=str(self._path), logical_id=logical_id)
-            gateway = Gateway(
-                api,
-                emulator,
-                self._options.settings,
-                url_prefix="",
-                hosts=(f"{api.api_id}.execute-api.{api.region}.amazonaws.com",),
-                aws_names=aws_names,
-            )
-            await exits.enter_async_context(gateway)
-            bound = await gateway.listen("127.0.0.1", port + number, tls=self._tls)
-            self._gateways.append(gateway)
+        """Serve all APIs on one port; a stage that several have is reached by the name of its API."""
+        apis = self._apis(resolver)
+        self._gateway = gateway = Gateway(apis, emulator, self._options.settings, url_prefix="", aws_names=aws_names)
+        await exits.enter_async_context(gateway)
+        bound = await gateway.listen("127.0.0.1", port, tls=self._tls)
+        for api in apis:
             for stage in sorted(api.stages):
-                url = f"ws://localhost:{bound}/{stage}"
-                self._say(f"{logical_id}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
+                shared = any(stage in other.stages for other in apis if other is not api)
+                url = f"ws://localhost:{bound}/{f'{api.name}/' if shared else ''}{stage}"
+                self._say(f"{api.name}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
 
     def _adopt(self, resolver: Resolver) -> None:
-        """Have the gateways serve what the template says now."""
-        template = Template(self._project.expanded)
-        for gateway, logical_id in zip(self._gateways, _api_ids(template), strict=False):
-            gateway.adopt(read_api(template, resolver.stack, resolver, name=str(self._path), logical_id=logical_id))
+        """Have the gateway serve what the template says now."""
+        if self._gateway is not None:
+            self._gateway.adopt(self._apis(resolver))
+
+    def _apis(self, resolver: Resolver) -> list[WebSocketApi]:
+        """Read the APIs, and name each resource that the gateway cannot serve as AWS would."""
+        apis = read_apis(Template(self._project.expanded), resolver.stack, resolver, name=str(self._path))
+        for note in (note for api in apis for note in api.notes):
+            self._say(f"note: {note}")
+        return apis
 
     def _say_what_is_missing(self, deployed: Deployed, found: Mapping[str, Source]) -> None:
         """Name each resource that is not served."""

@@ -34,7 +34,7 @@ class LocalEmulator(Emulator):
         self._pool, self._latency, self._access_key = pool, latency, account.access_key
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def invoke(self, function: str, event: Mapping[str, Any], *, seconds: float) -> Any:
+    async def invoke(self, function: str, event: Any, *, seconds: float) -> Any:
         """Invoke a function and wait for what it returns; one that takes longer goes on.
 
         Raises:
