@@ -41,7 +41,7 @@ def connect(url: str | None, port: int, headers: tuple[str, ...], subprotocols: 
 @port_option
 @header_option
 @subprotocol_option
-@click.option("--wait", type=click.FloatRange(0), default=1.0, help="Seconds of silence after which it ends.")
+@click.option("--wait", type=click.FloatRange(0), default=3.0, help="Seconds of silence after which it ends.")
 def send(
     message: str, url: str | None, port: int, headers: tuple[str, ...], subprotocols: tuple[str, ...], wait: float
 ) -> None:
@@ -81,7 +81,9 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except aiohttp.WSServerHandshakeError as error:
         raise click.ClickException(f"the handshake was refused with {error.status}") from error
     except aiohttp.ClientConnectorError as error:
-        raise click.ClickException(f"nothing listens there: {error}. Start it with samsocket up") from error
+        raise click.ClickException(
+            f"nothing listens on {error.host}:{error.port}: start it with samsocket up"
+        ) from error
     except KeyboardInterrupt:
         return None
 

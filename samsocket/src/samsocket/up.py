@@ -40,7 +40,7 @@ from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.template import Resolver, Template
 from samsocket.tls import Authority
-from samsocket.watching import changes
+from samsocket.watching import Changed, changes
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
@@ -183,23 +183,32 @@ class Run:
         self._say("Ctrl-C ends it.")
         if not self._options.watch:
             await asyncio.Event().wait()
-        async for changed in changes(self._path, found.values()):
-            began = time.monotonic()
-            with self._reported():
+        while True:
+            async for changed in changes(self._path, found.values()):
+                with self._reported():
+                    found = await self._renewed(changed, account, deployment, pool, host, scratch)
                 if changed.template:
-                    self._project = await asyncio.to_thread(
-                        read_project, self._path, self._parameters, self._options.region
-                    )
-                found = await self._prepared(host, scratch)
-                if changed.template:
-                    deployed, resolver = await self._deploy(account, deployment, pool)
-                    pool.offer(specs(self._project, found, deployed.functions, resolver))
-                    self._adopt(resolver)
-                for logical_id in changed.functions & pool.functions:
-                    if pool.renew(logical_id):
-                        pool.warm(logical_id)
-                names = ", ".join(sorted(changed.functions)) or "the template"
-                self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
+                    break  # other folders may have to be watched
+
+    async def _renewed(
+        self, changed: Changed, account: Account, deployment: Deployment, pool: Pool, host: Host, scratch: Path
+    ) -> dict[str, Source]:
+        """Take over a change of files; return the folders of functions and layers."""
+        began = time.monotonic()
+        if changed.template:
+            self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
+        found = await self._prepared(host, scratch)
+        if changed.template:
+            deployed, resolver = await self._deploy(account, deployment, pool)
+            pool.offer(specs(self._project, found, deployed.functions, resolver))
+            self._adopt(resolver)
+        layers = changed.sources - pool.functions
+        for logical_id in pool.functions if layers else changed.sources:
+            if pool.renew(logical_id):
+                pool.warm(logical_id)
+        names = ", ".join(sorted(changed.sources)) or "the template"
+        self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
+        return found
 
     async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:
         """Return the folders of functions and layers, once those are built that must be."""
