@@ -13,7 +13,7 @@ WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "t
 LOOPBACK = ["127.0.0.1", "::1"]
 # They wait for other processes, which a busy machine may hold up for longer than any deadline. What fails is tried once
 # more, and the summary counts it as rerun.
-TRIED_AGAIN = ("clients", "e2e", "engine", "gateway", "local")
+TRIED_AGAIN = ("clients", "e2e", "engine", "gateway", "local", "samsocket")
 
 
 TOGETHER = ("test_verify.py", "test_many_blocks.py")  # they share a stack of their own, or thousands of blocks

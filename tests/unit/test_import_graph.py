@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "operate": {"operate", "realtime", "listener_realtime"},
     "local": {"local", "samsocket", "operate"},
     "tools": {"tools", "harness", "operate", "realtime"},
-    "harness": {"harness", "local", "operate"},
+    "harness": {"harness", "local", "operate", "samsocket"},
     "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
     "tests": {*PACKAGES, *FUNCTIONS} - {"bench"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -41,12 +42,19 @@ def connect(url: str | None, port: int, headers: tuple[str, ...], subprotocols: 
 @port_option
 @header_option
 @subprotocol_option
-@click.option("--wait", type=click.FloatRange(0), default=1.0, help="Seconds of silence after which it ends.")
+@click.option("--wait", type=click.FloatRange(0), default=3.0, help="Seconds of silence after which it ends.")
+@click.option("--count", type=click.IntRange(1), help="Frames after which it ends.")
 def send(
-    message: str, url: str | None, port: int, headers: tuple[str, ...], subprotocols: tuple[str, ...], wait: float
+    message: str,
+    url: str | None,
+    port: int,
+    headers: tuple[str, ...],
+    subprotocols: tuple[str, ...],
+    wait: float,
+    count: int | None,
 ) -> None:
     """Connect, send one message, and show what comes."""
-    _run(_send(message, url, port, headers, subprotocols, wait))
+    _run(_send(message, url, port, headers, subprotocols, wait, count))
 
 
 @click.command("ls")
@@ -81,7 +89,9 @@ def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except aiohttp.WSServerHandshakeError as error:
         raise click.ClickException(f"the handshake was refused with {error.status}") from error
     except aiohttp.ClientConnectorError as error:
-        raise click.ClickException(f"nothing listens there: {error}. Start it with samsocket up") from error
+        raise click.ClickException(
+            f"nothing listens on {error.host}:{error.port}: start it with samsocket up"
+        ) from error
     except KeyboardInterrupt:
         return None
 
@@ -143,12 +153,18 @@ async def _type(send_line: Callable[[str], Any], close: Callable[[], Any]) -> No
 
 
 async def _send(
-    message: str, url: str | None, port: int, headers: tuple[str, ...], subprotocols: tuple[str, ...], wait: float
+    message: str,
+    url: str | None,
+    port: int,
+    headers: tuple[str, ...],
+    subprotocols: tuple[str, ...],
+    wait: float,
+    count: int | None,
 ) -> None:
     async with _opened(url, port, headers, subprotocols) as socket:
         await socket.send_str(message)
         with contextlib.suppress(TimeoutError):
-            while True:
+            for _ in itertools.count() if count is None else range(count):
                 heard = await socket.receive(timeout=wait)
                 if heard.type is not aiohttp.WSMsgType.TEXT:
                     raise click.ClickException(f"closed with {socket.close_code}")

@@ -36,15 +36,11 @@ class Control:
     """Serves the control endpoint of one gateway."""
 
     def __init__(
-        self,
-        connections: Mapping[str, Connection],
-        settings: Settings,
-        settings_changed: Callable[[], None],
+        self, connections: Mapping[str, Connection], settings: Settings, settings_changed: Callable[[], None]
     ) -> None:
         """Bind to a gateway; `settings_changed` is called after each change."""
+        self._connections, self._settings, self._settings_changed = connections, settings, settings_changed
         self._apis: Sequence[WebSocketApi] = ()
-        self._connections, self._settings = connections, settings
-        self._settings_changed = settings_changed
 
     def adopt(self, apis: Sequence[WebSocketApi]) -> None:
         """Take the APIs as their template says now."""

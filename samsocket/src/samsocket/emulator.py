@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import aiohttp
@@ -45,9 +45,6 @@ class Emulator:
     At most `concurrency` invocations of a function run at a time, because the emulator keeps an environment for each
     concurrent invocation that it ever had. The others wait here; this wait does not count as the integration's time.
     """
-
-    judges_any_path: ClassVar[bool] = False
-    """Whether `permission` can judge management requests under every path."""
 
     def __init__(
         self, endpoint_url: str, *, region: str, access_key: str, secret_key: str, concurrency: int = 8

@@ -107,7 +107,7 @@ class Management:
         """
         counts_for = self._settings.decision_seconds
         try:
-            if emulated or self._emulator.judges_any_path:
+            if emulated:
                 denial = await self._emulator.permission(
                     request.method, request.raw_path, request.headers, body, stage=stage, counts_for=counts_for
                 )

@@ -23,12 +23,12 @@ class Rates:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Start with full buckets, and without APIs."""
+        """Start with full buckets, and without an API."""
         self._settings = settings
         self.adopt(())
 
     def adopt(self, apis: Iterable[WebSocketApi]) -> None:
-        """Take the APIs as their template says now, and begin anew."""
+        """Take the throttles of APIs as their templates say now."""
         self._apis = tuple(apis)
         self.reset()
 

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from samsocket.emulator import Emulator
     from samsocket.fallback import Fallback
 
-_BACKLOG: Final = 1024
 _EXECUTE_API: Final = "/_aws/execute-api/"
+_BACKLOG: Final = 1024
 _EXPIRY_SECONDS: Final = 0.25
 _SHUTDOWN_SECONDS: Final = 5.0
 
@@ -79,9 +79,9 @@ class Gateway:
         self._aws_names = aws_names
         self._connections: dict[str, Connection] = {}
         self._rates = Rates(self._settings)
-        self._control = control.Control(self._connections, self._settings, self._rates.reset)
         self._management: dict[str, management.Management] = {}
         self._clients: dict[str, Clients] = {}
+        self._control = control.Control(self._connections, self._settings, self._rates.reset)
         self._url_prefix = "/" + url_prefix.lstrip("/")
         self._given_hosts = frozenset(
             f"[{name.strip('[]')}]" if ":" in name else name for name in map(str.lower, hosts)
@@ -124,18 +124,18 @@ class Gateway:
     def adopt(self, apis: Sequence[WebSocketApi]) -> None:
         """Serve APIs as their template says now; connections stay, and take their next message by its routes."""
         self._apis = tuple(apis)
+        self._rates.adopt(self._apis)
+        self._control.adopt(self._apis)
+        for api in self._apis:
+            shared = self._connections, self._emulator, self._settings
+            self._management.setdefault(api.api_id, management.Management(api.api_id, *shared))
+            if api.api_id in self._clients:
+                self._clients[api.api_id].adopt(api)
+            else:
+                self._clients[api.api_id] = Clients(api, *shared, self._rates, self._spawn)
         self._by_host = {name: api for api in self._apis for name in api.hosts}
         self._by_name = {name: api for api in self._apis for name in (api.name, api.api_id) if name}
         self._hosts = self._given_hosts | self._by_host.keys()
-        shared = self._connections, self._emulator, self._settings
-        for api in self._apis:
-            if (known := self._clients.get(api.api_id)) is not None:
-                known.adopt(api)
-                continue
-            self._management[api.api_id] = management.Management(api.api_id, *shared)
-            self._clients[api.api_id] = Clients(api, *shared, self._rates, self._spawn)
-        self._control.adopt(self._apis)
-        self._rates.adopt(self._apis)
 
     async def __aenter__(self) -> Self:
         """Do nothing yet: `listen` opens the port."""

@@ -14,7 +14,6 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +40,7 @@ from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.template import Resolver, Template
 from samsocket.tls import Authority
-from samsocket.watching import changes
+from samsocket.watching import Changed, changes
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
@@ -87,6 +86,7 @@ class Run:
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
         self._build = home() / "projects" / _name_of(self._path)
+        self._gateway: Gateway | None = None
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -183,23 +183,32 @@ class Run:
         self._say("Ctrl-C ends it.")
         if not self._options.watch:
             await asyncio.Event().wait()
-        async for changed in changes(self._path, found.values()):
-            began = time.monotonic()
-            with self._reported():
+        while True:
+            async for changed in changes(self._path, found.values()):
+                with self._reported():
+                    found = await self._renewed(changed, account, deployment, pool, host, scratch)
                 if changed.template:
-                    self._project = await asyncio.to_thread(
-                        read_project, self._path, self._parameters, self._options.region
-                    )
-                found = await self._prepared(host, scratch)
-                if changed.template:
-                    deployed, resolver = await self._deploy(account, deployment, pool)
-                    pool.offer(specs(self._project, found, deployed.functions, resolver))
-                    self._gateway.adopt(self._read(resolver))
-                for logical_id in changed.functions & pool.functions:
-                    if pool.renew(logical_id):
-                        pool.warm(logical_id)
-                names = ", ".join(sorted(changed.functions)) or "the template"
-                self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
+                    break  # other folders may have to be watched
+
+    async def _renewed(
+        self, changed: Changed, account: Account, deployment: Deployment, pool: Pool, host: Host, scratch: Path
+    ) -> dict[str, Source]:
+        """Take over a change of files; return the folders of functions and layers."""
+        began = time.monotonic()
+        if changed.template:
+            self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
+        found = await self._prepared(host, scratch)
+        if changed.template:
+            deployed, resolver = await self._deploy(account, deployment, pool)
+            pool.offer(specs(self._project, found, deployed.functions, resolver))
+            self._adopt(resolver)
+        layers = changed.sources - pool.functions
+        for logical_id in pool.functions if layers else changed.sources:
+            if pool.renew(logical_id):
+                pool.warm(logical_id)
+        names = ", ".join(sorted(changed.sources)) or "the template"
+        self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
+        return found
 
     async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:
         """Return the folders of functions and layers, once those are built that must be."""
@@ -229,24 +238,28 @@ class Run:
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
-        """Serve all APIs on one port, and say where each of their stages is."""
-        apis = self._read(resolver)
+        """Serve all APIs on one port; a stage that several have is reached by the name of its API."""
+        apis = self._apis(resolver)
         self._gateway = gateway = Gateway(apis, emulator, self._options.settings, url_prefix="", aws_names=aws_names)
         await exits.enter_async_context(gateway)
         bound = await gateway.listen("127.0.0.1", port, tls=self._tls)
-        of_stage = Counter(stage for api in apis for stage in api.stages)
         for api in apis:
             for stage in sorted(api.stages):
-                path = stage if of_stage[stage] == 1 else f"{api.name}/{stage}"
-                url = f"ws://localhost:{bound}/{path}"
+                shared = any(stage in other.stages for other in apis if other is not api)
+                url = f"ws://localhost:{bound}/{f'{api.name}/' if shared else ''}{stage}"
                 self._say(f"{api.name}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
-            for note in api.notes:
-                self._say(f"{api.name}: {note}")
 
-    def _read(self, resolver: Resolver) -> list[WebSocketApi]:
-        """Return the APIs as the template says now."""
-        template = Template(self._project.expanded)
-        return read_apis(template, resolver.stack, resolver, name=str(self._path))
+    def _adopt(self, resolver: Resolver) -> None:
+        """Have the gateway serve what the template says now."""
+        if self._gateway is not None:
+            self._gateway.adopt(self._apis(resolver))
+
+    def _apis(self, resolver: Resolver) -> list[WebSocketApi]:
+        """Read the APIs, and name each resource that the gateway cannot serve as AWS would."""
+        apis = read_apis(Template(self._project.expanded), resolver.stack, resolver, name=str(self._path))
+        for note in (note for api in apis for note in api.notes):
+            self._say(f"note: {note}")
+        return apis
 
     def _say_what_is_missing(self, deployed: Deployed, found: Mapping[str, Source]) -> None:
         """Name each resource that is not served."""

@@ -20,7 +20,7 @@ class Changed:
     """What changed: the template itself, or the code of functions and layers, by logical id."""
 
     template: bool
-    functions: frozenset[str]
+    sources: frozenset[str]
 
 
 async def changes(template: Path, sources: Iterable[Source]) -> AsyncIterator[Changed]:
@@ -39,5 +39,5 @@ async def changes(template: Path, sources: Iterable[Source]) -> AsyncIterator[Ch
             if path.is_relative_to(source.folder) and path != template
         }
         changed = Changed(template in paths, frozenset(concerned))
-        if changed.template or changed.functions:
+        if changed.template or changed.sources:
             yield changed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any
 
-from samsocket.emulator import Denial, Emulator
+from samsocket.emulator import Emulator
 from samsocket.errors import IntegrationTimeoutError
 
 if TYPE_CHECKING:
@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from samsocket.functions.pool import Pool
 
 _logger = logging.getLogger(__name__)
-_DENIED: Final = b'{"message":"Missing Authentication Token"}'
 
 
 class LocalEmulator(Emulator):
     """Invokes a function in a pool, if it is one of the pool's."""
-
-    judges_any_path: ClassVar[bool] = True
 
     def __init__(self, account: Account, pool: Pool, *, latency: float = 0.0) -> None:
         """Bind both; each event waits for `latency` seconds before its function gets it."""
@@ -31,10 +28,10 @@ class LocalEmulator(Emulator):
             access_key=account.access_key,
             secret_key=account.secret_key,
         )
-        self._pool, self._latency, self._access_key = pool, latency, account.access_key
+        self._pool, self._latency = pool, latency
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def invoke(self, function: str, event: Mapping[str, Any], *, seconds: float) -> Any:
+    async def invoke(self, function: str, event: Any, *, seconds: float) -> Any:
         """Invoke a function and wait for what it returns; one that takes longer goes on.
 
         Raises:
@@ -61,18 +58,3 @@ class LocalEmulator(Emulator):
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # it is retrieved, even if the client did not wait
-
-    async def permission(
-        self,
-        method: str,  # noqa: ARG002 - whoever has the key may do everything
-        path: str,  # noqa: ARG002
-        headers: Mapping[str, str],
-        body: bytes,  # noqa: ARG002
-        *,
-        stage: str,  # noqa: ARG002
-        counts_for: float,  # noqa: ARG002
-    ) -> Denial | None:
-        """Refuse a management request that is not signed with this run's key."""
-        if f"Credential={self._access_key}/" in headers.get("Authorization", ""):
-            return None
-        return Denial(_DENIED, {"Content-Type": "application/json", "x-amzn-ErrorType": "MissingAuthenticationToken"})

@@ -61,9 +61,9 @@ class RuntimeApi:
         application.router.add_post(f"{below}/invocation/{{id}}/{{kind:response|error}}", self._answered)
         application.router.add_post(f"{below}/init/error", self._not_loaded)
         application.router.add_post(f"/invoke/{self._secret}/{{function}}", self._invoked)
-        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self._port = self._runner.addresses[0][1]
 
