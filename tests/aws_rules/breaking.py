@@ -114,6 +114,7 @@ def without_line(where: str, line: str) -> Edit:
     return edit
 
 
+SWEEP_ERRORS = "NewClientErrorsAlarm.Properties.Metrics.5.MetricStat.Metric"
 EXECUTE_API = {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
 CONTENT = "Configuration.Properties.Content.Fn::Sub.0"
 ALIAS_OF_INGEST = {"Ref": "IngestFunction.Alias"}
@@ -587,12 +588,7 @@ OTHERS = [
         "an alarm that sees no crash of a function",
         "a-deployment-is-undone-by-alarms",
         "SweepFunctionDeploymentGroup",
-        (
-            put(
-                "NewClientErrorsAlarm.Properties.Metrics.5.MetricStat.Metric.Dimensions.0.Value",
-                {"Ref": "LateFunction"},
-            ),
-        ),
+        (put(f"{SWEEP_ERRORS}.Dimensions.0.Value", {"Ref": "LateFunction"}),),
         "hardened",
     ),
     Breaking(
