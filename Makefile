@@ -95,11 +95,13 @@ chaos: setup  ## runs of the fan-out in which all goes wrong that can: RUNS=200;
 	@CHAOS_RUNS=$(or $(RUNS),200) $(RUN)/pytest -n 4 --dist worksteal -q tests/chaos $(ARGS)
 
 .PHONY: lint
-lint: setup  ## style, types, template, exported requirements
+lint: setup .tools/checks/.ready  ## style, types, template (checkov too), workflows, exported requirements
 	@$(RUN)/ruff check --quiet
 	@$(RUN)/ruff format --check --quiet
 	@$(RUN)/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@.tools/checks/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN)/python -m tools.hardening
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
 .PHONY: check-template
@@ -141,7 +143,7 @@ EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-anno
 lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and local/requirements/*.in
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) > layers/realtime/requirements.txt
-	@for tool in uv sam ministack bench; do \
+	@for tool in uv sam ministack checks bench; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
 	done
