@@ -51,14 +51,14 @@ ACCEPTED: Final = {
     ("CKV_AWS_115", "hardened"): (
         FUNCTIONS - DELIVERING,
         (
-            "a reservation is a limit, too. The functions of clients may use what the account has, behind the throttles "
-            "of their stages; MaximumConcurrency of their queues' mappings bounds ingest, farewell and late; sweep is one."
+            "a reservation is a limit, too. The functions of clients may use what the account has, behind their "
+            "stages' throttles; their queues' mappings bound ingest, farewell and late; of sweep there is one."
         ),
     ),
     ("CKV_AWS_115", "default"): (
         FUNCTIONS,
         (
-            "a reservation takes executions from all other functions of the account, and a new account has none to give: "
+            "a reservation takes executions from all others of the account, and a new account has none to give: "
             "ReservedConcurrency makes it for those that deliver."
         ),
     ),
@@ -73,7 +73,7 @@ ACCEPTED: Final = {
         FUNCTIONS,
         (
             "no function uses anything within a VPC. In one, each needs a way out to API Gateway, DynamoDB, SQS, "
-            "EventBridge and, for JwksUrl, the internet: NAT gateways that cost money while nobody is connected, and guard nothing."
+            "EventBridge and, for JwksUrl, the internet: NAT gateways that cost money by the hour, and guard nothing."
         ),
     ),
 }
