@@ -74,10 +74,16 @@ run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; 
 	@exec $(RUN)/realtime up
 
 .PHONY: deploy
-deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
+deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod, YES=1 asks nothing
 	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +  # or unchanged code makes another version
 	@$(SAM) build
-	@$(SAM) deploy --config-env $(ENV) $(ARGS)
+	@$(SAM) deploy --config-env $(ENV) --no-execute-changeset $(ARGS) > .aws-sam/changes.txt || { cat .aws-sam/changes.txt; exit 1; }
+	@$(RUN)/realtime apply --env $(ENV) $(if $(YES),--yes)
+	@$(RUN)/realtime verify --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
+
+.PHONY: rollback
+rollback: setup  ## take the last deployment back: all functions run the versions before it; ENV=prod
+	@$(RUN)/realtime rollback --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
