@@ -132,6 +132,11 @@ mutants: setup  ## change the core in small ways; show what no unit, integration
 	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
 	@nice $(RUN)/python -m tools.mutants $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## give each parser of outside bytes inputs, guided by coverage, for SECONDS=60; FUZZ_INPUTS=1000000: by chance
+	@$(if $(FUZZ_INPUTS),nice $(RUN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) $(ARGS),\
+		$(UV) sync --quiet --locked --python $(PYTHON) --group fuzz && nice $(RUN)/python -m tests.fuzz.guided --seconds $(or $(SECONDS),60) $(ARGS))
+
 .PHONY: screenshots
 screenshots: setup  ## draw the pictures of the page in docs/ anew (needs Chromium)
 	@$(RUN)/python -m tests.e2e.screenshots

@@ -1,4 +1,4 @@
-"""Inputs for the targets: samples of each kind, and changes of them by chance, in their structure and in their bytes."""
+"""Inputs for the targets: samples of each kind, changed by chance, in their structure and in their bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One target for each parser of bytes from outside: what it does with any input, and what it must never do.
 
 A target returns `accepted`, `answered` (an error that the sender gets) or `rejected` (set aside whole, with a reason).
-Anything else is a finding: an exception that leaves a function, an input that is none of these, an answer that no client
-can read.
+Anything else is a finding: an exception that leaves a function, an input that is none of these, an answer that no
+client can read.
 """
 
 from __future__ import annotations

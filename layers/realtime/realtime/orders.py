@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import msgspec
-
 from realtime.text import find_problem, loads
 
 T = TypeVar("T")
@@ -20,6 +18,8 @@ def read_order(body: str, kind: type[T]) -> T:
 
     Raises ValueError, which says what is wrong with it.
     """
+    import msgspec  # noqa: PLC0415  # dear to load, and most functions that import this read no order
+
     value = loads(body)
     if problem := find_problem(value, "message"):
         raise ValueError(problem)
