@@ -116,7 +116,7 @@ def run() -> dict[str, list[tuple[str, str]]]:
             if chosen.name in JUDGED:
                 made = Stack(document, chosen).document(concrete=False)
                 Path(folder, f"{chosen.name}.json").write_text(json.dumps(made), encoding="utf-8")
-        command = [CHECKOV, "-d", folder, "--framework", "cloudformation", "-o", "json", "--quiet", "--compact"]
+        command = [str(CHECKOV), "-d", folder, "--framework", "cloudformation", "-o", "json", "--quiet", "--compact"]
         command += ["--skip-download", "--soft-fail"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return failures(json.loads(done.stdout))

@@ -31,7 +31,7 @@ def explore(name: str, seconds: int) -> int:
     for number in range(SEEDS):
         (folder / f"seed-{number}").write_bytes(make(name, chance))
     options = [f"-max_total_time={seconds}", "-timeout=10", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *options, str(folder)], lambda data: TARGETS[name](data))
+    atheris.Setup([sys.argv[0], *options, str(folder)], TARGETS[name])
     atheris.Fuzz()
     return 0
 

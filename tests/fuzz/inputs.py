@@ -28,7 +28,7 @@ _TEXTS: Final = (
     ),
     *("018d0cabc5d09d700803fd29b9ab", "Bearer x", "a,b,,c", '{"a":1}', "[" * 30, "ping", "sync", "resume", "watch"),
 )
-_VALUES: Final = (
+_VALUES: Final[tuple[Any, ...]] = (
     *(None, True, False, 0, -1, 1, 123.0, 0.1, 1e300, 10**30, -(2**70), 2**1024, 2**53 + 1, 10**18, float("nan")),
     *(float("inf"), float("-inf"), [], {}, [[]], [None], [1, "1", 1.0], {"": {}}, {"to": "everyone"}, ["a"] * 200),
 )

@@ -140,7 +140,7 @@ class World:
         os.environ.update(ENVIRONMENT)
         self.aws, self.poster, self.log = EasyAws(), FakePoster(), Levels()
         clients.client = self.aws  # type: ignore[assignment]  # for this process
-        bootstrap.poster = lambda *_: self.poster  # type: ignore[assignment]
+        bootstrap.poster = lambda *_: self.poster
         bootstrap.forget()
         logger().handlers[:] = [self.log]
         self.now = STORY_BEGINS + 0.4

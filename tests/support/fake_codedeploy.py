@@ -48,7 +48,7 @@ class FakeCloudWatch:
         ]
         seen = self.minutes[: len(self.minutes) - DELAY_MINUTES][-int(alarm.properties["EvaluationPeriods"]) :]
         breaching = sum(sum(minute[name] for name in watched) > alarm.properties["Threshold"] for minute in seen)
-        return breaching >= int(alarm.properties["DatapointsToAlarm"])
+        return bool(breaching >= int(alarm.properties["DatapointsToAlarm"]))
 
 
 def _metric(described: Mapping[str, Any]) -> Metric:
