@@ -167,6 +167,10 @@ sbom: $(UV)  ## write what the layer is made of to dist/sbom.json (CycloneDX)
 	@$(UV) export --quiet --locked --only-group layer --format cyclonedx1.5 > dist/sbom.json
 	@echo "dist/sbom.json"
 
+.PHONY: release
+release: setup  ## VERSION=0.2.0: commit and tag it, with its section of CHANGELOG.md and dist/sbom.json
+	@$(RUN)/python -m tools.release $(or $(VERSION),none)
+
 .PHONY: audit
 audit: $(UV)  ## ask the database of open-source vulnerabilities (osv.dev) about all that uv.lock pins
 	@$(UV) audit --locked
