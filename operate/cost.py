@@ -219,7 +219,7 @@ def lines(month: Cost, minutes: float, *, quiet: float = 0, snapstart: str = "no
 def _idle() -> Iterator[Line]:
     """What a stack costs while nobody is connected, in addition to its sweep."""
     text = TEMPLATE.read_text(encoding="utf-8")
-    alarms = len(re.findall(r"^    Type: AWS::CloudWatch::Alarm$", text, re.MULTILINE))
+    alarms = len(re.findall(r"^    Type: AWS::CloudWatch::Alarm\n(?!    Condition)", text, re.MULTILINE))
     metrics = len(set(re.findall(r"MetricTransformations:\n.*MetricName: (\w+)", text)))
     queues = len(re.findall(r"^ +Type: SQS$", text, re.MULTILINE))
     yield Line("CloudWatch alarms", alarms, alarms * ALARM)
