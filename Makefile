@@ -81,10 +81,16 @@ run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; 
 	@exec $(RUN)/realtime up
 
 .PHONY: deploy
-deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
+deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod, YES=1 asks nothing
 	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +  # or unchanged code makes another version
 	@$(SAM) build
-	@$(SAM) deploy --config-env $(ENV) $(ARGS)
+	@$(SAM) deploy --config-env $(ENV) --no-execute-changeset $(ARGS) > .aws-sam/changes.txt || { cat .aws-sam/changes.txt; exit 1; }
+	@$(RUN)/realtime apply --env $(ENV) $(if $(YES),--yes)
+	@$(RUN)/realtime verify --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
+
+.PHONY: rollback
+rollback: setup  ## take the last deployment back: all functions run the versions before it; ENV=prod
+	@$(RUN)/realtime rollback --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
@@ -102,11 +108,13 @@ chaos: setup  ## runs of the fan-out in which all goes wrong that can: RUNS=200;
 	@CHAOS_RUNS=$(or $(RUNS),200) $(RUN)/pytest -n 4 --dist worksteal -q tests/chaos $(ARGS)
 
 .PHONY: lint
-lint: setup  ## style, types, template, exported requirements
+lint: setup .tools/checks/.ready  ## style, types, template (checkov too), workflows, exported requirements
 	@$(RUN)/ruff check --quiet
 	@$(RUN)/ruff format --check --quiet
 	@$(RUN)/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@.tools/checks/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN)/python -m tools.hardening
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
 .PHONY: check-template
@@ -131,6 +139,11 @@ mutants: setup  ## change the core in small ways; show what no unit, integration
 	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
 	@nice $(RUN)/python -m tools.mutants $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## give each parser of outside bytes inputs, guided by coverage, for SECONDS=60; FUZZ_INPUTS=1000000: by chance
+	@$(if $(FUZZ_INPUTS),nice $(RUN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) $(ARGS),\
+		$(UV) sync --quiet --locked --python $(PYTHON) --group fuzz && nice $(RUN)/python -m tests.fuzz.guided --seconds $(or $(SECONDS),60) $(ARGS))
+
 .PHONY: screenshots
 screenshots: setup  ## draw the pictures of the page in docs/ anew (needs Chromium)
 	@$(RUN)/python -m tests.e2e.screenshots
@@ -148,7 +161,7 @@ EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-anno
 lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and the *.in files
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) > layers/realtime/requirements.txt
-	@for list in local/requirements/{uv,bench} samsocket/src/samsocket/environments/{sam,ministack,python,debugpy}; do \
+	@for list in local/requirements/{uv,checks,bench} samsocket/src/samsocket/environments/{sam,ministack,python,debugpy}; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 			$$list.in -o $$list.txt; \
 	done
@@ -160,6 +173,10 @@ sbom: $(UV)  ## write what the layer is made of to dist/sbom.json (CycloneDX)
 	@mkdir -p dist
 	@$(UV) export --quiet --locked --only-group layer --format cyclonedx1.5 > dist/sbom.json
 	@echo "dist/sbom.json"
+
+.PHONY: release
+release: setup  ## VERSION=0.2.0: commit and tag it, with its section of CHANGELOG.md and dist/sbom.json
+	@$(RUN)/python -m tools.release $(or $(VERSION),none)
 
 .PHONY: audit
 audit: $(UV)  ## ask the database of open-source vulnerabilities (osv.dev) about all that uv.lock pins

@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
-WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "tools")
+WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "tools", "fuzz")
 LOOPBACK = ["127.0.0.1", "::1"]
 # They wait for other processes, which a busy machine may hold up for longer than any deadline. What fails is tried once
 # more, and the summary counts it as rerun.

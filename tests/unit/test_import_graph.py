@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "clients/python/src": {"listener_realtime"},
     "operate": {"operate", "realtime", "listener_realtime"},
     "local": {"local", "samsocket", "operate"},
-    "tools": {"tools", "harness", "operate", "realtime"},
+    "tools": {"tools", "aws_rules", "harness", "operate", "realtime"},
     "harness": {"harness", "local", "operate", "samsocket"},
     "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
     "tests": {*PACKAGES, *FUNCTIONS} - {"bench"},

@@ -68,6 +68,7 @@ def admission() -> Admission:
         lease_seconds=config.lease_seconds,
         max_connections=config.max_connections_per_user,
         policy=config.max_connections_policy,
+        origins=frozenset(config.allowed_origins.split(",")) - {""},
     )
 
 

@@ -6,13 +6,13 @@ that has left and a post to one whose handshake is not complete yet both get a 4
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from realtime import messages
 from realtime.aws.queues import Queue
 from realtime.errors import ClientError, ConfigurationError
+from realtime.orders import read_order
 from realtime.posting.delivery import Delivery, Frame, Outcome
 from realtime.posting.poster import Poster
 from realtime.refusals import Addressee, last_message
@@ -39,10 +39,7 @@ def read_farewell(body: str) -> Farewell:
 
     Raises ValueError if it is not a farewell.
     """
-    try:
-        return Farewell(**json.loads(body))
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    return read_order(body, Farewell)
 
 
 class Farewells:

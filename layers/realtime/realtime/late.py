@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, RealtimeError
 from realtime.log import logger
+from realtime.orders import read_order
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.poster import Poster
 from realtime.tables.registry import Gone, Registry
@@ -80,10 +81,7 @@ def read_straggler(body: str) -> Straggler:
 
     Raises ValueError if it is none of ours.
     """
-    try:
-        return Straggler(**json.loads(body))
-    except (RecursionError, TypeError) as error:
-        raise ValueError(str(error)) from error
+    return read_order(body, Straggler)
 
 
 class LateLane:
