@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from operate.commands import messages, stack, upkeep
+from operate.commands import messages, people, stack, upkeep
 from operate.errors import CommandError
 
 
@@ -32,6 +32,7 @@ def main() -> None:
 for _command in (
     *(stack.up, stack.down, stack.status, stack.env),
     *(messages.token, messages.publish, messages.listen),
+    *(people.who, people.connections, people.disconnect),
     *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs),
 ):
     main.add_command(_command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -86,6 +87,17 @@ def test_logs_show_what_one_function_did(environment: dict[str, str]) -> None:
     lines = realtime(environment, "logs", "connect").splitlines()
     assert lines
     assert {line.split()[1] for line in lines} == {"connect"}
+
+
+async def test_a_user_is_seen_and_disconnected(stack: Stack, environment: dict[str, str]) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        seen = await asyncio.to_thread(realtime, environment, "connections", str(user), "--json")
+        (connection,) = json.loads(seen)
+        assert connection["stage"] == "calls"
+        closing = ("disconnect", "--connection", connection["connection_id"], "--reason", "Goodbye")
+        assert connection["connection_id"] in await asyncio.to_thread(realtime, environment, *closing)
+        assert (await client.hears("error"))["data"]["message"] == "Goodbye"
 
 
 def test_detail_that_is_not_json_is_refused(environment: dict[str, str]) -> None:

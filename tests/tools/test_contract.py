@@ -206,6 +206,18 @@ def test_each_example_of_an_event_of_the_service_is_valid(kind: str) -> None:
     promised.validator("service-event").validate(event)
 
 
+@pytest.mark.parametrize("action", examples.ASKED)
+def test_each_example_of_a_request_to_admin_is_valid(action: str) -> None:
+    promised.validator("admin-request").validate(examples.ASKED[action])
+
+
+def test_each_example_of_an_answer_of_admin_is_valid() -> None:
+    assert tuple(examples.ANSWERED) == contract().answered
+    assert tuple(examples.ASKED) == tuple(each.kind for each in contract().asked)
+    for answer in examples.ANSWERED.values():
+        promised.validator("admin-answer").validate(answer)
+
+
 def test_the_example_of_a_token_is_valid() -> None:
     promised.validator("token").validate(examples.TOKEN)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime.audiences import LIVE
 from realtime.backend_events import EVENT_TYPES, MAX_ACKNOWLEDGING, MAX_RECIPIENTS, DeliveryOptions, EventType
-from realtime.contract import from_backends, from_clients, to_backends, to_clients
+from realtime.contract import admin, from_backends, from_clients, to_backends, to_clients
 from realtime.contract.token import TokenClaims
 from realtime.messages import STAGES
 from tools.contract.schemas import Schema, define, kind_of, name_of, reference
@@ -35,6 +35,9 @@ class Contract:
     from_backends: tuple[Said, ...]
     to_backends: tuple[Said, ...]
     schemas: dict[str, Schema]
+    asked: tuple[Said, ...]  # of the function `admin`, by action
+    answered: tuple[str, ...]  # by it: names of schemas
+    of_admin: dict[str, Schema]  # what `admin` alone has
 
 
 @cache
@@ -74,7 +77,27 @@ def contract() -> Contract:
     for kind, detail in to_backends.EVENTS.items():
         summary = to_backends.SUMMARIES[kind]
         schemas[_camel(kind) + "Event"] = _event(kind, summary, detail.__name__, {"const": SOURCE})
-    return Contract(tuple(received), tuple(sent), tuple(incoming), tuple(outgoing), _without_unused(schemas))
+    schemas = _without_unused(schemas)
+    return Contract(
+        tuple(received),
+        tuple(sent),
+        tuple(incoming),
+        tuple(outgoing),
+        schemas,
+        asked=tuple(Said(kind_of(each, "action"), each.__name__) for each in admin.REQUESTS),
+        answered=tuple(each.__name__ for each in admin.ANSWERS),
+        of_admin=_of_admin(schemas),
+    )
+
+
+def _of_admin(others: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the schemas of what `admin` is asked and answers, without those that others have as well."""
+    schemas = define([*admin.REQUESTS, *admin.ANSWERS])
+    revokes = {"properties": {"revoke": {"const": True}}, "required": ["revoke"]}
+    one_connection = {"required": ["connection_id"], "not": {"anyOf": [{"required": ["user_id"]}, revokes]}}
+    all_of_a_user = {"required": ["user_id"], "not": {"required": ["connection_id"]}}
+    schemas["DisconnectRequest"] |= {"anyOf": [all_of_a_user, one_connection]}
+    return {name: schema for name, schema in schemas.items() if name not in others}
 
 
 def _said(kind: type, stages: tuple[str, ...]) -> Said:

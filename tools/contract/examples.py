@@ -94,6 +94,38 @@ TO_BACKENDS: dict[str, dict[str, Any]] = {
         "reason": "not_acknowledged",
     },
 }
+_CONNECTION = "L0SM9cOFvHcCIhw="
+ASKED: dict[str, dict[str, Any]] = {
+    "who": {"action": "who", "user_ids": [123, 456]},
+    "connections": {"action": "connections", "user_id": 123},
+    "disconnect": {"action": "disconnect", "user_id": 123, "reason": "Signed out everywhere", "revoke": True},
+    "counts": {"action": "counts"},
+}
+ANSWERED: dict[str, dict[str, Any]] = {
+    "UsersNow": {"users": [{**_USER, "role": "listener", "connections": 1}]},
+    "UserConnections": {
+        "user_id": 123,
+        "connections": [
+            {
+                "connection_id": _CONNECTION,
+                "stage": "live",
+                "endpoints": ["calls", "notifications"],
+                "connected_at": AT,
+                "alive_at": AT,
+                "lease_until": "2024-01-15T10:31:30.000Z",
+                "token_expires_at": "2024-01-15T11:30:00.000Z",
+            }
+        ],
+    },
+    "Disconnected": {"connection_ids": [_CONNECTION]},
+    "Counts": {
+        "users_online": 2,
+        "listeners_online": 1,
+        "listeners_busy": 0,
+        "connections": {"live": 2, "feed": 0, "presence": 0, "calls": 0, "notifications": 0},
+    },
+    "AdminFailure": {"error": {"code": "BAD_REQUEST", "message": "user_ids: must be a list of 1 to 1000 user ids"}},
+}
 TOKEN: dict[str, Any] = {
     "sub": "123",
     "username": "jane_smith",

@@ -44,9 +44,9 @@ def name_of(schema: Mapping[str, Any]) -> str | None:
     return target.rpartition("/")[2] if target else None
 
 
-def kind_of(message: type) -> str:
-    """Return the `type` of a message or a frame."""
-    (kind,) = get_type_hints(message)["type"].__args__
+def kind_of(message: type, key: str = "type") -> str:
+    """Return the `type` of a message or a frame, or another key that tells what it is."""
+    (kind,) = get_type_hints(message)[key].__args__
     return str(kind)
 
 

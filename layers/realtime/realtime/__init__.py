@@ -9,6 +9,7 @@ A client sends a frame    default → frame_limits → rate_limit, tables/rates;
                           tables/outbox, tables/views
 A backend sends an event  backend_events (the schemas) → ingest → tables/calls, tables/outbox
 A user's state changes    announce → presence (which messages follow) → tables/outbox
+A backend asks            admin → tables/census;  revocation (the end of a user's connections, for ingest too)
 Later checks              deadlines (at a set time) → acknowledgement_checks
                           sweep (every minute) → session_checks → liveness (who is alive)
 An event goes out         broadcast → records (as entries), batch (which events a connection gets), staleness (of
@@ -23,7 +24,7 @@ Shared by them            audiences, messages, ids, positions (what a client has
 
 contract/                 what clients and backends are promised, as types; loaded by no function
 
-tables/                   the DynamoDB tables: connections, sessions, watched, users, membership, blocks, calls,
+tables/                   the DynamoDB tables: connections, sessions, watched, users, membership, blocks, calls, census,
                           outbox, entries, acknowledgements, served, views, stragglers, rates, posted, budget,
                           transactions
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all

@@ -15,6 +15,7 @@ from realtime.aws import clients
 from realtime.tables import TableNames, Tables
 
 if TYPE_CHECKING:
+    from realtime.admin import Admin
     from realtime.announce import Announcer
     from realtime.aws.queues import Queue
     from realtime.broadcast import Broadcaster
@@ -242,6 +243,16 @@ def sweeper() -> Sweeper:
         clock=time.monotonic,
         pause=time.sleep,
     )
+
+
+@_kept
+def admin() -> Admin:
+    """Return what `admin` works with."""
+    from realtime.admin import Admin
+
+    config = settings.load(settings.AdminSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
+    return Admin(tables, feed_role=config.feed_role)
 
 
 @_kept

@@ -1,4 +1,4 @@
-"""The frames that the service sends and receives, and the details of events on the bus.
+"""The frames that the service sends and receives, the details of events on the bus, and what `admin` is asked.
 
 Written by `python -m tools.contract`: do not edit. A message may have keys that its type does not name, and has none
 that its type says to be `NotRequired[None]`.
@@ -633,6 +633,102 @@ class SessionRevokedDetail(TypedDict):
 
     user_id: Id
     delivery: NotRequired[DeliveryByPresence]
+
+
+class WhoRequest(TypedDict):
+    """Ask for the presence of users as it is now."""
+
+    action: Literal["who"]
+    user_ids: list[Id]
+
+
+class ConnectionsRequest(TypedDict):
+    """Ask for a user's connections."""
+
+    action: Literal["connections"]
+    user_id: Id
+
+
+class DisconnectRequest(TypedDict):
+    """Close all connections of a user, or one: with `error` `AUTH_FAILED` as the last frame."""
+
+    action: Literal["disconnect"]
+    user_id: NotRequired[Id]
+    connection_id: NotRequired[str]
+    reason: NotRequired[Name]
+    revoke: NotRequired[bool]
+
+
+class CountsRequest(TypedDict):
+    """Ask for counts of users and connections. All connections are read: a read unit for each 8 KB."""
+
+    action: Literal["counts"]
+
+
+class UsersNow(TypedDict):
+    """The answer to `who`: each user once, in the order asked for."""
+
+    users: list[UserNow]
+
+
+class UserNow(TypedDict):
+    """A user as they are now. Whoever is not known is offline, with the version 0."""
+
+    user_id: Id
+    is_online: bool
+    is_busy: bool
+    last_seen: Timestamp | None
+    username: str | None
+    version: int
+    role: str | None
+    connections: int
+
+
+class UserConnections(TypedDict):
+    """The answer to `connections`, the oldest first."""
+
+    user_id: Id
+    connections: list[ConnectionNow]
+
+
+class ConnectionNow(TypedDict):
+    """A connection. Its token is stored nowhere."""
+
+    connection_id: str
+    stage: str
+    endpoints: list[str]
+    connected_at: Timestamp
+    alive_at: Timestamp
+    lease_until: Timestamp
+    token_expires_at: Timestamp
+
+
+class Disconnected(TypedDict):
+    """The answer to `disconnect`: the connections that get their last frame now, if there are any."""
+
+    connection_ids: list[str]
+
+
+class Counts(TypedDict):
+    """The answer to `counts`."""
+
+    users_online: int
+    listeners_online: int
+    listeners_busy: int
+    connections: dict[str, int]
+
+
+class AdminFailure(TypedDict):
+    """The answer to a request that was refused or failed."""
+
+    error: FailureData
+
+
+class FailureData(TypedDict):
+    """What is wrong."""
+
+    code: Literal["BAD_REQUEST", "INTERNAL", "UNAVAILABLE"]
+    message: str
 
 
 Message = (

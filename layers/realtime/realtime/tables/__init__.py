@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from realtime.tables.blocks import Blocks
     from realtime.tables.budget import Budget
     from realtime.tables.calls import Calls
+    from realtime.tables.census import Census
     from realtime.tables.connections import Connections
     from realtime.tables.outbox import Outbox
     from realtime.tables.posted import PostedPositions
@@ -80,6 +81,13 @@ class Tables:
         from realtime.tables.calls import Calls
 
         return Calls(self._client, _name("events", self._names.events), self.users)
+
+    @cached_property
+    def census(self) -> Census:
+        """The counts of connections and users."""
+        from realtime.tables.census import Census
+
+        return Census(self._client, _name("connections", self._names.connections), self.users)
 
     @cached_property
     def outbox(self) -> Outbox:

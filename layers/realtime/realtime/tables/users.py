@@ -85,17 +85,20 @@ class Users(Membership):
         return [read_user(row) for row in read_all(self._client, self._table, keys)]
 
     def online(self) -> Iterator[User]:
-        """Yield all users who are online, as the index shows them: it lags behind the table."""
-        for shard in range(membership.ONLINE_SHARDS):
-            found = pages(
-                self._client,
-                "reading the users who are online",
-                TableName=self._table,
-                IndexName=ONLINE_INDEX,
-                KeyConditionExpression="online_shard = :shard",
-                ExpressionAttributeValues={":shard": attribute(str(shard))},
-            )
-            yield from map(read_user, chain.from_iterable(found))
+        """Return all users who are online, one by one, as the index shows them: it lags behind the table."""
+        return chain.from_iterable(map(self.online_in, range(membership.ONLINE_SHARDS)))
+
+    def online_in(self, shard: int) -> Iterator[User]:
+        """Yield those of one of the index's shards."""
+        found = pages(
+            self._client,
+            "reading the users who are online",
+            TableName=self._table,
+            IndexName=ONLINE_INDEX,
+            KeyConditionExpression="online_shard = :shard",
+            ExpressionAttributeValues={":shard": attribute(str(shard))},
+        )
+        yield from map(read_user, chain.from_iterable(found))
 
     def stranded(self, after: Cursor, *, left_before_ms: int, seen_before_ms: int) -> tuple[list[User], Cursor]:
         """Read a page of OnlineIndex: users who are online wrongly, and where to go on.
