@@ -32,7 +32,7 @@ def main() -> None:
 for _command in (
     *(stack.up, stack.down, stack.status, stack.env),
     *(messages.token, messages.publish, messages.listen),
-    *(people.who, people.connections, people.disconnect),
+    *(people.who, people.connections, people.disconnect, people.forget),
     *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs),
 ):
     main.add_command(_command)

@@ -1,9 +1,9 @@
-"""The commands about users: `who`, `connections` and `disconnect`, by the function `admin`."""
+"""The commands about users: `who`, `connections` and `disconnect`, by the function `admin`, and `forget`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -109,3 +109,40 @@ def disconnect(
         click.echo(each)
     if not closed:
         click.echo("There is no such connection." if connection else f"User {user_id} has no connection.")
+
+
+@click.command()
+@click.argument("user_id", metavar="USER")
+@click.option("--dry-run", is_flag=True, help="Count what would be erased, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@deployment_option
+def forget(deployment: Deployment, user_id: str, *, dry_run: bool, yes: bool) -> None:
+    """Erase all that the stack holds of a USER: connections, presence, blocks, history and failed messages.
+
+    All tables are read. docs/operating.md says what it cannot reach, such as logs.
+    """
+    from operate.forgetting import FAILURES, Erasure
+    from realtime.ids import parse_id
+    from realtime.tables import TableNames
+
+    try:
+        user_id = parse_id(user_id)
+    except ValueError as problem:
+        raise click.BadParameter(str(problem), param_hint="USER") from problem
+    outputs = deployment.outputs
+    tables = TableNames(*(outputs[f"{name}TableName"] for name in ("Connections", "Users", "Events", "Blocks")))
+    failures = {name: outputs[f"{name}QueueUrl"] for name in FAILURES}
+    erasure = Erasure(deployment.clients.dynamodb(), deployment.clients.sqs(), tables, failures, user_id)
+    if dry_run:
+        click.echo(_counted(erasure.find(), "would be erased") or f"Nothing names user {user_id}.")
+        return
+    if not yes:
+        click.confirm(f"Erase all that {deployment.stack} holds of user {user_id}? It cannot be undone.", abort=True)
+    with _admin(deployment) as admin:
+        admin.disconnect(user_id, reason="This account was deleted", revoke=True)
+    erasure.wait_until_offline()
+    click.echo(_counted(erasure.erase(), "erased") or f"Nothing names user {user_id}.")
+
+
+def _counted(counts: Mapping[str, int], what: str) -> str:
+    return "\n".join(f"{count:6} {name} {what}" for name, count in sorted(counts.items()))

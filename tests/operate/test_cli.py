@@ -46,6 +46,7 @@ def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
         ("who",),
         ("connections", "5"),
         ("disconnect", "5"),
+        ("forget", "5", "--yes"),
     ],
 )
 def test_a_command_that_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
