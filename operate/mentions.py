@@ -28,7 +28,7 @@ class Mentions:
         if kind == "posted":
             return self.in_name(rest)
         if kind == "rate":
-            return rest == f"user/{self.user_id}"
+            return rest in {f"user/{self.user_id}", f"status/{self.user_id}"}
         if (connection_id := connection_of(audience)) is not None:
             return connection_id in self.connection_ids
         return kind in _ONES_OWN | _ABOUT_ONE and rest == self.user_id

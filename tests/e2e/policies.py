@@ -51,6 +51,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:GetItem EventsTable": tests.test_sync_is_answered_with_the_users_online,
         "dynamodb:BatchWriteItem ConnectionsTable": tests.test_watching_users_returns_their_state_until_unwatching,
         "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_returns_their_state_until_unwatching,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_listener_sets_their_own_status_and_sees_it_counted_and_kept,
         "dynamodb:BatchGetItem BlocksTable": (
             blocks.test_a_user_with_many_blocks_is_hidden_from_all_of_them_and_from_nobody_else
         ),

@@ -126,6 +126,23 @@ async def test_watching_users_returns_their_state_until_unwatching(stack: Stack)
         assert set(stack.connection(connection_id)) == own
 
 
+async def test_a_listener_sets_their_own_status_and_sees_it_counted_and_kept(stack: Stack) -> None:
+    listener = stack.new_user()
+    claims = {"role": "listener", "scope": "feed presence calls notifications status"}
+    async with stack.connect("feed", stack.new_user()) as client, stack.connect("live", listener, **claims) as own:
+        await own.send("status", status="away")
+        assert (await own.hears("status_set"))["data"] == {"status": "away"}
+        busy = await client.hears(lambda it: it["type"] == "listener_busy" and it["data"]["user_id"] == listener)
+        assert busy["data"]["is_away"] is True
+        await client.send("count")
+        assert (await client.hears("occupancy"))["data"]["listeners_online"] >= 0
+        stack.publish("favorite_added", {"user_id": 1, "username": "jane"}, to=[listener])
+        heard = await own.hears("favorite_added")
+        await own.send("history")
+        page = (await own.hears("history_page"))["data"]
+        assert heard["id"] in [each["id"] for each in page["messages"]]
+
+
 @contextmanager
 def many_online(stack: Stack) -> Iterator[set[str]]:
     """More online users than one frame can name."""

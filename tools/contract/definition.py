@@ -15,6 +15,7 @@ from tools.contract.schemas import Schema, define, kind_of, name_of, reference
 
 SOURCE = "realtime"
 _OF_PRESENCE = ("feed", "presence", LIVE)
+_OF_USER = ("calls", "notifications", LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,25 @@ def contract() -> Contract:
     received = [
         *(_said(each, (stage, LIVE)) for stage, kinds in to_clients.OF_ENDPOINTS.items() for each in kinds),
         *(_said(each, _OF_PRESENCE) for each in to_clients.OF_PRESENCE),
+        *(_said(each, _OF_USER) for each in to_clients.OF_USER),
         *(_said(each, STAGES) for each in to_clients.OF_ALL),
     ]
     sent = [
         *(_said(each, STAGES) for each in from_clients.FRAMES),
         *(_said(each, _OF_PRESENCE) for each in from_clients.FRAMES_OF_PRESENCE),
+        *(_said(each, _OF_USER) for each in from_clients.FRAMES_OF_USER),
     ]
     clients = [kind for kinds in to_clients.OF_ENDPOINTS.values() for kind in kinds]
     schemas = define(
         [
             *clients,
             *to_clients.OF_PRESENCE,
+            *to_clients.OF_USER,
             *to_clients.OF_ALL,
             to_clients.GatewayError,
             *from_clients.FRAMES,
             *from_clients.FRAMES_OF_PRESENCE,
+            *from_clients.FRAMES_OF_USER,
             from_clients.Parameters,
             *(rules.schema for rules in EVENT_TYPES.values()),
             DeliveryOptions,
@@ -69,6 +74,7 @@ def contract() -> Contract:
         ]
     )
     schemas |= _unions(received, sent)
+    schemas["HistoryPageData"]["properties"]["messages"]["items"] = reference("Message")
     schemas |= _deliveries(schemas.pop("DeliveryOptions"))
     incoming = [Said(kind, _camel(kind) + "Event") for kind in EVENT_TYPES]
     outgoing = [Said(kind, _camel(kind) + "Event") for kind in to_backends.EVENTS]

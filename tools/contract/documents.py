@@ -159,6 +159,9 @@ ANSWERS = {
     "sync": ["Snapshot"],
     "watch": ["Snapshot"],
     "unwatch": ["Snapshot"],
+    "status": ["StatusSet"],
+    "count": ["Occupancy"],
+    "history": ["HistoryPage"],
 }
 
 

@@ -70,7 +70,10 @@ class _Page:
             yield from self._messages([each for each in self._contract.received if each.kind in kinds])
         yield "### On all endpoints"
         own = [each for each in self._contract.received if not any(each.kind in kinds for kinds in TYPES.values())]
-        yield _wrapped("`snapshot` and `stale` come on feed, presence and live only.")
+        yield _wrapped(
+            "`snapshot`, `stale` and `occupancy` come on feed, presence and live only; `history_page` on calls, "
+            "notifications and live."
+        )
         yield from self._messages(own)
         yield "### Errors of API Gateway"
         yield _wrapped(self._schemas["GatewayError"]["description"])

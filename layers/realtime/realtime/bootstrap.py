@@ -86,8 +86,11 @@ def frame_handler() -> FrameHandler:
     from realtime.everyone import Everyone
     from realtime.frame_limits import make_frame_limits
     from realtime.hiding import HistoryHiding
+    from realtime.inbox import Inbox
+    from realtime.occupancy import make_occupancy
     from realtime.replay import Replay
     from realtime.snapshots import Snapshots
+    from realtime.statuses import Statuses
     from realtime.watched_states import WatchedStates
 
     config = settings.load(settings.DefaultSettings)
@@ -116,6 +119,11 @@ def frame_handler() -> FrameHandler:
             history_seconds=config.history_seconds,
             presence_history_seconds=config.presence_history_seconds,
         ),
+        {
+            "status": Statuses(tables).answer,
+            "count": make_occupancy(tables, config.feed_role).answer,
+            "history": Inbox(tables.outbox, history_seconds=config.history_seconds).answer,
+        },
         tokens=cache(lambda: _tokens(config)),
         poster=lambda: poster(config.management_endpoint, config.posts_per_second, config.events_table, "answers"),
         farewells=farewells,

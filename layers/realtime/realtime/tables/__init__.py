@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from realtime.tables.served import Served
     from realtime.tables.session_scan import SessionScan
     from realtime.tables.stragglers import Stragglers
+    from realtime.tables.tally import Tallies
     from realtime.tables.users import Users
     from realtime.tables.views import Views
     from realtime.tables.watched import Watched
@@ -137,6 +138,13 @@ class Tables:
         from realtime.tables.rates import Rates
 
         return Rates(self._client, self._names.connections, _name("events", self._names.events))
+
+    @cached_property
+    def tally(self) -> Tallies:
+        """The last count of who is online."""
+        from realtime.tables.tally import Tallies
+
+        return Tallies(self._client, _name("events", self._names.events))
 
     @cached_property
     def watched(self) -> Watched:
