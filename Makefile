@@ -107,6 +107,7 @@ lint: setup  ## style, types, template, exported requirements
 	@$(RUN)/ruff format --check --quiet
 	@$(RUN)/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template samples/push/template.yaml
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
 .PHONY: check-template
