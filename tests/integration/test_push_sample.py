@@ -12,9 +12,9 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns import sns_backends
 
-from samsocket.template import parse_document
 from realtime.contract.values import Acknowledgeable
 from samples.push import push
+from samsocket.template import parse_document
 from tests.cloudformation import ROOT
 from tests.support.cloud import REGION
 from tools.contract.examples import TO_BACKENDS, bus_event
