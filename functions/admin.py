@@ -29,7 +29,8 @@ def handler(event: object, _context: object) -> Mapping[str, Any]:
         if isinstance(problem, Rejected):
             return _error("INTERNAL", "AWS refuses it every time; the log of admin says why")
         return _error("UNAVAILABLE", "It cannot be done now; try again. The log of admin says why")
-    logger().info("answered", extra={"action": action})
+    closed = {"closed": answer["connection_ids"]} if action == "disconnect" else {}
+    logger().info("answered", extra={"action": action, **closed})
     return answer
 
 

@@ -88,7 +88,8 @@ class Tables:
         """The counts of connections and users."""
         from realtime.tables.census import Census
 
-        return Census(self._client, _name("connections", self._names.connections), self.users)
+        names = self._names
+        return Census(self._client, _name("connections", names.connections), _name("users", names.users))
 
     @cached_property
     def outbox(self) -> Outbox:

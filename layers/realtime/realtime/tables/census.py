@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
-from realtime.tables.dynamodb import attribute
+from realtime.tables.dynamodb import item
 from realtime.tables.membership import ONLINE_SHARDS
-from realtime.tables.users import Users
+from realtime.tables.users import ONLINE_INDEX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,61 +34,61 @@ class Online:
 class Census:
     """Counts connections and users, a read unit for each 8 KB; both raise Unavailable if the time does not suffice."""
 
-    def __init__(self, client: DynamoDBClient, connections_table: str, users: Users) -> None:
+    def __init__(self, client: DynamoDBClient, connections_table: str, users_table: str) -> None:
         self._client = client
-        self._table = connections_table
-        self._users = users
+        self._connections_table = connections_table
+        self._users_table = users_table
 
     def online(self, feed_role: str) -> Online:
-        """Count the users who are online, as the index shows them."""
-        latest = retries.latest()
-        with ThreadPoolExecutor(ONLINE_SHARDS) as threads:
-            counts = list(threads.map(lambda shard: self._of_shard(shard, feed_role, latest), range(ONLINE_SHARDS)))
-        return Online(*(sum(column) for column in zip(*counts, strict=True)))
+        """Count the users who are online, as the index shows them; of users who are no listeners nothing is sent."""
+        pages = [page for shard in self._each(ONLINE_SHARDS, lambda n: self._online(n, feed_role)) for page in shard]
+        listeners = [row for page in pages for row in page["Items"]]
+        busy = sum("busy_calls" in row or row.get("is_busy_manual") == {"BOOL": True} for row in listeners)
+        return Online(sum(page["ScannedCount"] for page in pages), len(listeners), busy)
 
     def connections(self, now_s: int) -> Counter[str]:
         """Count the connections of each stage, without those past their time."""
+        pages = [page for each in self._each(_SEGMENTS, lambda n: self._sessions(n, now_s)) for page in each]
+        return Counter(row["endpoint"]["S"] for page in pages for row in page["Items"])
+
+    def _online(self, shard: int, feed_role: str) -> dict[str, Any]:
+        return {
+            "call": self._client.query,
+            "TableName": self._users_table,
+            "IndexName": ONLINE_INDEX,
+            "KeyConditionExpression": "online_shard = :shard",
+            "FilterExpression": "#role = :role",
+            "ProjectionExpression": "busy_calls, is_busy_manual",
+            "ExpressionAttributeNames": {"#role": "role"},  # reserved
+            "ExpressionAttributeValues": item({":shard": str(shard), ":role": feed_role}),
+        }
+
+    def _sessions(self, segment: int, now_s: int) -> dict[str, Any]:
+        return {
+            "call": self._client.scan,
+            "TableName": self._connections_table,
+            "Segment": segment,
+            "TotalSegments": _SEGMENTS,
+            "FilterExpression": "attribute_exists(lease_until) AND expires_at > :now",  # sessions alone
+            "ProjectionExpression": "#stage",
+            "ExpressionAttributeNames": {"#stage": "endpoint"},  # so called from when each stage was one endpoint
+            "ExpressionAttributeValues": item({":now": now_s}),
+        }
+
+    def _each(self, count: int, read: Callable[[int], dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """Make a number of reads at the same time; yield the pages of each."""
         latest = retries.latest()
-        total: Counter[str] = Counter()
-        with ThreadPoolExecutor(_SEGMENTS) as threads:
-            for found in threads.map(lambda segment: self._of_segment(segment, now_s, latest), range(_SEGMENTS)):
-                total += found
-        return total
-
-    def _of_shard(self, shard: int, feed_role: str, latest: float) -> tuple[int, int, int]:
-        users = listeners = busy = 0
-        for user in self._users.online_in(shard):
-            _check_time(latest)
-            users += 1
-            if user.role == feed_role:
-                listeners += 1
-                busy += user.is_busy
-        return users, listeners, busy
-
-    def _of_segment(self, segment: int, now_s: int, latest: float) -> Counter[str]:
-        return Counter(row["endpoint"]["S"] for row in self._sessions(segment, now_s, latest))
-
-    def _sessions(self, segment: int, now_s: int, latest: float) -> Iterator[dict[str, Any]]:
-        start: dict[str, Any] = {}
-        while True:
-            _check_time(latest)
-            with aws_errors("counting connections"):
-                answer = self._client.scan(
-                    TableName=self._table,
-                    Segment=segment,
-                    TotalSegments=_SEGMENTS,
-                    FilterExpression="attribute_exists(lease_until) AND expires_at > :now",  # sessions alone
-                    ProjectionExpression="#stage",
-                    ExpressionAttributeNames={"#stage": "endpoint"},  # so called from when each stage was one endpoint
-                    ExpressionAttributeValues={":now": attribute(now_s)},
-                    **start,
-                )
-            yield from answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        with ThreadPoolExecutor(count) as threads:
+            yield from threads.map(lambda number: list(_pages(latest, **read(number))), range(count))
 
 
-def _check_time(latest: float) -> None:
-    if time.monotonic() > latest:
-        raise Unavailable("there is more to count than the function's time allows")
+def _pages(latest: float, call: Callable[..., Any], **request: Any) -> Iterator[dict[str, Any]]:
+    while True:
+        if time.monotonic() > latest:
+            raise Unavailable("there is more to count than the function's time allows")
+        with aws_errors("counting"):
+            page = call(**request)
+        yield page
+        if "LastEvaluatedKey" not in page:
+            return
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -37,7 +37,7 @@ class User:
     role: str | None
     connection_ids: frozenset[str]
     is_online: bool
-    is_busy: bool  # by calls, by hand, or because they are away
+    is_busy: bool  # by calls, or by hand
     last_seen_ms: int
     left_at_ms: int
     version: int
@@ -46,7 +46,7 @@ class User:
     listed_blocks: int = 0  # how many blocks and ends of blocks the list in the Blocks table was given
     shown_to: frozenset[str] = frozenset()  # whom the last change of that list took from it
     revoked_before_s: int = 0  # tokens that were issued before it are refused
-    is_away: bool = False  # by their own setting
+    is_away: bool = False  # by their own setting, which makes them busy, too
 
 
 def read_user(image: dict[str, Any]) -> User:
@@ -58,7 +58,7 @@ def read_user(image: dict[str, Any]) -> User:
         role=values.get("role"),
         connection_ids=values.get("connection_ids", frozenset()),
         is_online=values.get("is_online", False),
-        is_busy=bool(values.get("busy_calls")) or any(values.get(name) for name in ("is_busy_manual", "is_away")),
+        is_busy=bool(values.get("busy_calls")) or values.get("is_busy_manual", False),
         last_seen_ms=values.get("last_seen", 0),
         left_at_ms=values.get("left_at", 0),
         version=values.get("version", 0),
@@ -87,20 +87,17 @@ class Users(Membership):
         return [read_user(row) for row in read_all(self._client, self._table, keys)]
 
     def online(self) -> Iterator[User]:
-        """Return all users who are online, one by one, as the index shows them: it lags behind the table."""
-        return chain.from_iterable(map(self.online_in, range(membership.ONLINE_SHARDS)))
-
-    def online_in(self, shard: int) -> Iterator[User]:
-        """Yield those of one of the index's shards."""
-        found = pages(
-            self._client,
-            "reading the users who are online",
-            TableName=self._table,
-            IndexName=ONLINE_INDEX,
-            KeyConditionExpression="online_shard = :shard",
-            ExpressionAttributeValues={":shard": attribute(str(shard))},
-        )
-        yield from map(read_user, chain.from_iterable(found))
+        """Yield all users who are online, as the index shows them: it lags behind the table."""
+        for shard in range(membership.ONLINE_SHARDS):
+            found = pages(
+                self._client,
+                "reading the users who are online",
+                TableName=self._table,
+                IndexName=ONLINE_INDEX,
+                KeyConditionExpression="online_shard = :shard",
+                ExpressionAttributeValues={":shard": attribute(str(shard))},
+            )
+            yield from map(read_user, chain.from_iterable(found))
 
     def stranded(self, after: Cursor, *, left_before_ms: int, seen_before_ms: int) -> tuple[list[User], Cursor]:
         """Read a page of OnlineIndex: users who are online wrongly, and where to go on.
@@ -166,7 +163,7 @@ class Users(Membership):
             user_id,
             f"SET {setting}, {CHANGED}" + ("" if status == "away" else " REMOVE is_away"),
             condition=f"attribute_exists(user_id) AND ({condition})",
-            values={":busy": status == "busy", ":now": now_ms, ":true": True},
+            values={":busy": status != "online", ":now": now_ms, ":true": True},
         )
         return update_if(self._client, UPDATING, update.request)
 
