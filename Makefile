@@ -53,10 +53,10 @@ $(UV): local/requirements/uv.txt
 	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
 	@cp $< $@
 
-.tools/bench/.ready: local/requirements/bench.txt $(UV)
-	@echo "» bench (.tools/bench)"
-	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/bench
-	@$(UV) pip install --quiet --require-hashes --python .tools/bench -r $<
+.tools/bench/.ready .tools/checks/.ready: .tools/%/.ready: local/requirements/%.txt $(UV)
+	@echo "» $* (.tools/$*)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
+	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
 	@touch $@
 
 $(CLIENTS)/node_modules/.ready: $(CLIENTS)/package-lock.json
@@ -115,6 +115,7 @@ lint: setup .tools/checks/.ready  ## style, types, template (checkov too), workf
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	@.tools/checks/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(RUN)/python -m tools.hardening
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template samples/push/template.yaml
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
 .PHONY: check-template

@@ -42,7 +42,7 @@ FUNCTIONS: Final = frozenset(
     f"{name}Function"
     for name in (
         *("Connect", "Disconnect", "Default", "Ingest", "Announce", "Broadcast", "BroadcastWide"),
-        *("Deadlines", "Farewell", "Late", "Sweep"),
+        *("Admin", "Deadlines", "Farewell", "Late", "Sweep"),
     )
 )
 DELIVERING: Final = frozenset(f"{name}Function" for name in ("Announce", "Broadcast", "BroadcastWide", "Deadlines"))

@@ -44,7 +44,7 @@ def test_the_audience_index_holds_what_a_post_needs() -> None:
 
 def test_the_online_index_holds_what_snapshots_show_and_hide_and_what_sweeps_look_for() -> None:
     (index,) = TABLES["UsersTable"]["GlobalSecondaryIndexes"]
-    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "last_seen", "version"}
+    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "is_away", "last_seen", "version"}
     blocks = {"hidden_from", "listed_blocks"}
     sweeps = {"connection_ids", "left_at", "last_seen"}
     assert set(index["Projection"]["NonKeyAttributes"]) == snapshots | blocks | sweeps

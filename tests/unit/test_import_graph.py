@@ -19,6 +19,7 @@ PACKAGES = {
     "harness",
     "local",
     "operate",
+    "samples",
     "samsocket",
     "tests",
     "tools",
@@ -29,11 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "samsocket/src": {"samsocket"},  # it serves any template
     "aws_rules": {"aws_rules"},
     "clients/python/src": {"listener_realtime"},
+    "samples": set(),
     "operate": {"operate", "realtime", "listener_realtime"},
     "local": {"local", "samsocket", "operate"},
     "tools": {"tools", "aws_rules", "harness", "operate", "realtime"},
     "harness": {"harness", "local", "operate", "samsocket"},
-    "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
+    "bench": {*PACKAGES, *FUNCTIONS} - {"samples", "tests"},
     "tests": {*PACKAGES, *FUNCTIONS} - {"bench"},
 }
 EXCEPTIONS = {"operate/commands/stack.py": {"local"}}  # `realtime up` starts the embedded stack

@@ -140,6 +140,7 @@ class Admission:
             types=_types(handshake, endpoints),
             batch=_batch(handshake),
             chosen=endpoints if handshake.stage == LIVE else frozenset(),
+            may_set_status=identity.may_set_status,
         )
         replaced = self._registry.register(
             connection,

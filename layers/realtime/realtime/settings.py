@@ -172,6 +172,16 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The settings of `admin`."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    feed_role: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailuresSettings:
     """The setting with which `announce` and `broadcast` give up a record."""
 

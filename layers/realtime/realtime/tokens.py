@@ -35,6 +35,11 @@ class Identity:
     username: str | None = None
     role: str | None = None
 
+    @property
+    def may_set_status(self) -> bool:
+        """Whether the scope names it: a token without a scope is good for all endpoints, and for nothing else."""
+        return "status" in self.endpoints
+
     def check_endpoint(self, endpoint: str) -> None:
         """Raise PermissionDenied unless the token's scope includes this endpoint."""
         if endpoint not in self.endpoints:
