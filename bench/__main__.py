@@ -21,6 +21,7 @@ NAMES = (
     "budget",
     "presence",
     "sync",
+    "gateway",
     "scale_check",
     "scale",
 )

@@ -30,6 +30,12 @@ def test_every_row_names_a_source_and_a_test() -> None:
     assert [number for number, tests in FOOTNOTES.items() if "::test_" not in tests] == []
 
 
+def test_every_row_is_documented_seen_or_called_a_guess() -> None:
+    sources = [line.split(" | ")[1] for line in TABLE.splitlines() if re.search(r" \| \[\^\d+\] \|$", line)]
+    documented = ("[", "RFC 6455", "botocore's model", "CloudFormation's reference", "repost.aws/knowledge-center/")
+    assert [source for source in sources if not source.startswith((*documented, "*"))] == []
+
+
 def test_every_source_that_a_row_links_has_its_address() -> None:
     linked = set(re.findall(r"(?<!\w)\[([^\]^]+)\](?![(:])", TABLE.split("## Handshake")[1].split("## Not known")[0]))
     assert linked == set(re.findall(r"^\[([^\]^]+)\]: https://", TABLE, re.MULTILINE))

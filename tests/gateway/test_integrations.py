@@ -281,6 +281,13 @@ async def test_a_service_can_be_the_integration_of_connect(
             {"content-type": "application/x-www-form-urlencoded"},
         ),
         (
+            "sqs:action/SendMessage",
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            "Action=SendMessage&MessageBody=x",
+            "/",
+            {"content-type": "application/x-www-form-urlencoded"},
+        ),
+        (
             "sns:action/Publish",
             {},
             "Action=Publish&Message=x",
@@ -296,9 +303,12 @@ def test_a_services_uri_stands_for_its_request(
     assert (call.path, dict(call.headers), call.body.strip()) == (path, sent, body)
 
 
-def test_an_action_that_the_body_does_not_name_is_added_to_the_query() -> None:
-    call = service_call(f"{PREFIX}:sns:action/Publish", {}, {"TopicArn": "a:b"}, "Message=x")
-    assert parse_qs(call.path[2:]) == {"Action": ["Publish"], "Version": ["2010-03-31"], "TopicArn": ["a:b"]}
+def test_an_action_that_the_body_does_not_name_is_added_to_it() -> None:
+    named = {"Action": ["Publish"], "Version": ["2010-03-31"]}
+    call = service_call(f"{PREFIX}:sns:action/Publish", {}, {}, "Message=x")
+    assert (call.path, parse_qs(call.body)) == ("/", {**named, "Message": ["x"]})
+    call = service_call(f"{PREFIX}:sns:action/Publish", {}, {"TopicArn": "a:b"}, "")
+    assert (parse_qs(call.path[2:]), call.body) == ({**named, "TopicArn": ["a:b"]}, "")
 
 
 @pytest.mark.parametrize("uri", ["", "arn:aws:sns:us-east-1:1:topic", f"{PREFIX}:nothing:action/Do"])

@@ -62,3 +62,19 @@ async def test_a_project_in_python_posts_back_by_the_domain_name_also_from_a_que
             await tool.prints("renewed in")
             await client.send_str("hello")
             assert await hears(client) == "you said: hello"
+
+
+async def test_services_mapping_templates_and_stage_variables_work_without_a_proxy(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with running(PROJECTS / "services-python", tmp_path) as tool:
+        assert "not served" not in tool.printed()
+        async with http.ws_connect(f"{tool.urls['api']}?room=lobby") as client:
+            await client.send_json({"action": "who"})
+            assert (await hears(client)).startswith("you are ")
+            await client.send_json({"action": "count"})
+            assert await hears(client) == "1 in lobby"
+            await client.send_json({"action": "order", "item": "tea"})
+            assert await hears(client) == 'ordered: "tea"'
+            await client.send_str("say \"hi\"")
+            assert json.loads(await hears(client)) == {"heard": {"text": "say \"hi\"", "stage": "api"}}

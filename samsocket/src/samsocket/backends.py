@@ -97,7 +97,11 @@ def service_call(uri: str, headers: Mapping[str, str], query: Mapping[str, str],
     else:
         sent.setdefault("content-type", _FORM)
         if not any(name == "Action" for name, _ in parse_qsl(body.strip())):
-            query = {"Action": match["rest"], "Version": model.api_version, **query}
+            named = {"Action": match["rest"], "Version": model.api_version}
+            if body.strip():
+                body = f"{urlencode(named)}&{body.strip()}"
+            else:
+                query = {**named, **query}
     return ServiceCall(
         signing_name=model.signing_name,
         region=match["region"],
@@ -108,10 +112,9 @@ def service_call(uri: str, headers: Mapping[str, str], query: Mapping[str, str],
 
 
 def _speaks_json(model: Any, content_type: str) -> bool:
+    """Return whether to speak JSON to a service; SQS takes forms too, of which its model says nothing."""
     protocols = model.metadata.get("protocols") or [model.metadata["protocol"]]
-    if content_type.startswith(_FORM) and "query" in protocols:
-        return False
-    return "json" in protocols
+    return "json" in protocols and not content_type.startswith(_FORM)
 
 
 @cache

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -20,6 +21,7 @@ FORBIDDEN: Final = 403
 _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 
 
+@lru_cache(maxsize=256)
 def is_loopback(name: str) -> bool:
     """Return whether a host's name, in lower case and an IPv6 address in brackets, can only be this machine."""
     if name == "localhost":
@@ -30,17 +32,25 @@ def is_loopback(name: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=256)
+def _split(host: str) -> tuple[str, int] | None:
+    """Return the name, in lower case, and the port that a `Host` header stands for."""
+    found = _HOST.fullmatch(host.lower())
+    return None if found is None else (found["name"], int(found["port"] or 80))
+
+
 def is_own_host(hosts: Sequence[str], *, names: Collection[str] = (), ports: Collection[int] | None = None) -> bool:
     """Return whether a request was sent to a name of this machine, or to one of some other `names`.
 
     `hosts` are its `Host` headers; there must be exactly one. `ports` are those that it may name, any if None: a person
     who forwards a port of this machine to another one uses that other port.
     """
-    if len(hosts) != 1 or (host := _HOST.fullmatch(hosts[0].lower())) is None:
+    if len(hosts) != 1 or (found := _split(hosts[0])) is None:
         return False
-    if ports is not None and int(host["port"] or 80) not in ports:
+    name, port = found
+    if ports is not None and port not in ports:
         return False
-    return is_loopback(host["name"]) or host["name"] in names
+    return is_loopback(name) or name in names
 
 
 def is_from_a_page(headers: Mapping[str, str]) -> bool:

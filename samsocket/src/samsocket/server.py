@@ -183,7 +183,8 @@ class Gateway:
             return _turned_away(MISDIRECTED, "not a name of this gateway; if it should be: --allow-host NAME")
         path, _, query_string = request.raw_path.partition("?")
         if "%" in path:
-            path = unquote(path)
+            # Most are those of posts, whose connection id ends in the path's one escape.
+            path = f"{path[:-3]}=" if path.find("%") == len(path) - 3 and path.endswith("%3D") else unquote(path)
         head, found, connection_id = path.partition("/@connections/")
         if (found or path.startswith(control.PREFIX)) and is_from_a_page(request.headers):
             return _turned_away(FORBIDDEN, "web pages may neither manage connections nor control the gateway")
