@@ -76,5 +76,5 @@ async def test_services_mapping_templates_and_stage_variables_work_without_a_pro
             assert await hears(client) == "1 in lobby"
             await client.send_json({"action": "order", "item": "tea"})
             assert await hears(client) == 'ordered: "tea"'
-            await client.send_str("say \"hi\"")
-            assert json.loads(await hears(client)) == {"heard": {"text": "say \"hi\"", "stage": "api"}}
+            await client.send_str('say "hi"')
+            assert json.loads(await hears(client)) == {"heard": {"text": 'say "hi"', "stage": "api"}}
