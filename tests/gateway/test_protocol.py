@@ -1,4 +1,4 @@
-"""RFC 6455 on raw sockets: the cases of the Autobahn test suite's groups 1 to 7, written from the RFC.
+"""RFC 6455 on raw sockets: cases after the Autobahn test suite's groups 1 to 7, 12 and 13, written from the RFCs.
 
 Cases of fragmentation (5), control frames (2, 3, 4), UTF-8 (6) and closing (7) must end as the RFC says. Where API
 Gateway documents something else, the case says so: binary messages, and frames over 32 KB.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import struct
+import zlib
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -99,18 +102,28 @@ class Socket:
         return frames, None
 
 
-@pytest.fixture
-async def socket(gateway: RunningGateway) -> AsyncIterator[Socket]:
+@asynccontextmanager
+async def opened(gateway: RunningGateway, extensions: str = "") -> AsyncIterator[tuple[Socket, str]]:
+    """A socket after its handshake, and the extensions that were agreed on."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     key = base64.b64encode(os.urandom(16)).decode()
+    offer = f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else ""
     writer.write(
         f"GET /feed HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n".encode()
     )
     async with asyncio.timeout(DEADLINE):
-        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    yield Socket(reader, writer)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    assert " 101 " in head
+    agreed = re.search(r"^sec-websocket-extensions: (.+?)\r$", head, re.MULTILINE | re.IGNORECASE)
+    yield Socket(reader, writer), agreed[1] if agreed else ""
     writer.close()
+
+
+@pytest.fixture
+async def socket(gateway: RunningGateway) -> AsyncIterator[Socket]:
+    async with opened(gateway) as (socket, _):
+        yield socket
 
 
 PROTOCOL_ERROR, BAD_DATA, UNSUPPORTED, TOO_BIG = 1002, 1007, 1003, 1009
@@ -256,3 +269,54 @@ async def test_what_comes_after_a_close_is_not_heard(socket: Socket, aws: FakeAw
     assert await socket.until_closed() == ([], 1000)
     await aws.event("DISCONNECT")
     assert [event["requestContext"]["eventType"] for event in aws.events] == ["CONNECT", "DISCONNECT"]
+
+
+# 12, 13: compression
+
+WINDOW = 15
+
+
+def compressed(payload: str) -> bytes:
+    """A message as permessage-deflate compresses it (RFC 7692, 7.2.1)."""
+    compressor = zlib.compressobj(wbits=-WINDOW)
+    return (compressor.compress(payload.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+
+
+def decompressed(frame: Frame | None) -> str:
+    assert frame is not None
+    assert frame.rsv == 4
+    return zlib.decompressobj(wbits=-WINDOW).decompress(frame.payload + b"\0\0\xff\xff").decode()
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+        "x-unknown, permessage-deflate",
+    ],
+)
+async def test_a_compressed_message_is_answered_compressed(gateway: RunningGateway, offer: str) -> None:
+    async with opened(gateway, offer) as (socket, agreed):
+        assert agreed.startswith("permessage-deflate")
+        socket.send(text(compressed("hello " * 100), rsv=4))
+        assert decompressed(await socket.frame()) == "echo " + "hello " * 100
+
+
+async def test_fragments_and_plain_messages_go_with_compressed_ones(gateway: RunningGateway) -> None:
+    async with opened(gateway, "permessage-deflate; server_no_context_takeover") as (socket, _):
+        data = compressed("in two pieces")
+        socket.send(text(data[:4], rsv=4, fin=False), Frame(PING, b"p"), more(data[4:], fin=True))
+        assert (await socket.frame()) == Frame(PONG, b"p", masked=False)
+        assert decompressed(await socket.frame()) == "echo in two pieces"
+        socket.send(text("not compressed"))
+        assert decompressed(await socket.frame()) == "echo not compressed"
+
+
+@pytest.mark.parametrize("offer", ["x-unknown", "permessage-deflate; server_max_window_bits=99"])
+async def test_an_offer_that_means_nothing_is_not_taken(gateway: RunningGateway, offer: str) -> None:
+    async with opened(gateway, offer) as (socket, agreed):
+        assert agreed == ""
+        socket.send(text("x", rsv=4))
+        assert (await socket.until_closed())[1] == PROTOCOL_ERROR
