@@ -8,17 +8,16 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 from aiohttp import web
 
-from samsocket import authorizer, events
-from samsocket.api import API_KEY_OF_THE_AUTHORIZER, CONNECT, DISCONNECT
+from samsocket import authorizer, callers, events
+from samsocket.api import CONNECT, DISCONNECT
 from samsocket.connection import ABNORMAL, POLICY_VIOLATION, Connection, new_websocket
 from samsocket.errors import BrokenIntegrationError, DeliveryError, IntegrationError, RefusedError
 from samsocket.frames import GuardedProtocol
-from samsocket.integrations import ProxyResponse, Request, ask
+from samsocket.integrations import ProxyResponse, ask
+from samsocket.request import Request
 from samsocket.settings import HEADER_BYTES, MESSAGE_BYTES, URL_CHARACTERS
-from samsocket.signatures import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -141,46 +140,12 @@ class Clients:
             context = await authorizer.authorize(self._emulator, route.authorizer, handshake, arn, source_arn)
             handshake = dataclasses.replace(handshake, authorizer=context)
         elif route.authorization == "AWS_IAM":
-            caller = await self._signed_by(request)
+            caller = await callers.signed_by(self._emulator, request, self._api)
             handshake = dataclasses.replace(handshake, caller=caller)
         if route.api_key_required:
-            handshake = dataclasses.replace(handshake, caller={**handshake.caller, **self._api_key(handshake)})
+            key = callers.with_api_key(self._api, self._rates, handshake)
+            handshake = dataclasses.replace(handshake, caller={**handshake.caller, **key})
         return handshake, await self._ask(route, handshake, events.connect_event(handshake))
-
-    async def _signed_by(self, request: BaseRequest) -> dict[str, str]:
-        """Check a handshake's signature, and return what events tell of the caller.
-
-        Raises:
-            RefusedError: the request is not signed, or its signature does not count.
-        """
-        signature = Signature.of(request.headers, request.raw_path.partition("?")[2])
-        if signature is None:
-            raise RefusedError(403, "Missing Authentication Token")
-        try:
-            counts = await self._emulator.authenticates(request.method, request.raw_path, request.headers, b"")
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise RefusedError(500, "Internal server error") from error
-        if not counts:
-            raise RefusedError(403, "The request signature we calculated does not match the signature you provided.")
-        return {"accessKey": signature.access_key, "accountId": self._api.account}
-
-    def _api_key(self, handshake: Handshake) -> dict[str, str]:
-        """Check a handshake's API key, and return what events tell of it.
-
-        Raises:
-            RefusedError: 403 without a key that a usage plan lets into the stage, 429 over that plan's rate.
-        """
-        if self._api.api_key_selection == API_KEY_OF_THE_AUTHORIZER:
-            value = str(handshake.authorizer.get("usageIdentifierKey", ""))
-        else:
-            headers = {name.lower(): values[-1] for name, values in handshake.headers.items()}
-            value = headers.get("x-api-key", "")
-        key = self._api.api_keys.get(value)
-        if key is None or handshake.stage not in key.stages:
-            raise RefusedError(403, "Forbidden")
-        if not self._rates.admits_key(key):
-            raise RefusedError(429, "Too Many Requests")
-        return {"apiKey": value, "apiKeyId": key.key_id}
 
     async def _ask(self, route: Route, handshake: Handshake, event: dict[str, Any]) -> ProxyResponse:
         source_arn = self._api.arn(handshake.stage, route.key)

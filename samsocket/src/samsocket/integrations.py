@@ -13,20 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from samsocket import templates
+from samsocket import mapping_templates
 from samsocket.backends import Answer, call_http, call_service
 from samsocket.errors import BrokenIntegrationError, FunctionFailedError, UnsupportedMediaError
-from samsocket.selection import as_text, select, walk
+from samsocket.request import Request, mapped_parameters, passed_on
 
 if TYPE_CHECKING:
     from samsocket.api import Integration, Route
     from samsocket.emulator import Emulator
-    from samsocket.events import Handshake
 
 _logger = logging.getLogger(__name__)
 
 _STAGE_VARIABLE: Final = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
-_PARAMETER: Final = re.compile(r"integration\.request\.(header|querystring|path)\.(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,59 +34,6 @@ class ProxyResponse:
     status: int
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a route's integration is asked: the event that a proxy gets, and what templates and parameters may name.
-
-    `parameters` are the handshake's, by place (`header`, `querystring`) and name; on `$connect` alone there are any.
-    """
-
-    event: Mapping[str, Any]
-    stage_variables: Mapping[str, str]
-    parameters: Mapping[str, Mapping[str, str]]
-
-    @classmethod
-    def of(cls, event: Mapping[str, Any], handshake: Handshake) -> Request:
-        """Take an event and the handshake of its connection."""
-        return cls(
-            event=event,
-            stage_variables=handshake.stage_variables,
-            parameters={
-                "header": event.get("headers", {}),
-                "querystring": event.get("queryStringParameters", {}),
-            },
-        )
-
-    @property
-    def body(self) -> str:
-        """Return the client's message; empty for a handshake and an end."""
-        body: str = self.event.get("body", "")
-        return body
-
-    @property
-    def context(self) -> Mapping[str, Any]:
-        """Return `$context`."""
-        context: Mapping[str, Any] = self.event["requestContext"]
-        return context
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        """Return what a selection expression may name beside the message."""
-        return scope_of(self.context, self.stage_variables, self.parameters)
-
-
-def scope_of(
-    context: Mapping[str, Any], stage_variables: Mapping[str, str], parameters: Mapping[str, Mapping[str, str]]
-) -> dict[str, Any]:
-    """Return what a selection expression may name beside the message."""
-    return {
-        "context": context,
-        "stageVariables": stage_variables,
-        "request.header": {name.lower(): value for name, value in parameters.get("header", {}).items()},
-        "request.querystring": parameters.get("querystring", {}),
-    }
 
 
 async def ask(emulator: Emulator, route: Route, request: Request, source_arn: str) -> ProxyResponse:
@@ -129,7 +74,7 @@ async def _answer(emulator: Emulator, integration: Integration, request: Request
     body = request.body if integration.kind == "HTTP_PROXY" else _request_body(integration, request)
     if integration.kind == "MOCK":
         return Answer(status=_mock_status(body), headers={}, text="")
-    headers, query, path = _parameters(integration, request)
+    headers, query, path = mapped_parameters(integration, request)
     for name, value in path.items():
         uri = uri.replace(f"{{{name}}}", value)
     if integration.function is not None:
@@ -139,7 +84,7 @@ async def _answer(emulator: Emulator, integration: Integration, request: Request
     if integration.kind == "AWS":
         return await call_service(emulator, uri, integration.method, headers, query, body, seconds=integration.timeout)
     if integration.kind == "HTTP_PROXY":
-        headers, query = {**_passed_on(request), **headers}, {**request.parameters["querystring"], **query}
+        headers, query = {**passed_on(request), **headers}, {**request.parameters["querystring"], **query}
     return await call_http(emulator, uri, integration.method, headers, query, body, seconds=integration.timeout)
 
 
@@ -153,9 +98,9 @@ async def _invoke(emulator: Emulator, function: str, body: str, *, seconds: floa
 
 
 def _request_body(integration: Integration, request: Request) -> str:
-    template = templates.choose(integration.templates, integration.selection, request.body, request.scope)
+    template = mapping_templates.choose(integration.templates, integration.selection, request.body, request.scope)
     if template is not None:
-        return templates.render(
+        return mapping_templates.render(
             template,
             body=request.body,
             context=request.context,
@@ -173,40 +118,6 @@ def _mock_status(body: str) -> int:
     return int(found[1]) if found else 200
 
 
-def _parameters(integration: Integration, request: Request) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Return the headers, the query and the path's parts that RequestParameters add to the request."""
-    places: dict[str, dict[str, str]] = {"header": {}, "querystring": {}, "path": {}}
-    for name, source in integration.parameters.items():
-        if (match := _PARAMETER.fullmatch(name)) is not None:
-            places[match[1]][match[2]] = _value(source, request)
-    return places["header"], places["querystring"], places["path"]
-
-
-def _value(source: str, request: Request) -> str:
-    """Return the value that a request parameter is mapped from: a text in quotes, or a variable's value."""
-    if len(source) > 1 and source[0] == source[-1] == "'":
-        return source[1:-1]
-    place, _, rest = source.removeprefix("$").removeprefix("route.").partition(".")
-    if place == "request" and rest == "body":
-        return request.body
-    if place == "request" and rest.startswith("body."):
-        return select(f"$request.{rest}", request.body) or ""
-    if place == "request":
-        kind, _, name = rest.partition(".")
-        name = name.lower() if kind == "header" else name
-        return as_text(request.scope.get(f"request.{kind}", {}).get(name))
-    return as_text(walk(request.scope.get(place, {}), rest))
-
-
-def _passed_on(request: Request) -> dict[str, str]:
-    """Return the client's headers that a proxy gets: without those of the handshake itself."""
-    return {
-        name: value
-        for name, value in request.parameters["header"].items()
-        if not name.lower().startswith("sec-websocket-") and name.lower() not in ("host", "content-length")
-    }
-
-
 def _mapped(integration: Integration, answer: Answer, request: Request, *, two_way: bool) -> ProxyResponse:
     """Turn a backend's answer into the client's, by the integration response that its status selects.
 
@@ -215,16 +126,16 @@ def _mapped(integration: Integration, answer: Answer, request: Request, *, two_w
     """
     status = str(answer.status)
     keys = [key for key in integration.responses if re.fullmatch(r"/(.*)/", key)]
-    chosen = next((key for key in keys if re.fullmatch(key[1:-1], status)), templates.CATCH_ALL)
+    chosen = next((key for key in keys if re.fullmatch(key[1:-1], status)), mapping_templates.CATCH_ALL)
     response = integration.responses.get(chosen)
     if response is None:
         if two_way:
             raise BrokenIntegrationError(f"no integration response matches status {status}, and none is $default")
         return ProxyResponse(status=answer.status, body=answer.text)
-    template = templates.choose(response.templates, response.selection, request.body, request.scope)
+    template = mapping_templates.choose(response.templates, response.selection, request.body, request.scope)
     if template is None:
         return ProxyResponse(status=answer.status, body=answer.text)
-    body = templates.render(
+    body = mapping_templates.render(
         template,
         body=answer.text,
         context=request.context,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from samsocket.errors import TemplateFailedError
-from samsocket.templates import choose, render
+from samsocket.mapping_templates import choose, render
 
 MESSAGE = '{"action": "send", "text": "it\'s", "to": ["a", "b"], "nested": {"n": 7, "on": true}}'
 CONTEXT = {
