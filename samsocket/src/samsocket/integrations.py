@@ -7,7 +7,6 @@ Sources: docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websock
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from samsocket.api import Integration, Route
     from samsocket.emulator import Emulator
 
-_logger = logging.getLogger(__name__)
 
 _STAGE_VARIABLE: Final = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
 

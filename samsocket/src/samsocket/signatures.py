@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _CLOCK_SKEW: Final = timedelta(minutes=5)
-_UNLIMITED: Final = timedelta(minutes=15)
+_WITHOUT_EXPIRES: Final = timedelta(minutes=15)
 """How long a query string without `X-Amz-Expires` counts."""
 
 
@@ -53,7 +53,7 @@ class Signature:
             fields["x-amz-date"] = headers.get("X-Amz-Date", "")
         try:
             access_key, _date, region, service, _ = fields["x-amz-credential"].split("/")
-            lasts = timedelta(seconds=int(fields["x-amz-expires"])) if "x-amz-expires" in fields else _UNLIMITED
+            lasts = timedelta(seconds=int(fields["x-amz-expires"])) if "x-amz-expires" in fields else _WITHOUT_EXPIRES
             return cls(
                 access_key=access_key,
                 region=region,
