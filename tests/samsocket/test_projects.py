@@ -60,7 +60,7 @@ async def test_a_project_in_python_posts_back_by_the_domain_name_also_from_a_que
 
             code = folder / "src/app.py"
             code.write_text(code.read_text().replace("echo: ", "you said: "))
-            await tool.prints("renewed in")
+            await tool.prints("renewed: ")
             await client.send_str("hello")
             assert await hears(client) == "you said: hello"
 
