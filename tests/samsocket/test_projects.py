@@ -51,7 +51,7 @@ async def test_a_project_in_python_posts_back_by_the_domain_name_also_from_a_que
             assert await hears(client) == "echo: hello"
             await tool.prints("Echo | echo of hello")
 
-            await client.send_json({"action": "later"})
+            await client.send_json({"action": "later"})  # its function names the queue's service by AWS's own host
             assert await hears(client) == "worked"
 
             await client.send_json({"action": "fail"})
