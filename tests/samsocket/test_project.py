@@ -98,6 +98,11 @@ def test_a_parameter_without_a_value_is_named(tmp_path: Path) -> None:
     assert project(tmp_path, template, Token="x").code
 
 
+def test_a_loop_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="Fn::ForEach::Queues is no resource"):
+        project(tmp_path, "Resources: {'Fn::ForEach::Queues': [Name, [a, b], {}]}")
+
+
 def test_what_sam_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match=r"Hello.*Missing required property 'Handler'|Hello.*Handler"):
         project(tmp_path, FUNCTION.replace("Handler: app.handler, ", ""))

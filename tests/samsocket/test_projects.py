@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import test_utils, web
 
 from tests.samsocket.tool import WITHIN, hears, running
 
@@ -50,7 +51,7 @@ async def test_a_project_in_python_posts_back_by_the_domain_name_also_from_a_que
             assert await hears(client) == "echo: hello"
             await tool.prints("Echo | echo of hello")
 
-            await client.send_json({"action": "later"})
+            await client.send_json({"action": "later"})  # its function names the queue's service by AWS's own host
             assert await hears(client) == "worked"
 
             await client.send_json({"action": "fail"})
@@ -59,7 +60,7 @@ async def test_a_project_in_python_posts_back_by_the_domain_name_also_from_a_que
 
             code = folder / "src/app.py"
             code.write_text(code.read_text().replace("echo: ", "you said: "))
-            await tool.prints("renewed in")
+            await tool.prints("renewed: ")
             await client.send_str("hello")
             assert await hears(client) == "you said: hello"
 
@@ -78,3 +79,36 @@ async def test_services_mapping_templates_and_stage_variables_work_without_a_pro
             assert await hears(client) == 'ordered: "tea"'
             await client.send_str('say "hi"')
             assert json.loads(await hears(client)) == {"heard": {"text": 'say "hi"', "stage": "api"}}
+
+
+async def test_stages_authorizers_responses_and_other_integrations_of_two_apis_on_one_port(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async def price(request: web.Request) -> web.Response:
+        return web.Response(text=f"price of {(await request.json())['item']}")
+
+    application = web.Application()
+    application.router.add_post("/price", price)
+    async with (
+        test_utils.TestServer(application, host="127.0.0.1") as server,
+        running(
+            PROJECTS / "corners", tmp_path, "--no-watch", "--parameter-overrides", f"Origin={server.make_url('')}"
+        ) as tool,
+    ):
+        green = tool.urls["green"]
+        for query, status in (("", "401"), ("?token=unknown", "401"), ("?token=bad", "403")):
+            with pytest.raises(aiohttp.WSServerHandshakeError, match=status):
+                await http.ws_connect(f"{green}{query}")
+        market = green.removesuffix("green") + "Market/blue"
+        for url, name in ((green, "green"), (market, "blue")):
+            async with http.ws_connect(f"{url}?token=good") as client:
+                await client.send_json({"kind": "whoami"})
+                assert await hears(client) == f"{name} in {name} for gold"
+        async with http.ws_connect(f"{market}?token=good") as client:
+            await client.send_json({"kind": "price", "item": "pears"})
+            assert await hears(client) == "price of pears"
+            await client.send_json({"kind": "post"})
+            assert await hears(client) == "posted"
+            await client.send_json({"kind": "broken"})
+            assert json.loads(await hears(client))["message"] == "Internal server error"
+        assert "not served: Missing (AWS::Proton::Environment" in tool.printed()

@@ -194,7 +194,6 @@ class Run:
         self, changed: Changed, account: Account, deployment: Deployment, pool: Pool, host: Host, scratch: Path
     ) -> dict[str, Source]:
         """Take over a change of files; return the folders of functions and layers."""
-        began = time.monotonic()
         if changed.template:
             self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
         found = await self._prepared(host, scratch)
@@ -207,7 +206,7 @@ class Run:
             if pool.renew(logical_id):
                 pool.warm(logical_id)
         names = ", ".join(sorted(changed.sources)) or "the template"
-        self._say(f"{names} renewed in {time.monotonic() - began:.2f} s")
+        self._say(f"renewed: {names}")
         return found
 
     async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:

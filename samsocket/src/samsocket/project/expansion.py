@@ -66,7 +66,7 @@ def read_project(path: Path, parameters: Mapping[str, str], region: str) -> Proj
     """Read and expand a template; `parameters` override its defaults.
 
     Raises:
-        TemplateError: it is no template, or SAM refuses it.
+        TemplateError: it is no template, has a loop or a parameter without a value, or SAM refuses it.
     """
     try:
         written = parse_document(path.read_text(encoding="utf-8"))
@@ -76,6 +76,8 @@ def read_project(path: Path, parameters: Mapping[str, str], region: str) -> Proj
         raise TemplateError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(written, dict) or not isinstance(written.get("Resources"), Mapping):
         raise TemplateError(f"{path} has no Resources")
+    if loops := [str(name) for name, body in written["Resources"].items() if not isinstance(body, Mapping)]:
+        raise TemplateError(f"{path}: {', '.join(loops)} is no resource (loops of Fn::ForEach are not served)")
     needed = [
         name
         for name, parameter in (written.get("Parameters") or {}).items()

@@ -24,7 +24,8 @@ def echo(event, context):
 def later(event, context):
     asked = event["requestContext"]
     job = {key: asked[key] for key in ("domainName", "stage", "connectionId")}
-    boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=json.dumps(job))
+    queues = boto3.client("sqs", endpoint_url=f"https://sqs.{os.environ['AWS_REGION']}.amazonaws.com")
+    queues.send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody=json.dumps(job))
     return {"statusCode": 200}
 
 
