@@ -44,8 +44,8 @@ class Update:
         return self._change_set is not None
 
     def _newest(self) -> str | None:
-        pages = self._client.get_paginator("list_change_sets").paginate(StackName=self.stack)
         try:
+            pages = self._client.get_paginator("list_change_sets").paginate(StackName=self.stack)
             found = [each for page in pages for each in page["Summaries"] if each["ExecutionStatus"] == "AVAILABLE"]
         except ClientError as error:
             if error.response["Error"]["Code"] in ("ValidationError", "ChangeSetNotFound"):
