@@ -27,6 +27,12 @@ LOSS = {
 HARMLESS = {"Action": "Add", "ResourceType": "AWS::CloudWatch::Alarm", "LogicalResourceId": "AnAlarm"}
 
 
+@pytest.fixture(autouse=True)
+def _soon_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be a minute after the change set was made."""
+    monkeypatch.setattr("operate.updating.now", lambda: AT + timedelta(minutes=1))
+
+
 class FakeCloudFormation:
     """One stack with change sets; an update passes through `statuses`, and tells `events`."""
 
@@ -108,6 +114,12 @@ def test_the_newest_change_set_is_applied_and_all_of_its_pages_are_told() -> Non
 
 def test_without_a_change_set_there_is_nothing_to_apply() -> None:
     assert not update(FakeCloudFormation())
+
+
+def test_a_change_set_that_somebody_left_is_not_applied() -> None:
+    cloud = FakeCloudFormation(HARMLESS)
+    cloud.change_sets = [_change_set("left", AT - timedelta(hours=2))]
+    assert not update(cloud)
 
 
 def test_a_stack_that_is_not_there_has_nothing_to_apply(monkeypatch: pytest.MonkeyPatch) -> None:
