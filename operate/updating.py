@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -15,7 +15,14 @@ from operate.errors import CommandError, StackNotDeployedError
 from operate.state import ROOT
 
 POLL_SECONDS: Final = 5.0
+MADE_WITHIN: Final = timedelta(hours=1)
+"""An older change set was left by somebody who meant another deployment."""
 _ENDED_WELL: Final = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
 
 
 def stack_of(environment: str) -> str:
@@ -44,13 +51,14 @@ class Update:
         return self._change_set is not None
 
     def _newest(self) -> str | None:
-        pages = self._client.get_paginator("list_change_sets").paginate(StackName=self.stack)
         try:
-            found = [each for page in pages for each in page["Summaries"] if each["ExecutionStatus"] == "AVAILABLE"]
+            pages = self._client.get_paginator("list_change_sets").paginate(StackName=self.stack)
+            made = [each for page in pages for each in page["Summaries"] if each["ExecutionStatus"] == "AVAILABLE"]
         except ClientError as error:
             if error.response["Error"]["Code"] in ("ValidationError", "ChangeSetNotFound"):
                 return None
             raise
+        found = [each for each in made if each["CreationTime"] > now() - MADE_WITHIN]
         newest = max(found, key=lambda each: each["CreationTime"], default=None)
         return str(newest["ChangeSetId"]) if newest else None
 

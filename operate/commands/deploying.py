@@ -60,12 +60,14 @@ def _agreed(stack: str, *, loses: bool, yes: bool, allow_loss: bool) -> bool:
         if loses and not allow_loss:
             click.echo("Lines with ! lose data. Add --allow-loss if that is meant.")
         return allow_loss or not loses
-    if loses:
-        return bool(
-            click.prompt("Lines with ! lose data. Type the stack's name to go on", default="", show_default=False)
-            == stack
-        )
-    return click.confirm("Deploy it?")
+    try:
+        if not loses:
+            return click.confirm("Deploy it?")
+        question = "Lines with ! lose data. Type the stack's name to go on"
+        return bool(click.prompt(question, default="", show_default=False) == stack)
+    except click.Abort:  # Ctrl-C, or nobody there to answer
+        click.echo()
+        return False
 
 
 @click.command()

@@ -131,7 +131,9 @@ def test_codedeploy_moves_the_traffic_of_all_functions_if_the_parameter_says_so(
 
 def test_the_alarms_that_undo_a_deployment_see_the_faults_of_every_function() -> None:
     alarms = resources("AWS::CloudWatch::Alarm")
-    chosen = [alarms[each["Ref"]] for each in GLOBALS["DeploymentPreference"]["Alarms"]]
+    condition, given, _ = GLOBALS["DeploymentPreference"]["Alarms"]["Fn::If"]
+    assert condition == "ShiftsTraffic"
+    chosen = [alarms[each["Ref"]] for each in given]
     watched = [each["MetricStat"]["Metric"] for alarm in chosen for each in alarm["Metrics"] if "MetricStat" in each]
     crashes = [each["Dimensions"][0]["Value"]["Ref"] for each in watched if each["MetricName"] == "Errors"]
     assert sorted(crashes) == sorted(FUNCTIONS)

@@ -14,8 +14,8 @@ import pytest
 
 from realtime.farewell import read_farewell
 from realtime.late import read_straggler
-from realtime.tables.connections import read_session
 from realtime.tables.entries import read_entries
+from realtime.tables.sessions import read_session
 from realtime.tables.users import read_user
 from tests.samples import names, sample
 
