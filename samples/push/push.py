@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import boto3
+from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError
 
 # What the device shows. The message's data is left out, because a push passes Google's or Apple's servers and may be
@@ -73,8 +74,8 @@ class Devices:
 
     def endpoints(self, user_id: str) -> list[str]:
         """Return the endpoints of a user's devices."""
-        key = boto3.dynamodb.conditions.Key("user_id").eq(user_id)
-        return [row["endpoint_arn"] for row in self._table.query(KeyConditionExpression=key)["Items"]]
+        found = self._table.query(KeyConditionExpression=Key("user_id").eq(user_id))
+        return [row["endpoint_arn"] for row in found["Items"]]
 
     def forget(self, user_id: str, endpoint: str) -> None:
         """Remove a device."""

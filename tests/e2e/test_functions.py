@@ -128,8 +128,11 @@ async def test_watching_users_returns_their_state_until_unwatching(stack: Stack)
 
 async def test_a_listener_sets_their_own_status_and_sees_it_counted_and_kept(stack: Stack) -> None:
     listener = stack.new_user()
-    claims = {"role": "listener", "scope": "feed presence calls notifications status"}
-    async with stack.connect("feed", stack.new_user()) as client, stack.connect("live", listener, **claims) as own:
+    scope = "feed presence calls notifications status"
+    async with (
+        stack.connect("feed", stack.new_user()) as client,
+        stack.connect("live", listener, role="listener", scope=scope) as own,
+    ):
         await own.send("status", status="away")
         assert (await own.hears("status_set"))["data"] == {"status": "away"}
         busy = await client.hears(lambda it: it["type"] == "listener_busy" and it["data"]["user_id"] == listener)

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import boto3
 import pytest
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.sns import sns_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.sns.models import sns_backends
 
 from realtime.contract.values import Acknowledgeable
 from samples.push import push
