@@ -1,20 +1,41 @@
-"""What invocations have in common: their time, divided among their work, and the answer about a batch."""
+"""What invocations have in common: their ids in the log, their metrics, their time, and the answer about a batch."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from realtime import log, metrics, trace
 from realtime.aws import retries
 from realtime.log import logger
+
+T = TypeVar("T")
 
 
 class Context(Protocol):
     """The needed part of Lambda's context."""
 
     def get_remaining_time_in_millis(self) -> int: ...
+
+
+def invoked(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
+    """Wrap a Lambda function's handler: its lines have ids (log.py), its metrics are printed, its retries end in time.
+
+    The trace begins with API Gateway's request id if a client caused the invocation, and with Lambda's own otherwise.
+    """
+    in_time = retries.in_time(handler)
+
+    @functools.wraps(handler)
+    def with_ids(event: dict[str, Any], context: Any) -> T:
+        request_id = getattr(context, "aws_request_id", "")
+        trace_id = event.get("requestContext", {}).get("requestId") or request_id
+        with log.request(request_id), trace.of(trace_id), metrics.of_invocation():
+            return in_time(event, context)
+
+    return with_ids
 
 
 @dataclass(frozen=True, slots=True)
