@@ -23,6 +23,7 @@ _METRICS: Final[dict[tuple[str, str], dict[str, tuple[str, str | None]]]] = {
     ("AWS/ApiGateway", "ExecutionError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
     ("AWS/ApiGateway", "ClientError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
 }
+_FUNCTION: Final = "AWS::Lambda::Function"
 # Lambda also emits it as the sum of all functions of the account in the Region, which share its concurrency. Of other
 # metrics that sum would say nothing about this stack.
 _OF_ACCOUNT: Final = frozenset({("AWS/Lambda", "Throttles")})
@@ -39,6 +40,13 @@ def _counted(stack: Stack) -> set[tuple[str, str]]:
         for found in stack.of_type("AWS::Logs::MetricFilter")
         for each in found.properties["MetricTransformations"]
     }
+
+
+def _namespaces_of_functions(stack: Stack) -> set[str]:
+    """The namespaces in which functions print metrics by Powertools; which names they have is not in the template."""
+    named = "POWERTOOLS_METRICS_NAMESPACE"
+    found = (each.properties.get("Environment", {}).get("Variables", {}) for each in stack.of_type(_FUNCTION))
+    return {str(variables[named]) for variables in found if variables.get(named)}
 
 
 def watched(stack: Stack, metric: str) -> set[str]:
@@ -64,6 +72,10 @@ def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
         if _metric(alarm) in _counted(case.stack):
             continue
         if _metric(alarm) in _OF_ACCOUNT and "Dimensions" not in alarm.properties:
+            continue
+        if _metric(alarm)[0] in _namespaces_of_functions(case.stack):
+            if {"Name": "service", "Value": "realtime"} not in alarm.properties.get("Dimensions", []):
+                yield Broken(alarm.logical_id, "Dimensions", "lack the service, by which Powertools prints all metrics")
             continue
         known = _METRICS.get(_metric(alarm))
         if known is None:
