@@ -32,7 +32,7 @@ def main() -> None:
 for _command in (
     *(stack.up, stack.down, stack.status, stack.env),
     *(messages.token, messages.publish, messages.listen),
-    *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs),
+    *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs, upkeep.top),
 ):
     main.add_command(_command)
 

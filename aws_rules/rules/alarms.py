@@ -49,6 +49,12 @@ def _namespaces_of_functions(stack: Stack) -> set[str]:
     return {str(variables[named]) for variables in found if variables.get(named)}
 
 
+def _is_own(stack: Stack, alarm: Resource) -> bool:
+    """Return whether a filter of a log counts the metric, or the functions print it, always with their service."""
+    has_service = {"Name": "service", "Value": "realtime"} in alarm.properties.get("Dimensions", [])
+    return _metric(alarm) in _counted(stack) or (_metric(alarm)[0] in _namespaces_of_functions(stack) and has_service)
+
+
 def watched(stack: Stack, metric: str) -> set[str]:
     """The resources that an alarm on this metric looks at."""
     alarms = (alarm for alarm in stack.of_type("AWS::CloudWatch::Alarm") if _metric(alarm)[1] == metric)
@@ -69,13 +75,7 @@ def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
     """A resource of this stack emits the alarm's metric, with exactly these dimensions; if not, it never rings."""
     readers = stream_readers(case.stack)
     for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
-        if _metric(alarm) in _counted(case.stack):
-            continue
-        if _metric(alarm) in _OF_ACCOUNT and "Dimensions" not in alarm.properties:
-            continue
-        if _metric(alarm)[0] in _namespaces_of_functions(case.stack):
-            if {"Name": "service", "Value": "realtime"} not in alarm.properties.get("Dimensions", []):
-                yield Broken(alarm.logical_id, "Dimensions", "lack the service, by which Powertools prints all metrics")
+        if _is_own(case.stack, alarm) or (_metric(alarm) in _OF_ACCOUNT and "Dimensions" not in alarm.properties):
             continue
         known = _METRICS.get(_metric(alarm))
         if known is None:

@@ -139,7 +139,7 @@ class Broadcaster:
         forgetting = Forgetting(self._registry, writers, int(now_s * 1000))
         lateness = Lateness(self._stragglers, self._late_queue, writers, int(now_s), new_token(), batch.traces)
         until = deadline.post_until
-        is_detailed = logger().isEnabledFor(logging.DEBUG)
+        is_detailed = logger().log_level <= logging.DEBUG
         try:
             recipients = Recipients(self._connections, self._hiding, backlog, lateness, readers, until)
             for deliveries in (recipients.narrow(), recipients.wide()):

@@ -47,7 +47,7 @@ def request(request_id: str) -> Iterator[None]:
 def log_batch(message: str, trace_ids: Sequence[str], **facts: object) -> None:
     """Log a line about a batch, with the traces of its events; what one line does not hold follows in others."""
     first, rest = trace_ids[:IDS_IN_LINE], trace_ids[IDS_IN_LINE:]
-    logger().info(message, extra={**facts, **({"trace_ids": first} if first else {})})
+    logger().info(message, extra={**facts, **({"trace_ids": first} if first else {})}, stacklevel=2)
     for begin in range(0, len(rest), IDS_IN_LINE):
         logger().info(f"{message}, further events", extra={"trace_ids": rest[begin : begin + IDS_IN_LINE]})
 
