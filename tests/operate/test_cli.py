@@ -43,6 +43,7 @@ def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
         ("listen", "live", "--user", "5", "--endpoints", "feed"),
         ("logs",),
         ("redrive",),
+        ("top", "--once"),
     ],
 )
 def test_a_command_that_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
