@@ -18,6 +18,7 @@ from tests.model.gateway import Socket
 from tests.model.runtime import Failed
 from tests.model.service import SETTINGS, SimulatedService
 from tests.support.cloudwatch import CloudWatch
+from tests.support.strict_dynamodb import Chances
 
 QUEUES = {
     SETTINGS["REJECTED_QUEUE_URL"]: "RejectedEventsQueue",
@@ -59,22 +60,35 @@ class WatchedService:
             (service.runtime, "call", self._call_refused),
             (service, "aws_send_message", self._send_watched),
             (service, "_record", self._record_with_time),
+            (service, "_lose", lambda _checks: None),  # see _bury
         ):
             monkeypatch.setattr(owner, name, ours)
+        monkeypatch.setattr(service.dynamodb, "chances", Chances())  # no fault but those of a test
         monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "realtime/prod")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "realtime")
         monkeypatch.setattr(log.logger()._logger, "disabled", False)
 
     # ---- a minute of life ------------------------------------------------------------------------------------------
 
-    def live(self, minutes: int) -> None:
-        """Let minutes pass, in each of which something of everything happens."""
-        for _ in range(minutes):
-            self._live_one()
+    def live(self, minutes: int, *, busy: int | None = None) -> None:
+        """Let minutes pass; in the first `busy` of them, or in all, something of everything happens."""
+        for number in range(minutes):
+            began = self.service.clock.now
+            if busy is None or number < busy:
+                self._act()
+            self._deliver()
+            self.service.pass_time(30)
+            self._deliver()
+            if "sweep" not in self.not_invoked:
+                with contextlib.suppress(Failed):
+                    self.service.sweep()
+            self._report()
+            self.service.clock.advance(began + 60 - self.service.clock.now)
+            self.cloudwatch.end_minute()
 
-    def _live_one(self) -> None:
+    def _act(self) -> None:
+        """Let clients and backends do something of everything."""
         service, minute = self.service, self.cloudwatch.minute
-        began = service.clock.now
         self._call_id += 1
         user_id = str(minute % 4 + 1)
         for socket in service.open_sockets():
@@ -91,15 +105,6 @@ class WatchedService:
         self._publish("call_ended", {**CALL, "call_id": self._call_id, "status": "ended", "duration": 5})
         note = {"title": "t", "message": "m", "delivery": {"to": [user_id], "ack_within": 30}}
         self._publish("system_notification", note)
-        for _ in range(3):
-            self._deliver()
-            service.pass_time(15)
-        self._deliver()
-        if "sweep" not in self.not_invoked:
-            service.sweep()
-        self._report()
-        service.clock.advance(max(0.0, began + 60 - service.clock.now))
-        self.cloudwatch.end_minute()
 
     def _publish(self, kind: str, detail: dict[str, Any]) -> None:
         self.service.publish(kind, detail, later=True)
@@ -195,6 +200,7 @@ class WatchedService:
             self._receives[function][each] += 1
             if self._receives[function][each] == RECEIVES[function]:
                 self.dead[DEAD[function]] += 1
+                service.checks = [one for one in service.checks if one.message_id != each]
                 service.late_messages = [one for one in service.late_messages if one.message_id != each]
                 service.backend_events = [one for one in service.backend_events if one["id"] != each]
 

@@ -12,11 +12,18 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from gateway.template import Resolver, Stack, Template
 from operate.top.measures import as_cloudwatch_does
 from tests.cloudformation import ROOT, resources
+
+
+@cache
+def _template() -> Template:
+    return Template.read(ROOT / "template.yaml")
+
 
 Name = tuple[str, str, str | None]  # namespace, metric, and the logical id of the resource that it is about
 OWN = "realtime"  # the namespace of our own metrics, without the stack's name
@@ -43,8 +50,7 @@ class Alarm:
         self._periods = int(properties["EvaluationPeriods"])
         self._needed = int(properties.get("DatapointsToAlarm", self._periods))
         stack = Stack(name="prod", region="us-east-1", account="123456789012", parameters=dict(parameters))
-        template = Template.read(ROOT / "template.yaml")
-        self._threshold = float(Resolver(template, stack).resolve(properties["Threshold"]))
+        self._threshold = float(Resolver(_template(), stack).resolve(properties["Threshold"]))
         self._is_less = properties["ComparisonOperator"] == "LessThanThreshold"
         self._counts_missing = properties["TreatMissingData"] == "breaching"
 
