@@ -56,9 +56,8 @@ def functions_of_queues_crash(watched: WatchedService) -> None:
 
 def queues_give_up(watched: WatchedService) -> None:
     watched.slow_clients = True
-    watched.live(2)
     watched.without_right = {"late", "deadlines"}
-    watched.live(16, busy=1)
+    watched.live(18, busy=2)
 
 
 def sweeps_fail(watched: WatchedService) -> None:
