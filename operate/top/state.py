@@ -121,7 +121,7 @@ class StackObserver:
         for output, url in self._deployment.outputs.items():
             if output.endswith("QueueUrl"):
                 counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-                found[output.removesuffix("QueueUrl")] = Queue(*(int(counts.get(name, 0)) for name in names))  # type: ignore[call-overload]
+                found[output.removesuffix("QueueUrl")] = Queue(*(int(counts.get(name, 0)) for name in names))
         return found
 
     def _alarms(self) -> Alarms:

@@ -136,10 +136,10 @@ class Tables:
 
     def scan(self, **request: Any) -> dict[str, Any]:
         assert request["FilterExpression"] == "attribute_exists(lease_until)"
-        endpoint = lambda name: {"endpoint": {"S": name}}  # noqa: E731
-        if "ExclusiveStartKey" not in request:
-            return {"Items": [endpoint("live"), endpoint("feed")], "LastEvaluatedKey": {"connection_id": {"S": "1"}}}
-        return {"Items": [endpoint("live")]}
+        is_first = "ExclusiveStartKey" not in request
+        names = ("live", "feed") if is_first else ("live",)
+        more = {"LastEvaluatedKey": {"connection_id": {"S": "1"}}} if is_first else {}
+        return {"Items": [{"endpoint": {"S": name}} for name in names], **more}
 
 
 class Sqs:

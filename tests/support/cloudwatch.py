@@ -45,7 +45,7 @@ class Alarm:
         namespace = properties["Namespace"]
         resource = named_in(properties.get("Dimensions", []))
         self.metric: Name = (namespace if isinstance(namespace, str) else OWN, properties["MetricName"], resource)
-        self._statistic = {"Sum": sum, "Maximum": max}[properties["Statistic"]]
+        self._is_sum = {"Sum": True, "Maximum": False}[properties["Statistic"]]
         self._minutes = int(properties["Period"]) // 60
         self._periods = int(properties["EvaluationPeriods"])
         self._needed = int(properties.get("DatapointsToAlarm", self._periods))
@@ -60,7 +60,9 @@ class Alarm:
         for number in range(self._periods):
             last = minute - number * self._minutes
             values = [value for each in range(last - self._minutes + 1, last + 1) for value in points.get(each, ())]
-            breaching += self._breaches(self._statistic(values)) if values else self._counts_missing
+            breaching += (
+                self._breaches(sum(values) if self._is_sum else max(values)) if values else self._counts_missing
+            )
         return breaching >= self._needed
 
     def _breaches(self, value: float) -> bool:
