@@ -46,7 +46,14 @@ $(UV): local/requirements/uv.txt
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 	@touch $@
 
-.tools/%/.ready: local/requirements/%.txt $(UV)
+# What samsocket would install into the user's cache folder, it finds here: each environment says what is in it.
+.tools/%/.ready: samsocket/src/samsocket/environments/%.txt $(UV)
+	@echo "» $* (.tools/$*)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
+	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
+	@cp $< $@
+
+.tools/bench/.ready .tools/checks/.ready: .tools/%/.ready: local/requirements/%.txt $(UV)
 	@echo "» $* (.tools/$*)"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
 	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
@@ -74,10 +81,16 @@ run: $(STACK)  ## the whole service on this machine, on ws://localhost:8080/ws; 
 	@exec $(RUN)/realtime up
 
 .PHONY: deploy
-deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod for production
+deploy: setup  ## the service in the account and Region of your AWS credentials; ENV=prod, YES=1 asks nothing
 	@find functions -name __pycache__ -type d -prune -exec rm -rf {} +  # or unchanged code makes another version
 	@$(SAM) build
-	@$(SAM) deploy --config-env $(ENV) $(ARGS)
+	@$(SAM) deploy --config-env $(ENV) --no-execute-changeset $(ARGS) > .aws-sam/changes.txt || { cat .aws-sam/changes.txt; exit 1; }
+	@$(RUN)/realtime apply --env $(ENV) $(if $(YES),--yes)
+	@$(RUN)/realtime verify --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
+
+.PHONY: rollback
+rollback: setup  ## take the last deployment back: all functions run the versions before it; ENV=prod
+	@$(RUN)/realtime rollback --stack $$($(RUN)/python -c 'import sys; from operate.updating import stack_of; print(stack_of(sys.argv[1]))' $(ENV))
 
 # ---- checks ---------------------------------------------------------------------------------------------------------
 
@@ -95,11 +108,14 @@ chaos: setup  ## runs of the fan-out in which all goes wrong that can: RUNS=200;
 	@CHAOS_RUNS=$(or $(RUNS),200) $(RUN)/pytest -n 4 --dist worksteal -q tests/chaos $(ARGS)
 
 .PHONY: lint
-lint: setup  ## style, types, template, exported requirements
+lint: setup .tools/checks/.ready  ## style, types, template (checkov too), workflows, exported requirements
 	@$(RUN)/ruff check --quiet
 	@$(RUN)/ruff format --check --quiet
 	@$(RUN)/mypy
 	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	@.tools/checks/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN)/python -m tools.hardening
+	@AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template samples/push/template.yaml
 	@diff <($(EXPORT)) layers/realtime/requirements.txt || { echo 'layers/realtime/requirements.txt is not what uv.lock says: make lock'; exit 1; }
 
 .PHONY: check-template
@@ -124,6 +140,11 @@ mutants: setup  ## change the core in small ways; show what no unit, integration
 	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
 	@nice $(RUN)/python -m tools.mutants $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup  ## give each parser of outside bytes inputs, guided by coverage, for SECONDS=60; FUZZ_INPUTS=1000000: by chance
+	@$(if $(FUZZ_INPUTS),nice $(RUN)/python -m tests.fuzz --inputs $(FUZZ_INPUTS) $(ARGS),\
+		$(UV) sync --quiet --locked --python $(PYTHON) --group fuzz && nice $(RUN)/python -m tests.fuzz.guided --seconds $(or $(SECONDS),60) $(ARGS))
+
 .PHONY: screenshots
 screenshots: setup  ## draw the pictures of the page in docs/ anew (needs Chromium)
 	@$(RUN)/python -m tests.e2e.screenshots
@@ -138,12 +159,12 @@ bench: setup .tools/bench/.ready  ## measure, and write bench/results.json
 EXPORT := $(UV) export --quiet --locked --only-group layer --no-header --no-annotate
 
 .PHONY: lock
-lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and local/requirements/*.in
+lock: $(UV)  ## pin all dependencies anew, within the ranges of pyproject.toml and the *.in files
 	@$(UV) lock --quiet --upgrade
 	@$(EXPORT) > layers/realtime/requirements.txt
-	@for tool in uv sam ministack bench; do \
+	@for list in local/requirements/{uv,checks,bench} samsocket/src/samsocket/environments/{sam,ministack,python,debugpy}; do \
 		$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-			local/requirements/$$tool.in -o local/requirements/$$tool.txt; \
+			$$list.in -o $$list.txt; \
 	done
 	@$(UV) sync --quiet --locked --python $(PYTHON)
 	@$(RUN)/python -m tools.descriptions
@@ -153,6 +174,10 @@ sbom: $(UV)  ## write what the layer is made of to dist/sbom.json (CycloneDX)
 	@mkdir -p dist
 	@$(UV) export --quiet --locked --only-group layer --format cyclonedx1.5 > dist/sbom.json
 	@echo "dist/sbom.json"
+
+.PHONY: release
+release: setup  ## VERSION=0.2.0: commit and tag it, with its section of CHANGELOG.md and dist/sbom.json
+	@$(RUN)/python -m tools.release $(or $(VERSION),none)
 
 .PHONY: audit
 audit: $(UV)  ## ask the database of open-source vulnerabilities (osv.dev) about all that uv.lock pins

@@ -58,6 +58,15 @@ SECRET: Final = {
     "TokenKeysSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:realtime/token-keys-AbCdEf",
     "TokenKeysKmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/2f1b9c3e-0000-4000-8000-000000000000",
 }
+KEY: Final = {"KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/2f1b9c3e-0000-4000-8000-000000000000"}
+HARDENED: Final = KEY | {
+    "Protect": "true",
+    "AccessLogs": "true",
+    "ReservedConcurrency": "16",
+    "AllowedOrigins": "https://app.example.com,https://www.example.com",
+    "PublisherAccounts": "210987654321,345678901234",
+    "DeploymentPreference": "Canary10Percent10Minutes",
+}
 TOPIC: Final = {"AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:operators"}
 EMULATED: Final = {  # as local/stack.py passes them
     "ApiTag": "realtime",
@@ -83,6 +92,9 @@ def longest(document: Document) -> dict[str, str]:
         "HostedZoneId": "Z" + "X" * 31,
         "CloudFrontDomainName": "live.example.com",
         "CloudFrontCertificateArn": CLOUDFRONT["CloudFrontCertificateArn"],
+        "KmsKeyArn": arn.format("kms") + "key/2f1b9c3e-0000-4000-8000-000000000000",
+        "AllowedOrigins": "https://",
+        "PublisherAccounts": ",".join([ACCOUNT] * 20),
         "AlarmTopicArn": arn.format("sns") + "x" * 256,
         "BusName": "b" * 256,
         "FeedRole": "r" * 64,
@@ -103,7 +115,7 @@ def longest(document: Document) -> dict[str, str]:
             values[name] = _filled(start, int(body["MaxLength"]))
         else:
             values[name] = start
-    options = ("CloudFront", "DisableExecuteApiEndpoint", "EventSchemas", "Protect")
+    options = ("AccessLogs", "CloudFront", "DisableExecuteApiEndpoint", "EventSchemas", "Protect")
     return values | dict.fromkeys(options, "true") | {"SnapStart": "all"}
 
 
@@ -127,6 +139,7 @@ def sets(document: Document) -> list[ParameterSet]:
         ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
         ParameterSet("bus of another name", {"BusName": "marketplace", "EventSchemas": "true", "SnapStart": "clients"}),
         ParameterSet("SnapStart", {"SnapStart": "all", "Protect": "true"}),
+        ParameterSet("hardened", HARDENED | TOPIC, thorough=True),
         ParameterSet("longest", longest(document), LONGEST_STACK_NAME, LONGEST_REGION, thorough=True),
     ]
 

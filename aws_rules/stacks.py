@@ -196,6 +196,8 @@ class Stack:
                 return {"Fn::GetAtt": text.split(".", 1)}
             case {"Fn::If": [str(name), then, otherwise]}:
                 return self.resolve(then if self.holds(name) else otherwise)
+            case {"Fn::FindInMap": [str(mapping), key, part]}:
+                return self.template["Mappings"][mapping][self.resolve(key)][self.resolve(part)]
             case {"Fn::Sub": str(text)}:
                 return self._substitute(text, {})
             case {"Fn::Sub": [str(text), dict(variables)]}:

@@ -16,6 +16,7 @@ NAMES = (
     "end_to_end",
     "strangers",
     "idle_clients",
+    "soak",
     "stragglers",
     "budget",
     "presence",

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from bench.instances import ClaimsTable, Instance, World, shared
-from gateway.template import parse_document
 from harness.account import Account
 from realtime.posting.delivery import Delivery, Outcome
 from realtime.posting.pacing import Quota, TokenBucket
 from realtime.posting.uses import LATE, NARROW, OTHERS, Use
+from samsocket.template import parse_document
 from tools import results
 
 RATE, BURST = 2_500.0, 1_250.0  # of the account, in a smaller Region

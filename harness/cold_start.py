@@ -13,6 +13,7 @@ FIRST = {
     "deadlines": "bootstrap.deadlines()",
     "farewell": "bootstrap.farewell_sender(); bootstrap.poster(endpoint, 5000, 'events', 'farewell').pool",
     "late": "bootstrap.late_lane(); bootstrap.poster(endpoint, 5000, 'events', 'late').pool",
+    "admin": "bootstrap.admin()",
     "sweep": "bootstrap.sweeper(); bootstrap.poster(endpoint, 5000, 'events', 'sweep').pool",
 }
 

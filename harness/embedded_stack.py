@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from local import guard
 from operate.state import Running, StateFolder
+from samsocket import guard
 
 READY_WITHIN = 150.0
 """Seconds; it takes 15 on two idle cores."""

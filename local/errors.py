@@ -3,8 +3,6 @@
 CommandError
 ├── ToolMissingError
 ├── PortTakenError
-├── StepFailedError
-├── ServiceEndedError
 └── NotAnsweringError
 """
 
@@ -39,32 +37,6 @@ class PortTakenError(CommandError):
     def __str__(self) -> str:
         """Say how to choose another."""
         return f"Port {self.port} is taken by another program. Choose a free one: realtime up {self.option} PORT"
-
-
-class StepFailedError(CommandError):
-    """A command that prepares the stack exited with an error."""
-
-    def __init__(self, step: str, code: int, log: Path, tail: str) -> None:
-        """Name the step, its exit code, its log, and that log's last lines."""
-        super().__init__(step, code, log, tail)
-        self.step, self.code, self.log, self.tail = step, code, log, tail
-
-    def __str__(self) -> str:
-        """Show the log's end and where the rest is."""
-        return f"{self.step} failed with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
-
-
-class ServiceEndedError(CommandError):
-    """A program of the stack ended by itself."""
-
-    def __init__(self, service: str, code: int, log: Path, tail: str) -> None:
-        """Name the service, its exit code, its log, and that log's last lines."""
-        super().__init__(service, code, log, tail)
-        self.service, self.code, self.log, self.tail = service, code, log, tail
-
-    def __str__(self) -> str:
-        """Show the log's end and where the rest is."""
-        return f"The {self.service} ended with exit code {self.code}:\n\n{self.tail}\n\nAll of it: {self.log}"
 
 
 class NotAnsweringError(CommandError):

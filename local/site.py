@@ -10,7 +10,7 @@
 
 It listens on loopback, behind the gateway (`--fallback`), and is never deployed. The secret that signs tokens stays in
 this server. The page alone may send these requests: another site's page has another `Origin`, and a page whose name was
-rebound to this machine has another `Host` (`gateway/origin_check.py`).
+rebound to this machine has another `Host` (`samsocket/origin_check.py`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gateway.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 from local.flow import Flow
 from operate import tokens
 from operate.errors import CommandError
 from operate.state import ROOT
+from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler

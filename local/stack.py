@@ -20,9 +20,12 @@ import aiohttp
 
 from local import site
 from local.errors import NotAnsweringError, PortTakenError, ToolMissingError
-from local.processes import Program, environment, no_proxy_on_this_machine
 from operate.deployment import Clients, Deployment, new_access_key, stack_outputs
+from operate.errors import CommandError
 from operate.state import PRIVATE, ROOT, Running, StateFolder
+from samsocket.emulation import guarded_emulator
+from samsocket.errors import StartError
+from samsocket.processes import Program, environment, no_proxy_on_this_machine
 
 STACK = "listener-realtime"
 REGION = "us-east-1"
@@ -160,7 +163,8 @@ class EmbeddedStack:
                     self._folder.write(self.running)
                     when_ready(self.running)
         except ExceptionGroup as group:
-            raise _first(group) from group
+            cause = _first(group)
+            raise (CommandError(str(cause)) if isinstance(cause, StartError) else cause) from group
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -203,12 +207,11 @@ class EmbeddedStack:
         }
         # Functions inherit the emulator's environment: nothing of this machine's own must get there.
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        command: list[str | Path] = [self._tools.emulator.with_name("python"), "-m", "local.emulator"]
-        command += ["--gateway-port", str(self._port)]
+        command = guarded_emulator(self._tools.emulator.with_name("python"), self._port)
         return self._program("emulator", command, kept | variables)
 
     def _gateway(self, page_url: str) -> Program:
-        command: list[str | Path] = [sys.executable, "-m", "gateway"]
+        command: list[str | Path] = [sys.executable, "-m", "samsocket", "serve"]
         command += ["--template", ROOT / "template.yaml", "--stack", STACK]
         command += ["--endpoint-url", self.running.aws_endpoint_url, "--region", REGION, "--port", str(self._port)]
         command += ["--fallback", page_url]

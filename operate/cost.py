@@ -48,6 +48,9 @@ KEPT_GB_SECOND = 1.5046
 SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 7 * 0.5 + 3 * 1769 / 1024}
 """The memory of the functions that the parameter SnapStart names."""
 
+KEPT_VERSIONS = 2
+"""Published versions of each function: the live one, and the one before, to go back to (operate/versions.py)."""
+
 LOG_GB = 0.50
 """Dollars a GB that CloudWatch Logs takes in."""
 
@@ -208,7 +211,7 @@ def lines(month: Cost, minutes: float, *, quiet: float = 0, snapstart: str = "no
     yield Line("Lambda GB-seconds", gb_seconds, gb_seconds * GB_SECOND / 1e6)
     logged = (month.invocations - quiet) * ASSUMED_LOG_BYTES
     yield Line("CloudWatch Logs bytes", logged, logged / 1e9 * LOG_GB)
-    if kept := SNAPSHOT_GB[snapstart] * DAYS * 24 * 3600:
+    if kept := SNAPSHOT_GB[snapstart] * KEPT_VERSIONS * DAYS * 24 * 3600:
         yield Line("SnapStart GB-seconds kept", kept, kept * KEPT_GB_SECOND / 1e6)
     yield from _idle()
 
@@ -216,7 +219,7 @@ def lines(month: Cost, minutes: float, *, quiet: float = 0, snapstart: str = "no
 def _idle() -> Iterator[Line]:
     """What a stack costs while nobody is connected, in addition to its sweep."""
     text = TEMPLATE.read_text(encoding="utf-8")
-    alarms = len(re.findall(r"^    Type: AWS::CloudWatch::Alarm$", text, re.MULTILINE))
+    alarms = len(re.findall(r"^    Type: AWS::CloudWatch::Alarm\n(?!    Condition)", text, re.MULTILINE))
     metrics = len(set(re.findall(r"MetricTransformations:\n.*MetricName: (\w+)", text)))
     queues = len(re.findall(r"^ +Type: SQS$", text, re.MULTILINE))
     yield Line("CloudWatch alarms", alarms, alarms * ALARM)

@@ -111,6 +111,8 @@ def _busy(user: dict[str, Any]) -> str:
     reasons = [f"call {call_id}" for call_id in sorted(user.get("busy_calls", ()))]
     if user.get("is_busy_manual"):
         reasons.append("by their own setting")
+    if user.get("is_away"):
+        reasons.append("away")
     return f"busy ({', '.join(reasons)})" if reasons else "available"
 
 

@@ -11,6 +11,13 @@ ANSWERS = frozenset({"pong", "resumed", "authenticated", "acknowledged"})
 """What the client asks for by itself."""
 
 
+_ADVICE = {
+    414: "The URL has more than the 4,096 characters that API Gateway takes: name fewer --types",
+    429: "Too many handshakes from this address, or on this endpoint: try again in some seconds",
+    500: "The function connect failed: realtime logs connect says why",
+}
+
+
 async def messages(
     client: Realtime, notice: Callable[[str], None], *, has_other_tokens: bool
 ) -> AsyncGenerator[Message]:
@@ -31,7 +38,7 @@ async def messages(
         elif change.state == "refused" or (change.why.startswith("AUTH_FAILED") and not has_other_tokens):
             failure = f"The connection was refused. {change.why}"
         elif change.state == "waiting" and not has_been_open:
-            failure = f"Cannot connect: {change.why}"
+            failure = f"Cannot connect: {change.why}{_advice(change.why)}"
         elif change.state == "waiting":
             notice(f"The connection was lost ({change.why}); connecting again.")
         if failure is not None:
@@ -45,3 +52,8 @@ async def messages(
                 yield message
     if failure is not None:
         raise CommandError(failure)
+
+
+def _advice(why: str) -> str:
+    """Return what to do about a status with which a handshake was refused, if there is more to say."""
+    return next((f". {advice}" for status, advice in _ADVICE.items() if why.endswith(f"status {status}")), "")

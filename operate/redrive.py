@@ -200,11 +200,11 @@ class Redrive:
         self._sqs.change_message_visibility(QueueUrl=self._names.queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
 
 
-def receive(sqs: SQSClient, queue_url: str) -> Iterator[tuple[str, str]]:
+def receive(sqs: SQSClient, queue_url: str, wait_seconds: int = 1) -> Iterator[tuple[str, str]]:
     """Yield the receipt and the body of every message that a queue has available now."""
     while True:
         answer = sqs.receive_message(
-            QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS, WaitTimeSeconds=1
+            QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS, WaitTimeSeconds=wait_seconds
         )
         messages = answer.get("Messages", [])
         if not messages:

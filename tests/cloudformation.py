@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gateway.template import parse_document
+from samsocket.template import parse_document
 
 ROOT = Path(__file__).resolve().parents[1]
 

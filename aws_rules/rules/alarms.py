@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from aws_rules.rules.mappings import function_of, source
 from aws_rules.rules.queues import dead_letter_queue
@@ -30,7 +30,18 @@ _OF_ACCOUNT: Final = frozenset({("AWS/Lambda", "Throttles")})
 
 
 def _metric(alarm: Resource) -> tuple[str, str]:
-    return str(alarm.properties.get("Namespace")), str(alarm.properties.get("MetricName"))
+    return _name(alarm.properties)
+
+
+def _name(metric: Mapping[str, Any]) -> tuple[str, str]:
+    return str(metric.get("Namespace")), str(metric.get("MetricName"))
+
+
+def metrics(alarm: Resource) -> list[Mapping[str, Any]]:
+    """The metrics that an alarm looks at: one, or those that an expression is made of."""
+    if "Metrics" not in alarm.properties:
+        return [alarm.properties]
+    return [each["MetricStat"]["Metric"] for each in alarm.properties["Metrics"] if "MetricStat" in each]
 
 
 def _counted(stack: Stack) -> set[tuple[str, str]]:
@@ -49,10 +60,10 @@ def _namespaces_of_functions(stack: Stack) -> set[str]:
     return {str(variables[named]) for variables in found if variables.get(named)}
 
 
-def _is_own(stack: Stack, alarm: Resource) -> bool:
+def _is_own(stack: Stack, metric: Mapping[str, Any]) -> bool:
     """Return whether a filter of a log counts the metric, or the functions print it, always with their service."""
-    has_service = {"Name": "service", "Value": "realtime"} in alarm.properties.get("Dimensions", [])
-    return _metric(alarm) in _counted(stack) or (_metric(alarm)[0] in _namespaces_of_functions(stack) and has_service)
+    has_service = {"Name": "service", "Value": "realtime"} in metric.get("Dimensions", [])
+    return _name(metric) in _counted(stack) or (_name(metric)[0] in _namespaces_of_functions(stack) and has_service)
 
 
 def watched(stack: Stack, metric: str) -> set[str]:
@@ -74,34 +85,41 @@ def stream_readers(stack: Stack) -> set[str]:
 def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
     """A resource of this stack emits the alarm's metric, with exactly these dimensions; if not, it never rings."""
     readers = stream_readers(case.stack)
-    for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
-        if _is_own(case.stack, alarm) or (_metric(alarm) in _OF_ACCOUNT and "Dimensions" not in alarm.properties):
+    alarms = case.stack.of_type("AWS::CloudWatch::Alarm")
+    for alarm, metric in ((each, one) for each in alarms for one in metrics(each)):
+        name = _name(metric)
+        if _is_own(case.stack, metric) or (name in _OF_ACCOUNT and "Dimensions" not in metric):
             continue
-        known = _METRICS.get(_metric(alarm))
+        known = _METRICS.get(name)
         if known is None:
-            yield Broken(
-                alarm.logical_id, "MetricName", f"{'/'.join(_metric(alarm))} is not among those known to be emitted"
-            )
+            yield Broken(alarm.logical_id, "MetricName", f"{'/'.join(name)} is not among those known to be emitted")
             continue
-        dimensions = {each["Name"]: each["Value"] for each in alarm.properties.get("Dimensions", [])}
+        dimensions = {each["Name"]: each["Value"] for each in metric.get("Dimensions", [])}
         if dimensions.keys() != known.keys():
             yield Broken(
                 alarm.logical_id, "Dimensions", f"are {sorted(dimensions)}, and the metric has {sorted(known)}"
             )
             continue
-        for name, (kind, attribute) in known.items():
-            refers = list(references(dimensions[name]))
+        for dimension, (kind, attribute) in known.items():
+            refers = list(references(dimensions[dimension]))
             if len(refers) != 1 or refers[0][1] != attribute or case.stack.resources[refers[0][0]].type != kind:
-                yield Broken(alarm.logical_id, f"Dimensions.{name}", f"is not the {name} of a resource")
-            elif _metric(alarm)[1] == "IteratorAge" and refers[0][0] not in readers:
+                yield Broken(alarm.logical_id, f"Dimensions.{dimension}", f"is not the {dimension} of a resource")
+            elif name[1] == "IteratorAge" and refers[0][0] not in readers:
                 yield Broken(alarm.logical_id, "Dimensions", f"{refers[0][0]} reads no stream, so has no IteratorAge")
 
 
 @rule("an-alarm-can-be-evaluated", _CLOUDWATCH + "APIReference/API_PutMetricAlarm.html")
 def an_alarm_can_be_evaluated(case: Case) -> Iterator[Broken]:
-    """An alarm looks at a day at most, at no more data points than periods, in periods that CloudWatch knows."""
+    """An alarm looks at a day at most, at no more data points than periods, in periods that CloudWatch knows.
+
+    It looks at ten metrics at most.
+    """
     for alarm in case.stack.of_type("AWS::CloudWatch::Alarm"):
-        period, periods = (int(alarm.properties[name]) for name in ("Period", "EvaluationPeriods"))
+        several = [each["MetricStat"] for each in alarm.properties.get("Metrics", []) if "MetricStat" in each]
+        if len(several) > 10:
+            yield Broken(alarm.logical_id, "Metrics", "are more than ten")
+        period = max(int(each["Period"]) for each in several or [alarm.properties])
+        periods = int(alarm.properties["EvaluationPeriods"])
         if period not in (10, 20, 30) and period % 60:
             yield Broken(alarm.logical_id, "Period", f"{period} s is no period of CloudWatch's")
         if period * periods > 86_400:
@@ -110,6 +128,27 @@ def an_alarm_can_be_evaluated(case: Case) -> Iterator[Broken]:
             yield Broken(alarm.logical_id, "DatapointsToAlarm", "are more than there are periods")
         if len(alarm.properties.get("AlarmActions", [])) > 5:
             yield Broken(alarm.logical_id, "AlarmActions", "are more than 5")
+
+
+@rule(
+    "a-deployment-is-undone-by-alarms",
+    "https://docs.aws.amazon.com/codedeploy/latest/userguide/deployment-groups-configure-advanced-options.html",
+)
+def a_deployment_is_undone_by_alarms(case: Case) -> Iterator[Broken]:
+    """Where CodeDeploy moves a function's traffic, alarms on the function's errors take it back."""
+    stack = case.stack
+    groups = {each.logical_id: each for each in stack.of_type("AWS::CodeDeploy::DeploymentGroup")}
+    for alias in stack.of_type("AWS::Lambda::Alias"):
+        policy = alias.attributes.get("UpdatePolicy", {}).get("CodeDeployLambdaAliasUpdate")
+        if not policy:
+            continue
+        group = groups[policy["DeploymentGroupName"]["Ref"]]
+        alarms = [name for name, _ in references(group.properties.get("AlarmConfiguration"))]
+        seen = {name for each in alarms for one in metrics(stack.resources[each]) for name, _ in references(one)}
+        if not {name for name, _ in references(alias.properties["FunctionName"])} <= seen:
+            yield Broken(group.logical_id, "AlarmConfiguration", "has no alarm on the function's errors")
+        if not group.properties["AutoRollbackConfiguration"]["Enabled"]:
+            yield Broken(group.logical_id, "AutoRollbackConfiguration", "is off")
 
 
 @rule("failures-are-watched", _CLOUDWATCH + "monitoring/AlarmThatSendsEmail.html")

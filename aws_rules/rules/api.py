@@ -27,6 +27,13 @@ _PARTS: Final = (
     "ApiMapping",
 )
 _MAPPING_KEY: Final = re.compile(r"[A-Za-z0-9$\-_.+!*'()]+")
+_LOGGED: Final = frozenset(
+    f"$context.{name}"
+    for name in (
+        *("requestTime", "requestId", "connectionId", "stage", "routeKey", "eventType", "status"),
+        *("integrationErrorMessage", "identity.sourceIp", "identity.userAgent"),
+    )
+)
 _STAGE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -221,3 +228,13 @@ def stages_are_named_as_urls_are(case: Case) -> Iterator[Broken]:
         if not _STAGE_NAME.fullmatch(name) or name in seen:
             yield Broken(stage.logical_id, "StageName", f"{name!r} is no stage's name, or another's")
         seen.add(name)
+
+
+@rule("access-logs-hold-no-token", _DOCS + "websocket-api-logging.html")
+def access_logs_hold_no_token(case: Case) -> Iterator[Broken]:
+    """A line of an access log has no variable that could be a token: no query string, path, header or authorizer."""
+    for stage in case.stack.of_type(_KIND + "Stage"):
+        line = str(case.stack.resolve(stage.properties.get("AccessLogSettings", {}).get("Format", "")))
+        for variable in re.findall(r"\$[\w.]+", line):
+            if variable not in _LOGGED:
+                yield Broken(stage.logical_id, "AccessLogSettings.Format", f"{variable} may hold what is secret")

@@ -76,3 +76,16 @@ def five_targets_a_rule(case: Case) -> Iterator[Broken]:
     for each in case.stack.of_type("AWS::Events::Rule"):
         if len(each.properties.get("Targets", [])) > 5:
             yield Broken(each.logical_id, "Targets", f"are {len(each.properties['Targets'])}")
+
+
+@rule(
+    "publishers-speak-for-themselves", "https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html"
+)
+def publishers_speak_for_themselves(case: Case) -> Iterator[Broken]:
+    """Other accounts may put events on the bus, but none in the service's own name, and they may do nothing else."""
+    for policy in case.stack.of_type("AWS::Events::EventBusPolicy"):
+        statement = policy.properties["Statement"]
+        if statement.get("Condition") != {"StringNotEquals": {"events:source": "realtime"}}:
+            yield Broken(policy.logical_id, "Condition", "lets others speak in the service's name")
+        if statement["Action"] != "events:PutEvents" or statement["Principal"] == "*":
+            yield Broken(policy.logical_id, "Statement", "allows more than events of these accounts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from aws_rules.rules.mappings import function_of
 from aws_rules.rules.registry import Broken, Case, rule
 from aws_rules.rules.versions import live_versions
 
@@ -69,9 +70,20 @@ def a_layer_fits_its_functions(case: Case) -> Iterator[Broken]:
                 yield Broken(function.logical_id, "Architectures", f"{layer.logical_id} is for others")
 
 
-@rule("no-old-snapshot-is-paid-for", "https://aws.amazon.com/lambda/pricing/")
-def no_old_snapshot_is_paid_for(case: Case) -> Iterator[Broken]:
-    """A version is deleted when another replaces it: its snapshot would be billed by the hour."""
+@rule("a-version-stays-to-go-back-to", _LAMBDA + "configuration-versions.html")
+def a_version_stays_to_go_back_to(case: Case) -> Iterator[Broken]:
+    """A version outlives the update that replaces it, so that `realtime rollback` can lead the alias back to it."""
     for version in case.stack.of_type("AWS::Lambda::Version"):
-        if version.attributes.get("DeletionPolicy") != "Delete":
-            yield Broken(version.logical_id, "DeletionPolicy", "keeps every version that was ever published")
+        if version.attributes.get("DeletionPolicy") != "Retain":
+            yield Broken(version.logical_id, "DeletionPolicy", "deletes what a deployment could be taken back to")
+
+
+@rule("concurrency-is-not-below-its-mapping", _LAMBDA + "services-sqs-scaling.html")
+def concurrency_is_not_below_its_mapping(case: Case) -> Iterator[Broken]:
+    """A function's reserved concurrency is not below what its queue's mapping may use, which would be throttled."""
+    for mapping in case.stack.of_type("AWS::Lambda::EventSourceMapping"):
+        function = function_of(case.stack, mapping)
+        used = mapping.properties.get("ScalingConfig", {}).get("MaximumConcurrency")
+        kept = function.properties.get("ReservedConcurrentExecutions") if function else None
+        if function and used is not None and kept is not None and int(kept) < int(used):
+            yield Broken(function.logical_id, "ReservedConcurrentExecutions", f"is {kept}, and its mapping uses {used}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from aws_rules.rules.mappings import function_of, source
 from aws_rules.rules.registry import Broken, Case, rule
-from aws_rules.stacks import Resource, Stack
+from aws_rules.stacks import Resource, Stack, references
 
 _SQS = "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/"
 _LAMBDA = "https://docs.aws.amazon.com/lambda/latest/dg/"
@@ -73,3 +73,23 @@ def queues_are_encrypted(case: Case) -> Iterator[Broken]:
     for queue in case.stack.of_type("AWS::SQS::Queue"):
         if queue.properties.get("SqsManagedSseEnabled") is not True and "KmsMasterKeyId" not in queue.properties:
             yield Broken(queue.logical_id, "SqsManagedSseEnabled", "is not set")
+
+
+@rule("queues-demand-tls", _SQS + "sqs-security-best-practices.html")
+def queues_demand_tls(case: Case) -> Iterator[Broken]:
+    """A policy of every queue denies all that comes without TLS; a queue has one policy."""
+    if case.chosen.emulated:
+        return  # an emulator speaks no TLS
+    policies: dict[str, list[Resource]] = {queue.logical_id: [] for queue in case.stack.of_type("AWS::SQS::Queue")}
+    for policy in case.stack.of_type("AWS::SQS::QueuePolicy"):
+        for name, _ in references(policy.properties["Queues"]):
+            policies[name].append(policy)
+    for name, found in policies.items():
+        statements = [each for policy in found for each in policy.properties["PolicyDocument"]["Statement"]]
+        if len(found) != 1:
+            yield Broken(name, "Policy", f"there are {len(found)}")
+        elif not any(
+            each["Effect"] == "Deny" and each.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+            for each in statements
+        ):
+            yield Broken(name, "Policy", "lets in what comes without TLS")

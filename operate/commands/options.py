@@ -40,11 +40,12 @@ def deployment_option(command: Callable[..., None]) -> Callable[..., None]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         from operate.deployment import Deployment
+        from realtime.errors import RealtimeError
 
         try:
             deployment = Deployment.in_cloud(stack) if stack else Deployment.embedded(folder.ready())
             command(deployment=deployment, **arguments)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, RealtimeError) as error:
             raise CommandError(str(error)) from error
 
     return state_option(

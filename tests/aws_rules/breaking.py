@@ -114,6 +114,7 @@ def without_line(where: str, line: str) -> Edit:
     return edit
 
 
+SWEEP_ERRORS = "NewClientErrorsAlarm.Properties.Metrics.5.MetricStat.Metric"
 EXECUTE_API = {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
 CONTENT = "Configuration.Properties.Content.Fn::Sub.0"
 ALIAS_OF_INGEST = {"Ref": "IngestFunction.Alias"}
@@ -565,10 +566,57 @@ OTHERS = [
         (put("RealtimeLayer.Properties.CompatibleArchitectures", ["x86_64"]),),
     ),
     Breaking(
-        "every version that was ever published",
-        "no-old-snapshot-is-paid-for",
+        "no version to go back to",
+        "a-version-stays-to-go-back-to",
         "*",
-        (drop("/Globals.Function.VersionDeletionPolicy"),),
+        (put("/Globals.Function.VersionDeletionPolicy", "Delete"),),
+    ),
+    Breaking(
+        "fewer executions than its queue's mapping uses",
+        "concurrency-is-not-below-its-mapping",
+        "IngestFunction",
+        (put("IngestFunction.Properties.ReservedConcurrentExecutions", 8),),
+    ),
+    Breaking(
+        "a deployment that no alarm undoes",
+        "a-deployment-is-undone-by-alarms",
+        "*",
+        (drop("/Globals.Function.DeploymentPreference.Alarms"),),
+        "hardened",
+    ),
+    Breaking(
+        "an alarm that sees no crash of a function",
+        "a-deployment-is-undone-by-alarms",
+        "SweepFunctionDeploymentGroup",
+        (put(f"{SWEEP_ERRORS}.Dimensions.0.Value", {"Ref": "LateFunction"}),),
+        "hardened",
+    ),
+    Breaking(
+        "a queue without TLS",
+        "queues-demand-tls",
+        "LateQueue",
+        (drop("TlsPolicy.Properties.Queues.5"),),
+    ),
+    Breaking(
+        "publishers who may say anything",
+        "publishers-speak-for-themselves",
+        "PublishersPolicy",
+        (drop("PublishersPolicy.Properties.Statement.Condition"),),
+        "hardened",
+    ),
+    Breaking(
+        "a query string in the access log",
+        "access-logs-hold-no-token",
+        "FeedStage",
+        (put("/Mappings.AccessLogFormat.Each.Line", '{"query": "$context.path"}'),),
+        "hardened",
+    ),
+    Breaking(
+        "metrics of one alarm that nobody emits",
+        "an-alarm-looks-at-a-metric-that-is-there",
+        "NewClientErrorsAlarm",
+        (put("NewClientErrorsAlarm.Properties.Metrics.6.MetricStat.Metric.MetricName", "Failed"),),
+        "hardened",
     ),
     Breaking(
         "a metric that nobody emits",

@@ -62,10 +62,34 @@ CONGESTED_SECONDS, LANE_SECONDS = 1.0, 0.1  # instead of 10 s and 0.25 s
 TOGETHER = 10  # messages of the late queue
 
 
+def add_what_is_newer(operation: str, request: dict[str, Any]) -> int:
+    """Make a write what a newer version of the code would write: an attribute, or a key, that nobody here knows.
+
+    Returns how many items and messages have it now.
+    """
+    items = [request["Item"]] if operation == "put_item" else []
+    for each in itertools.chain(*request.get("RequestItems", {}).values()) if operation == "batch_write_item" else ():
+        items += [each["PutRequest"]["Item"]] if "PutRequest" in each else []
+    items += [each["Put"]["Item"] for each in request.get("TransactItems", ()) if "Put" in each]
+    for item in items:
+        item["added_later"] = {"SS": ["by", "a newer version"]}
+    messages = request.get("Entries", [request]) if operation.startswith("send_message") else []
+    for message in messages:
+        message["MessageBody"] = json.dumps(
+            {**json.loads(message["MessageBody"]), "added_later": {"by": "a newer version"}}
+        )
+    return len(items) + len(messages)
+
+
 class Runtime:
     """The stream, its mappings, the function and the services that it calls, in one run of the chaos."""
 
-    def __init__(self, seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch, *, beside_newer: bool = False
+    ) -> None:
+        """Prepare a run. `beside_newer`: half of all writes are a newer version's, which has more to say."""
+        self._newer = random.Random(f"{seed} newer") if beside_newer else None
+        self.from_newer = 0
         self.seed = seed
         self.chance = random.Random(seed)
         self.tables = tables
@@ -149,6 +173,8 @@ class Runtime:
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         """Answer a call of DynamoDB or SQS."""
         with self._lock:
+            if self._newer and self._newer.random() < 0.5:
+                self.from_newer += add_what_is_newer(operation, request)
             if operation.startswith("send_message"):
                 return self._send(request)
             if operation == "query" and request["TableName"] == "ConnectionsTable":

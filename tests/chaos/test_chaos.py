@@ -37,11 +37,7 @@ def api() -> Iterator[Api]:
         yield api
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_each_connection_gets_all_of_its_frames_or_is_closed_after_any_failure(
-    seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runtime = Runtime(seed, tables, api, monkeypatch)
+def run(seed: int, runtime: Runtime) -> None:
     try:
         scenario = Scenario(runtime)
         scenario.run()
@@ -51,3 +47,19 @@ def test_each_connection_gets_all_of_its_frames_or_is_closed_after_any_failure(
         raise
     finally:
         runtime.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_each_connection_gets_all_of_its_frames_or_is_closed_after_any_failure(
+    seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(seed, Runtime(seed, tables, api, monkeypatch))
+
+
+@pytest.mark.parametrize("seed", list(SEEDS)[: max(1, len(SEEDS) // 6)])
+def test_beside_a_newer_version_that_writes_more_nothing_is_lost(
+    seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime(seed, tables, api, monkeypatch, beside_newer=True)
+    run(seed, runtime)
+    assert runtime.from_newer > 1000

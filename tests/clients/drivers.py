@@ -179,6 +179,7 @@ class PythonDriver:
     def __init__(self) -> None:
         self._seen: Report = {
             "states": [], "heard": [], "sent": [], "asked": [], "iterated": [], "iterationOver": False, "failures": [],
+            "told": [],
         }  # fmt: skip
         self._ends: dict[str, Callable[[], None]] = {}
         self._iteration: asyncio.Task[None] | None = None
@@ -295,6 +296,9 @@ class PythonDriver:
 
     def _unwatch(self, ids: list[Any]) -> None:
         self._realtime.unwatch(ids)
+
+    def _status(self, status: Any) -> None:
+        self._seen["told"].append(self._realtime.set_status(status))
 
     def _sync(self) -> None:
         self._realtime.sync()

@@ -13,6 +13,7 @@ import pytest
 
 from harness import stack as stacks
 from harness.stack import Stack
+from listener_realtime.admin import AdminError
 from tests.e2e import test_acknowledging as acknowledging
 from tests.e2e import test_blocks as blocks
 from tests.e2e import test_functions as tests
@@ -50,6 +51,7 @@ PROOFS: dict[str, dict[str, Proof]] = {
         "dynamodb:GetItem EventsTable": tests.test_sync_is_answered_with_the_users_online,
         "dynamodb:BatchWriteItem ConnectionsTable": tests.test_watching_users_returns_their_state_until_unwatching,
         "dynamodb:BatchGetItem UsersTable": tests.test_watching_users_returns_their_state_until_unwatching,
+        "dynamodb:UpdateItem UsersTable": tests.test_a_listener_sets_their_own_status_and_sees_it_counted_and_kept,
         "dynamodb:BatchGetItem BlocksTable": (
             blocks.test_a_user_with_many_blocks_is_hidden_from_all_of_them_and_from_nobody_else
         ),
@@ -149,6 +151,18 @@ PROOFS: dict[str, dict[str, Proof]] = {
             tests.test_a_client_that_takes_nothing_in_is_closed_so_that_it_comes_again
         ),
     },
+    "Admin": dict.fromkeys(
+        (
+            "dynamodb:BatchGetItem ConnectionsTable",
+            "dynamodb:Scan ConnectionsTable",
+            "dynamodb:GetItem UsersTable",
+            "dynamodb:BatchGetItem UsersTable",
+            "dynamodb:UpdateItem UsersTable",
+            "dynamodb:Query OnlineIndex",
+            "dynamodb:BatchWriteItem EventsTable",
+        ),
+        tests.test_a_backend_sees_who_is_connected_and_ends_their_connections,
+    ),
     "Sweep": {
         "dynamodb:Scan ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
         "dynamodb:Query ConnectionsTable": tests.test_a_ghost_is_forgotten_and_a_silent_connection_is_spared,
@@ -205,7 +219,7 @@ LAMBDAS_OWN = {
 PROVEN_ELSEWHERE = {"dynamodb:DeleteItem ConnectionsTable"}
 """Needed for a connection that can be neither posted to nor closed, which a working gateway never has."""
 
-FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError)
+FAILURES = (AssertionError, TimeoutError, aiohttp.ClientError, KeyError, ValueError, AdminError)
 REMEMBERED = {"secretsmanager:GetSecretValue"}
 """Rights whose result a function caches: it needs them only after a new start."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -22,10 +23,10 @@ def environment(stack: Stack) -> dict[str, str]:
     return {**os.environ, "REALTIME_STATE": str(stack.folder.path), "AWS_PROFILE": "of-another-project"}
 
 
-def realtime(environment: dict[str, str], *arguments: str, code: int = 0) -> str:
+def realtime(environment: dict[str, str], *arguments: str, code: int = 0, timeout: float = 60) -> str:
     """Run the console script and return what it printed."""
     command = [sys.executable, "-m", "operate.cli", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -123,6 +124,32 @@ def test_logs_show_what_one_function_did(environment: dict[str, str]) -> None:
     lines = realtime(environment, "logs", "connect").splitlines()
     assert lines
     assert {line.split()[1] for line in lines} == {"connect"}
+
+
+async def test_a_user_is_seen_and_disconnected(stack: Stack, environment: dict[str, str]) -> None:
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        seen = await asyncio.to_thread(realtime, environment, "connections", str(user), "--json")
+        (connection,) = json.loads(seen)
+        assert connection["stage"] == "calls"
+        closing = ("disconnect", "--connection", connection["connection_id"], "--reason", "Goodbye")
+        assert connection["connection_id"] in await asyncio.to_thread(realtime, environment, *closing)
+        assert (await client.hears("error"))["data"]["message"] == "Goodbye"
+
+
+async def test_a_user_is_forgotten_with_all_that_names_them(stack: Stack, environment: dict[str, str]) -> None:
+    user, other = stack.new_user(), stack.new_user()
+    async with stack.connect("calls", user) as client, stack.connect("calls", other) as kept:
+        stack.publish("call_started", CALL | {"call_id": user, "user_id": user, "listener_id": other})
+        await client.hears("call_started")
+        would = await asyncio.to_thread(realtime, environment, "forget", str(user), "--dry-run")
+        assert "user would be erased" in would
+        erased = await asyncio.to_thread(realtime, environment, "forget", str(user), "--yes", timeout=120)
+        assert "calls erased" in erased
+        await kept.pings()
+    left = await asyncio.to_thread(realtime, environment, "forget", str(user), "--dry-run")
+    assert left == f"Nothing names user {user}.\n"
+    assert stack.user(other)
 
 
 def test_detail_that_is_not_json_is_refused(environment: dict[str, str]) -> None:

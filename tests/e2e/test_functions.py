@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.stack import Stack, eventually
+from listener_realtime.admin import Admin
 from tests.e2e.roles import Role
 
 CALL_TYPE = "audio"
@@ -123,6 +124,23 @@ async def test_watching_users_returns_their_state_until_unwatching(stack: Stack)
         await client.send("unwatch", user_ids=[watched])
         await client.hears("snapshot")
         assert set(stack.connection(connection_id)) == own
+
+
+async def test_a_listener_sets_their_own_status_and_sees_it_counted_and_kept(stack: Stack) -> None:
+    listener = stack.new_user()
+    claims = {"role": "listener", "scope": "feed presence calls notifications status"}
+    async with stack.connect("feed", stack.new_user()) as client, stack.connect("live", listener, **claims) as own:
+        await own.send("status", status="away")
+        assert (await own.hears("status_set"))["data"] == {"status": "away"}
+        busy = await client.hears(lambda it: it["type"] == "listener_busy" and it["data"]["user_id"] == listener)
+        assert busy["data"]["is_away"] is True
+        await client.send("count")
+        assert (await client.hears("occupancy"))["data"]["listeners_online"] >= 0
+        stack.publish("favorite_added", {"user_id": 1, "username": "jane"}, to=[listener])
+        heard = await own.hears("favorite_added")
+        await own.send("history")
+        page = (await own.hears("history_page"))["data"]
+        assert heard["id"] in [each["id"] for each in page["messages"]]
 
 
 @contextmanager
@@ -334,6 +352,24 @@ async def test_a_record_that_cannot_be_read_is_given_up_and_holds_up_no_other(st
         body, attributes = await stack.queue("StreamFailuresQueue").holds(lambda body: str(user) in body)
         assert json.loads(body)["keys"] == key
         assert "KeyError: 'kind'" in attributes["reason"]
+
+
+# ---- admin ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_backend_sees_who_is_connected_and_ends_their_connections(stack: Stack) -> None:
+    admin = Admin.of_boto3(function=stack.outputs["AdminFunctionArn"], client=stack.aws("lambda"))
+    user = stack.new_user()
+    async with stack.connect("calls", user) as client:
+        assert [each["is_online"] for each in await asyncio.to_thread(admin.who, [user])] == [True]
+        (shown,) = await asyncio.to_thread(admin.connections, user)
+        assert [shown["connection_id"]] == stack.connection_ids(user)
+        counts = await asyncio.to_thread(admin.counts)
+        assert counts["users_online"] >= 1
+        assert counts["connections"]["calls"] >= 1
+        assert await asyncio.to_thread(lambda: admin.disconnect(user, reason="Goodbye", revoke=True))
+        assert (await client.hears("error"))["data"] == {"code": "AUTH_FAILED", "message": "Goodbye"}
+        assert await client.closed() == 1000
 
 
 # ---- sweep ----------------------------------------------------------------------------------------------------------

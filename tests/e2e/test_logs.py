@@ -17,7 +17,7 @@ async def test_no_token_is_in_any_log(stack: Stack) -> None:
     for part in (
         '"connected"',
         f'"{user}"',
-        "gateway.access",
+        "samsocket.access",
         "EventBridge",
         "Successfully created/updated stack",
     ):

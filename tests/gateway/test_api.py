@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.api import Authorizer, Integration, Throttle, read_api
-from gateway.errors import AmbiguousApiError, NoWebSocketApiError, UnresolvedError
-from gateway.template import Resolver, Stack, Template
+from samsocket.api import Authorizer, Integration, Throttle
+from samsocket.errors import AmbiguousApiError, NoWebSocketApiError
+from samsocket.reading import read_api
+from samsocket.template import Resolver, Stack, Template
 from tests.support.gateways import sample_api
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.api import WebSocketApi
+    from samsocket.api import WebSocketApi
 
+ALIASES = {"ConnectFunctionAliaslive": "AWS::Lambda::Alias"}
 INVOKE = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{}/invocations"
 ALIAS = "arn:aws:lambda:us-east-1:000000000000:function:connect-1:live"
 
@@ -35,13 +37,14 @@ Resources:
     Properties:
       ApiId: !Ref Api
       StageName: feed
+      AutoDeploy: true
       StageVariables: {level: 3}
       DefaultRouteSettings: {ThrottlingRateLimit: 100, ThrottlingBurstLimit: 50, DataTraceEnabled: false}
       RouteSettings: {$connect: {ThrottlingRateLimit: 2.5}}
   CloudStage:
     Type: AWS::ApiGatewayV2::Stage
     Condition: InCloud
-    Properties: {ApiId: !Ref Api, StageName: cloud}
+    Properties: {ApiId: !Ref Api, StageName: cloud, AutoDeploy: true}
   HttpStage:
     Type: AWS::ApiGatewayV2::Stage
     Properties: {ApiId: !Ref Http, StageName: web}
@@ -138,7 +141,7 @@ def read(tmp_path: Path, text: str, types: dict[str, str], *, logical_id: str | 
 
 @pytest.fixture
 def raw(tmp_path: Path) -> WebSocketApi:
-    return read(tmp_path, RAW, {"ConnectFunctionAliaslive": "AWS::Lambda::Alias"})
+    return read(tmp_path, RAW, ALIASES)
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_an_existing_and_selected_route_response_counts_even_if_its_condition_is
 
 def test_an_authorizer_is_read_with_its_identity_sources(raw: WebSocketApi) -> None:
     assert raw.routes["$connect"].authorizer == Authorizer(
-        function=ALIAS, identity_sources=("route.request.querystring.token",)
+        function=ALIAS, identity_sources=("route.request.querystring.token",), authorizer_id="Authorizer-1"
     )
 
 
@@ -210,16 +213,14 @@ def test_a_template_with_several_apis_needs_the_name_of_one(tmp_path: Path) -> N
 
 def test_an_api_that_is_asked_for_but_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoWebSocketApiError, match="Nobody"):
-        read(tmp_path, RAW, {"ConnectFunctionAliaslive": "AWS::Lambda::Alias"}, logical_id="Nobody")
+        read(tmp_path, RAW, ALIASES, logical_id="Nobody")
 
 
-def test_a_route_without_an_integration_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UnresolvedError, match=r"the integration of route \$default"):
-        read(
-            tmp_path,
-            RAW.replace("!Ref MockIntegration]]", "nobody]]"),
-            {"ConnectFunctionAliaslive": "AWS::Lambda::Alias"},
-        )
+def test_a_route_without_an_integration_is_broken_and_the_others_are_not(tmp_path: Path) -> None:
+    api = read(tmp_path, RAW.replace("!Ref MockIntegration]]", "nobody]]"), ALIASES)
+    assert api.routes["$default"].integration.problem == "it has no integration (integrations/nobody)"
+    assert api.routes["$connect"].integration.problem is None
+    assert "route $default: it has no integration (integrations/nobody); it answers with an error" in api.notes
 
 
 def test_a_message_takes_the_route_that_it_names_or_else_the_default() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import Authorizer, Integration, Route
-from gateway.authorizer import allows
+from samsocket.api import Authorizer, Integration, Route
+from samsocket.authorizer import allows
 from tests.support.gateways import FunctionError, sample_api
 
 if TYPE_CHECKING:
-    from gateway.api import WebSocketApi
+    from samsocket.api import WebSocketApi
     from tests.support.gateways import FakeAws, RunningGateway, Starter
 
 ARN = "arn:aws:execute-api:us-east-1:000000000000:realtime/feed/$connect"
@@ -73,6 +74,11 @@ async def test_the_authorizer_gets_the_event_that_aws_sends(gateway: RunningGate
     asked = aws.events[0]
     assert (asked["type"], asked["methodArn"]) == ("REQUEST", ARN)
     assert asked["queryStringParameters"] == {"token": "t"}
+    headers = asked["headers"]
+    assert (headers["Connection"], headers["content-length"], headers["Upgrade"]) == ("upgrade", "0", "websocket")
+    assert headers["Sec-WebSocket-Version"] == "13"
+    assert asked["multiValueHeaders"]["Connection"] == ["upgrade"]
+    assert {"Connection", "content-length", "Upgrade"}.isdisjoint(aws.events[1]["headers"])
     assert asked["stageVariables"] == {}
     assert asked["requestContext"]["connectionId"] == aws.events[1]["requestContext"]["connectionId"]
 
@@ -102,6 +108,72 @@ async def test_a_client_that_is_not_allowed_is_refused(
     aws.functions["guard"] = function
     assert (await gateway.refused("/feed?token=t", **CREDENTIALS)).status == status
     assert [event.get("type") for event in aws.events] == ["REQUEST"]
+
+
+async def test_an_authorizer_need_not_return_a_context(gateway: RunningGateway, aws: FakeAws) -> None:
+    answers: list[dict[str, Any]] = [{}, {"context": None}, {"context": {}}]
+    for answer in answers:
+        allowed = {"principalId": "me", "policyDocument": policy("Allow"), **answer}
+        aws.functions["guard"] = lambda _, allowed=allowed: allowed  # type: ignore[misc]
+        await gateway.connect("/feed?token=t", **CREDENTIALS)
+        assert aws.events[-1]["requestContext"]["authorizer"] == {"principalId": "me"}
+
+
+@pytest.mark.parametrize("context", [{"a": {"b": 1}}, {"a": [1]}, "text", {"a": "x" * 8_192}])
+async def test_a_context_of_nested_values_or_over_8_kb_is_an_error(
+    gateway: RunningGateway, aws: FakeAws, context: Any
+) -> None:
+    aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow"), "context": context}
+    assert (await gateway.refused("/feed?token=t", **CREDENTIALS)).status == 500
+
+
+async def test_the_authorizer_is_asked_for_each_handshake(gateway: RunningGateway, aws: FakeAws) -> None:
+    aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow")}
+    for _ in range(3):
+        await gateway.connect("/feed?token=t", **CREDENTIALS)
+    assert [event.get("type") for event in aws.events].count("REQUEST") == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "present"),
+    [
+        ("route.request.multivalueheader.X-Key", "/feed", True),
+        ("route.request.multivaluequerystring.token", "/feed?token=t", True),
+        ("route.request.multivaluequerystring.token", "/feed", False),
+        ("context.identity.sourceIp", "/feed", True),
+        ("context.nothing", "/feed", False),
+        ("stageVariables.level", "/feed", True),
+        ("stageVariables.nothing", "/feed", False),
+    ],
+)
+async def test_an_identity_source_can_be_in_each_place(
+    start: Starter, aws: FakeAws, source: str, path: str, present: bool
+) -> None:
+    api = dataclasses.replace(guarded(source), stages={"feed": {"level": "3"}})
+    gateway = await start(api)
+    aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow")}
+    if present:
+        await gateway.connect(path, **CREDENTIALS)
+    else:
+        assert (await gateway.refused(path, **CREDENTIALS)).status == 401
+
+
+async def test_an_authorizer_that_does_not_let_api_gateway_invoke_it_is_an_error(start: Starter, aws: FakeAws) -> None:
+    gateway = await start(guarded())
+    aws.functions["guard"] = lambda _: {"principalId": "me", "policyDocument": policy("Allow")}
+    aws.policies["guard"] = None
+    assert (await gateway.refused("/feed", **CREDENTIALS)).status == 500
+    arn = "arn:aws:execute-api:us-east-1:000000000000:realtime/authorizers/*"
+    statement = {"Effect": "Allow", "Principal": {"Service": "apigateway.amazonaws.com"}, "Action": "lambda:*"}
+    aws.policies["guard"] = {"Statement": [{**statement, "Condition": {"ArnLike": {"AWS:SourceArn": arn}}}]}
+    await gateway.connect("/feed", **CREDENTIALS)
+
+
+async def test_an_authorizer_that_is_not_there_lets_nobody_in(start: Starter) -> None:
+    api = guarded()
+    connect = dataclasses.replace(api.routes["$connect"], authorizer=Authorizer(function=""))
+    gateway = await start(dataclasses.replace(api, routes={"$connect": connect}))
+    assert (await gateway.refused("/feed", **CREDENTIALS)).status == 500
 
 
 @pytest.mark.parametrize(

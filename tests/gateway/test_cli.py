@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = """
 Resources:
   Api: {Type: "AWS::ApiGatewayV2::Api", Properties: {ProtocolType: WEBSOCKET}}
-  Stage: {Type: "AWS::ApiGatewayV2::Stage", Properties: {ApiId: !Ref Api, StageName: feed}}
+  Stage: {Type: "AWS::ApiGatewayV2::Stage", Properties: {ApiId: !Ref Api, StageName: feed, AutoDeploy: true}}
   Route:
     Type: AWS::ApiGatewayV2::Route
     Properties: {ApiId: !Ref Api, RouteKey: $connect, Target: !Sub "integrations/${I}"}
@@ -35,8 +35,13 @@ KINDS = {"Api": "Api", "Stage": "Stage", "Route": "Route", "I": "Integration"}
 
 
 async def cloudformation(request: web.BaseRequest) -> web.Response:
-    """CloudFormation's query API, with one stack called `there`."""
+    """CloudFormation's query API, with one stack called `there`, and an API Gateway that shows nothing."""
+    if request.path.startswith("/v2/"):
+        return web.json_response({"items": []})
     form = {name: values[0] for name, values in parse_qs((await request.read()).decode()).items()}
+    if form["Action"] == "ListExports":
+        text = "<ListExportsResponse><ListExportsResult><Exports/></ListExportsResult></ListExportsResponse>"
+        return web.Response(text=text, content_type="text/xml")
     if form["StackName"] != "there":
         message = escape(f"Stack with id {form['StackName']} does not exist")
         error = (
@@ -75,7 +80,7 @@ async def run(tmp_path: Path, endpoint_url: str, *options: str) -> AsyncIterator
     if not template.exists():
         template.write_text(TEMPLATE)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "--template", str(template), "--endpoint-url", endpoint_url),
+        *(sys.executable, "-m", "samsocket", "serve", "--template", str(template), "--endpoint-url", endpoint_url),
         *("--port", "0", *options),
         cwd=ROOT,
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"},

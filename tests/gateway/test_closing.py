@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.connection import expired
-from gateway.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
+from samsocket.connection import expired
+from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
 from tests.gateway.test_frames import frame
 from tests.support.gateways import DEADLINE, without
 

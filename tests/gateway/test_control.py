@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 async def test_health_names_the_api_its_stages_and_the_number_of_connections(gateway: RunningGateway) -> None:
     await gateway.connect()
     answer = await gateway.control("GET", "health")
-    assert answer.json() == {"state": "ready", "api_id": "realtime", "stages": ["calls", "feed"], "connections": 1}
+    api = {"api_id": "realtime", "stages": ["calls", "feed"]}
+    assert answer.json() == {"state": "ready", **api, "connections": 1, "apis": [{**api, "name": ""}]}
 
 
 async def test_connections_are_listed(gateway: RunningGateway, aws: FakeAws) -> None:
@@ -57,7 +58,7 @@ async def test_a_withheld_disconnect_does_not_invoke_the_function(start: Starter
 async def test_a_withheld_route_response_leaves_the_client_without_an_answer(
     start: Starter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "gateway.access")
+    caplog.set_level("INFO", "samsocket.access")
     gateway = await start(settings={"withhold_route_response": True})
     client = await gateway.connect()
     await client.send("first")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.frames import FrameGuard
-from gateway.settings import FRAME_BYTES
+from samsocket.frames import FrameGuard
+from samsocket.settings import FRAME_BYTES
 
 CLOSE = b"\x88\x82mask\x03\xe8"
 
@@ -51,9 +51,9 @@ def fed(*chunks: bytes) -> bytes:
 
 
 def watched(parser: Parser) -> tuple[FrameGuard, list[int]]:
-    """A guard, and a list that grows with each reported breach."""
+    """A guard, and a list that grows with the close code of each reported breach."""
     guard, breaches = FrameGuard(parser), list[int]()
-    guard.on_breach(lambda: breaches.append(1))
+    guard.on_breach(breaches.append)
     return guard, breaches
 
 
@@ -83,7 +83,7 @@ def test_a_frame_over_the_limit_is_dropped_and_reported_once(size: int) -> None:
         for start in range(0, len(whole), step):
             guard.feed_data(whole[start : start + step])
         assert parser.fed == frame(10) + CLOSE
-        assert breaches == [1]
+        assert breaches == [1009]
 
 
 def test_the_frames_of_a_message_are_added_up() -> None:
@@ -97,8 +97,17 @@ def test_the_frames_of_a_message_are_added_up() -> None:
 def test_a_breach_before_the_callback_is_set_is_reported_to_it() -> None:
     guard, breaches = FrameGuard(Parser()), list[int]()
     guard.feed_data(frame(FRAME_BYTES + 1))
-    guard.on_breach(lambda: breaches.append(1))
-    assert breaches == [1]
+    guard.on_breach(breaches.append)
+    assert breaches == [1009]
+
+
+def test_a_frame_without_a_mask_is_dropped_and_reported() -> None:
+    for unmasked in (b"\x81\x02hi", b"\x89\x00", b"\x88\x02\x03\xe8"):
+        parser = Parser()
+        guard, breaches = watched(parser)
+        guard.feed_data(frame(1) + unmasked + frame(2) + CLOSE)
+        assert parser.fed == frame(1) + CLOSE
+        assert breaches == [1002]
 
 
 def test_the_end_of_the_socket_is_passed_on() -> None:

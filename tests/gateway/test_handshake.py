@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from yarl import URL
 
-from gateway.api import Integration, Route, Throttle
+from samsocket.api import Integration, Route, Throttle
+from samsocket.settings import MESSAGE_BYTES
 from tests.support.gateways import DEADLINE, FunctionError, sample_api, without
 
 if TYPE_CHECKING:
@@ -145,9 +146,52 @@ async def test_a_subprotocol_that_the_function_does_not_return_is_not_answered(g
     assert client.websocket.protocol is None
 
 
-async def test_compression_is_not_negotiated(gateway: RunningGateway) -> None:
+async def test_compression_is_negotiated_with_a_client_that_offers_it(start: Starter) -> None:
+    gateway = await start(settings={"post_frame_bytes": MESSAGE_BYTES})
+    client, plain = await gateway.connect(compress=15, max_msg_size=0), await gateway.connect()
+    assert (client.websocket.compress, plain.websocket.compress) == (15, 0)
+    text = "a" * 20_000
+    await client.send(text)
+    assert await client.receive() == f"echo {text}"
+    for other in (client, plain):
+        await gateway.post(other.connection_id, text)
+        assert await other.receive() == text
+
+
+async def test_compression_can_be_switched_off(start: Starter) -> None:
+    gateway = await start(settings={"compression": False})
     client = await gateway.connect(compress=15)
     assert client.websocket.compress == 0
+
+
+async def test_a_message_is_measured_after_it_is_decompressed(gateway: RunningGateway, aws: FakeAws) -> None:
+    aws.functions["default"] = lambda event: {"statusCode": 200, "body": str(len(event["body"]))}
+    client = await gateway.connect(compress=15)
+    await client.send("a" * MESSAGE_BYTES)
+    assert await client.receive() == str(MESSAGE_BYTES)
+    await client.send("a" * (MESSAGE_BYTES + 1_000))
+    assert (await client.closed())[0] == 1009
+    assert (await aws.event("DISCONNECT"))["requestContext"]["disconnectStatusCode"] == 1009
+
+
+async def test_headers_of_more_than_10_kb_are_refused_and_cookies_are_passed_on(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
+    await gateway.connect("/feed", headers={"Cookie": "a=1; b=2"})
+    assert aws.events[0]["headers"]["Cookie"] == "a=1; b=2"
+    assert aws.events[0]["multiValueHeaders"]["Cookie"] == ["a=1; b=2"]
+    await gateway.connect("/feed", headers={"Cookie": "a" * 8_000})
+    refused = await gateway.refused("/feed", headers={"Cookie": "a" * 8_000, "X-More": "b" * 3_000})
+    assert refused.status == 431
+    assert len(aws.events) == 2
+
+
+async def test_other_headers_of_the_functions_answer_are_not_passed_on(gateway: RunningGateway, aws: FakeAws) -> None:
+    aws.functions["connect"] = lambda _: {"statusCode": 200, "headers": {"Set-Cookie": "a=1", "X-Mine": "x"}}
+    client = await gateway.connect()
+    answered = client.websocket._response.headers
+    assert "Set-Cookie" not in answered
+    assert "X-Mine" not in answered
 
 
 async def test_a_url_over_4096_characters_is_refused_before_any_function_runs(

@@ -6,11 +6,13 @@ import asyncio
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import botocore.session
 import pytest
+from yarl import URL
 
-from gateway.settings import FRAME_BYTES, MESSAGE_BYTES
+from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES
 from tests.support.gateways import DEADLINE
 
 if TYPE_CHECKING:
@@ -25,6 +27,15 @@ async def test_a_post_reaches_its_client_by_both_paths(gateway: RunningGateway, 
     answer = await gateway.post(client.connection_id, '{"type": "pong"}', plain=plain)
     assert (answer.status, answer.body) == (200, b"")
     assert await client.receive() == '{"type": "pong"}'
+
+
+@pytest.mark.parametrize("base", ["", "/_aws/execute-api/realtime"])
+async def test_a_second_slash_before_connections_does_not_matter(gateway: RunningGateway, base: str) -> None:
+    client = await gateway.connect()
+    url = f"{gateway.url}{base}/feed//@connections/{quote(client.connection_id, safe='')}"
+    async with gateway.client.post(URL(url, encoded=True), data=b"hello") as response:
+        assert response.status == 200
+    assert await client.receive() == "hello"
 
 
 async def test_posts_arrive_in_order(gateway: RunningGateway) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.api import Integration, Route, Throttle
+from samsocket.api import Integration, Route, Throttle
+from samsocket.settings import MESSAGE_BYTES
 from tests.support.gateways import FunctionError, sample_api, without
 
 if TYPE_CHECKING:
@@ -213,3 +214,33 @@ async def test_an_answer_of_invalid_text_is_sent_with_replacement_characters(
     client = await gateway.connect()
     await client.send("hello")
     assert await client.receive() == "a?b"
+
+
+async def test_an_empty_message_goes_to_the_default_route(gateway: RunningGateway, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    await client.send("")
+    assert await client.receive() == "echo "
+    assert (await aws.event("MESSAGE"))["body"] == ""
+
+
+async def test_an_answer_over_128_kb_is_an_internal_server_error(start: Starter, aws: FakeAws) -> None:
+    gateway = await start()
+    aws.functions["default"] = lambda event: {"statusCode": 200, "body": "a" * int(event["body"])}
+    client = await gateway.connect(max_msg_size=0)
+    await client.send(str(MESSAGE_BYTES))
+    assert await client.receive() == "a" * MESSAGE_BYTES
+    await client.send(str(MESSAGE_BYTES + 1))
+    assert json.loads(await client.receive())["message"] == "Internal server error"
+
+
+async def test_a_route_can_be_selected_by_a_stage_variable(start: Starter, aws: FakeAws) -> None:
+    stages = {"feed": {"version": "v1"}, "calls": {}}
+    routes = dict(sample_api().routes)
+    routes["v1-note"] = Route(key="v1-note", integration=Integration(function="default"), two_way=True)
+    expression = "${stageVariables.version}-${request.body.action}"
+    gateway = await start(sample_api(stages=stages, routes=routes, selection_expression=expression))
+    for path, key in [("/feed", "v1-note"), ("/calls", "$default")]:
+        client = await gateway.connect(path)
+        await client.send('{"action": "note"}')
+        await client.receive()
+        assert aws.events[-1]["requestContext"]["routeKey"] == key

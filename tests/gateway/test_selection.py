@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.selection import select
+from samsocket.selection import select
 
 MESSAGE = '{"service": "chat", "action": "join", "data": {"room": "room1234", "tags": ["a", "b"], "n": 7, "on": true}}'
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import Settings, TokenBucket
+from samsocket.settings import Settings, TokenBucket
 
 
 def test_the_defaults_are_api_gateways_quotas() -> None:

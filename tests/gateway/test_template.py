@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.errors import TemplateError, UnresolvedError
-from gateway.template import Resolver, Stack, Template
+from samsocket.errors import TemplateError, UnresolvedError
+from samsocket.template import Resolver, Stack, Template
 
 if TYPE_CHECKING:
     from pathlib import Path

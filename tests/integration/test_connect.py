@@ -238,3 +238,34 @@ def test_an_addresss_rate_holds_over_all_function_instances(cloud: Cloud, clock:
         assert cloud.function("connect", **few)(sample("connect.token-missing"))["statusCode"] == status
     clock.now += 1
     assert cloud.function("connect", **few)(sample("connect.token-missing"))["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://app.example.com", 200),
+        ("HTTPS://APP.example.com", 200),
+        (None, 200),  # no browser
+        ("https://evil.example.com", 403),
+        ("https://app.example.com.evil.example", 403),
+        ("http://app.example.com", 403),
+        ("null", 403),  # a page of a file, or in a sandbox
+        ("", 403),
+    ],
+)
+def test_where_origins_are_listed_pages_of_others_are_refused(
+    cloud: Cloud, logged: LogLines, origin: str | None, status: int
+) -> None:
+    event = sample("connect.token-in-query")
+    del event["headers"]["Origin"]
+    if origin is not None:
+        event["headers"]["Origin"] = origin
+    listed = "https://app.example.com,http://localhost:8080"
+    assert cloud.function("connect", AllowedOrigins=listed, RejectionMode="handshake")(event)["statusCode"] == status
+    assert logged.lines[-1].get("code") == (None if status == 200 else "PERMISSION_DENIED")
+
+
+def test_where_no_origins_are_listed_any_page_may_connect(cloud: Cloud) -> None:
+    event = sample("connect.token-in-query")
+    event["headers"]["Origin"] = "https://evil.example.com"
+    assert cloud.function("connect", RejectionMode="handshake")(event)["statusCode"] == 200

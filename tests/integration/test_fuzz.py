@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from realtime.backend_events import EVENT_TYPES
 from realtime.text import is_unstorable
 from tests.samples import KEY_ID, SECRET, backend_event, names, queued, sample
+from tests.support import contract
 from tests.support.cloud import STORY_BEGINS, Cloud
 
 EXAMPLES = settings(
@@ -73,8 +74,11 @@ FRAMES = st.one_of(
     JSON.map(json.dumps),
     st.builds(
         lambda kind, data: json.dumps({"type": kind, "data": data}),
-        st.sampled_from(["ping", "sync", "watch", "unwatch", "resume", "ack", "authenticate"]) | JSON,
-        fields("user_ids", "last_id", "id", "token") | JSON,
+        st.sampled_from(
+            ["ping", "sync", "watch", "unwatch", "resume", "ack", "authenticate", "status", "count", "history"]
+        )
+        | JSON,
+        fields("user_ids", "last_id", "id", "token", "status", "before", "after", "limit") | JSON,
     ),
 )
 
@@ -91,9 +95,25 @@ def test_default_answers_any_frame_without_an_internal_error(cloud: Cloud, body:
     }
     answer = cloud.function("default", MessageRate=1000, MessageBurst=1000)({**event, "body": body})
     frame = json.loads(answer["body"])
-    assert frame["type"] in {"pong", "snapshot", "resumed", "authenticated", "acknowledged", "error"}
+    answers = {"pong", "snapshot", "resumed", "authenticated", "acknowledged", "occupancy", "history_page", "error"}
+    assert frame["type"] in answers
     assert frame["data"].get("code") != "INTERNAL"
     assert not is_unstorable(answer["body"])
+
+
+@EXAMPLES
+@given(
+    request=st.builds(
+        lambda action, keys: {**keys, "action": action},
+        st.sampled_from(["who", "connections", "disconnect", "counts"]) | JSON,
+        fields("user_ids", "user_id", "connection_id", "reason", "revoke"),
+    )
+    | JSON
+)
+def test_admin_answers_any_request(cloud: Cloud, request: Any) -> None:
+    answer = cloud.function("admin")(request)
+    contract.validator("admin-answer").validate(answer)
+    assert answer.get("error", {}).get("code") in {None, "BAD_REQUEST"}
 
 
 def told_or_rejected(cloud: Cloud, body: str) -> None:

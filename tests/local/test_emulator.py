@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local.emulator import HEALTH, Admission, Request, allow_batches_of_sqs
+from samsocket.emulation.guarded import HEALTH, Admission, Request, allow_batches_of_sqs
 
 PORT, GATEWAY_PORT = 4566, 8080
 KEY, ROLE, SECRET = "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP", "the secret of both keys"

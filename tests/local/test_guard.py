@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from local import guard
+from samsocket import guard
 
 DEADLINE = 10.0
 SLEEPER = "import time; print('up', flush=True); time.sleep(600)"
@@ -87,7 +87,7 @@ def test_processes_that_the_command_started_end_with_it() -> None:
 
 
 def test_a_command_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = f"from local import guard; guard.GRACE_SECONDS = 0.2; guard.main([{sys.executable!r}, '-c', {DEAF!r}])"
+    script = f"from samsocket import guard; guard.GRACE_SECONDS = 0.2; guard.main([{sys.executable!r}, '-c', {DEAF!r}])"
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,3 +73,11 @@ def test_a_clone_has_unix_line_ends_on_every_machine() -> None:
     asked = ["git", "check-attr", "eol", "--", ".ci/run", "Makefile", "events/connect.token-in-query.json"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert said.count("eol: lf") == 3
+
+
+def test_the_devcontainer_has_what_the_setup_needs_and_shows_the_page() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == "make setup"
+    assert container["forwardPorts"] == [8080]
+    assert "python:1-3.11" in container["image"]
+    assert container["features"]["ghcr.io/devcontainers/features/node:1"] == {"version": "20"}

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from local import stack
-from local.errors import PortTakenError, ServiceEndedError, StepFailedError, ToolMissingError
-from local.processes import Program, environment, no_proxy_on_this_machine
+from local.errors import PortTakenError, ToolMissingError
 from local.stack import EmbeddedStack, Options, Tools, complaint, free_port
 from operate.state import StateFolder
+from samsocket.errors import ServiceEndedError, StepFailedError
+from samsocket.processes import Program, environment, no_proxy_on_this_machine
 
 
 def program(tmp_path: Path, script: str) -> Program:

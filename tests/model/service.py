@@ -60,6 +60,7 @@ SETTINGS = {
     "TOKEN_KEYS": "/keys",
     "JWKS_URL": "",
     "TOKEN_ISSUER": "",
+    "ALLOWED_ORIGINS": "",
     "TOKEN_AUDIENCE": "",
     "MAX_TOKEN_SECONDS": 100 * 366 * 86_400,
     "REJECTION_MODE": "frame",

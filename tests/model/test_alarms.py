@@ -10,7 +10,7 @@ from realtime import metrics
 from tests.cloudformation import resources, template
 from tests.model.service import SimulatedService
 from tests.model.watched import WatchedService, refuse_a_client
-from tests.support.cloudwatch import OWN, CloudWatch
+from tests.support.cloudwatch import OWN, CloudWatch, standing_alarms
 
 UNDELIVERED = "UndeliveredEventsQueue"
 Cause = Callable[[WatchedService], None]
@@ -155,7 +155,7 @@ def test_an_alarm_is_raised_by_its_cause(watched: WatchedService, cause: Cause) 
 
 
 def test_every_alarm_has_a_cause() -> None:
-    assert set().union(*CAUSES.values()) | BY_HAND == set(resources("AWS::CloudWatch::Alarm"))
+    assert set().union(*CAUSES.values()) | BY_HAND == set(standing_alarms())
 
 
 def test_eventbridge_gives_up_into_the_queue_that_has_the_alarm() -> None:

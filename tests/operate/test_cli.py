@@ -11,6 +11,9 @@ from click.testing import CliRunner, Result
 
 from operate import tokens
 from operate.cli import main
+from operate.forgetting import FAILURES
+from operate.listening import _advice
+from operate.state import Running, StateFolder
 
 
 @pytest.fixture
@@ -44,6 +47,10 @@ def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
         ("logs",),
         ("redrive",),
         ("top", "--once"),
+        ("who",),
+        ("connections", "5"),
+        ("disconnect", "5"),
+        ("forget", "5", "--yes"),
     ],
 )
 def test_a_command_that_needs_a_stack_says_how_to_start_one(state: Path, arguments: tuple[str, ...]) -> None:
@@ -90,3 +97,89 @@ def test_a_bare_secret_has_no_key_id() -> None:
 def test_secrets_differ_and_are_long_enough_for_hs256() -> None:
     assert tokens.new_secret() != tokens.new_secret()
     assert len(tokens.new_secret()) >= 32
+
+
+# ---- exit codes, as docs/operating.md has them ----------------------------------------------------------------------
+
+
+def test_a_command_that_cannot_be_done_exits_with_1_and_one_line(state: Path) -> None:
+    result = realtime("env")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: No stack runs from")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("listen",), ("disconnect",), ("disconnect", "5", "--connection", "a="), ("who", "--x")],
+)
+def test_a_command_that_is_not_written_as_it_must_be_exits_with_2(
+    state: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StateFolder, "ready", lambda _: RUNNING)
+    assert realtime(*arguments).exit_code == 2
+
+
+def test_ctrl_c_exits_with_130(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: StateFolder) -> Running:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StateFolder, "ready", interrupted)
+    result = realtime("env")
+    assert (result.exit_code, result.stderr) == (130, "Stopped.\n")
+
+
+def test_a_person_is_not_forgotten_without_a_yes(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StateFolder, "ready", lambda _: RUNNING)
+    result = CliRunner().invoke(main, ["forget", "5"], input="n\n")
+    assert result.exit_code == 1
+    assert "It cannot be undone" in result.output
+
+
+def test_an_id_that_no_user_can_have_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StateFolder, "ready", lambda _: RUNNING)
+    assert realtime("forget", "a/b", "--yes").exit_code == 2
+
+
+OUTPUTS = {f"{name}TableName": name for name in ("Connections", "Users", "Events", "Blocks")} | {
+    f"{name}QueueUrl": f"http://127.0.0.1:9/{name}" for name in FAILURES
+}
+RUNNING = Running(
+    state="ready",
+    pid=1,
+    stack="listener-realtime",
+    region="us-east-1",
+    websocket_url="ws://127.0.0.1:9/ws",
+    management_url="http://127.0.0.1:9",
+    aws_endpoint_url="http://127.0.0.1:9",
+    page_url="",
+    access_key="x",
+    secret_key="y",
+    outputs=OUTPUTS,
+)
+
+
+# ---- completion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_a_shell_needs(shell: str) -> None:
+    result = realtime("completion", shell)
+    assert result.exit_code == 0
+    assert "_REALTIME_COMPLETE" in result.output
+
+
+def test_words_are_completed() -> None:
+    environment = {"_REALTIME_COMPLETE": "bash_complete", "COMP_WORDS": "realtime conn", "COMP_CWORD": "1"}
+    result = CliRunner(env=environment).invoke(main, prog_name="realtime")
+    assert result.output == "plain,connections\n"
+
+
+# ---- listen ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "advice"), [(414, "name fewer --types"), (429, "try again"), (500, "logs connect")])
+def test_a_refused_handshake_says_what_to_do(status: int, advice: str) -> None:
+    assert advice in _advice(f"refused with status {status}")
+    assert _advice("refused with status 503") == _advice("the line is dead") == ""

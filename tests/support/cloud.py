@@ -12,9 +12,9 @@ from typing import Any
 import botocore.session
 import pytest
 
-from gateway.template import Resolver, Stack, Template
 from realtime import bootstrap
 from realtime.tables.dynamodb import plain
+from samsocket.template import Resolver, Stack, Template
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
 from tests.support.strict_dynamodb import StrictDynamoDB

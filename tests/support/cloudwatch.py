@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from gateway.template import Resolver, Stack, Template
 from operate.top.measures import as_cloudwatch_does
-from tests.cloudformation import ROOT, resources
+from samsocket.template import Resolver, Stack, Template
+from tests.cloudformation import ROOT, resources, template
 
 
 @cache
@@ -35,6 +35,12 @@ def named_in(dimensions: list[Mapping[str, Any]]) -> str | None:
     values = [each["Value"] for each in dimensions if isinstance(each["Value"], Mapping)]
     references = [each.get("Ref") or each["Fn::GetAtt"][0] for each in values]
     return references[0] if references else None
+
+
+def standing_alarms() -> dict[str, dict[str, Any]]:
+    """Return the alarms that every stack has; those of a deployment exist only while traffic is moved."""
+    found = resources("AWS::CloudWatch::Alarm").items()
+    return {name: each for name, each in found if "Condition" not in template()["Resources"][name]}
 
 
 class Alarm:
@@ -73,8 +79,7 @@ class CloudWatch:
     """Data points of one stack, and which alarms they have raised."""
 
     def __init__(self, **parameters: str) -> None:
-        found = resources("AWS::CloudWatch::Alarm").items()
-        self.alarms = [Alarm(name, properties, parameters) for name, properties in found]
+        self.alarms = [Alarm(name, properties, parameters) for name, properties in standing_alarms().items()]
         self.minute = 0
         self.raised: dict[str, int] = {}  # the alarms, and the minute in which each was raised first
         self._points: defaultdict[Name, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))

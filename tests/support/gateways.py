@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from gateway.api import Integration, Route, WebSocketApi
-from gateway.emulator import Emulator
-from gateway.fallback import Fallback
-from gateway.server import Gateway
-from gateway.settings import Settings
+from samsocket.api import Integration, Route, WebSocketApi
+from samsocket.emulator import Emulator
+from samsocket.fallback import Fallback
+from samsocket.server import Gateway
+from samsocket.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -32,14 +32,23 @@ class FunctionError(Exception):
     """Raised by a fake function: Lambda answers 200 with X-Amz-Function-Error."""
 
 
+EVERYBODY: dict[str, Any] = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunction"}]}
+
+
 class FakeAws:
-    """Lambda's Invoke, and a management API that knows no connection. `events` are what functions got, in order."""
+    """Lambda's Invoke and GetPolicy, and a management API that knows no connection.
+
+    `events` are what functions got, in order. `policies` are by function, None for a function without one; others let
+    everybody in. `services` answers the requests to other services.
+    """
 
     def __init__(self) -> None:
         self.functions: dict[str, Function] = {}
         self.events: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.invoke_status = 200
+        self.policies: dict[str, dict[str, Any] | None] = {}
+        self.services: Callable[[web.BaseRequest, bytes], web.Response] = lambda *_: web.Response(status=404)
         self.enforces: Callable[[web.BaseRequest], bool] = lambda _: False
         self.endpoint_url = ""
         self._changed = asyncio.Condition()
@@ -52,8 +61,14 @@ class FakeAws:
                 denied = {"Message": "User: arn:aws:iam::000000000000:user/x is not authorized"}
                 return web.json_response(denied, status=403, headers={"x-amzn-ErrorType": "AccessDeniedException"})
             return web.json_response({"message": "GoneException"}, status=410)
+        name = unquote(request.raw_path.split("/")[3]) if request.path.startswith("/2015-03-31/functions/") else ""
+        if name and request.path.endswith("/policy"):
+            policy = self.policies.get(name, EVERYBODY)
+            if policy is None:
+                return web.json_response({"Message": "No policy is associated with the given resource."}, status=404)
+            return web.json_response({"Policy": json.dumps(policy)})
         self.requests.append((request.method, request.raw_path, dict(request.headers), body))
-        return await self._invoke(unquote(request.raw_path.split("/")[3]), json.loads(body))
+        return await self._invoke(name, json.loads(body)) if name else self.services(request, body)
 
     async def _invoke(self, name: str, event: dict[str, Any]) -> web.Response:
         async with self._changed:
@@ -189,15 +204,14 @@ class Starter:
 
     async def __call__(
         self,
-        api: WebSocketApi | None = None,
-        *,
+        *apis: WebSocketApi,
         settings: Mapping[str, Any] | None = None,
         concurrency: int = 8,
         url_prefix: str = "ws/",
         fallback_url: str | None = None,
         hosts: Collection[str] = (),
     ) -> RunningGateway:
-        api = api or sample_api()
+        apis = apis or (sample_api(),)
         emulator = await self._stack.enter_async_context(
             Emulator(
                 self.aws.endpoint_url, region="us-east-1", access_key="test", secret_key="test", concurrency=concurrency
@@ -205,12 +219,12 @@ class Starter:
         )
         fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
         gateway = Gateway(
-            api, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback, hosts=hosts
+            apis, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback, hosts=hosts
         )
         await self._stack.enter_async_context(gateway)
         port = await gateway.listen("127.0.0.1", 0)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
-        running = RunningGateway(self.aws, gateway, client, port, api.api_id)
+        running = RunningGateway(self.aws, gateway, client, port, apis[0].api_id)
         self._stack.callback(running.drop)
         return running
 

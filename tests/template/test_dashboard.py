@@ -13,6 +13,7 @@ from aws_rules.rules.alarms import _METRICS, _OF_ACCOUNT
 from operate.top.measures import SERVICE, VALUES
 from realtime import metrics
 from tests.cloudformation import resources, template
+from tests.support.cloudwatch import standing_alarms
 
 BODY: dict[str, Any] = json.loads(resources("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"])
 OWN = {metric.name: metric for metric in metrics.ALL}
@@ -60,7 +61,7 @@ def test_it_has_no_more_metrics_than_are_free() -> None:
 def test_it_shows_every_alarm() -> None:
     (widget,) = (each for each in BODY["widgets"] if each["type"] == "alarm")
     named = [re.fullmatch(r"\$\{(\w+)\.Arn\}", each) for each in widget["properties"]["alarms"]]
-    assert {each[1] for each in named if each} == set(resources("AWS::CloudWatch::Alarm"))
+    assert {each[1] for each in named if each} == set(standing_alarms())
 
 
 def test_no_widget_covers_another() -> None:

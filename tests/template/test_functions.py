@@ -117,3 +117,24 @@ def test_a_sweep_ends_before_the_next_begins() -> None:
     assert sweep["Events"]["EachMinute"]["Properties"]["Schedule"] == "rate(1 minute)"
     assert sweep["Timeout"] < 60
     assert sweep["EventInvokeConfig"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+
+
+@pytest.mark.parametrize("shift", template()["Parameters"]["DeploymentPreference"]["AllowedValues"])
+def test_codedeploy_moves_the_traffic_of_all_functions_if_the_parameter_says_so(shift: str) -> None:
+    preference = GLOBALS["DeploymentPreference"]
+    enabled = {"Fn::FindInMap": ["TrafficShifts", {"Ref": "DeploymentPreference"}, "ByCodeDeploy"]}
+    assert (preference["Enabled"], preference["Type"]) == (enabled, {"Ref": "DeploymentPreference"})
+    by_codedeploy = template()["Mappings"]["TrafficShifts"][shift]["ByCodeDeploy"]
+    assert by_codedeploy == ("false" if shift == "none" else "true")
+    assert not any("DeploymentPreference" in function for function in FUNCTIONS.values())
+
+
+def test_the_alarms_that_undo_a_deployment_see_the_faults_of_every_function() -> None:
+    alarms = resources("AWS::CloudWatch::Alarm")
+    chosen = [alarms[each["Ref"]] for each in GLOBALS["DeploymentPreference"]["Alarms"]]
+    watched = [each["MetricStat"]["Metric"] for alarm in chosen for each in alarm["Metrics"] if "MetricStat" in each]
+    crashes = [each["Dimensions"][0]["Value"]["Ref"] for each in watched if each["MetricName"] == "Errors"]
+    assert sorted(crashes) == sorted(FUNCTIONS)
+    assert {each["MetricName"] for each in watched} == {"Errors", "FailedRequests", "PutOffEvents"}
+    for alarm in chosen:  # sooner than the shortest canary ends
+        assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (2, 3)

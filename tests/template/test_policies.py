@@ -66,7 +66,12 @@ def test_there_are_no_other_roles() -> None:
 @pytest.mark.parametrize("queue", ["BackendEvents", "UndeliveredEvents"])
 def test_the_rule_of_backends_events_alone_may_send_to_a_queue(queue: str) -> None:
     policy = resources("AWS::SQS::QueuePolicy")[f"{queue}Policy"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    statement, without_tls = policy["PolicyDocument"]["Statement"]
+    assert without_tls["Fn::If"] == [
+        "InCloud",
+        denial({"Fn::GetAtt": [f"{queue}Queue", "Arn"]}),
+        {"Ref": "AWS::NoValue"},
+    ]
     assert policy["Queues"] == [{"Ref": f"{queue}Queue"}]
     assert statement["Principal"] == {"Service": "events.amazonaws.com"}
     assert statement["Action"] == "sqs:SendMessage"
@@ -74,5 +79,23 @@ def test_the_rule_of_backends_events_alone_may_send_to_a_queue(queue: str) -> No
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["BackendEventsRule", "Arn"]}}}
 
 
-def test_there_are_no_other_queue_policies() -> None:
-    assert resources("AWS::SQS::QueuePolicy").keys() == {"BackendEventsPolicy", "UndeliveredEventsPolicy"}
+def denial(queue: Any) -> dict[str, Any]:
+    """Return the statement that denies what comes to a queue without TLS."""
+    condition = {"Bool": {"aws:SecureTransport": "false"}}
+    return {"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Resource": queue, "Condition": condition}
+
+
+def test_the_other_queues_demand_tls_and_there_are_no_other_policies() -> None:
+    policies = resources("AWS::SQS::QueuePolicy")
+    assert policies.keys() == {"BackendEventsPolicy", "UndeliveredEventsPolicy", "TlsPolicy"}
+    named = [each["Ref"] for policy in policies.values() for each in policy["Queues"]]
+    assert sorted(named) == sorted(resources("AWS::SQS::Queue"))
+    (statement,) = policies["TlsPolicy"]["PolicyDocument"]["Statement"]
+    assert statement == denial({"Fn::Sub": "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:*"})
+
+
+def test_every_role_may_use_the_key_that_encrypts_what_its_function_reads_and_writes() -> None:
+    use = {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": {"Ref": "KmsKeyArn"}}
+    for name in NAMES:
+        (policy,) = ROLES[f"{name}Role"]["Policies"]
+        assert {"Fn::If": ["HasKmsKey", use, {"Ref": "AWS::NoValue"}]} in policy["PolicyDocument"]["Statement"]

@@ -25,9 +25,15 @@ def test_items_of_limited_life_have_an_expiry(table: str) -> None:
 
 
 @pytest.mark.parametrize("table", ["UsersTable", "BlocksTable"])
-def test_users_and_blocks_never_expire_and_can_be_restored(table: str) -> None:
+def test_users_and_blocks_never_expire(table: str) -> None:
     assert "TimeToLiveSpecification" not in TABLES[table]
-    assert "PointInTimeRecoverySpecification" in TABLES[table]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_that_is_protected_can_be_restored(table: str) -> None:
+    restorable = {"PointInTimeRecoveryEnabled": {"Fn::If": ["IsProtected", True, False]}}
+    assert TABLES[table]["PointInTimeRecoverySpecification"] == restorable
+    assert TABLES[table]["DeletionProtectionEnabled"] == {"Ref": "Protect"}
 
 
 def test_the_audience_index_holds_what_a_post_needs() -> None:
@@ -38,7 +44,7 @@ def test_the_audience_index_holds_what_a_post_needs() -> None:
 
 def test_the_online_index_holds_what_snapshots_show_and_hide_and_what_sweeps_look_for() -> None:
     (index,) = TABLES["UsersTable"]["GlobalSecondaryIndexes"]
-    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "last_seen", "version"}
+    snapshots = {"username", "role", "is_online", "busy_calls", "is_busy_manual", "is_away", "last_seen", "version"}
     blocks = {"hidden_from", "listed_blocks"}
     sweeps = {"connection_ids", "left_at", "last_seen"}
     assert set(index["Projection"]["NonKeyAttributes"]) == snapshots | blocks | sweeps
@@ -53,7 +59,9 @@ def test_messages_that_keep_failing_are_kept_apart(name: str) -> None:
 
 @pytest.mark.parametrize("queue", QUEUES)
 def test_queues_are_encrypted(queue: str) -> None:
-    assert QUEUES[queue]["SqsManagedSseEnabled"] is True
+    given, absent = {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}
+    assert QUEUES[queue]["SqsManagedSseEnabled"] == {"Fn::If": ["HasKmsKey", absent, True]}
+    assert QUEUES[queue]["KmsMasterKeyId"] == {"Fn::If": ["HasKmsKey", given, absent]}
 
 
 @pytest.mark.parametrize("queue", sorted(FAILURES))

@@ -22,7 +22,9 @@ from realtime.contract.values import Acknowledgeable, ErrorCode
 from realtime.default import FrameHandler, parse_frame
 from realtime.errors import AuthFailed, BadRequest, ClientError, InvalidEvent
 from realtime.ids import event_time_ms
+from realtime.inbox import parse_wanted
 from realtime.positions import parse_all
+from realtime.statuses import parse_status
 from realtime.tokens import Tokens
 from realtime.watching import parse_user_ids
 from tests import samples
@@ -144,7 +146,15 @@ def handled() -> set[str]:
     anything: Any = None
     tables: Any = type("Tables", (), {"connections": None, "watched": None})
     handler.__init__(  # type: ignore[misc]
-        tables, anything, anything, anything, tokens=anything, poster=anything, farewells=anything, lease_seconds=90
+        tables,
+        anything,
+        anything,
+        anything,
+        dict.fromkeys(("status", "count", "history")),
+        tokens=anything,
+        poster=anything,
+        farewells=anything,
+        lease_seconds=90,
     )
     return set(handler._handlers)
 
@@ -204,6 +214,18 @@ def test_each_example_of_an_event_of_the_service_is_valid(kind: str) -> None:
     event = examples.bus_event(kind, examples.TO_BACKENDS[kind], "realtime")
     promised.check_told(event)
     promised.validator("service-event").validate(event)
+
+
+@pytest.mark.parametrize("action", examples.ASKED)
+def test_each_example_of_a_request_to_admin_is_valid(action: str) -> None:
+    promised.validator("admin-request").validate(examples.ASKED[action])
+
+
+def test_each_example_of_an_answer_of_admin_is_valid() -> None:
+    assert tuple(examples.ANSWERED) == contract().answered
+    assert tuple(examples.ASKED) == tuple(each.kind for each in contract().asked)
+    for answer in examples.ANSWERED.values():
+        promised.validator("admin-answer").validate(answer)
 
 
 def test_the_example_of_a_token_is_valid() -> None:
@@ -288,8 +310,11 @@ FRAMES: list[dict[str, Any]] = [
     *({"type": "ack", "data": {"id": each}} for each in IDS),
     *({"type": "resume", "data": {"last_id": each}} for each in IDS),
     *({"type": "resume", "data": {"position": each}} for each in POSITIONS),
-    *({"type": kind, "data": data} for kind in ("ping", "sync") for data in SMALL),
+    *({"type": kind, "data": data} for kind in ("ping", "sync", "count") for data in SMALL),
     *({"type": "authenticate", "data": data} for data in ({}, {"token": "x"}, {"token": 5}, {"token": None})),
+    *({"type": "status", "data": {"status": each}} for each in ("online", "busy", "away", "gone", "", 5, None)),
+    *({"type": "history", "data": {name: each}} for name in ("before", "after") for each in IDS),
+    *({"type": "history", "data": {"limit": each}} for each in (1, 100, 0, 101, "5", True, None, 1.5)),
     *({"type": kind} for kind in examples.SENT),
     *({"type": kind, "data": {}, "timestamp": 5, "more": True} for kind in examples.SENT),
     {"type": "shout", "data": {}},
@@ -309,6 +334,9 @@ def reads(frame: dict[str, Any]) -> bool:
         "resume": lambda data: (
             parse_all(data["position"]) if "position" in data else event_time_ms(data.get("last_id"))
         ),
+        "status": lambda data: parse_status(data.get("status")),
+        "count": lambda data: None,
+        "history": parse_wanted,
         "authenticate": lambda data: _must(isinstance(data.get("token"), str)),
     }
     try:

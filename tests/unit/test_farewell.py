@@ -131,3 +131,23 @@ def test_farewells_are_posted_until_the_given_time() -> None:
     poster = FakePoster()
     FarewellSender(poster, FakeQueue()).send([REFUSED], until=17.5)
     assert poster.until == 17.5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"connection_id":"a","endpoint":"feed","frame":1,"is_opening":true}',
+        '{"connection_id":["a"],"endpoint":"feed","frame":"{}","is_opening":true}',
+        '{"connection_id":"a","endpoint":"feed","frame":"\\ud800","is_opening":true}',
+        "[" * 5000,
+        "[]",
+    ],
+)
+def test_a_message_of_wrong_types_is_no_farewell(body: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read_farewell(body)
+
+
+def test_a_key_that_a_newer_version_adds_is_left_out() -> None:
+    body = '{"connection_id":"a","endpoint":"feed","frame":"{}","is_opening":true,"added_later":[1]}'
+    assert read_farewell(body).frame == "{}"

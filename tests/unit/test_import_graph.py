@@ -16,24 +16,26 @@ PACKAGES = {
     "listener_realtime",
     "aws_rules",
     "bench",
-    "gateway",
     "harness",
     "local",
     "operate",
+    "samples",
+    "samsocket",
     "tests",
     "tools",
 }
 ALLOWED: dict[str, set[str]] = {
     "layers/realtime/realtime": {"realtime"},
     "functions": {"realtime"},
-    "gateway": {"gateway"},  # it serves any template
+    "samsocket/src": {"samsocket"},  # it serves any template
     "aws_rules": {"aws_rules"},
     "clients/python/src": {"listener_realtime"},
+    "samples": set(),
     "operate": {"operate", "realtime", "listener_realtime"},
-    "local": {"local", "gateway", "operate"},
-    "tools": {"tools", "harness", "operate", "realtime"},
-    "harness": {"harness", "local", "operate"},
-    "bench": {*PACKAGES, *FUNCTIONS} - {"tests"},
+    "local": {"local", "samsocket", "operate"},
+    "tools": {"tools", "aws_rules", "harness", "operate", "realtime"},
+    "harness": {"harness", "local", "operate", "samsocket"},
+    "bench": {*PACKAGES, *FUNCTIONS} - {"samples", "tests"},
     "tests": {*PACKAGES, *FUNCTIONS} - {"bench"},
 }
 EXCEPTIONS = {"operate/commands/stack.py": {"local"}}  # `realtime up` starts the embedded stack

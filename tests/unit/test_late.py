@@ -191,7 +191,7 @@ def test_a_connection_that_may_yet_open_or_was_not_tried_is_tried_again_later(
     service = Service(outcome, outcome)
     service.serve(replace(message, tries=2))
     ((body, delay_s, _),) = service.queue.sent
-    assert read_straggler(str_of(body)) == replace(listed(message), tries=3)
+    assert read_straggler(str_of(body)) == replace(message, tries=3)
     assert delay_s == RETRY_DELAYS_S[2]
     assert service.stragglers.late == {"one t1"}
 
@@ -269,9 +269,3 @@ def test_frames_that_fit_into_one_message_are_queued_as_they_are_escaped(size: i
 
 def str_of(body: dict[str, Any]) -> str:
     return json.dumps(body)
-
-
-def listed(straggler: Straggler) -> Straggler:
-    """Return a message as JSON brings it."""
-    frames = straggler.frames
-    return replace(straggler, frames=None if frames is None else [list(each) for each in frames])  # type: ignore[misc]

@@ -8,13 +8,14 @@ from typing import Any
 
 from realtime.audiences import LIVE
 from realtime.backend_events import EVENT_TYPES, MAX_ACKNOWLEDGING, MAX_RECIPIENTS, DeliveryOptions, EventType
-from realtime.contract import from_backends, from_clients, to_backends, to_clients
+from realtime.contract import admin, from_backends, from_clients, to_backends, to_clients
 from realtime.contract.token import TokenClaims
 from realtime.messages import STAGES
 from tools.contract.schemas import Schema, define, kind_of, name_of, reference
 
 SOURCE = "realtime"
 _OF_PRESENCE = ("feed", "presence", LIVE)
+_OF_USER = ("calls", "notifications", LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,9 @@ class Contract:
     from_backends: tuple[Said, ...]
     to_backends: tuple[Said, ...]
     schemas: dict[str, Schema]
+    asked: tuple[Said, ...]  # of the function `admin`, by action
+    answered: tuple[str, ...]  # by it: names of schemas
+    of_admin: dict[str, Schema]  # what `admin` alone has
 
 
 @cache
@@ -43,21 +47,25 @@ def contract() -> Contract:
     received = [
         *(_said(each, (stage, LIVE)) for stage, kinds in to_clients.OF_ENDPOINTS.items() for each in kinds),
         *(_said(each, _OF_PRESENCE) for each in to_clients.OF_PRESENCE),
+        *(_said(each, _OF_USER) for each in to_clients.OF_USER),
         *(_said(each, STAGES) for each in to_clients.OF_ALL),
     ]
     sent = [
         *(_said(each, STAGES) for each in from_clients.FRAMES),
         *(_said(each, _OF_PRESENCE) for each in from_clients.FRAMES_OF_PRESENCE),
+        *(_said(each, _OF_USER) for each in from_clients.FRAMES_OF_USER),
     ]
     clients = [kind for kinds in to_clients.OF_ENDPOINTS.values() for kind in kinds]
     schemas = define(
         [
             *clients,
             *to_clients.OF_PRESENCE,
+            *to_clients.OF_USER,
             *to_clients.OF_ALL,
             to_clients.GatewayError,
             *from_clients.FRAMES,
             *from_clients.FRAMES_OF_PRESENCE,
+            *from_clients.FRAMES_OF_USER,
             from_clients.Parameters,
             *(rules.schema for rules in EVENT_TYPES.values()),
             DeliveryOptions,
@@ -66,6 +74,7 @@ def contract() -> Contract:
         ]
     )
     schemas |= _unions(received, sent)
+    schemas["HistoryPageData"]["properties"]["messages"]["items"] = reference("Message")
     schemas |= _deliveries(schemas.pop("DeliveryOptions"))
     incoming = [Said(kind, _camel(kind) + "Event") for kind in EVENT_TYPES]
     outgoing = [Said(kind, _camel(kind) + "Event") for kind in to_backends.EVENTS]
@@ -74,7 +83,27 @@ def contract() -> Contract:
     for kind, detail in to_backends.EVENTS.items():
         summary = to_backends.SUMMARIES[kind]
         schemas[_camel(kind) + "Event"] = _event(kind, summary, detail.__name__, {"const": SOURCE})
-    return Contract(tuple(received), tuple(sent), tuple(incoming), tuple(outgoing), _without_unused(schemas))
+    schemas = _without_unused(schemas)
+    return Contract(
+        tuple(received),
+        tuple(sent),
+        tuple(incoming),
+        tuple(outgoing),
+        schemas,
+        asked=tuple(Said(kind_of(each, "action"), each.__name__) for each in admin.REQUESTS),
+        answered=tuple(each.__name__ for each in admin.ANSWERS),
+        of_admin=_of_admin(schemas),
+    )
+
+
+def _of_admin(others: dict[str, Schema]) -> dict[str, Schema]:
+    """Return the schemas of what `admin` is asked and answers, without those that others have as well."""
+    schemas = define([*admin.REQUESTS, *admin.ANSWERS])
+    revokes = {"properties": {"revoke": {"const": True}}, "required": ["revoke"]}
+    one_connection = {"required": ["connection_id"], "not": {"anyOf": [{"required": ["user_id"]}, revokes]}}
+    all_of_a_user = {"required": ["user_id"], "not": {"required": ["connection_id"]}}
+    schemas["DisconnectRequest"] |= {"anyOf": [all_of_a_user, one_connection]}
+    return {name: schema for name, schema in schemas.items() if name not in others}
 
 
 def _said(kind: type, stages: tuple[str, ...]) -> Said:

@@ -34,13 +34,18 @@ def json_schemas(contract: Contract) -> dict[str, str]:
         "client-frame": ("A frame that a client sends", reference("ClientFrame")),
         "backend-event": ("An event that a backend puts on the bus", backend),
         "service-event": ("An event that the service puts on the bus", service),
+        "admin-request": (
+            "What the function admin is asked",
+            {"oneOf": [reference(each.name) for each in contract.asked]},
+        ),
+        "admin-answer": ("What the function admin answers", {"anyOf": [reference(each) for each in contract.answered]}),
         "token": ("The claims of the token with which a client connects", reference("TokenClaims")),
     }
     return {f"{name}.json": _json(_bundle(name, *root, contract)) for name, root in roots.items()}
 
 
 def _bundle(name: str, title: str, root: Schema, contract: Contract) -> Schema:
-    defined = closure(root, contract.schemas)
+    defined = closure(root, {**contract.schemas, **contract.of_admin})
     return {"$schema": DIALECT, "$id": f"urn:listener-realtime:{name}", "title": title, **root, "$defs": defined}
 
 
@@ -154,6 +159,9 @@ ANSWERS = {
     "sync": ["Snapshot"],
     "watch": ["Snapshot"],
     "unwatch": ["Snapshot"],
+    "status": ["StatusSet"],
+    "count": ["Occupancy"],
+    "history": ["HistoryPage"],
 }
 
 

@@ -57,6 +57,21 @@ RECEIVED: dict[str, dict[str, Any]] = {
     "resumed": _message("resumed", {"recovered": True, "replayed": 3, "complete": True}, position=SINCE),
     "acknowledged": _message("acknowledged", {"id": ID}),
     "authenticated": _message("authenticated", {"expires_at": "2024-01-15T11:30:00.000Z"}, position=SINCE),
+    "status_set": _message("status_set", {"status": "away"}, position=SINCE),
+    "occupancy": _message(
+        "occupancy",
+        {"listeners_online": 42, "listeners_busy": 7, "counted_at": AT, "refresh_after": 5},
+        position=SINCE,
+    ),
+    "history_page": _message(
+        "history_page",
+        {
+            "messages": [_message("favorite_added", {**_JANE, "action": "added_you_to_favorites"}, id=ID)],
+            "left_out": [],
+            "next": None,
+        },
+        position=SINCE,
+    ),
     "reconnect": _message("reconnect", {"within_seconds": 300}),
     "error": _message("error", {"code": "RATE_LIMITED", "message": "Too many requests", "retry_after": 2}),
 }
@@ -68,6 +83,9 @@ SENT: dict[str, dict[str, Any]] = {
     "sync": {"type": "sync", "data": {}},
     "watch": {"type": "watch", "data": {"user_ids": [123, 456]}},
     "unwatch": {"type": "unwatch", "data": {"user_ids": [456]}},
+    "status": {"type": "status", "data": {"status": "away"}},
+    "count": {"type": "count", "data": {}},
+    "history": {"type": "history", "data": {"before": ID, "limit": 20}},
 }
 _TO_SAM = {"to": [789]}
 FROM_BACKENDS: dict[str, dict[str, Any]] = {
@@ -93,6 +111,38 @@ TO_BACKENDS: dict[str, dict[str, Any]] = {
         "data": {**_JANE, "action": "added_you_to_favorites"},
         "reason": "not_acknowledged",
     },
+}
+_CONNECTION = "L0SM9cOFvHcCIhw="
+ASKED: dict[str, dict[str, Any]] = {
+    "who": {"action": "who", "user_ids": [123, 456]},
+    "connections": {"action": "connections", "user_id": 123},
+    "disconnect": {"action": "disconnect", "user_id": 123, "reason": "Signed out everywhere", "revoke": True},
+    "counts": {"action": "counts"},
+}
+ANSWERED: dict[str, dict[str, Any]] = {
+    "UsersNow": {"users": [{**_USER, "role": "listener", "connections": 1}]},
+    "UserConnections": {
+        "user_id": 123,
+        "connections": [
+            {
+                "connection_id": _CONNECTION,
+                "stage": "live",
+                "endpoints": ["calls", "notifications"],
+                "connected_at": AT,
+                "alive_at": AT,
+                "lease_until": "2024-01-15T10:31:30.000Z",
+                "token_expires_at": "2024-01-15T11:30:00.000Z",
+            }
+        ],
+    },
+    "Disconnected": {"connection_ids": [_CONNECTION]},
+    "Counts": {
+        "users_online": 2,
+        "listeners_online": 1,
+        "listeners_busy": 0,
+        "connections": {"live": 2, "feed": 0, "presence": 0, "calls": 0, "notifications": 0},
+    },
+    "AdminFailure": {"error": {"code": "BAD_REQUEST", "message": "user_ids: must be a list of 1 to 1000 user ids"}},
 }
 TOKEN: dict[str, Any] = {
     "sub": "123",

@@ -39,7 +39,7 @@ def page(contract: Contract) -> str:
 class _Page:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
-        self._schemas = contract.schemas
+        self._schemas = {**contract.schemas, **contract.of_admin}
 
     def blocks(self) -> Iterator[str]:
         yield "<!-- Written by `python -m tools.contract`: do not edit. -->"
@@ -51,6 +51,7 @@ class _Page:
         yield from self._connecting()
         yield from self._from_backends()
         yield from self._to_backends()
+        yield from self._admin()
 
     def _values(self) -> Iterator[str]:
         yield "## Values"
@@ -69,7 +70,10 @@ class _Page:
             yield from self._messages([each for each in self._contract.received if each.kind in kinds])
         yield "### On all endpoints"
         own = [each for each in self._contract.received if not any(each.kind in kinds for kinds in TYPES.values())]
-        yield _wrapped("`snapshot` and `stale` come on feed, presence and live only.")
+        yield _wrapped(
+            "`snapshot`, `stale` and `occupancy` come on feed, presence and live only; `history_page` on calls, "
+            "notifications and live."
+        )
         yield from self._messages(own)
         yield "### Errors of API Gateway"
         yield _wrapped(self._schemas["GatewayError"]["description"])
@@ -186,6 +190,21 @@ class _Page:
         for name, kinds in by_detail.items():
             yield from self._table_of(f"`detail` of {_listed(kinds)}", self._schemas[name])
         yield _code({"detail-type": each.kind, "detail": examples.TO_BACKENDS[each.kind]} for each in said)
+
+    def _admin(self) -> Iterator[str]:
+        yield "## What the function admin is asked"
+        yield _wrapped("The payload of an invocation; the right to invoke it is IAM's.")
+        said = self._contract.asked
+        yield _table(("action", ""), [(f"`{each.kind}`", self._schemas[each.name]["description"]) for each in said])
+        for each in said:
+            yield from self._table_of(f"`{each.kind}`", self._schemas[each.name])
+        yield _wrapped("`disconnect` needs one of `user_id` and `connection_id`.")
+        yield _code(examples.ASKED[each.kind] for each in said)
+        yield "### What it answers"
+        for name in self._contract.answered:
+            says = self._schemas[name]["description"]
+            yield from self._table_of(says.removesuffix("."), self._schemas[name])
+        yield _code(examples.ANSWERED.values())
 
 
 def _bare(schema: Schema) -> str:

@@ -20,7 +20,7 @@ _PYTHON = Language(
     mapping=lambda values: f"dict[str, {values}]",
 )
 _HEAD = '''\
-"""The frames that the service sends and receives, and the details of events on the bus.
+"""The frames that the service sends and receives, the details of events on the bus, and what `admin` is asked.
 
 Written by `python -m tools.contract`: do not edit. A message may have keys that its type does not name, and has none
 that its type says to be `NotRequired[None]`.
@@ -35,7 +35,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 def python(contract: Contract) -> str:
     """Return the text of a module."""
     events = [reference(each.name) for each in (*contract.from_backends, *contract.to_backends)]
-    defined = closure({"oneOf": [reference("ServerFrame"), reference("ClientFrame"), *events]}, contract.schemas)
+    of_admin = [*(reference(each.name) for each in contract.asked), *map(reference, contract.answered)]
+    roots = [reference("ServerFrame"), reference("ClientFrame"), *events, *of_admin]
+    defined = closure({"oneOf": roots}, {**contract.schemas, **contract.of_admin})
     for each in events:
         del defined[str(name_of(each))]  # only their details: EventBridge's own keys are no identifiers
     values = {name: schema for name, schema in defined.items() if "properties" not in schema and "oneOf" not in schema}

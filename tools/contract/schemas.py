@@ -9,7 +9,7 @@ from typing import Any, get_type_hints, is_typeddict
 import msgspec
 
 from realtime.backend_events import Id, Name
-from realtime.contract.values import Acknowledgeable, ErrorCode, EventId, Position, Timestamp
+from realtime.contract.values import Acknowledgeable, ErrorCode, EventId, Position, Status, Timestamp
 
 Schema = dict[str, Any]
 
@@ -23,12 +23,14 @@ SHARED: dict[str, Any] = {
     "Timestamp": Timestamp,
     "Position": Position,
     "ErrorCode": ErrorCode,
+    "Status": Status,
     "Acknowledgeable": Acknowledgeable,
 }
 _DESCRIPTIONS = {
     "Id": "Of a user or a call: a whole number, or 1 to 128 characters without a space, `/` or control character.",
     "Name": "1 to 256 characters without control characters.",
     "ErrorCode": "Why the service refuses.",
+    "Status": "What a user sets themselves to.",
     "Acknowledgeable": "A type of message that may ask for an acknowledgement.",
 }
 
@@ -44,9 +46,9 @@ def name_of(schema: Mapping[str, Any]) -> str | None:
     return target.rpartition("/")[2] if target else None
 
 
-def kind_of(message: type) -> str:
-    """Return the `type` of a message or a frame."""
-    (kind,) = get_type_hints(message)["type"].__args__
+def kind_of(message: type, key: str = "type") -> str:
+    """Return the `type` of a message or a frame, or another key that tells what it is."""
+    (kind,) = get_type_hints(message)[key].__args__
     return str(kind)
 
 

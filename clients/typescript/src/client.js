@@ -142,6 +142,11 @@ export class Realtime extends Emitter {
     this.#withPresence((line) => line.sync());
   }
 
+  /** Set your own status; false if no connection is open. @param {import("./messages.js").Status} status */
+  setStatus(status) {
+    return this.send("status", { status });
+  }
+
   /** @param {(line: Line) => void} act */
   #withPresence(act) {
     this.#lines.forEach((line, stage) => { if (["live", "feed", "presence"].includes(stage)) act(line); });

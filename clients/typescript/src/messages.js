@@ -41,6 +41,12 @@
  */
 
 /**
+ * What a user sets themselves to.
+ *
+ * @typedef {"away" | "busy" | "online"} Status
+ */
+
+/**
  * A listener's first connection came.
  *
  * @typedef {{ type: "listener_online", data: ListenerState, timestamp: Timestamp, id: EventId, version: number, position?: Position, ack?: undefined }} ListenerOnline
@@ -54,6 +60,7 @@
  * @property {boolean} is_online
  * @property {boolean} is_busy
  * @property {Timestamp | null} last_seen When a connection last came or ended; null: never.
+ * @property {true} [is_away] They set themselves to away; they are busy, too. Absent otherwise.
  * @property {string | null} username From the newest token that had a username; null: none had.
  */
 
@@ -89,6 +96,7 @@
  * @property {boolean} is_online
  * @property {boolean} is_busy
  * @property {Timestamp | null} last_seen When a connection last came or ended; null: never.
+ * @property {true} [is_away] They set themselves to away; they are busy, too. Absent otherwise.
  */
 
 /**
@@ -191,6 +199,7 @@
  * @property {boolean} is_online
  * @property {boolean} is_busy
  * @property {Timestamp | null} last_seen When a connection last came or ended; null: never.
+ * @property {true} [is_away] They set themselves to away; they are busy, too. Absent otherwise.
  * @property {string | null} username
  * @property {number} version Of two states of a user, the one with the higher version is right.
  */
@@ -206,6 +215,37 @@
  *
  * @typedef {object} StaleData
  * @property {Timestamp} since
+ */
+
+/**
+ * The answer to `count`: one count serves all who ask within some seconds.
+ *
+ * @typedef {{ type: "occupancy", data: OccupancyData, timestamp: Timestamp, position?: Position, id?: undefined, version?: undefined, ack?: undefined }} Occupancy
+ */
+
+/**
+ * How many listeners are online.
+ *
+ * @typedef {object} OccupancyData
+ * @property {number} listeners_online
+ * @property {number} listeners_busy How many of them are busy.
+ * @property {Timestamp} counted_at
+ * @property {number} refresh_after Seconds in which the answer stays the same: the larger the count, the longer.
+ */
+
+/**
+ * The answer to `history`: calls and notifications, also to everyone, that you may have seen before.
+ *
+ * @typedef {{ type: "history_page", data: HistoryPageData, timestamp: Timestamp, position?: Position, id?: undefined, version?: undefined, ack?: undefined }} HistoryPage
+ */
+
+/**
+ * A page of your history.
+ *
+ * @typedef {object} HistoryPageData
+ * @property {Message[]} messages As you received them, or would have.
+ * @property {EventId[]} left_out Messages that are too large for a page.
+ * @property {EventId | null} next There are more: ask again with it in place of `before` or `after`.
  */
 
 /**
@@ -253,6 +293,19 @@
  *
  * @typedef {object} AuthenticatedData
  * @property {Timestamp} expires_at When the token expires.
+ */
+
+/**
+ * The answer to `status`. Those who see your presence are told, if it is another than before.
+ *
+ * @typedef {{ type: "status_set", data: StatusSetData, timestamp: Timestamp, position?: Position, id?: undefined, version?: undefined, ack?: undefined }} StatusSet
+ */
+
+/**
+ * The status that you have now, beside your calls.
+ *
+ * @typedef {object} StatusSetData
+ * @property {Status} status
  */
 
 /**
@@ -339,6 +392,19 @@
  */
 
 /**
+ * Set your own status. The token's `scope` must have the word `status`.
+ *
+ * @typedef {{ type: "status", data: StatusData, timestamp?: unknown }} SetStatus
+ */
+
+/**
+ * Your own status, beside your calls.
+ *
+ * @typedef {object} StatusData
+ * @property {Status} status `away`: others see you busy, and away.
+ */
+
+/**
  * Ask for everyone online, or for the users that you watch.
  *
  * @typedef {{ type: "sync", data?: Record<string, unknown>, timestamp?: unknown }} Sync
@@ -364,9 +430,30 @@
  */
 
 /**
+ * Ask how many listeners are online.
+ *
+ * @typedef {{ type: "count", data?: Record<string, unknown>, timestamp?: unknown }} Count
+ */
+
+/**
+ * Ask for a page of your calls and notifications, as far back as they are kept.
+ *
+ * @typedef {{ type: "history", data?: HistoryData, timestamp?: unknown }} History
+ */
+
+/**
+ * Which page: the newest first; with `after` alone the oldest first.
+ *
+ * @typedef {object} HistoryData
+ * @property {EventId} [before] Messages before this one.
+ * @property {EventId} [after] Messages after this one.
+ * @property {number} [limit] How many at most; 50 if absent.
+ */
+
+/**
  * A message that a client receives. Ignore types and keys that you do not know.
  *
- * @typedef {ListenerOnline | ListenerOffline | ListenerBusy | ListenerAvailable | PresenceUpdate | StatusChanged | CallStarted | CallEnded | CallBilling | FavoriteAdded | FavoriteRemoved | UserBlocked | UserUnblocked | SystemNotified | Snapshot | Stale | Pong | Resumed | Acknowledged | Authenticated | Reconnect | Error} Message
+ * @typedef {ListenerOnline | ListenerOffline | ListenerBusy | ListenerAvailable | PresenceUpdate | StatusChanged | CallStarted | CallEnded | CallBilling | FavoriteAdded | FavoriteRemoved | UserBlocked | UserUnblocked | SystemNotified | Snapshot | Stale | Occupancy | HistoryPage | Pong | Resumed | Acknowledged | Authenticated | StatusSet | Reconnect | Error} Message
  */
 
 /**
@@ -378,7 +465,7 @@
 /**
  * What a client sends in a text frame of at most 32 KB.
  *
- * @typedef {Ping | Resume | Ack | Authenticate | Sync | Watch | Unwatch} ClientFrame
+ * @typedef {Ping | Resume | Ack | Authenticate | SetStatus | Sync | Watch | Unwatch | Count | History} ClientFrame
  */
 
 export {};

@@ -127,6 +127,9 @@ export class Shared extends Emitter {
     return true;
   }
 
+  /** Set your own status; false if there is no connection. @param {import("./messages.js").Status} status */
+  setStatus(status) { return this.send("status", { status }); }
+
   // ---- leading ----
 
   /** Wait until it may lead, or take the lead from a tab that is frozen. */

@@ -9,7 +9,7 @@ import { Calls, Presence } from "../src/stores.js";
 import { Clock, settled, tokenFor } from "./world.mjs";
 
 const clock = new Clock();
-const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [] };
+const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [], told: [] };
 const sockets = [];
 let realtime, presence, calls, isOnline = true, wake = () => {}, isListening = false, offs = {}, give;
 
@@ -87,6 +87,7 @@ const commands = {
   watch: ({ ids }) => realtime.watch(ids),
   unwatch: ({ ids }) => realtime.unwatch(ids),
   sync: () => realtime.sync(),
+  status: ({ status }) => { seen.told.push(realtime.setStatus(status)); },
   send: ({ type, data }) => { realtime.send(type, data); },
   on({ type }) {
     seen[`on ${type}`] = [];

@@ -6,9 +6,10 @@ A client connects         connect → tokens, tables/registry;  a refused client
                           eviction
 A client sends a frame    default → frame_limits → rate_limit, tables/rates;  watching → watch_state, tables/watched;
                           snapshots (of everyone, or of watched users), replay, watched_states → tables/connections,
-                          tables/outbox, tables/views
+                          tables/outbox, tables/views;  statuses, occupancy → tables/tally, inbox
 A backend sends an event  backend_events (the schemas) → ingest → tables/calls, tables/outbox
 A user's state changes    announce → presence (which messages follow) → tables/outbox
+A backend asks            admin → tables/census;  revocation (the end of a user's connections, for ingest too)
 Later checks              deadlines (at a set time) → acknowledgement_checks
                           sweep (every minute) → session_checks → liveness (who is alive)
 An event goes out         broadcast → records (as entries), batch (which events a connection gets), staleness (of
@@ -19,12 +20,13 @@ An event goes out         broadcast → records (as entries), batch (which event
 
 Shared by them            audiences, messages, ids, positions (what a client has received of each audience), text (which
                           characters may be stored), refusals, errors, settings, log, trace (what began the work),
-                          metrics, dead_letters, cached_keys, snapstart, invocation (a function's ids, time and answer)
+                          metrics, dead_letters, cached_keys, snapstart, invocation (a function's ids, time and answer),
+                          orders (between our functions)
 
 contract/                 what clients and backends are promised, as types; loaded by no function
 
-tables/                   the DynamoDB tables: connections, sessions, watched, users, membership, blocks, calls,
-                          outbox, entries, acknowledgements, served, views, stragglers, rates, posted, budget,
+tables/                   the DynamoDB tables: connections, sessions, watched, users, membership, blocks, calls, census,
+                          outbox, entries, acknowledgements, served, views, tally, stragglers, rates, posted, budget,
                           transactions
 aws/                      the other AWS services: the queues, the bus, the token keys; clients and retries for all
 posting/                  the client of API Gateway's management API, which posts frames to connections

@@ -15,6 +15,7 @@ from realtime.aws import clients
 from realtime.tables import TableNames, Tables
 
 if TYPE_CHECKING:
+    from realtime.admin import Admin
     from realtime.announce import Announcer
     from realtime.aws.queues import Queue
     from realtime.broadcast import Broadcaster
@@ -68,6 +69,7 @@ def admission() -> Admission:
         lease_seconds=config.lease_seconds,
         max_connections=config.max_connections_per_user,
         policy=config.max_connections_policy,
+        origins=frozenset(config.allowed_origins.split(",")) - {""},
     )
 
 
@@ -85,8 +87,11 @@ def frame_handler() -> FrameHandler:
     from realtime.everyone import Everyone
     from realtime.frame_limits import make_frame_limits
     from realtime.hiding import HistoryHiding
+    from realtime.inbox import Inbox
+    from realtime.occupancy import make_occupancy
     from realtime.replay import Replay
     from realtime.snapshots import Snapshots
+    from realtime.statuses import Statuses
     from realtime.watched_states import WatchedStates
 
     config = settings.load(settings.DefaultSettings)
@@ -115,6 +120,11 @@ def frame_handler() -> FrameHandler:
             history_seconds=config.history_seconds,
             presence_history_seconds=config.presence_history_seconds,
         ),
+        {
+            "status": Statuses(tables).answer,
+            "count": make_occupancy(tables, config.feed_role).answer,
+            "history": Inbox(tables.outbox, history_seconds=config.history_seconds).answer,
+        },
         tokens=cache(lambda: _tokens(config)),
         poster=lambda: poster(config.management_endpoint, config.posts_per_second, config.events_table, "answers"),
         farewells=farewells,
@@ -242,6 +252,16 @@ def sweeper() -> Sweeper:
         clock=time.monotonic,
         pause=time.sleep,
     )
+
+
+@_kept
+def admin() -> Admin:
+    """Return what `admin` works with."""
+    from realtime.admin import Admin
+
+    config = settings.load(settings.AdminSettings)
+    tables = _tables(TableNames(config.connections_table, config.users_table, config.events_table))
+    return Admin(tables, feed_role=config.feed_role)
 
 
 @_kept

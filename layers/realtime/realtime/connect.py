@@ -15,6 +15,7 @@ from realtime.messages import ENDPOINTS, TYPES
 from realtime.refusals import last_message
 from realtime.tables.connections import Connection
 from realtime.tables.registry import Registry
+from realtime.text import describe_value
 from realtime.tokens import Identity, Tokens
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Handshake:
     stage: str
     connected_at_ms: int
     address: str  # of the client; with CloudFront before the API, of CloudFront
+    origin: str | None  # of the page that connects; only browsers name one
     token: str | None
     subprotocol: str | None  # the one to answer with: a browser that offered some gives up if the answer names none
     parameters: Mapping[str, str]
@@ -62,6 +64,7 @@ def read_handshake(event: Mapping[str, Any]) -> Handshake:
         stage=context["stage"],
         connected_at_ms=context["connectedAt"],
         address=context["identity"]["sourceIp"],
+        origin=headers.get("origin"),
         token=parameters.get("token") or _offered_token(offered) or _authorized_token(headers.get("authorization", "")),
         subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
         parameters=parameters,
@@ -84,8 +87,12 @@ class Admission:
         lease_seconds: int,
         max_connections: int,
         policy: Literal["evict", "reject"],
+        origins: frozenset[str] = frozenset(),
     ) -> None:
-        """Take what it works with; some of it is made when it is first used, because most clients are accepted."""
+        """Take what it works with; some of it is made when it is first used, because most clients are accepted.
+
+        Pages of other `origins` are refused, unless there are none.
+        """
         self._outbox = outbox
         self._tokens = tokens
         self._registry = registry
@@ -96,6 +103,7 @@ class Admission:
         self._lease_seconds = lease_seconds
         self._max_connections = max_connections
         self._policy = policy
+        self._origins = origins
 
     def answer(self, handshake: Handshake, now_ms: int) -> Answer:
         """Answer a handshake, and log the outcome.
@@ -121,6 +129,7 @@ class Admission:
 
         Raises AuthFailed, PermissionDenied, BadRequest or ConnectionLimit; nothing has been stored then.
         """
+        self._check_origin(handshake.origin)
         identity = self._tokens.verify(handshake.token)
         endpoints = _endpoints(handshake, identity)
         watched = watching.read_watch_parameter(handshake.parameters, endpoints)
@@ -133,6 +142,7 @@ class Admission:
             types=_types(handshake, endpoints),
             batch=_batch(handshake),
             chosen=endpoints if handshake.stage == LIVE else frozenset(),
+            may_set_status=identity.may_set_status,
         )
         replaced = self._registry.register(
             connection,
@@ -152,6 +162,11 @@ class Admission:
             about = {"connection_id": other.connection_id, "stage": other.stage, "user_id": other.user_id}
             logger().info("replaced", extra=about)
         return connection
+
+    def _check_origin(self, origin: str | None) -> None:
+        """Refuse a page of a site that is not listed; a client that is no browser names no origin."""
+        if self._origins and origin is not None and origin.lower() not in self._origins:
+            raise PermissionDenied("Pages of this origin may not connect", reason=f"origin {describe_value(origin)}")
 
     def _dismiss(self, connection: Connection, now_ms: int) -> Write:
         """Return the write that tells a connection that another took its place, and closes it.

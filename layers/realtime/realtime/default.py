@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from realtime import messages, positions, snapshots
 from realtime.audiences import direct
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 9.0  # of the function's ten
 # What a frame costs, in tokens, each about the price of a ping: otherwise a client could make us read, write and post
 # any amount for one. A type that is not named costs 1.
-_TOKENS = {"sync": 2.0, "resume": 2.0, "authenticate": 2.0}
+_TOKENS = {"sync": 2.0, "resume": 2.0, "authenticate": 2.0, "history": 2.0, "count": 2.0, "status": 2.0}
 _USERS_PER_TOKEN = 10  # of `watch` and `unwatch`, in addition
 _AUDIENCES_PER_TOKEN = 20  # that are read for `sync` and `resume`, in addition
 _FRAMES_PER_TOKEN = 10  # of an answer, in addition
+
+
+Answerer: TypeAlias = Callable[[Mapping[str, Any], Connection, int], list[str]]
+"""Returns the frames that answer one of a kind, whose data, connection and time (ms) it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class _UnknownConnection(NamedTuple):
 
 
 class FrameHandler:
-    """Answer one frame at a time."""
+    """Answer one frame at a time; `others` answer the kinds that need nothing of this module."""
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class FrameHandler:
         limits: FrameLimits,
         snapshots: Snapshots,
         replay: Replay,
+        others: Mapping[str, Answerer],
         *,
         tokens: Callable[[], Tokens],
         poster: Callable[[], Poster],
@@ -87,6 +92,7 @@ class FrameHandler:
             "resume": self._resume,
             "authenticate": self._authenticate,
             "ack": self._acknowledge,
+            **{kind: _adapted(answer) for kind, answer in others.items()},
         }
 
     def answer(self, body: str, connection_id: str, stage: str, revision: str, now_ms: int) -> str:
@@ -181,7 +187,9 @@ class FrameHandler:
         for user in self._tables.users.get_many([connection.user_id]):
             if identity.issued_at_s < user.revoked_before_s:
                 raise AuthFailed(reason=f"user {user.user_id}: issued before their sessions were revoked")
-        self._connections.extend_token(connection.connection_id, identity.expires_at_s)
+        self._connections.extend_token(
+            connection.connection_id, identity.expires_at_s, may_set_status=identity.may_set_status
+        )
         answer: AuthenticatedData = {"expires_at": messages.rfc3339(identity.expires_at_s * 1000)}
         position = positions.floor(connection.connected_at_ms, request.now_ms)
         return [messages.encode("authenticated", answer, request.now_ms, position=position)]
@@ -216,6 +224,10 @@ class FrameHandler:
         message = messages.encode("reconnect", {"within_seconds": 0}, now_ms)
         self._farewells().send_away(_UnknownConnection(connection_id, stage, now_ms), "reconnect", message, now_ms)
         return message
+
+
+def _adapted(answer: Answerer) -> Callable[[Request, Connection], list[str]]:
+    return lambda request, connection: answer(request.data, connection, request.now_ms)
 
 
 def parse_frame(body: str) -> tuple[str, dict[str, Any]]:

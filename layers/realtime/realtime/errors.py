@@ -8,6 +8,7 @@ RealtimeError
 │   ├── RateLimited            RATE_LIMITED       429
 │   ├── BadRequest             BAD_REQUEST        400
 │   └── Internal               INTERNAL           500
+├── InvalidRequest         a request to `admin` is wrong: who asked gets the reason
 ├── InvalidEvent           a backend's event is wrong: it goes to a dead-letter queue with the reason
 ├── ConfigurationError     an operator must correct something: the message names the setting
 ├── Unavailable            AWS failed this time: the function's trigger tries again
@@ -108,6 +109,10 @@ class Internal(ClientError):
     def because_of(cls, problem: RealtimeError) -> Internal:
         """Return the client's error for a failure: try again in a second, unless AWS would reject it every time."""
         return cls(retry_after=None if isinstance(problem, Rejected) else 1)
+
+
+class InvalidRequest(RealtimeError):
+    """A request to `admin` that breaks its schema; the message says which key is wrong, and how."""
 
 
 class InvalidEvent(RealtimeError):

@@ -6,13 +6,13 @@ that has left and a post to one whose handshake is not complete yet both get a 4
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from realtime import messages, trace
 from realtime.aws.queues import Queue
 from realtime.errors import ClientError, ConfigurationError
+from realtime.orders import read_order
 from realtime.posting.delivery import Delivery, Frame, Outcome
 from realtime.posting.poster import Poster
 from realtime.refusals import Addressee, last_message
@@ -45,10 +45,7 @@ def read_farewell(body: str, trace_ids: Sequence[str] = ()) -> Farewell:
 
     Raises ValueError if it is not a farewell.
     """
-    try:
-        return Farewell(**{**json.loads(body), "trace_ids": trace_ids})
-    except TypeError as error:
-        raise ValueError(str(error)) from error
+    return replace(read_order(body, Farewell), trace_ids=trace_ids)
 
 
 class Farewells:

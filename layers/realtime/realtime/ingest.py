@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,12 @@ from typing import Any
 
 from realtime import messages
 from realtime.acknowledgement_checks import order_checks
-from realtime.audiences import direct, everyone, personal
+from realtime.audiences import everyone, personal
 from realtime.aws.queues import Queue
 from realtime.backend_events import ID_FIELDS, BackendEvent, validate
 from realtime.errors import AuthFailed, InvalidEvent
 from realtime.ids import event_time_ms, id_as_json, make_event_id
+from realtime.revocation import last_frames, revoke
 from realtime.tables import Tables
 from realtime.tables.calls import CallEnded, Report
 from realtime.tables.entries import Entry
@@ -28,7 +28,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST_MS = (datetime(2000, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _OF_CALLS = frozenset({"call_started", "call_ended"})  # recorded in the call's own item, which saves a write
-_COMMIT_SECONDS = 0.1  # in which a transaction that has begun to show its writes shows them all
 AHEAD_MS = 300_000  # how far a sender's clock may be ahead of ours
 
 
@@ -172,36 +171,15 @@ class Ingestion:
             for audience in audiences
         ]
 
-    def _last_frames(self, event: BackendEvent, now_ms: int) -> list[Entry]:
-        """Revoke a user's tokens; return the entries that tell the connections of this moment, and close them.
-
-        The connections are read only after the tokens are revoked, so that no handshake comes in between: it is
-        registered before, and closed with the others, or it is refused.
-        """
+    def _last_frames(self, event: BackendEvent, now_ms: int) -> Sequence[Entry]:
+        """Revoke a user's tokens; return the entries that tell the connections of this moment, and close them."""
         at_ms = min(event.at_ms, now_ms)
         if event.has_key:  # a later event with the same key must not revoke the tokens that were issued in between
             at_ms = self._tables.outbox.first_time_ms(event.event_id, at_ms, now_ms // 1000)
-        self._tables.users.revoke(event.data["user_id"], at_ms // 1000)
-        user = self._tables.users.get(event.data["user_id"])
-        connection_ids = user.connection_ids if user else frozenset()
-        sessions = self._tables.connections.sessions(connection_ids)
-        if len(sessions) < len(connection_ids):  # a transaction may show its write of the user before the session's
-            time.sleep(_COMMIT_SECONDS)
-            sessions = self._tables.connections.sessions(connection_ids)
-        message = messages.encode_error(AuthFailed("Session revoked"), event.at_ms)
-        return [
-            Entry(
-                audience=direct(connection.connection_id),
-                event_id=make_event_id(now_ms, event.event_id),
-                kind="error",
-                message=message,
-                expires_at_s=now_ms // 1000 + self._history_seconds,
-                stage=connection.stage,
-                connected_at_ms=connection.connected_at_ms,
-                close=True,
-            )
-            for connection in (session.connection for session in sessions)
-        ]
+        sessions = revoke(self._tables, event.data["user_id"], at_ms // 1000)
+        frame = messages.encode_error(AuthFailed("Session revoked"), event.at_ms)
+        event_id = make_event_id(now_ms, event.event_id)
+        return last_frames(sessions, frame, event_id, now_ms // 1000 + self._history_seconds)
 
     def _effects(self, event: BackendEvent, entries: Sequence[Entry], now_ms: int) -> list[Write]:
         """Return the writes by which an event changes users and calls."""

@@ -21,7 +21,7 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-def invoked(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, Any], Any], T]:
+def invoked(handler: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
     """Wrap a Lambda function's handler: its lines have ids (log.py), its metrics are printed, its retries end in time.
 
     The trace begins with API Gateway's request id if a client caused the invocation, and with Lambda's own otherwise.
@@ -29,13 +29,19 @@ def invoked(handler: Callable[[dict[str, Any], Any], T]) -> Callable[[dict[str, 
     in_time = retries.in_time(handler)
 
     @functools.wraps(handler)
-    def with_ids(event: dict[str, Any], context: Any) -> T:
+    def with_ids(event: Any, context: Any) -> T:
         request_id = getattr(context, "aws_request_id", "")
-        trace_id = event.get("requestContext", {}).get("requestId") or request_id
-        with log.request(request_id), trace.of(trace_id), metrics.of_invocation():
+        with log.request(request_id), trace.of(_of_client(event) or request_id), metrics.of_invocation():
             return in_time(event, context)
 
     return with_ids
+
+
+def _of_client(event: object) -> str:
+    """Return API Gateway's request id; empty if this is no event of it, whatever else it is."""
+    request = event.get("requestContext") if isinstance(event, Mapping) else None
+    found = request.get("requestId") if isinstance(request, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from realtime import trace
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, RealtimeError
 from realtime.log import logger
+from realtime.orders import read_order
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.poster import Poster
 from realtime.tables.registry import Gone, Registry
@@ -84,10 +85,7 @@ def read_straggler(body: str, trace_ids: Sequence[str] = ()) -> Straggler:
 
     Raises ValueError if it is none of ours.
     """
-    try:
-        return Straggler(**{**json.loads(body), "trace_ids": trace_ids})
-    except (RecursionError, TypeError) as error:
-        raise ValueError(str(error)) from error
+    return replace(read_order(body, Straggler), trace_ids=trace_ids)
 
 
 class LateLane:

@@ -44,6 +44,7 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     """Compare a user's state before and after a change; the same change always has the same consequences and ids."""
     was_online = old is not None and old.is_online
     was_busy = old is not None and old.is_busy
+    was_away = old is not None and old.is_away
     is_listed = _is_listed(new, rules)
     is_listener = new.role == rules.feed_role
     online: dict[str, str] = {}  # the kind of message for each endpoint
@@ -55,7 +56,7 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
         bus_events.append(_bus_event(new))
     if is_listed != _is_listed(old, rules):
         online["feed"] = _online_kind(is_listed=is_listed)
-    if new.is_busy != was_busy:
+    if new.is_busy != was_busy or new.is_away != was_away:
         busy["presence"] = "status_change"
         if is_listener:
             busy["feed"] = _busy_kind(new)
@@ -76,12 +77,15 @@ def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
 
 def state(user: User) -> UserState:
     """Return a user's presence as clients see it."""
-    return {
+    shown: UserState = {
         "user_id": id_as_json(user.user_id),
         "is_online": user.is_online,
         "is_busy": user.is_busy,
         "last_seen": messages.rfc3339(user.last_seen_ms) if user.last_seen_ms else None,
     }
+    if user.is_away:
+        shown["is_away"] = True
+    return shown
 
 
 def _unblocked(old: User | None, new: User) -> frozenset[str]:

@@ -41,6 +41,7 @@ class ConnectSettings(TokenSettings):
     events_table: str
     audience_shards: PositiveInt
     rejection_mode: Literal["frame", "handshake"]
+    allowed_origins: str  # separated by commas; empty = any
     farewells_queue_url: str
     max_connections_per_user: PositiveInt
     max_connections_policy: Literal["evict", "reject"]
@@ -171,13 +172,23 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The settings of `admin`."""
+
+    connections_table: str
+    users_table: str
+    events_table: str
+    feed_role: str
+
+
+@dataclass(frozen=True, slots=True)
 class FailuresSettings:
     """The setting with which `announce` and `broadcast` give up a record."""
 
     failures_queue_url: str
 
 
-OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience"})  # may be empty
+OPTIONAL = frozenset({"token_keys", "jwks_url", "token_issuer", "token_audience", "allowed_origins"})  # may be empty
 
 SettingsType = TypeVar("SettingsType")
 

@@ -35,6 +35,11 @@ class Identity:
     username: str | None = None
     role: str | None = None
 
+    @property
+    def may_set_status(self) -> bool:
+        """Whether the scope names it: a token without a scope is good for all endpoints, and for nothing else."""
+        return "status" in self.endpoints
+
     def check_endpoint(self, endpoint: str) -> None:
         """Raise PermissionDenied unless the token's scope includes this endpoint."""
         if endpoint not in self.endpoints:
@@ -175,9 +180,9 @@ class PublishedKeys:
     def _read(self) -> dict[str, jwt.PyJWK]:
         try:
             published = jwt.PyJWKSet.from_dict(self._fetch())
+            keys = {each.key_id: each for each in published if each.key_id and each.public_key_use in {"sig", None}}
         except Exception as error:  # whatever the server answers, the cached keys stay valid
             raise Unavailable(f"fetching the JWKS: {type(error).__name__}") from error
-        keys = {each.key_id: each for each in published if each.key_id and each.public_key_use in {"sig", None}}
         if not keys:
             raise Unavailable("fetching the JWKS: it holds no key with an id that signs")
         return keys

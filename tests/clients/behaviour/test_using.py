@@ -1,4 +1,4 @@
-"""B46 to B58: presence, calls, listeners, iterations, the end, and a later client."""
+"""B46 to B60: presence, calls, listeners, iterations, the end, a later client, and what is asked for."""
 
 from __future__ import annotations
 
@@ -238,3 +238,30 @@ async def test_b57_a_token_that_comes_after_close_opens_nothing(scene: Scene) ->
     await scene.passes(60_000)
     assert scene.report["opened"] == []
     assert scene.report["state"] == "off"
+
+
+async def test_b59_a_status_is_sent_on_an_open_connection_or_not_at_all(scene: Scene) -> None:
+    await scene.begins()
+    await scene.do("status", status="busy")
+    await scene.do("open")
+    connection = await scene.server.connection(0)
+    await scene.sees(lambda report: report["state"] == "open")
+    await scene.do("status", status="away")
+    assert await connection.hears("status") == {"status": "away"}
+    assert len(connection.of("status")) == 1
+    assert scene.report["told"] == [False, True]
+    await scene.says(connection, message("status_set", {"status": "away"}), refusal("RATE_LIMITED", retry_after=5))
+    assert scene.heard() == ["status_set", "error"]
+    assert scene.states()[-1] == "open"
+
+
+async def test_b60_messages_in_a_page_of_history_are_not_reported_again(scene: Scene) -> None:
+    connection = await scene.opens()
+    await scene.says(connection, SINCE, event(1))
+    old = [event(1), event(2, ack=True)]
+    await scene.says(connection, message("history_page", {"messages": old, "left_out": [], "next": None}))
+    assert scene.heard() == ["pong", "call_started", "history_page"]
+    await scene.says(connection, event(2))
+    assert scene.calls() == [1, 2]
+    assert "ack" not in connection.sent
+    assert scene.report["positions"]["live"] == {"since": "s", "calls/1": "2"}

@@ -154,6 +154,12 @@ class Realtime:
     def on(self, kind: Literal["system_notification"],
            listener: Callable[[of.SystemNotified], object]) -> End: ...
     @overload
+    def on(self, kind: Literal["status_set"], listener: Callable[[of.StatusSet], object]) -> End: ...
+    @overload
+    def on(self, kind: Literal["occupancy"], listener: Callable[[of.Occupancy], object]) -> End: ...
+    @overload
+    def on(self, kind: Literal["history_page"], listener: Callable[[of.HistoryPage], object]) -> End: ...
+    @overload
     def on(self, kind: Literal["error"], listener: Callable[[of.Error], object]) -> End: ...
     @overload
     def on(self, kind: Literal["message"], listener: Callable[[Message], object]) -> End: ...
@@ -236,6 +242,10 @@ class Realtime:
         """Request a snapshot of who is online."""
         for line in self._with_presence():
             line.sync()
+
+    def set_status(self, status: of.Status) -> bool:
+        """Set your own status, if the token allows it; false if no connection is open."""
+        return self.send("status", {"status": status})
 
     def _with_presence(self) -> list[Line]:
         return [line for stage, line in self._lines.items() if stage in _OF_PRESENCE]

@@ -1,4 +1,4 @@
-"""The frames that the service sends and receives, and the details of events on the bus.
+"""The frames that the service sends and receives, the details of events on the bus, and what `admin` is asked.
 
 Written by `python -m tools.contract`: do not edit. A message may have keys that its type does not name, and has none
 that its type says to be `NotRequired[None]`.
@@ -14,6 +14,7 @@ EventId = str
 Timestamp = str
 Position = dict[str, str]
 ErrorCode = Literal["AUTH_FAILED", "BAD_REQUEST", "CONNECTION_LIMIT", "INTERNAL", "PERMISSION_DENIED", "RATE_LIMITED"]
+Status = Literal["away", "busy", "online"]
 Acknowledgeable = Literal[
     "call_billing",
     "call_ended",
@@ -46,6 +47,7 @@ class ListenerState(TypedDict):
     is_online: bool
     is_busy: bool
     last_seen: Timestamp | None
+    is_away: NotRequired[Literal[True]]
     username: str | None
 
 
@@ -104,6 +106,7 @@ class UserState(TypedDict):
     is_online: bool
     is_busy: bool
     last_seen: Timestamp | None
+    is_away: NotRequired[Literal[True]]
 
 
 class StatusChanged(TypedDict):
@@ -270,6 +273,7 @@ class User(TypedDict):
     is_online: bool
     is_busy: bool
     last_seen: Timestamp | None
+    is_away: NotRequired[Literal[True]]
     username: str | None
     version: int
 
@@ -292,6 +296,47 @@ class StaleData(TypedDict):
     """Since when presence may be wrong."""
 
     since: Timestamp
+
+
+class Occupancy(TypedDict):
+    """The answer to `count`: one count serves all who ask within some seconds."""
+
+    type: Literal["occupancy"]
+    data: OccupancyData
+    timestamp: Timestamp
+    position: NotRequired[Position]
+    id: NotRequired[None]
+    version: NotRequired[None]
+    ack: NotRequired[None]
+
+
+class OccupancyData(TypedDict):
+    """How many listeners are online."""
+
+    listeners_online: int
+    listeners_busy: int
+    counted_at: Timestamp
+    refresh_after: int
+
+
+class HistoryPage(TypedDict):
+    """The answer to `history`: calls and notifications, also to everyone, that you may have seen before."""
+
+    type: Literal["history_page"]
+    data: HistoryPageData
+    timestamp: Timestamp
+    position: NotRequired[Position]
+    id: NotRequired[None]
+    version: NotRequired[None]
+    ack: NotRequired[None]
+
+
+class HistoryPageData(TypedDict):
+    """A page of your history."""
+
+    messages: list[Message]
+    left_out: list[EventId]
+    next: EventId | None
 
 
 class Pong(TypedDict):
@@ -360,6 +405,24 @@ class AuthenticatedData(TypedDict):
     """How long the connection may stay."""
 
     expires_at: Timestamp
+
+
+class StatusSet(TypedDict):
+    """The answer to `status`. Those who see your presence are told, if it is another than before."""
+
+    type: Literal["status_set"]
+    data: StatusSetData
+    timestamp: Timestamp
+    position: NotRequired[Position]
+    id: NotRequired[None]
+    version: NotRequired[None]
+    ack: NotRequired[None]
+
+
+class StatusSetData(TypedDict):
+    """The status that you have now, beside your calls."""
+
+    status: Status
 
 
 class Reconnect(TypedDict):
@@ -465,6 +528,20 @@ class AuthenticateData(TypedDict):
     token: str
 
 
+class SetStatus(TypedDict):
+    """Set your own status. The token's `scope` must have the word `status`."""
+
+    type: Literal["status"]
+    data: StatusData
+    timestamp: NotRequired[Any]
+
+
+class StatusData(TypedDict):
+    """Your own status, beside your calls."""
+
+    status: Status
+
+
 class Sync(TypedDict):
     """Ask for everyone online, or for the users that you watch."""
 
@@ -493,6 +570,30 @@ class Unwatch(TypedDict):
     type: Literal["unwatch"]
     data: WatchData
     timestamp: NotRequired[Any]
+
+
+class Count(TypedDict):
+    """Ask how many listeners are online."""
+
+    type: Literal["count"]
+    data: NotRequired[dict[str, Any]]
+    timestamp: NotRequired[Any]
+
+
+class History(TypedDict):
+    """Ask for a page of your calls and notifications, as far back as they are kept."""
+
+    type: Literal["history"]
+    data: NotRequired[HistoryData]
+    timestamp: NotRequired[Any]
+
+
+class HistoryData(TypedDict):
+    """Which page: the newest first; with `after` alone the oldest first."""
+
+    before: NotRequired[EventId]
+    after: NotRequired[EventId]
+    limit: NotRequired[int]
 
 
 class Transition(TypedDict):
@@ -635,6 +736,103 @@ class SessionRevokedDetail(TypedDict):
     delivery: NotRequired[DeliveryByPresence]
 
 
+class WhoRequest(TypedDict):
+    """Ask for the presence of users as it is now."""
+
+    action: Literal["who"]
+    user_ids: list[Id]
+
+
+class ConnectionsRequest(TypedDict):
+    """Ask for a user's connections."""
+
+    action: Literal["connections"]
+    user_id: Id
+
+
+class DisconnectRequest(TypedDict):
+    """Close all connections of a user, or one: with `error` `AUTH_FAILED` as the last frame."""
+
+    action: Literal["disconnect"]
+    user_id: NotRequired[Id]
+    connection_id: NotRequired[str]
+    reason: NotRequired[Name]
+    revoke: NotRequired[bool]
+
+
+class CountsRequest(TypedDict):
+    """Ask for counts of users and connections. All connections are read: a read unit for each 8 KB."""
+
+    action: Literal["counts"]
+
+
+class UsersNow(TypedDict):
+    """The answer to `who`: each user once, in the order asked for."""
+
+    users: list[UserNow]
+
+
+class UserNow(TypedDict):
+    """A user as they are now. Whoever is not known is offline, with the version 0."""
+
+    user_id: Id
+    is_online: bool
+    is_busy: bool
+    last_seen: Timestamp | None
+    is_away: NotRequired[Literal[True]]
+    username: str | None
+    version: int
+    role: str | None
+    connections: int
+
+
+class UserConnections(TypedDict):
+    """The answer to `connections`, the oldest first."""
+
+    user_id: Id
+    connections: list[ConnectionNow]
+
+
+class ConnectionNow(TypedDict):
+    """A connection. Its token is stored nowhere."""
+
+    connection_id: str
+    stage: str
+    endpoints: list[str]
+    connected_at: Timestamp
+    alive_at: Timestamp
+    lease_until: Timestamp
+    token_expires_at: Timestamp
+
+
+class Disconnected(TypedDict):
+    """The answer to `disconnect`: the connections that get their last frame now, if there are any."""
+
+    connection_ids: list[str]
+
+
+class Counts(TypedDict):
+    """The answer to `counts`."""
+
+    users_online: int
+    listeners_online: int
+    listeners_busy: int
+    connections: dict[str, int]
+
+
+class AdminFailure(TypedDict):
+    """The answer to a request that was refused or failed."""
+
+    error: FailureData
+
+
+class FailureData(TypedDict):
+    """What is wrong."""
+
+    code: Literal["BAD_REQUEST", "INTERNAL", "UNAVAILABLE"]
+    message: str
+
+
 Message = (
     ListenerOnline
     | ListenerOffline
@@ -652,12 +850,15 @@ Message = (
     | SystemNotified
     | Snapshot
     | Stale
+    | Occupancy
+    | HistoryPage
     | Pong
     | Resumed
     | Acknowledged
     | Authenticated
+    | StatusSet
     | Reconnect
     | Error
 )
-ClientFrame = Ping | Resume | Ack | Authenticate | Sync | Watch | Unwatch
+ClientFrame = Ping | Resume | Ack | Authenticate | SetStatus | Sync | Watch | Unwatch | Count | History
 ServerFrame = Message | list[Message] | GatewayError

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from realtime.contract.values import Empty, EventId, Position, UserIds
+from realtime.contract.values import Empty, EventId, Position, Status, UserIds
 
 
 class Frame(TypedDict):
@@ -93,8 +93,44 @@ class Authenticate(Frame):
     data: AuthenticateData
 
 
-FRAMES: list[type] = [Ping, Resume, Ack, Authenticate]  # on all endpoints
-FRAMES_OF_PRESENCE: list[type] = [Sync, Watch, Unwatch]  # on feed, presence and live
+class StatusData(TypedDict):
+    """Your own status, beside your calls."""
+
+    status: Annotated[Status, Meta(description="`away`: others see you busy, and away.")]
+
+
+class SetStatus(Frame):
+    """Set your own status. The token's `scope` must have the word `status`."""
+
+    type: Literal["status"]
+    data: StatusData
+
+
+class Count(Frame):
+    """Ask how many listeners are online."""
+
+    type: Literal["count"]
+    data: NotRequired[Empty]
+
+
+class HistoryData(TypedDict):
+    """Which page: the newest first; with `after` alone the oldest first."""
+
+    before: NotRequired[Annotated[EventId, Meta(description="Messages before this one.")]]
+    after: NotRequired[Annotated[EventId, Meta(description="Messages after this one.")]]
+    limit: NotRequired[Annotated[int, Meta(ge=1, le=100, description="How many at most; 50 if absent.")]]
+
+
+class History(Frame):
+    """Ask for a page of your calls and notifications, as far back as they are kept."""
+
+    type: Literal["history"]
+    data: NotRequired[HistoryData]
+
+
+FRAMES: list[type] = [Ping, Resume, Ack, Authenticate, SetStatus]  # on all endpoints
+FRAMES_OF_PRESENCE: list[type] = [Sync, Watch, Unwatch, Count]  # on feed, presence and live
+FRAMES_OF_USER: list[type] = [History]  # on calls, notifications and live
 
 
 class Parameters(TypedDict):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
 from realtime.backend_events import Call, Id, Name, SocialEvent, StartedCall, SystemNotification
-from realtime.contract.values import Empty, ErrorCode, EventId, Position, Timestamp, Version
+from realtime.contract.values import Empty, ErrorCode, EventId, Position, Status, Timestamp, Version
 
 
 class Envelope(TypedDict):
@@ -51,6 +51,9 @@ class UserState(TypedDict):
     is_online: bool
     is_busy: bool
     last_seen: Annotated[Timestamp | None, Meta(description="When a connection last came or ended; null: never.")]
+    is_away: NotRequired[
+        Annotated[Literal[True], Meta(description="They set themselves to away; they are busy, too. Absent otherwise.")]
+    ]
 
 
 class ListenerState(UserState):
@@ -246,6 +249,54 @@ class Authenticated(Answer):
     data: AuthenticatedData
 
 
+class StatusSetData(TypedDict):
+    """The status that you have now, beside your calls."""
+
+    status: Status
+
+
+class StatusSet(Answer):
+    """The answer to `status`. Those who see your presence are told, if it is another than before."""
+
+    type: Literal["status_set"]
+    data: StatusSetData
+
+
+class OccupancyData(TypedDict):
+    """How many listeners are online."""
+
+    listeners_online: Annotated[int, Meta(ge=0)]
+    listeners_busy: Annotated[int, Meta(ge=0, description="How many of them are busy.")]
+    counted_at: Timestamp
+    refresh_after: Annotated[
+        int, Meta(ge=1, description="Seconds in which the answer stays the same: the larger the count, the longer.")
+    ]
+
+
+class Occupancy(Answer):
+    """The answer to `count`: one count serves all who ask within some seconds."""
+
+    type: Literal["occupancy"]
+    data: OccupancyData
+
+
+class HistoryPageData(TypedDict):
+    """A page of your history."""
+
+    messages: Annotated[list[dict[str, Any]], Meta(description="As you received them, or would have.")]
+    left_out: Annotated[list[EventId], Meta(description="Messages that are too large for a page.")]
+    next: Annotated[
+        EventId | None, Meta(description="There are more: ask again with it in place of `before` or `after`.")
+    ]
+
+
+class HistoryPage(Answer):
+    """The answer to `history`: calls and notifications, also to everyone, that you may have seen before."""
+
+    type: Literal["history_page"]
+    data: HistoryPageData
+
+
 class StaleData(TypedDict):
     """Since when presence may be wrong."""
 
@@ -301,5 +352,6 @@ OF_ENDPOINTS: dict[str, list[type]] = {
     "calls": [CallStarted, CallEnded, CallBilling],
     "notifications": [FavoriteAdded, FavoriteRemoved, UserBlocked, UserUnblocked, SystemNotified],
 }
-OF_PRESENCE: list[type] = [Snapshot, Stale]  # on feed, presence and live
-OF_ALL: list[type] = [Pong, Resumed, Acknowledged, Authenticated, Reconnect, Error]
+OF_PRESENCE: list[type] = [Snapshot, Stale, Occupancy]  # on feed, presence and live
+OF_USER: list[type] = [HistoryPage]  # on calls, notifications and live
+OF_ALL: list[type] = [Pong, Resumed, Acknowledged, Authenticated, StatusSet, Reconnect, Error]

@@ -21,7 +21,10 @@ class TokenClaims(TypedDict):
     scope: NotRequired[
         Annotated[
             str | list[str] | None,
-            Meta(description="The endpoints that it is good for, separated by spaces or in a list; absent: all."),
+            Meta(
+                description="The endpoints that it is good for, separated by spaces or in a list; absent: all. "
+                "With the word `status` its user may set their own status."
+            ),
         ]
     ]
     iss: NotRequired[Annotated[str, Meta(description="Must equal the stack's TokenIssuer, where it demands one.")]]

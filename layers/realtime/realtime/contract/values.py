@@ -34,6 +34,7 @@ Version = Annotated[
 ]
 Empty = Annotated[dict[str, Any], Meta(description="Has no keys yet.")]
 UserIds = Annotated[list[Id], Meta(min_length=1, max_length=100, description="The users that you mean.")]
+Status = Literal["online", "busy", "away"]
 ErrorCode = Literal["AUTH_FAILED", "PERMISSION_DENIED", "CONNECTION_LIMIT", "RATE_LIMITED", "BAD_REQUEST", "INTERNAL"]
 Acknowledgeable = Literal[
     "call_started",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from realtime.tables.blocks import Blocks
     from realtime.tables.budget import Budget
     from realtime.tables.calls import Calls
+    from realtime.tables.census import Census
     from realtime.tables.connections import Connections
     from realtime.tables.outbox import Outbox
     from realtime.tables.posted import PostedPositions
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from realtime.tables.served import Served
     from realtime.tables.session_scan import SessionScan
     from realtime.tables.stragglers import Stragglers
+    from realtime.tables.tally import Tallies
     from realtime.tables.users import Users
     from realtime.tables.views import Views
     from realtime.tables.watched import Watched
@@ -82,6 +84,14 @@ class Tables:
         return Calls(self._client, _name("events", self._names.events), self.users)
 
     @cached_property
+    def census(self) -> Census:
+        """The counts of connections and users."""
+        from realtime.tables.census import Census
+
+        names = self._names
+        return Census(self._client, _name("connections", names.connections), _name("users", names.users))
+
+    @cached_property
     def outbox(self) -> Outbox:
         """The outbox: an entry for everything that a client receives."""
         from realtime.tables.outbox import Outbox
@@ -129,6 +139,13 @@ class Tables:
         from realtime.tables.rates import Rates
 
         return Rates(self._client, self._names.connections, _name("events", self._names.events))
+
+    @cached_property
+    def tally(self) -> Tallies:
+        """The last count of who is online."""
+        from realtime.tables.tally import Tallies
+
+        return Tallies(self._client, _name("events", self._names.events))
 
     @cached_property
     def watched(self) -> Watched:

@@ -59,6 +59,7 @@ class Connections:
                 "token_expires_at": connection.token_expires_at_s,
                 "wide": _heard_whole(connection, audiences),
                 "endpoints": connection.chosen,
+                "may_set_status": connection.may_set_status or None,
                 "indexed_audience": own,
             },
         )
@@ -129,9 +130,9 @@ class Connections:
         learned = {"heard_at": heard_at_s, "pinged_at": pinged_at_s, "heartbeat": has_heartbeat or None}
         self._update_session(connection_id, lease_until=lease_until_s, **learned)
 
-    def extend_token(self, connection_id: str, token_expires_at_s: int) -> None:
-        """Keep a connection open until another token expires."""
-        self._update_session(connection_id, token_expires_at=token_expires_at_s)
+    def extend_token(self, connection_id: str, token_expires_at_s: int, *, may_set_status: bool) -> None:
+        """Keep a connection open until another token expires, with that token's right."""
+        self._update_session(connection_id, token_expires_at=token_expires_at_s, may_set_status=may_set_status)
 
     def _update_session(self, connection_id: str, **values: int | None) -> None:
         """Set values of a session if it still exists; doing it twice, after a lost answer, has the same effect."""

@@ -4,7 +4,8 @@ The table's partition key is called `audience`, its sort key `event_id`.
 
     audience                       event_id    item                     written by         read by            kept
     {endpoint}/… (audiences.py)    event's id  an entry                 ingest, announce   default (resume)   history
-    connection/{connection id}     event's id  one connection's entry   ingest, sweep      default            history
+    connection/{connection id}     event's id  one connection's entry   ingest, sweep,     default            history
+                                                                        admin
     the same, not streamed         event's id  a last frame             connect, default   default            60 s
     ingested/{event's own id}      -           it was recorded          ingest             ingest             26 h
     the same                       a number    so was this part of it   ingest             ingest             26 h
@@ -17,7 +18,9 @@ The table's partition key is called `audience`, its sort key `event_id`.
     stragglers                     -           who is behind            broadcast, late    broadcast, late    3 h
     served                         audience    when it was served       broadcast          sweep              1 h
     budget/{slot, ms}              -           claimed posts            all that post      all that post      1 h
+    occupancy                      -           how many are online      default            default            1 h
     rate/user/{user id}            -           a bucket (rates.py)      default            default            1 h
+    rate/status/{user id}          -           of changes of status     default            default            1 h
     rate/ip/{address}              -           likewise                 connect            connect            1 h
     posted/{audience}              -           its position (posted.py) broadcast          broadcast          60 s
 
@@ -40,6 +43,7 @@ CURSORS_TTL_SECONDS: Final = 3600
 STRAGGLERS_TTL_SECONDS: Final = 3 * 3600  # since the last one was added; API Gateway ends a connection after 2 h
 SERVED_TTL_SECONDS: Final = 3600
 CLAIMS_TTL_SECONDS: Final = 3600
+TALLY_TTL_SECONDS: Final = 3600
 RATE_TTL_SECONDS: Final = 3600  # by then any bucket is full again
 POSTED_TTL_SECONDS: Final = 60  # positions tell of some seconds
 
@@ -115,6 +119,16 @@ def budget_key(slot_ms: int) -> Key:
 def user_rate_key(user_id: str) -> Key:
     """Return the key of the bucket of all connections of a user."""
     return _single(f"rate/user/{user_id}")
+
+
+def status_rate_key(user_id: str) -> Key:
+    """Return the key of the bucket of a user's changes of status."""
+    return _single(f"rate/status/{user_id}")
+
+
+def tally_key() -> Key:
+    """Return the key of the last count of who is online."""
+    return _single("occupancy")
 
 
 def address_rate_key(address: str) -> Key:

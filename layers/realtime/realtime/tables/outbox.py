@@ -154,6 +154,22 @@ class Outbox:
         """Return up to `limit` of an audience's entries after an id, newest first, as of now."""
         return list(islice(self._of_audience(audience, event_id, ScanIndexForward=False, Limit=limit), limit))
 
+    def between(self, audience: str, after: str, before: str, *, newest_first: bool, limit: int) -> Iterator[Entry]:
+        """Yield an audience's entries between two ids, without these, as of now; `limit` are read at a time."""
+        found = pages(
+            self._client,
+            "reading the outbox",
+            TableName=self._table,
+            KeyConditionExpression="audience = :audience AND event_id BETWEEN :after AND :before",
+            ExpressionAttributeValues=item({":audience": audience, ":after": after, ":before": before}),
+            ConsistentRead=True,
+            ScanIndexForward=not newest_first,
+            Limit=limit,
+        )
+        for image in chain.from_iterable(found):
+            with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
+                yield from (each for each in read_entries(image, "wide") if after < each.event_id < before)
+
     def _of_audience(self, audience: str, event_id: str, **options: Any) -> Iterator[Entry]:
         log = log_of(audience)
         if log is not None:

@@ -16,7 +16,7 @@ from realtime.audiences import direct
 from realtime.aws.clients import aws_errors, error_code
 from realtime.errors import Unavailable
 from realtime.tables.dynamodb import attribute, item, plain
-from realtime.tables.events import RATE_TTL_SECONDS, address_rate_key, user_rate_key
+from realtime.tables.events import RATE_TTL_SECONDS, address_rate_key, status_rate_key, user_rate_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -65,6 +65,10 @@ class Rates:
     def take_of_user(self, user_id: str, cost_ms: int, room_ms: int, now_ms: int) -> Bucket:
         """Take tokens of the bucket of all connections of a user."""
         return self._of_events(user_rate_key(user_id), cost_ms, room_ms, now_ms)
+
+    def take_of_status(self, user_id: str, cost_ms: int, room_ms: int, now_ms: int) -> Bucket:
+        """Take tokens of the bucket of a user's changes of status."""
+        return self._of_events(status_rate_key(user_id), cost_ms, room_ms, now_ms)
 
     def take_of_address(self, address: str, cost_ms: int, room_ms: int, now_ms: int) -> Bucket:
         """Take tokens of the bucket of an address."""

@@ -26,6 +26,7 @@ class Connection:
     types: frozenset[str] = frozenset()  # the message types that it wants; none = all
     batch: bool = False  # a frame may be a JSON array of messages
     chosen: frozenset[str] = frozenset()  # the endpoints that it hears, if its stage is `live`
+    may_set_status: bool = False  # its user's own, as its token says
 
     @property
     def endpoints(self) -> frozenset[str]:
@@ -68,6 +69,7 @@ def read_session(row: Mapping[str, Any]) -> Session:
         types=values.get("types", frozenset()),
         batch=values.get("batch", False),
         chosen=values.get("endpoints", frozenset()),
+        may_set_status=values.get("may_set_status", False),
     )
     return Session(
         connection,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from realtime.aws.clients import aws_errors
 from realtime.tables import membership
@@ -38,7 +38,7 @@ class User:
     role: str | None
     connection_ids: frozenset[str]
     is_online: bool
-    is_busy: bool
+    is_busy: bool  # by calls, or by hand
     last_seen_ms: int
     left_at_ms: int
     version: int
@@ -48,6 +48,7 @@ class User:
     shown_to: frozenset[str] = frozenset()  # whom the last change of that list took from it
     revoked_before_s: int = 0  # tokens that were issued before it are refused
     trace_id: str = ""  # of what changed it last
+    is_away: bool = False  # by their own setting, which makes them busy, too
 
 
 def read_user(image: dict[str, Any]) -> User:
@@ -69,6 +70,7 @@ def read_user(image: dict[str, Any]) -> User:
         shown_to=values.get("shown_to", frozenset()),
         revoked_before_s=values.get("revoked_before", 0),
         trace_id=values.get("trace_id", ""),
+        is_away=values.get("is_away", False),
     )
 
 
@@ -145,8 +147,28 @@ class Users(Membership):
         )
 
     def busy_write(self, user_id: str, now_ms: int, *, busy: bool) -> Write:
-        """Return the write that sets a user busy or available by hand."""
-        return self._update(user_id, f"SET is_busy_manual = :busy, {CHANGED}", values={":busy": busy, ":now": now_ms})
+        """Return the write that sets a user busy or available by hand; then they are not away."""
+        change = f"SET is_busy_manual = :busy, {CHANGED} REMOVE is_away"
+        return self._update(user_id, change, values={":busy": busy, ":now": now_ms})
+
+    def set_status(self, user_id: str, status: Literal["online", "busy", "away"], now_ms: int) -> bool:
+        """Set a user's own status; return False if they have it already, or nothing is known of them.
+
+        If the answer is lost and the update made again, it may return False although it was done.
+        """
+        condition = {
+            "online": "is_busy_manual = :true OR attribute_exists(is_away)",
+            "busy": "NOT is_busy_manual = :true OR attribute_not_exists(is_busy_manual) OR attribute_exists(is_away)",
+            "away": "attribute_not_exists(is_away)",
+        }[status]
+        setting = "is_busy_manual = :busy" + (", is_away = :true" if status == "away" else "")
+        update = self._update(
+            user_id,
+            f"SET {setting}, {CHANGED}" + ("" if status == "away" else " REMOVE is_away"),
+            condition=f"attribute_exists(user_id) AND ({condition})",
+            values={":busy": status != "online", ":now": now_ms, ":true": True},
+        )
+        return update_if(self._client, UPDATING, update.request)
 
     def block_write(self, user_id: str, others: Set[str], now_ms: int, *, blocked: bool) -> Write:
         """Return the write that hides a user's presence from others, or shows it to them again.

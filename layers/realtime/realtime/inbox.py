@@ -1,0 +1,120 @@
+"""The inbox: pages of a user's own history, calls and notifications, as far back as the outbox keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from realtime import messages, positions
+from realtime.audiences import personal, wide
+from realtime.errors import BadRequest
+from realtime.ids import event_time_ms, make_event_id
+from realtime.messages import MAX_FRAME_BYTES
+from realtime.tables.connections import Connection
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
+from realtime.text import describe_value
+
+if TYPE_CHECKING:
+    from realtime.contract.to_clients import HistoryPageData
+
+OWN = ("calls", "notifications")
+MOST, USUAL = 100, 50  # messages of a page
+_LAST = "f" * 28  # the highest id
+_EVERYONES_SHARD = "0"  # an event for everyone is recorded for each shard
+
+
+class Wanted(NamedTuple):
+    """Which page: the messages between two ids, and how many; the newest first unless only `after` is given."""
+
+    after: str | None
+    before: str | None
+    limit: int
+
+    @property
+    def newest_first(self) -> bool:
+        """Return the order of the page."""
+        return self.after is None or self.before is not None
+
+
+class Inbox:
+    """Answer `history`."""
+
+    def __init__(self, outbox: Outbox, *, history_seconds: int) -> None:
+        self._outbox = outbox
+        self._history_seconds = history_seconds
+
+    def answer(self, data: Mapping[str, Any], connection: Connection, now_ms: int) -> list[str]:
+        """Answer the frame with one page.
+
+        Raises BadRequest, whose message says what is wrong.
+        """
+        wanted = parse_wanted(data)
+        endpoints = [each for each in OWN if each in connection.endpoints]
+        if not endpoints:
+            raise BadRequest("history: this connection has none; connect to calls, notifications or live")
+        audiences = [personal(each, connection.user_id) for each in endpoints]
+        if "notifications" in endpoints:
+            audiences.append(wide("notifications", _EVERYONES_SHARD))
+        read = [self._read(audience, wanted, now_ms) for audience in audiences]
+        found = {entry.event_id: entry for entry in chain.from_iterable(read)}
+        in_order = [found[each] for each in sorted(found, reverse=wanted.newest_first)]
+        return [_page(in_order, wanted.limit, connection, now_ms)]
+
+    def _read(self, audience: str, wanted: Wanted, now_ms: int) -> Sequence[Entry]:
+        """Return one message more than a page has, so that it is known whether there are more."""
+        oldest = make_event_id(now_ms - self._history_seconds * 1000)
+        after = max(oldest, wanted.after or "")
+        entries = self._outbox.between(
+            audience, after, wanted.before or _LAST, newest_first=wanted.newest_first, limit=wanted.limit + 1
+        )
+        return list(islice(_valid(entries, now_ms), wanted.limit + 1))
+
+
+def parse_wanted(data: Mapping[str, Any]) -> Wanted:
+    """Return which page a frame asks for.
+
+    Raises BadRequest.
+    """
+    for name in ("after", "before"):
+        if name in data:
+            try:
+                event_time_ms(data[name])
+            except ValueError as error:
+                raise BadRequest(f"{name}: {error}") from error
+    limit = data.get("limit", USUAL)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 < limit <= MOST:
+        raise BadRequest(f"limit: must be a whole number from 1 to {MOST}; not {describe_value(limit)}")
+    return Wanted(data.get("after"), data.get("before"), limit)
+
+
+def _valid(entries: Iterator[Entry], now_ms: int) -> Iterator[Entry]:
+    now_s = now_ms // 1000
+    for entry in entries:
+        if entry.expires_at_s > now_s and (entry.not_after_s is None or entry.not_after_s >= now_s):
+            yield entry
+
+
+def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: int) -> str:
+    """Return the frame with as many messages as it and the page hold; one that fits into no page is named."""
+    position = positions.floor(connection.connected_at_ms, now_ms)
+    room = MAX_FRAME_BYTES - 1000  # for the envelope, and some ids
+    shown: list[Any] = []
+    left_out: list[str] = []
+    last: str | None = None
+    for entry in entries:
+        size = len(entry.message.encode()) + 1
+        if len(shown) + len(left_out) == limit or (size > room and shown):
+            break
+        if size > room:
+            left_out.append(entry.event_id)
+        else:
+            shown.append(json.loads(entry.message))
+            room -= size
+        last = entry.event_id
+    else:
+        last = None  # there are no more
+    data: HistoryPageData = {"messages": shown, "left_out": left_out, "next": last}
+    return messages.encode("history_page", data, now_ms, position=position)

@@ -1,0 +1,77 @@
+"""`python -m samsocket`, and the command `samsocket`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from samsocket import client
+from samsocket.cli import serve
+from samsocket.errors import StartError
+from samsocket.settings import Settings
+from samsocket.terminal import Terminal, gateway_log
+from samsocket.up import Options, Run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Run WebSocket APIs of SAM templates on this machine, as API Gateway runs them."""
+
+
+@main.command()
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The SAM template, or its folder.")
+@click.option("-p", "--port", type=click.IntRange(1, 65535), default=3001)
+@click.option(
+    "--parameter-overrides", "overrides", multiple=True, metavar="'Key=Value …'", help="As sam deploy has it."
+)
+@click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
+@click.option("--watch/--no-watch", default=True, help="Take over changes of code and template at once.")
+@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds that each event is on its way.")
+@click.option(
+    "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
+)
+@click.option(
+    "--debug-function", "debugged", metavar="NAME", multiple=True, help="Wait for a debugger before its code."
+)
+@click.option("--debug-port", type=click.IntRange(1, 65535), default=5678, help="Of the first; the next has the next.")
+def up(
+    template: Path | None,
+    port: int,
+    overrides: tuple[str, ...],
+    region: str,
+    debugged: tuple[str, ...],
+    debug_port: int,
+    *,
+    watch: bool,
+    latency: float,
+    withhold_disconnect: bool,
+) -> None:
+    """Run the template of this folder, until Ctrl-C.
+
+    Needs neither Docker nor an AWS account. The first run installs the emulator into the user's cache folder.
+    """
+    terminal = Terminal()
+    gateway_log(terminal)
+    options = Options(
+        template=template,
+        port=port,
+        overrides=overrides,
+        region=region,
+        watch=watch,
+        latency=latency,
+        debugged={name: debug_port + number for number, name in enumerate(debugged)},
+        settings=Settings(withhold_disconnect=withhold_disconnect),
+    )
+    try:
+        asyncio.run(Run(options, terminal).go())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+for command in (client.connect, client.send, client.list_connections, client.post, client.kill, serve):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="samsocket")

@@ -1,0 +1,189 @@
+"""Puts an expanded template on the emulator, without what the emulator does not deploy."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from samsocket.errors import StartError
+from samsocket.project.adaptation import adapt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from samsocket.project.expansion import Project
+
+_UNKNOWN_TYPES: Final = re.compile(r"Unrecognized resource types: \[(?P<types>[^\]]*)\]")
+_CAPABILITIES: Final = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+_INLINE_BYTES: Final = 51_200
+_BUCKET: Final = "samsocket"
+_ATTEMPTS: Final = 20
+_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """How to reach the emulator, and the access key of this run."""
+
+    endpoint_url: str
+    region: str
+    access_key: str
+    secret_key: str
+
+    def client(self, service: str) -> Any:
+        """Return a client of a service."""
+        return boto3.session.Session().client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(
+                retries={"max_attempts": 2},
+                proxies={},
+                read_timeout=120,
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the variables by which AWS's SDKs and tools reach it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What became of a template: what was `left_out`, and why, by logical id; the `functions` by logical id."""
+
+    left_out: Mapping[str, str]
+    functions: Mapping[str, Mapping[str, Any]]
+
+
+class Deployment:
+    """One stack on the emulator. Its methods block."""
+
+    def __init__(self, account: Account, stack: str, say: Callable[[str], None]) -> None:
+        """Name it; `say` shows a person what is tried again."""
+        self._account, self._stack, self._say = account, stack, say
+        self._client = account.client("cloudformation")
+        self._not_deployed: dict[str, str] = {}
+
+    def put(self, project: Project, parameters: Mapping[str, str], invoke_url: str) -> Deployed:
+        """Create the stack, or change it.
+
+        Raises:
+            StartError: it cannot be deployed, whatever is left out.
+        """
+        for _ in range(_ATTEMPTS):
+            template, removed = adapt(project.expanded, invoke_url, self._not_deployed)
+            problem = self._try(template, parameters)
+            if not problem:
+                return Deployed({**removed, **self._reasons(project)}, self._functions())
+            self._not_deployed |= problem
+        raise StartError(f"the emulator does not deploy the template: {self._not_deployed}")
+
+    def _reasons(self, project: Project) -> dict[str, str]:
+        resources = project.expanded["Resources"]
+        return {
+            logical_id: f"{resources[logical_id]['Type']}: {reason}"
+            for logical_id, reason in self._not_deployed.items()
+            if logical_id in resources
+        }
+
+    def _try(self, template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
+        """Deploy, and return the types and logical ids that prevent it, with the reason."""
+        status = self._status()
+        request = {
+            "StackName": self._stack,
+            "Capabilities": _CAPABILITIES,
+            "Parameters": [
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+                if name in template.get("Parameters", {})
+            ],
+            **self._body(template),
+        }
+        try:
+            if status is None:
+                self._client.create_stack(**request)
+            else:
+                self._client.update_stack(**request)
+        except ClientError as error:
+            message = str(error.response["Error"]["Message"])
+            if "No updates are to be performed" in message:
+                return {}
+            if (unknown := _UNKNOWN_TYPES.search(message)) is not None:
+                return dict.fromkeys(unknown["types"].split(", "), "the emulator does not know this type")
+            raise StartError(f"the emulator refuses the template: {message}") from error
+        if self._settled() in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+            return {}
+        failed = self._first_failure(template)
+        if status is None:
+            self._client.delete_stack(StackName=self._stack)
+            self._settled()
+        return failed
+
+    def _body(self, template: Mapping[str, Any]) -> dict[str, str]:
+        text = json.dumps(template, default=str)
+        if len(text) <= _INLINE_BYTES:
+            return {"TemplateBody": text}
+        storage = self._account.client("s3")
+        storage.create_bucket(Bucket=_BUCKET)
+        storage.put_object(Bucket=_BUCKET, Key="template.json", Body=text.encode())
+        return {"TemplateURL": f"{self._account.endpoint_url}/{_BUCKET}/template.json"}
+
+    def _status(self) -> str | None:
+        try:
+            status = str(self._client.describe_stacks(StackName=self._stack)["Stacks"][0]["StackStatus"])
+        except ClientError:
+            return None
+        return None if status == "DELETE_COMPLETE" else status
+
+    def _settled(self) -> str | None:
+        deadline = time.monotonic() + _SECONDS
+        while (status := self._status()) is not None and status.endswith("_IN_PROGRESS"):
+            if time.monotonic() > deadline:
+                raise StartError(f"the emulator still deploys after {_SECONDS:g} s")
+            time.sleep(0.1)
+        return status
+
+    def _first_failure(self, template: Mapping[str, Any]) -> dict[str, str]:
+        """Return the resource that failed first.
+
+        Raises:
+            StartError: no single resource is to blame.
+        """
+        pages = self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack)
+        events = [event for page in pages for event in page["StackEvents"]]
+        for event in reversed(events):  # the oldest is last
+            failed = event["ResourceStatus"].endswith("_FAILED") and event["LogicalResourceId"] in template["Resources"]
+            if failed and event["LogicalResourceId"] not in self._not_deployed:
+                reason = str(event.get("ResourceStatusReason", "no reason given"))
+                self._say(f"  {event['LogicalResourceId']} is left out: {reason}")
+                return {event["LogicalResourceId"]: reason}
+        reasons = [event["ResourceStatusReason"] for event in events if event.get("ResourceStatusReason")]
+        raise StartError(f"the emulator does not deploy the template: {'; '.join(reasons[:3]) or 'no reason given'}")
+
+    def _functions(self) -> dict[str, Mapping[str, Any]]:
+        client = self._account.client("lambda")
+        pages = self._client.get_paginator("list_stack_resources").paginate(StackName=self._stack)
+        return {
+            resource["LogicalResourceId"]: client.get_function_configuration(
+                FunctionName=resource["PhysicalResourceId"]
+            )
+            for page in pages
+            for resource in page["StackResourceSummaries"]
+            if resource["ResourceType"] == "AWS::Lambda::Function" and resource.get("PhysicalResourceId")
+        }

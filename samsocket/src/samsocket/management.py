@@ -1,0 +1,169 @@
+"""The management API: `@connections`.
+
+Source: docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html and
+the model of ApiGatewayManagementApi in botocore (statuses, sizes, names of the errors and of GetConnection's members).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
+from samsocket.events import new_id
+from samsocket.frames import TOO_BIG
+from samsocket.settings import MESSAGE_BYTES
+
+if TYPE_CHECKING:
+    from aiohttp.web import BaseRequest
+
+    from samsocket.connection import Connection
+    from samsocket.emulator import Emulator
+    from samsocket.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+METHODS: Final = frozenset({"POST", "GET", "DELETE"})
+
+_WELL_FORMED: Final = re.compile(r"(?:[A-Za-z0-9_-]{4})*[A-Za-z0-9_-]{3}=")
+"""Connection ids as AWS makes them: base64url with one `=` at the end."""
+
+_ANSWERS: Final[Mapping[type[DeliveryError], tuple[int, str, str | None]]] = {
+    GoneError: (410, "GoneException", None),
+    BufferFullError: (429, "LimitExceededException", "Limit exceeded"),
+    MalformedIdError: (400, "BadRequestException", "Invalid connectionId"),
+    TooLargeError: (413, "PayloadTooLargeException", "Message too long"),
+}
+
+
+def error(status: int, kind: str, message: str | None) -> web.Response:
+    """Return an error as AWS shapes it: the SDKs read its kind from a header."""
+    body = b"" if message is None else json.dumps({"message": message}).encode()
+    headers = {"x-amzn-RequestId": new_id(), "x-amzn-ErrorType": kind, "Content-Type": "application/json"}
+    return web.Response(status=status, body=body, headers=headers)
+
+
+def forbidden() -> web.Response:
+    """The answer to a request whose path leads to no stage."""
+    return error(403, "ForbiddenException", "Forbidden")
+
+
+class Management:
+    """Serves `@connections` for one API's open connections."""
+
+    def __init__(
+        self, api_id: str, connections: Mapping[str, Connection], emulator: Emulator, settings: Settings
+    ) -> None:
+        """Bind to the gateway's connections."""
+        self._api_id, self._connections, self._emulator, self._settings = api_id, connections, emulator, settings
+
+    async def handle(self, request: BaseRequest, stage: str, connection_id: str, *, emulated: bool) -> web.Response:
+        """Answer one request; `emulated` says that its path is one that the emulator serves too."""
+        if request.method not in METHODS:
+            return forbidden()
+        try:
+            body = await _body(request)
+            if (refusal := await self._refusal(request, body, stage, emulated=emulated)) is not None:
+                return refusal
+            return await self._act(request.method, self._open(connection_id, stage), body)
+        except DeliveryError as failure:
+            return error(*_ANSWERS[type(failure)])
+
+    def _open(self, connection_id: str, stage: str) -> Connection:
+        if _WELL_FORMED.fullmatch(connection_id) is None:
+            raise MalformedIdError(connection_id)
+        connection = self._connections.get(connection_id)
+        if connection is None or not connection.is_open or connection.handshake.stage != stage:
+            raise GoneError(connection_id)
+        if connection.handshake.api_id != self._api_id:
+            raise GoneError(connection_id)
+        return connection
+
+    async def _act(self, method: str, connection: Connection, body: bytes) -> web.Response:
+        if method == "GET":
+            return web.json_response(_description(connection), headers={"x-amzn-RequestId": new_id()})
+        if method == "DELETE":
+            await connection.close(1000)
+            return web.Response(status=204, headers={"x-amzn-RequestId": new_id()})
+        if len(body) > self._settings.post_frame_bytes:
+            await connection.close(TOO_BIG)
+        else:
+            await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
+        return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
+
+    async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:
+        """Return the answer to a caller without the right to manage the stage's connections.
+
+        The emulator checks requests under a path that it serves too. The signature covers the path, so the emulator
+        cannot check requests under another path: these pass only if they are signed with the gateway's own key, or if
+        the emulator enforces nothing, that is, if it accepts an unsigned request.
+        """
+        counts_for = self._settings.decision_seconds
+        try:
+            if emulated:
+                denial = await self._emulator.permission(
+                    request.method, request.raw_path, request.headers, body, stage=stage, counts_for=counts_for
+                )
+                return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
+            served = f"/_aws/execute-api/{self._api_id}/{stage}"
+            denial = await self._emulator.permission(
+                "GET", f"{served}/@connections/none", {}, b"", stage=stage, counts_for=counts_for
+            )
+            method, path, headers = request.method, request.raw_path, request.headers
+            if denial is None or self._emulator.is_signed_by_us(method, path, headers, body):
+                return None
+            if "Authorization" not in headers and "X-Amz-Signature=" not in path:
+                return error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        except (aiohttp.ClientError, TimeoutError):
+            _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
+            return error(500, "InternalServerErrorException", "Internal server error")
+        return error(403, "ForbiddenException", f"the emulator enforces IAM, which it can do only under {served}")
+
+
+async def _body(request: BaseRequest) -> bytes:
+    """The body of a POST.
+
+    Raises:
+        TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
+    """
+    if request.method != "POST":
+        return b""
+    if (request.content_length or 0) > MESSAGE_BYTES:
+        raise TooLargeError(request.content_length)
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLargeError from error
+    if len(body) > MESSAGE_BYTES:
+        raise TooLargeError(len(body))
+    return body
+
+
+def _text(body: bytes) -> bytes:
+    """Return the payload of a text frame. Bytes that are not UTF-8 are replaced."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return body.decode(errors="replace").encode()
+    return body
+
+
+def _description(connection: Connection) -> dict[str, Any]:
+    """GetConnection's answer."""
+    return {
+        "connectedAt": _iso8601(connection.handshake.connected_at),
+        "identity": connection.handshake.identity,
+        "lastActiveAt": _iso8601(connection.last_active_at),
+    }
+
+
+def _iso8601(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"

@@ -1,0 +1,47 @@
+"""What a developer sees while the tool runs: progress, the lines of each function in its colour, and the gateway's."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from typing import Final
+
+import click
+
+_COLOURS: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
+
+
+class Terminal(logging.Handler):
+    """Prints lines. As a handler it takes what the gateway logs."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        super().__init__()
+        self._colours = itertools.cycle(_COLOURS)
+        self._colour_of: dict[str, str] = {}
+
+    def say(self, line: str) -> None:
+        """Print a line about the run itself."""
+        click.echo(line)
+
+    def function(self, name: str, line: str) -> None:
+        """Print what a function wrote."""
+        colour = self._colour_of.setdefault(name, next(self._colours))
+        click.echo(f"{click.style(f'{name} |', fg=colour)} {line}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print what the gateway logs: its access log, and what went wrong."""
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        if record.levelno >= logging.WARNING:
+            click.secho(f"{moment} {record.getMessage()}", fg="red")
+        else:
+            click.secho(f"{moment} {record.getMessage()}", dim=True)
+
+
+def gateway_log(terminal: Terminal) -> None:
+    """Send what the gateway logs to the terminal, and nothing of other libraries below an error."""
+    logger = logging.getLogger("samsocket")
+    logger.handlers[:] = [terminal]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,105 @@
+"""Pages of a user's own history."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from realtime.ids import make_event_id
+from realtime.tables.entries import Entry
+from realtime.tables.outbox import Outbox
+from tests.samples import KEY_ID, SECRET, sample
+from tests.support.cloud import STORY_BEGINS, Cloud, Function
+
+CONNECTION = "RfGx1dQAIAMCIhA="
+NOW = STORY_BEGINS * 1000
+
+
+def kept(cloud: Cloud, audience: str, age_s: int, **more: Any) -> str:
+    """Record a message of so long ago; return its id."""
+    event_id = make_event_id(NOW - age_s * 1000, audience)
+    data = {"call_id": 1, "user_id": 123, "listener_id": 5}
+    message = {"type": "call_ended", "data": data | more.pop("data", {}), "timestamp": "2024-01-15T10:00:00.000Z"}
+    entry = Entry(audience, event_id, "call_ended", json.dumps({**message, "id": event_id}), NOW // 1000 + 60, **more)
+    Outbox(cloud.dynamodb, "EventsTable").put(entry)
+    return event_id
+
+
+def connect(cloud: Cloud, stage: str, **parameters: str) -> Function:
+    """Connect the story's user."""
+    event = sample("connect.token-in-query")
+    event["requestContext"]["stage"] = stage
+    token = jwt.encode({"sub": "123", "exp": 4_102_444_800}, SECRET, headers={"kid": KEY_ID})
+    event["queryStringParameters"] = {"token": token, **parameters}
+    cloud.function("connect")(event)
+    return cloud.function("default")
+
+
+def page(default: Function, **data: Any) -> tuple[list[str], str | None]:
+    """Return the ids of a page's messages, and where it goes on."""
+    event = {**sample("default.ping"), "body": json.dumps({"type": "history", "data": data})}
+    answer = json.loads(default(event)["body"])
+    assert answer["type"] == "history_page", answer
+    assert len(json.dumps(answer)) < 32_768
+    return [each["id"] for each in answer["data"]["messages"]], answer["data"]["next"]
+
+
+def test_the_inbox_is_read_page_by_page_in_either_direction(cloud: Cloud) -> None:
+    audiences = ("calls/123", "notifications/123", "notifications/*/0")
+    ids = [kept(cloud, audiences[age % 3], age * 60) for age in range(1, 8)]  # the newest first
+    kept(cloud, "calls/5", 1)
+    default = connect(cloud, "live")
+    assert page(default) == (ids, None)
+    assert page(default, limit=3) == (ids[:3], ids[2])
+    assert page(default, limit=3, before=ids[2]) == (ids[3:6], ids[5])
+    assert page(default, limit=3, before=ids[5]) == (ids[6:], None)
+    assert page(default, after=ids[4], limit=2) == ([ids[3], ids[2]], ids[2]), "the oldest first"
+    assert page(default, after=ids[2], limit=2) == ([ids[1], ids[0]], None)
+    assert page(default, after=ids[5], before=ids[1]) == (ids[2:5], None)
+    assert page(default, before=ids[6]) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "parameters", "audiences"),
+    [
+        ("calls", {}, {"calls/123"}),
+        ("notifications", {}, {"notifications/123", "notifications/*/0"}),
+        ("live", {"endpoints": "calls,feed"}, {"calls/123"}),
+    ],
+)
+def test_a_page_has_what_the_connections_endpoints_have(
+    cloud: Cloud, stage: str, parameters: dict[str, str], audiences: set[str]
+) -> None:
+    ids = {
+        name: kept(cloud, name, age) for age, name in enumerate(("calls/123", "notifications/123", "notifications/*/0"))
+    }
+    found, _ = page(connect(cloud, stage, **parameters))
+    assert set(found) == {ids[name] for name in audiences}
+
+
+def test_what_has_expired_or_is_older_than_the_history_is_not_shown(cloud: Cloud) -> None:
+    kept(cloud, "calls/123", 60, not_after_s=NOW // 1000 - 30)
+    kept(cloud, "calls/123", 90_000)
+    here = kept(cloud, "calls/123", 80_000)
+    assert page(connect(cloud, "calls")) == ([here], None)
+
+
+def test_a_page_ends_where_its_frame_is_full_and_names_what_fits_into_none(cloud: Cloud) -> None:
+    half = kept(cloud, "calls/123", 1, data={"text": "x" * 20_000})
+    whole = kept(cloud, "calls/123", 2, data={"text": "x" * 32_000})
+    small = kept(cloud, "calls/123", 3)
+    default = connect(cloud, "calls")
+    assert page(default) == ([half], half)
+    event = {**sample("default.history"), "body": json.dumps({"type": "history", "data": {"before": half}})}
+    event["requestContext"]["connectionId"] = CONNECTION
+    data = json.loads(default(event)["body"])["data"]
+    assert (data["left_out"], [each["id"] for each in data["messages"]], data["next"]) == ([whole], [small], None)
+
+
+def test_a_connection_without_history_is_told_where_there_is_one(cloud: Cloud) -> None:
+    default = connect(cloud, "feed")
+    event = {**sample("default.ping"), "body": sample("default.history")["body"]}
+    assert "connect to calls, notifications or live" in default(event)["body"]
