@@ -360,10 +360,10 @@ class LateQueue(Queue):
         self._world.pass_time(QUEUE_S)
         self._put(body, delay_seconds)
 
-    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
         """Send messages."""
-        self._world.pass_time(QUEUE_S * -(-len(bodies) // 10))
-        for body in bodies:
+        self._world.pass_time(QUEUE_S * -(-len(messages) // 10))
+        for body, _ in messages:
             self._put(body, 0)
 
     def _put(self, body: dict[str, Any], delay_s: float) -> None:

@@ -99,9 +99,9 @@ class DelayQueue(Queue):
             self._sent += 1
             heapq.heappush(self._waiting, (time.monotonic() + delay_seconds, self._sent, body))
 
-    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
         """Send messages."""
-        for body in bodies:
+        for body, _ in messages:
             self.send(body)
 
     def receive(self) -> list[Farewell]:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime import bootstrap, snapstart
-from realtime.aws import retries
 from realtime.errors import InvalidRequest, RealtimeError, Rejected, last_resort
+from realtime.invocation import invoked
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.admin, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: object, _context: object) -> Mapping[str, Any]:
     """Return the result, or `{"error": {"code", "message"}}`; no exception, whose trace the caller would get."""
     action = str(event.get("action"))[:20] if isinstance(event, Mapping) else ""

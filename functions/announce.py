@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from realtime import bootstrap, dead_letters, snapstart
-from realtime.aws import retries
-from realtime.invocation import answer_stream
+from realtime import bootstrap, dead_letters, log, snapstart
+from realtime.invocation import answer_stream, invoked
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.announcer, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Announce a batch of changes; the stream goes on from the first record that is not done.
 
@@ -21,5 +20,5 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     records = event["Records"]
     report = bootstrap.announcer().announce(records)
     dead_letters.give_up(bootstrap.failures, records, report.given_up, before=report.done)
-    logger().info("announced", extra={"changes": report.done, "messages": report.messages})
+    log.log_batch("announced", report.trace_ids, changes=report.done, messages=report.messages)
     return answer_stream(records, report.done, report.problem)

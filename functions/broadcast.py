@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, snapstart
-from realtime.aws import retries
-from realtime.invocation import Deadline, answer_stream
+from realtime import bootstrap, log, snapstart
+from realtime.invocation import Deadline, answer_stream, invoked
 from realtime.log import logger
 
 # Of the function's time, the last second is kept for the answer, and two before it for forgetting connections. s
@@ -16,7 +15,7 @@ ANSWERING_SECONDS, FORGETTING_SECONDS = 1.0, 2.0
 snapstart.prepare(bootstrap.broadcaster, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Post a batch; the stream goes on from the first record that is not done.
 
@@ -28,7 +27,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     counts = {outcome.value: count for outcome, count in report.outcomes.items()}
     if report.skipped:
         counts["skipped"] = report.skipped
-    logger().info("broadcast", extra={"records": len(records), "done": report.done, **counts})
+    log.log_batch("broadcast", report.trace_ids, records=len(records), done=report.done, **counts)
     if report.stale:  # a filter in template.yaml counts these lines' recipients for an alarm
         logger().warning("presence is late", extra={"stale": report.stale})
     if report.unforgotten:

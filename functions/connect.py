@@ -6,15 +6,15 @@ import time
 from typing import Any
 
 from realtime import bootstrap, snapstart
-from realtime.aws import retries
 from realtime.connect import Answer, describe, read_handshake
 from realtime.errors import reason_of
+from realtime.invocation import invoked
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.admission, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a handshake with 200, with a refusal's status (if RejectionMode=handshake) or with 500."""
     handshake = read_handshake(event)

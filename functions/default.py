@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, messages, snapstart
-from realtime.aws import retries
+from realtime import bootstrap, messages, metrics, snapstart
 from realtime.errors import ClientError, Internal, RealtimeError, last_resort
+from realtime.invocation import invoked
 from realtime.log import logger
 from realtime.watch_state import make_revision
 
 snapstart.prepare(bootstrap.frame_handler, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Answer a frame; after any failure the answer is an `error` frame, and the connection stays open."""
     context = event["requestContext"]
@@ -27,9 +27,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             answer = bootstrap.frame_handler().answer(body, connection_id, stage, revision, now_ms)
         logger().debug("answered", extra={"connection_id": connection_id})
     except ClientError as problem:
+        metrics.count(metrics.REFUSED, value=problem.code)
         logger().warning("refused", extra={"connection_id": connection_id, "code": problem.code})
         answer = messages.encode_error(problem, now_ms)
     except RealtimeError as problem:
+        metrics.count(metrics.REFUSED, value=Internal.code)
         logger().error("failed", extra={"connection_id": connection_id, "reason": str(problem)})
         answer = messages.encode_error(Internal.because_of(problem), now_ms)
     return {"statusCode": 200, "body": answer}

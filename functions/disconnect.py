@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from realtime import bootstrap, snapstart
-from realtime.aws import retries
+from realtime import bootstrap, metrics, snapstart
 from realtime.errors import last_resort
+from realtime.invocation import invoked
 from realtime.log import logger
 
 snapstart.prepare(bootstrap.disconnect_registry, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Forget the connection that ended.
 
@@ -22,6 +22,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     context = event["requestContext"]
     with last_resort():
         user_id = bootstrap.disconnect_registry().forget(context["connectionId"], int(time.time() * 1000))
+    if user_id is not None:
+        metrics.count(metrics.CLOSED, value=context["stage"])
     logger().info(
         "disconnected",
         extra={

@@ -6,12 +6,12 @@ import random
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
-from realtime import bootstrap, ingest, snapstart
-from realtime.aws import retries
+from realtime import bootstrap, ingest, metrics, snapstart, trace
 from realtime.errors import InvalidEvent, RealtimeError, Rejected, reason_of
-from realtime.invocation import answer_queue
+from realtime.invocation import answer_queue, invoked
 from realtime.log import logger
 
 LONGEST_BACK_OFF_SECONDS = 300
@@ -19,19 +19,20 @@ LONGEST_BACK_OFF_SECONDS = 300
 snapstart.prepare(bootstrap.ingestion, logger)
 
 
-@retries.in_time
+@invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Record each event of a batch; an event that cannot be recorded now comes again alone, later each time."""
     return answer_queue(event["Records"], _ingest_or_put_off)
 
 
 def _ingest_or_put_off(record: Mapping[str, Any]) -> bool:
-    try:
-        _ingest(record)
-    except Exception as problem:  # noqa: BLE001  # the fault of one event must not affect the others
-        _put_off(record, reason_of(problem))
-        return False
-    return True
+    with trace.of(""):
+        try:
+            _ingest(record)
+        except Exception as problem:  # noqa: BLE001  # the fault of one event must not affect the others
+            _put_off(record, reason_of(problem))
+            return False
+        return True
 
 
 def _ingest(record: Mapping[str, Any]) -> None:
@@ -39,13 +40,18 @@ def _ingest(record: Mapping[str, Any]) -> None:
     described = {"message_id": record["messageId"]}
     try:
         event = ingest.parse_body(record["body"])
+        trace.begin(str(event["id"]))
         described |= ingest.describe(event)
-        outcome = bootstrap.ingestion().ingest(ingest.read_event(event), int(time.time() * 1000))
+        valid = ingest.read_event(event)
+        outcome = bootstrap.ingestion().ingest(valid, int(time.time() * 1000))
     except (InvalidEvent, Rejected) as problem:
         bootstrap.rejected().send_text(record["body"], attributes={"reason": str(problem)[:1000]})
+        metrics.count(metrics.REJECTED)
         logger().warning("rejected", extra={**described, "reason": str(problem)})
         return
-    logger().info("ingested", extra={**described, "audiences": outcome.audiences, "duplicate": outcome.duplicate})
+    if not outcome.duplicate:
+        metrics.count(metrics.EVENTS, value=valid.kind)
+    logger().info("ingested", extra={**described, **asdict(outcome)})
 
 
 def _put_off(record: Mapping[str, Any], reason: str) -> None:

@@ -6,8 +6,7 @@ import time
 from typing import Any
 
 from realtime import bootstrap, snapstart
-from realtime.aws import retries
-from realtime.invocation import Deadline
+from realtime.invocation import Deadline, invoked
 from realtime.log import logger
 
 MARGIN_SECONDS = 8.0  # of the function's time, kept to record what was found
@@ -15,7 +14,7 @@ MARGIN_SECONDS = 8.0  # of the function's time, kept to record what was found
 snapstart.prepare(bootstrap.sweeper, logger)
 
 
-@retries.in_time
+@invoked
 def handler(_event: dict[str, Any], context: Any) -> None:
     """Sweep once; if the time runs out, the next sweep continues where this one stopped."""
     deadline = Deadline.of(context, answering_s=MARGIN_SECONDS)

@@ -19,7 +19,7 @@ _APART_SECONDS: Final = 0.2
 
 # What each line has, and what says nothing to somebody who watches.
 _COMMON: Final = frozenset(
-    ("level", "location", "message", "timestamp", "service", "cold_start", "sampling_rate", "xray_trace_id")
+    ("level", "location", "message", "timestamp", "service", "cold_start", "sampling_rate", "xray_trace_id", "trace_id")
 )
 
 

@@ -41,7 +41,7 @@ for _command in (
     *(deploying.apply, deploying.rollback),
     *(people.who, people.connections, people.disconnect, people.forget),
     shells.completion,
-    *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs),
+    *(upkeep.cost, upkeep.redrive, upkeep.verify, upkeep.user, upkeep.logs, upkeep.top),
 ):
     main.add_command(_command)
 

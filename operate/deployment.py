@@ -132,11 +132,12 @@ class Deployment:
     stack: str
     websocket_url: str
     outputs: Mapping[str, str]
+    is_embedded: bool = False
 
     @classmethod
     def embedded(cls, running: Running) -> Deployment:
         """Return the stack that runs on this machine."""
-        return cls(Clients.emulated(running), running.stack, running.websocket_url, running.outputs)
+        return cls(Clients.emulated(running), running.stack, running.websocket_url, running.outputs, is_embedded=True)
 
     @classmethod
     def in_cloud(cls, stack: str) -> Deployment:

@@ -23,6 +23,7 @@ _METRICS: Final[dict[tuple[str, str], dict[str, tuple[str, str | None]]]] = {
     ("AWS/ApiGateway", "ExecutionError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
     ("AWS/ApiGateway", "ClientError"): {"ApiId": ("AWS::ApiGatewayV2::Api", None)},
 }
+_FUNCTION: Final = "AWS::Lambda::Function"
 # Lambda also emits it as the sum of all functions of the account in the Region, which share its concurrency. Of other
 # metrics that sum would say nothing about this stack.
 _OF_ACCOUNT: Final = frozenset({("AWS/Lambda", "Throttles")})
@@ -52,6 +53,19 @@ def _counted(stack: Stack) -> set[tuple[str, str]]:
     }
 
 
+def _namespaces_of_functions(stack: Stack) -> set[str]:
+    """The namespaces in which functions print metrics by Powertools; which names they have is not in the template."""
+    named = "POWERTOOLS_METRICS_NAMESPACE"
+    found = (each.properties.get("Environment", {}).get("Variables", {}) for each in stack.of_type(_FUNCTION))
+    return {str(variables[named]) for variables in found if variables.get(named)}
+
+
+def _is_own(stack: Stack, metric: Mapping[str, Any]) -> bool:
+    """Return whether a filter of a log counts the metric, or the functions print it, always with their service."""
+    has_service = {"Name": "service", "Value": "realtime"} in metric.get("Dimensions", [])
+    return _name(metric) in _counted(stack) or (_name(metric)[0] in _namespaces_of_functions(stack) and has_service)
+
+
 def watched(stack: Stack, metric: str) -> set[str]:
     """The resources that an alarm on this metric looks at."""
     alarms = (alarm for alarm in stack.of_type("AWS::CloudWatch::Alarm") if _metric(alarm)[1] == metric)
@@ -71,11 +85,10 @@ def stream_readers(stack: Stack) -> set[str]:
 def an_alarm_looks_at_a_metric_that_is_there(case: Case) -> Iterator[Broken]:
     """A resource of this stack emits the alarm's metric, with exactly these dimensions; if not, it never rings."""
     readers = stream_readers(case.stack)
-    counted = _counted(case.stack)
     alarms = case.stack.of_type("AWS::CloudWatch::Alarm")
     for alarm, metric in ((each, one) for each in alarms for one in metrics(each)):
         name = _name(metric)
-        if name in counted or (name in _OF_ACCOUNT and "Dimensions" not in metric):
+        if _is_own(case.stack, metric) or (name in _OF_ACCOUNT and "Dimensions" not in metric):
             continue
         known = _METRICS.get(name)
         if known is None:

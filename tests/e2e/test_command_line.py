@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -70,6 +71,42 @@ def test_listen_shows_what_publish_sends(stack: Stack, environment: dict[str, st
     assert json.loads(line)["type"] == "call_started"
     assert json.loads(line)["data"] == CALL | {"user_id": int(user)}
     assert len(published.split()) == 1
+
+
+def test_top_shows_connections_and_events_and_the_log_follows_an_event_to_its_post(
+    stack: Stack, environment: dict[str, str]
+) -> None:
+    user = str(stack.new_user())
+    listening = start(environment, "listen", "calls", "--user", user)
+    try:
+        while not stack.is_connected(user):
+            assert listening.poll() is None
+        detail = json.dumps(CALL | {"user_id": int(user)})
+        trace_id = realtime(environment, "publish", "call_started", "--detail", detail).strip()
+        deadline = time.monotonic() + 90
+        while True:
+            frame = json.loads(realtime(environment, "top", "--json"))
+            seen = {line.split('"message":"')[1].split('"')[0] for line in logged(environment, trace_id)}
+            counts = frame["measures"]["counts"]
+            if (
+                "call_started" in counts.get("Events", {})
+                and "Delivered" in counts
+                and {"ingested", "broadcast"} <= seen
+            ):
+                break
+            assert time.monotonic() < deadline, (frame, seen)
+        assert frame["connections"]["calls"] >= 1
+        assert (frame["notes"], frame["alarms"]["raised"]) == ([], [])
+        assert {"BackendEvents", "Deadlines"} <= frame["queues"].keys()
+        assert "no alarm" in realtime(environment, "top", "--once")
+    finally:
+        listening.terminate()
+        listening.communicate(timeout=60)
+
+
+def logged(environment: dict[str, str], trace_id: str) -> list[str]:
+    """Return the lines of all logs that have a trace."""
+    return [line for line in realtime(environment, "logs").splitlines() if trace_id in line]
 
 
 def test_a_token_can_be_given_in_place_of_a_user(stack: Stack, environment: dict[str, str]) -> None:

@@ -48,6 +48,7 @@ def order(cloud: Cloud, *user_ids: str) -> dict[str, Any]:
         "endpoint": "calls",
         "user_ids": list(user_ids),
         "reason": "not_acknowledged",
+        "trace_id": backend_event("call_started")["id"],
     }
 
 

@@ -60,6 +60,7 @@ def test_a_connection_sets_its_user_online(cloud: Cloud, clock: Clock) -> None:
         "last_seen": now,
         "version": 1,
         "changed_at": now,
+        "trace_id": "RfGyAhN1oAMFt5w=",  # API Gateway's request id
     }
 
 

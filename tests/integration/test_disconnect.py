@@ -29,6 +29,7 @@ def test_the_user_stays_online_until_the_grace_period_is_over(cloud: Cloud, cloc
     assert cloud.user() == {
         **{name: value for name, value in before.items() if name != "connection_ids"},
         "left_at": now,
+        "trace_id": "RfHOgHqhoAMFXzg=",
         "last_seen": now,
     }
     assert cloud.user()["is_online"] is True

@@ -303,7 +303,7 @@ def test_an_event_that_breaks_its_schema_is_rejected_whole_with_the_reason(
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith(reason)
     assert cloud.rows("Events") == cloud.rows("Users") == []
     (line,) = logged.lines
-    assert (line["level"], line["message"], line["event_id"]) == ("WARNING", "rejected", event["id"])
+    assert (line["level"], line["message"], line["trace_id"]) == ("WARNING", "rejected", event["id"])
 
 
 def test_the_largest_event_for_the_most_recipients_fits_into_one_transaction(cloud: Cloud) -> None:

@@ -148,7 +148,7 @@ class Races:
     def look_again(self, user_id: str) -> None:
         """Let the check come that follows when the last connection has gone."""
         event = sample("deadlines.offline")
-        event["Records"][0]["body"] = json.dumps(offline_check(user_id, self.user(user_id)["left_at"]))
+        event["Records"][0]["body"] = json.dumps(offline_check(user_id, self.user(user_id)["left_at"], ""))
         assert deadlines.handler(event, Context()) == {"batchItemFailures": []}
 
     def user(self, user_id: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_stopping_without_a_stack_is_no_failure(state: Path) -> None:
         ("listen", "live", "--user", "5", "--endpoints", "feed"),
         ("logs",),
         ("redrive",),
+        ("top", "--once"),
         ("who",),
         ("connections", "5"),
         ("disconnect", "5"),

@@ -8,12 +8,12 @@ import pytest
 
 from tests.cloudformation import ROOT, resources
 
-OPERATING = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 DATA_MODEL = (ROOT / "docs/data-model.md").read_text(encoding="utf-8")
 
 
-def test_each_alarm_has_a_runbook_that_begins_with_a_command() -> None:
-    sections = OPERATING.split("\n### ")[1:]
+def test_each_alarm_has_an_entry_in_the_runbook_that_begins_with_a_command() -> None:
+    sections = RUNBOOK.split("\n### ")[1:]
     assert {section.split("\n")[0] for section in sections if "Alarm\n" in section} == set(
         resources("AWS::CloudWatch::Alarm")
     )

@@ -105,9 +105,9 @@ class FakeQueue(Queue):
         self.sent.append((body, delay_seconds, attributes or {}))
         self.journal.append("queue")
 
-    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
-        for body in bodies:
-            self.send(body)
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
+        for body, attributes in messages:
+            self.send(body, attributes=dict(attributes))
 
 
 class FakeBus(Bus):

@@ -157,14 +157,14 @@ class BatchSqs:
 
 def test_messages_are_sent_with_as_few_calls_as_sqs_allows() -> None:
     client = BatchSqs()
-    Queue(as_client(client), URL).send_all([{"n": number} for number in range(25)])
+    Queue(as_client(client), URL).send_all([({"n": number}, {}) for number in range(25)])
     assert [len(call) for call in client.calls] == [10, 10, 5]
     assert [json.loads(text)["n"] for call in client.calls for text in call] == list(range(25))
 
 
 def test_large_messages_are_sent_in_calls_of_their_own() -> None:
     client = BatchSqs()
-    Queue(as_client(client), URL).send_all([{"text": "x" * 200_000}] * 3)
+    Queue(as_client(client), URL).send_all([({"text": "x" * 200_000}, {})] * 3)
     assert [len(call) for call in client.calls] == [1, 1, 1]
 
 
@@ -176,4 +176,4 @@ def test_no_message_is_no_call() -> None:
 
 def test_a_message_that_sqs_did_not_take_is_an_error() -> None:
     with pytest.raises(Unavailable, match="InternalError"):
-        Queue(as_client(BatchSqs(failed=1)), URL).send_all([{}])
+        Queue(as_client(BatchSqs(failed=1)), URL).send_all([({}, {})])

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from realtime import trace
 from realtime.audiences import personal
 from realtime.aws.bus import Bus, BusEvent
 from realtime.aws.queues import Queue
@@ -29,6 +30,7 @@ def acknowledgement_check(event_id: str, endpoint: str, user_ids: list[str], rea
         "endpoint": endpoint,
         "user_ids": user_ids,
         "reason": reason,
+        "trace_id": trace.current(),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from realtime import trace
 from realtime.aws.bus import Bus
 from realtime.aws.queues import Queue
 from realtime.dead_letters import OF_EVERYTHING
@@ -39,6 +40,7 @@ class AnnounceReport:
     done: int  # how many records, from the first, are done; the stream must go on from the next one
     problem: RealtimeError | None = None  # why that next record is not done
     given_up: Mapping[int, Exception] = field(default_factory=dict)  # records that would fail every time, by index
+    trace_ids: Sequence[str] = field(default_factory=list)  # of the changes that were done and had consequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +85,20 @@ class Announcer:
                 step()
         except Exception:  # noqa: BLE001  # it comes again below, from the record that is at fault
             return self._one_by_one(batch, given_up, len(records))
-        return AnnounceReport(messages, len(records), given_up=given_up)
+        return AnnounceReport(messages, len(records), given_up=given_up, trace_ids=_traces(batch))
 
-    def _one_by_one(self, batch: Iterable[_Work], given_up: dict[int, Exception], count: int) -> AnnounceReport:
+    def _one_by_one(self, batch: Sequence[_Work], given_up: dict[int, Exception], count: int) -> AnnounceReport:
         messages = 0
-        for each in batch:
+        for place, each in enumerate(batch):
             for step in self._steps([each]):  # backends get the event even if clients cannot get the message
                 try:
                     step()
                 except OF_EVERYTHING as problem:
-                    return AnnounceReport(messages, each.index, problem, given_up)
+                    return AnnounceReport(messages, each.index, problem, given_up, _traces(batch[:place]))
                 except Exception as error:  # noqa: BLE001  # any other error is the fault of this record
                     given_up[each.index] = error
             messages += len(each.follows.changes)
-        return AnnounceReport(messages, count, given_up=given_up)
+        return AnnounceReport(messages, count, given_up=given_up, trace_ids=_traces(batch))
 
     def _work(self, index: int, record: Mapping[str, Any]) -> list[_Work]:
         change = read_change(record)
@@ -117,8 +119,12 @@ class Announcer:
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
         for each in batch:
             if each.follows.may_have_left:
-                order = offline_check(each.user.user_id, each.user.left_at_ms)
+                order = offline_check(each.user.user_id, each.user.left_at_ms, each.user.trace_id)
                 self._deadlines.send(order, delay_seconds=self._grace_seconds)
 
     def _send_bus_events(self, batch: Sequence[_Work]) -> None:
         self._bus.put_all([event for each in batch for event in each.follows.bus_events])
+
+
+def _traces(batch: Iterable[_Work]) -> list[str]:
+    return trace.distinct(each.user.trace_id for each in batch if each.follows)

@@ -7,10 +7,11 @@ these connections share them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from typing import NewType
 
+from realtime import trace
 from realtime.audiences import connection_of, subscribed_for
 from realtime.messages import MAX_FRAME_BYTES, PART_OF, with_position
 from realtime.posting.delivery import Frame
@@ -44,6 +45,13 @@ def events_of(numbers: Iterable[int]) -> EventSet:
     for number in numbers:
         octets[number >> 3] |= 1 << (number & 7)
     return EventSet(int.from_bytes(octets, "little"))
+
+
+def numbers_of(events: EventSet) -> Iterator[int]:
+    """Yield the numbers of the events of a set, in order."""
+    while events:
+        yield first(events)
+        events = EventSet(events & (events - 1))
 
 
 class Batch:
@@ -175,6 +183,16 @@ class Batch:
                 newest = next(number for number in newest_first if held >> number & 1)
                 superseded |= held ^ 1 << newest
         return EventSet(events & ~superseded)
+
+    @property
+    def superseded(self) -> int:
+        """How many states are not posted to whoever gets a newer one."""
+        return sum(len(newest_first) - 1 for _, newest_first in self._chains)
+
+    def traces(self, events: EventSet) -> list[str]:
+        """Return the traces of a set of events: as many as the messages of a queue keep."""
+        numbers = islice(numbers_of(events), trace.MAX_TOGETHER)
+        return trace.distinct(self.entries[number].trace_id for number in numbers)
 
     def closes(self, events: EventSet) -> bool:
         """Return whether one of the events closes the connection that receives it."""

@@ -14,13 +14,14 @@ Afterwards the stream continues from the first record that is not done. How each
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from realtime import dead_letters
+from realtime import dead_letters, messages, metrics, trace
 from realtime.aws.queues import Queue
 from realtime.backlog import Backlog, BatchDelivery
 from realtime.batch import Batch
@@ -29,6 +30,7 @@ from realtime.forgetting import Forgetting
 from realtime.hiding import Hiding
 from realtime.invocation import Deadline
 from realtime.lateness import Lateness, new_token
+from realtime.log import logger
 from realtime.posted import SharedPositions
 from realtime.posting.delivery import Outcome, Result
 from realtime.posting.poster import Poster
@@ -61,6 +63,7 @@ class Report:
     unforgotten: Counter[str] = field(default_factory=Counter)  # connections not forgotten, by reason
     skipped: int = 0  # deliveries to connections that are behind; they are closed
     stale: int = 0  # recipients that were told to ask for the presence that was too late to be posted
+    trace_ids: Sequence[str] = field(default_factory=list)  # of the events that are done
 
 
 class Broadcaster:
@@ -113,12 +116,13 @@ class Broadcaster:
                 raise
             dead_letters.give_up(self._failures, records, {0: problem}, before=1)
             return Report(Counter(), done=1)
+        trace_ids = trace.distinct(entry.trace_id for entry in reading.entries[: report.done])
         done = reading.records_done(report.done)
         dead_letters.give_up(self._failures, records, reading.unreadable, before=done)
         if isinstance(report.problem, Rejected):  # DynamoDB refuses to look up its audience
             dead_letters.give_up(self._failures, records, {done: report.problem}, before=done + 1)
             done += 1
-        return replace(report, done=done, problem=report.problem if done < len(records) else None)
+        return replace(report, done=done, problem=report.problem if done < len(records) else None, trace_ids=trace_ids)
 
     def broadcast(self, entries: Sequence[Entry], deadline: Deadline, *, now_s: float) -> Report:
         """Post a batch of entries, and forget the connections that turn out to be gone.
@@ -133,13 +137,16 @@ class Broadcaster:
         # Two pools, so that no page waits for forgetting.
         readers, writers = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_THREADS)
         forgetting = Forgetting(self._registry, writers, int(now_s * 1000))
-        lateness = Lateness(self._stragglers, self._late_queue, writers, int(now_s), new_token())
+        lateness = Lateness(self._stragglers, self._late_queue, writers, int(now_s), new_token(), batch.traces)
         until = deadline.post_until
+        is_detailed = logger().log_level <= logging.DEBUG
         try:
             recipients = Recipients(self._connections, self._hiding, backlog, lateness, readers, until)
             for deliveries in (recipients.narrow(), recipients.wide()):
                 for result in self._poster.deliver(deliveries, until=until, in_lane=True):
                     outcomes[result.outcome] += 1
+                    if is_detailed:
+                        _log_delivery(result, batch)
                     if result.outcome in _TO_SETTLE:
                         self._settle(result, backlog, lateness, forgetting)
             backlog.undo(backlog.not_drawn(), _out_of_time())
@@ -153,9 +160,20 @@ class Broadcaster:
             for threads in (readers, writers):  # a call that hangs must not use up the function's time
                 threads.shutdown(wait=False, cancel_futures=True)
         self._positions.keep(names, backlog.done, int(now_s))
+        self._measure(entries[: backlog.done], outcomes, batch)
         if backlog.problem is None:
             self._served.mark(backlog.served(), int(now_s))
         return Report(outcomes, backlog.done, backlog.problem, unforgotten, lateness.skipped, backlog.stale)
+
+    def _measure(self, done: Sequence[Entry], outcomes: Counter[Outcome], batch: Batch) -> None:
+        metrics.count(metrics.DELIVERED, outcomes[Outcome.DELIVERED])
+        metrics.count(metrics.GONE, outcomes[Outcome.GONE])
+        metrics.count(metrics.LATE, outcomes[Outcome.LATE])
+        metrics.count(metrics.SUPERSEDED, batch.superseded)
+        now_ms = self._clock() * 1000
+        times = (messages.time_ms(entry.message) for entry in done)
+        lateness = metrics.LATENESS if self._reach == "narrow" else metrics.WIDE_LATENESS
+        metrics.observe(lateness, [max(0.0, now_ms - at_ms) for at_ms in times if at_ms is not None])
 
     def _settle(
         self, result: Result[BatchDelivery], backlog: Backlog, lateness: Lateness, forgetting: Forgetting
@@ -174,6 +192,13 @@ class Broadcaster:
             "the function's role may not execute-api:ManageConnections, or MANAGEMENT_ENDPOINT is not this API's: "
             f"{self._poster.refusal}"
         )
+
+
+def _log_delivery(result: Result[BatchDelivery], batch: Batch) -> None:
+    """Log which events went to which connection: at DEBUG alone, for together with others it says who calls whom."""
+    delivery = result.delivery
+    about = {"connection_id": delivery.connection_id, "outcome": result.outcome.value, "reason": result.reason}
+    logger().debug("posted", extra={**about, "trace_ids": batch.traces(delivery.events)})
 
 
 def _out_of_time() -> RealtimeError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from realtime import messages, watching
+from realtime import messages, metrics, watching
 from realtime.audiences import LIVE, initial_audiences
 from realtime.errors import BadRequest, ClientError, ConnectionLimit, PermissionDenied, RateLimited, reason_of
 from realtime.log import logger
@@ -117,8 +117,10 @@ class Admission:
         try:
             connection = self.admit(handshake, now_ms)
         except ClientError as refusal:
+            metrics.count(metrics.REFUSED, value=refusal.code)
             logger().warning("refused", extra=describe(handshake, code=refusal.code, reason=refusal.reason))
             return Answer(self._refuse(handshake, refusal, now_ms), handshake.subprotocol)
+        metrics.count(metrics.OPENED, value=connection.stage)
         logger().info("connected", extra=describe(handshake, user_id=connection.user_id))
         return Answer(ACCEPTED, handshake.subprotocol)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from realtime import metrics, trace
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable, reason_of
 from realtime.log import logger
@@ -26,6 +27,16 @@ def give_up(
         if index < before:
             change = records[index].get("dynamodb") or {}
             reason = reason_of(problems[index])
+            trace_id = trace_of(records[index])
             place = {"keys": change.get("Keys"), "sequence_number": change.get("SequenceNumber")}
-            queue().send(place, attributes={"reason": reason})
-            logger().error("giving up a record", extra={"reason": reason})
+            queue().send(place, attributes={"reason": reason, trace.ATTRIBUTE: trace_id})
+            metrics.count(metrics.DEAD_LETTERS)
+            with trace.of(trace_id):
+                logger().error("giving up a record", extra={"reason": reason})
+
+
+def trace_of(record: Mapping[str, Any]) -> str:
+    """Return the trace that a record's item keeps, whatever else the item is."""
+    image = (record.get("dynamodb") or {}).get("NewImage")
+    kept = image.get("trace_id") if isinstance(image, Mapping) else None
+    return str(kept.get("S", "")) if isinstance(kept, Mapping) else ""

@@ -13,9 +13,9 @@ from realtime.aws.bus import Bus
 from realtime.tables import Tables
 
 
-def offline_check(user_id: str, left_at_ms: int) -> dict[str, Any]:
-    """Return the order to check whether a user who left at that time is still away."""
-    return {"check": "offline", "user_id": user_id, "left_at": left_at_ms}
+def offline_check(user_id: str, left_at_ms: int, trace_id: str) -> dict[str, Any]:
+    """Return the order to check whether a user who left at that time is still away; `trace_id` of how they left."""
+    return {"check": "offline", "user_id": user_id, "left_at": left_at_ms, "trace_id": trace_id}
 
 
 class Deadlines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from realtime import messages
+from realtime import messages, trace
 from realtime.aws.queues import Queue
 from realtime.errors import ClientError, ConfigurationError
 from realtime.orders import read_order
@@ -32,14 +32,20 @@ class Farewell:
     frame: str
     is_opening: bool  # its handshake may not be complete, so a 410 does not mean that it is gone
     tries: int = 0
+    trace_ids: Sequence[str] = ()  # of the handshake or the frame that is answered so
+
+    def message(self) -> tuple[dict[str, object], dict[str, str]]:
+        """Return the body and the attributes of its message in the queue."""
+        body = asdict(self)
+        return body, trace.as_attributes(body.pop("trace_ids"))
 
 
-def read_farewell(body: str) -> Farewell:
+def read_farewell(body: str, trace_ids: Sequence[str] = ()) -> Farewell:
     """Read a message of the queue.
 
     Raises ValueError if it is not a farewell.
     """
-    return read_order(body, Farewell)
+    return replace(read_order(body, Farewell), trace_ids=trace_ids)
 
 
 class Farewells:
@@ -60,7 +66,9 @@ class Farewells:
     def _send(self, connection: Addressee, kind: str, frame: str, now_ms: int, *, is_opening: bool) -> None:
         # It is recorded too, so that `default` answers with it whatever the client sends in the meantime.
         self._outbox.put(replace(last_message(connection, kind, frame, now_ms), is_streamed=False))
-        self._queue.send(asdict(Farewell(connection.connection_id, connection.stage, frame, is_opening)))
+        farewell = Farewell(connection.connection_id, connection.stage, frame, is_opening, trace_ids=(trace.current(),))
+        body, attributes = farewell.message()
+        self._queue.send(body, attributes=attributes)
 
 
 class FarewellSender:
@@ -82,8 +90,8 @@ class FarewellSender:
             counts[outcome.value] = counts.get(outcome.value, 0) + 1
             is_missing = outcome is Outcome.GONE and farewell.is_opening
             if (is_missing or outcome in _UNSERVED) and farewell.tries < len(RETRY_DELAYS_S):
-                retry = replace(farewell, tries=farewell.tries + 1)
-                self._queue.send(asdict(retry), delay_seconds=RETRY_DELAYS_S[farewell.tries])
+                body, attributes = replace(farewell, tries=farewell.tries + 1).message()
+                self._queue.send(body, delay_seconds=RETRY_DELAYS_S[farewell.tries], attributes=attributes)
         if Outcome.FORBIDDEN.value in counts:
             raise ConfigurationError(f"the role of farewell may not post: {self._poster.refusal}")
         return counts

@@ -50,10 +50,7 @@ def parse_body(body: str) -> Mapping[str, Any]:
 
 def describe(event: Mapping[str, Any]) -> dict[str, str]:
     """Return what may be logged of an event, which never includes its data."""
-    return {
-        "event_id": make_storable(str(event["id"]), 100),
-        "detail_type": make_storable(str(event["detail-type"]), 100),
-    }
+    return {"detail_type": make_storable(str(event["detail-type"]), 100)}
 
 
 def read_event(event: Mapping[str, Any]) -> BackendEvent:
@@ -90,8 +87,9 @@ def _time_ms(text: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """The outcome of an event: the number of its audiences, and whether it had been recorded before."""
+    """The outcome of an event: the id that clients get, the number of audiences, whether it was recorded before."""
 
+    event_id: str | None  # None if it has no audience
     audiences: int
     duplicate: bool
 
@@ -127,7 +125,7 @@ class Ingestion:
                 self._deadlines, self._tables.users, recorded.event_id, endpoint, acknowledging, event.ack_within_s
             )
         _check_in_time(entries, recorded, now_ms)
-        return Ingested(len(entries), duplicate=not recorded.is_new)
+        return Ingested(recorded.event_id, len(entries), duplicate=not recorded.is_new)
 
     def _record(
         self, event: BackendEvent, entries: Sequence[Entry], acknowledging: Sequence[str], now_ms: int

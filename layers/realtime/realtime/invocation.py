@@ -1,20 +1,47 @@
-"""What invocations have in common: their time, divided among their work, and the answer about a batch."""
+"""What invocations have in common: their ids in the log, their metrics, their time, and the answer about a batch."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from realtime import log, metrics, trace
 from realtime.aws import retries
 from realtime.log import logger
+
+T = TypeVar("T")
 
 
 class Context(Protocol):
     """The needed part of Lambda's context."""
 
     def get_remaining_time_in_millis(self) -> int: ...
+
+
+def invoked(handler: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
+    """Wrap a Lambda function's handler: its lines have ids (log.py), its metrics are printed, its retries end in time.
+
+    The trace begins with API Gateway's request id if a client caused the invocation, and with Lambda's own otherwise.
+    """
+    in_time = retries.in_time(handler)
+
+    @functools.wraps(handler)
+    def with_ids(event: Any, context: Any) -> T:
+        request_id = getattr(context, "aws_request_id", "")
+        with log.request(request_id), trace.of(_of_client(event) or request_id), metrics.of_invocation():
+            return in_time(event, context)
+
+    return with_ids
+
+
+def _of_client(event: object) -> str:
+    """Return API Gateway's request id; empty if this is no event of it, whatever else it is."""
+    request = event.get("requestContext") if isinstance(event, Mapping) else None
+    found = request.get("requestId") if isinstance(request, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 @dataclass(frozen=True, slots=True)

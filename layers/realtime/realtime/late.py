@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from realtime import trace
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, RealtimeError
 from realtime.log import logger
@@ -51,9 +52,10 @@ class Straggler:
     close: bool = False  # close it after the frames
     tries: int = 0
     is_forgotten: bool = False  # nobody knows it any more; it only has to be closed
+    trace_ids: Sequence[str] = ()  # of the events in its frames
 
     @classmethod
-    def of(cls, delivery: Delivery, token: str, sent: int) -> Straggler:
+    def of(cls, delivery: Delivery, token: str, sent: int, trace_ids: Sequence[str] = ()) -> Straggler:
         """Return what is left of a delivery of which `sent` frames are finished."""
         frames = [(frame.body.decode(), frame.not_after_s) for frame in delivery.frames[sent:]]
         fits = sum(len(json.dumps(text)) for text, _ in frames) <= MAX_FRAMES_BYTES
@@ -64,24 +66,26 @@ class Straggler:
             frames if fits else None,
             token,
             delivery.close,
+            trace_ids=trace_ids,
         )
 
     @classmethod
-    def to_close(cls, delivery: Delivery) -> Straggler:
+    def to_close(cls, delivery: Delivery, trace_ids: Sequence[str] = ()) -> Straggler:
         """Return an order to close a connection that misses a delivery."""
-        return cls(delivery.connection_id, delivery.stage, delivery.connected_at_s, frames=None)
+        return cls(delivery.connection_id, delivery.stage, delivery.connected_at_s, frames=None, trace_ids=trace_ids)
 
-    def body(self) -> dict[str, object]:
-        """Return the message of the queue."""
-        return asdict(self)
+    def message(self) -> tuple[dict[str, object], dict[str, str]]:
+        """Return the body and the attributes of its message in the queue."""
+        body = asdict(self)
+        return body, trace.as_attributes(body.pop("trace_ids"))
 
 
-def read_straggler(body: str) -> Straggler:
+def read_straggler(body: str, trace_ids: Sequence[str] = ()) -> Straggler:
     """Read a message of the queue.
 
     Raises ValueError if it is none of ours.
     """
-    return read_order(body, Straggler)
+    return replace(read_order(body, Straggler), trace_ids=trace_ids)
 
 
 class LateLane:
@@ -226,5 +230,6 @@ class _Batch:
 
     def _try_again(self, straggler: Straggler) -> None:
         delay_s = RETRY_DELAYS_S[min(straggler.tries, len(RETRY_DELAYS_S) - 1)]
-        self._queue.send(replace(straggler, tries=straggler.tries + 1).body(), delay_seconds=delay_s)
+        body, attributes = replace(straggler, tries=straggler.tries + 1).message()
+        self._queue.send(body, delay_seconds=delay_s, attributes=attributes)
         self.counts["put off"] += 1

@@ -14,6 +14,7 @@ from itertools import islice
 
 from realtime.aws.queues import Queue
 from realtime.backlog import BatchDelivery
+from realtime.batch import EventSet
 from realtime.errors import RealtimeError
 from realtime.forgetting import result_of
 from realtime.late import Straggler
@@ -32,7 +33,13 @@ class Lateness:
     """Keeps stragglers apart, in threads, while other connections are posted to. Times are on the monotonic clock."""
 
     def __init__(
-        self, stragglers: Stragglers, queue: Callable[[], Queue], threads: Executor, now_s: int, token: str
+        self,
+        stragglers: Stragglers,
+        queue: Callable[[], Queue],
+        threads: Executor,
+        now_s: int,
+        token: str,
+        traces: Callable[[EventSet], Sequence[str]],
     ) -> None:
         self.skipped = 0  # deliveries
         self._stragglers = stragglers
@@ -40,6 +47,7 @@ class Lateness:
         self._threads = threads
         self._now_s = now_s
         self._token = token
+        self._traces = traces
         self._reading = threads.submit(stragglers.read)
         self._noted = 0
         self._held: list[BatchDelivery] = []
@@ -81,7 +89,9 @@ class Lateness:
 
     def _skip(self, news: Mapping[str, BatchDelivery], behind: Behind) -> set[str]:
         """Order that connections be closed, and note that they miss events; return those that were healed before."""
-        self._queue().send_all([Straggler.to_close(each).body() for each in news.values()])
+        self._queue().send_all(
+            [Straggler.to_close(each, self._traces(each.events)).message() for each in news.values()]
+        )
         left, healed = iter(news), set()
         while group := list(islice(left, SKIPPED_TOGETHER)):
             while group and not self._stragglers.skip({each: behind.marks[each] for each in group}):
@@ -120,4 +130,7 @@ class Lateness:
 
     def _put(self, group: Sequence[tuple[Result[BatchDelivery], str]]) -> None:
         self._stragglers.add((mark_of(each.delivery.connection_id, token) for each, token in group), self._now_s)
-        self._queue().send_all([Straggler.of(each.delivery, token, each.sent).body() for each, token in group])
+        stragglers = [
+            Straggler.of(each.delivery, token, each.sent, self._traces(each.delivery.events)) for each, token in group
+        ]
+        self._queue().send_all([each.message() for each in stragglers])

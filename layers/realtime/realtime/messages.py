@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ PART_OF = {
 }
 ENDPOINTS = tuple(TYPES)  # each is a stage of the API, too
 STAGES = (*ENDPOINTS, LIVE)
+# After the data, which may have a key of the same name, and before a position, which has none.
+_TIME = re.compile(r'.*"timestamp":"([^"]*)"', re.DOTALL)
 ENDPOINT_OF = {kind: endpoint for endpoint, kinds in TYPES.items() for kind in kinds}
 
 
@@ -45,6 +48,15 @@ def rfc3339(at_ms: int) -> str:
     """Format milliseconds since the epoch as RFC 3339 in UTC with `Z`, to the millisecond."""
     moment = datetime.fromtimestamp(at_ms // 1000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def time_ms(frame: str) -> int | None:
+    """Return the time of an event, which `encode` wrote (ms since the epoch); None if it wrote the frame otherwise."""
+    found = _TIME.search(frame)
+    try:
+        return int(datetime.fromisoformat(found[1]).timestamp() * 1000) if found else None
+    except ValueError:
+        return None
 
 
 def encode(

@@ -35,6 +35,10 @@ class Consequences:
     bus_events: list[BusEvent] = field(default_factory=list)
     may_have_left: bool = False
 
+    def __bool__(self) -> bool:
+        """Return whether anything follows."""
+        return bool(self.changes or self.bus_events or self.may_have_left)
+
 
 def consequences(old: User | None, new: User, rules: Rules) -> Consequences:
     """Compare a user's state before and after a change; the same change always has the same consequences and ids."""
@@ -143,6 +147,7 @@ def _changes(
             hidden_from=user.hidden_from,
             listed_blocks=user.listed_blocks,
             shown_to=shown_to,
+            trace_id=user.trace_id,
         )
         for shard, audience in enumerate(everyone("presence", rules.shards))
     ]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from realtime import messages, positions
+from realtime import messages, metrics, positions
 from realtime.audiences import endpoint_of, heard_through, is_wide, log_of
-from realtime.batch import Batch, EventSet, first
+from realtime.batch import Batch, EventSet, numbers_of
 from realtime.errors import BadRequest
 from realtime.hiding import HistoryHiding
 from realtime.ids import event_time_ms, is_event_id, make_event_id
@@ -111,6 +111,7 @@ class Replay:
         missing = self._hiding.as_now(missing, connection.user_id)
         batch, due, through = _next_due(missing, through, _as_subscriber(connection))
         frames = batch.frames(due, packed=True)
+        metrics.count(metrics.REPLAYED, due.bit_count())
         resumed: ResumedData = {
             "recovered": all(log.known.highest >= log.oldest.highest for log in logs),
             "replayed": due.bit_count(),
@@ -143,6 +144,7 @@ class Replay:
         due = batch.due(_as_subscriber(connection), batch.every)
         frames = batch.frames(due, packed=connection.batch)
         recovered = is_complete and all(last_ms >= self._oldest_ms(each, now_ms) for each in audiences)
+        metrics.count(metrics.REPLAYED, due.bit_count())
         resumed: ResumedData = {"recovered": recovered, "replayed": due.bit_count()}
         position = positions.floor(connection.connected_at_ms, now_ms)
         return [
@@ -256,16 +258,10 @@ def _next_due(
     batch = Batch(missing)
     due = batch.due(subscriber, batch.every)
     if due.bit_count() > MAX_REPLAYED:
-        numbers = list(islice(_numbers(due), MAX_REPLAYED))
+        numbers = list(islice(numbers_of(due), MAX_REPLAYED))
         due = EventSet(sum(1 << number for number in numbers))
         through = batch.entries[numbers[-1]].event_id
     return batch, due, through
-
-
-def _numbers(events: EventSet) -> Iterator[int]:
-    while events:
-        yield first(events)
-        events = EventSet(events & (events - 1))
 
 
 def _valid(entries: Iterable[Entry], now_ms: int) -> Iterator[Entry]:

@@ -53,25 +53,29 @@ class Queue:
         clean = _REFUSED.sub(lambda refused: json.dumps(refused.group())[1:-1], text)
         self._send([clean], delay_seconds, attributes or {})
 
-    def send_all(self, bodies: Sequence[dict[str, Any]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
         """Send messages of ASCII text that are known to fit, as JSON, with as few calls as possible.
 
-        Raises Unavailable if SQS did not take all of them.
+        Each is a body and its attributes. Raises Unavailable if SQS did not take all of them.
         """
-        group: list[str] = []
+        group: list[tuple[str, Mapping[str, str]]] = []
         size = 0
-        for body in bodies:
+        for body, attributes in messages:
             text = json.dumps(body, separators=(",", ":"))
-            if group and (len(group) == _BATCH_LIMIT or size + len(text) > _SAFE_BYTES):
+            given = {name: value for name, value in attributes.items() if value}
+            if group and (len(group) == _BATCH_LIMIT or size + _size(text, given) > _SAFE_BYTES):
                 self._send_batch(group)
                 group, size = [], 0
-            group.append(text)
-            size += len(text)
+            group.append((text, given))
+            size += _size(text, given)
         if group:
             self._send_batch(group)
 
-    def _send_batch(self, texts: Sequence[str]) -> None:
-        entries: Any = [{"Id": str(number), "MessageBody": text} for number, text in enumerate(texts)]
+    def _send_batch(self, messages: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+        entries: Any = [
+            {"Id": str(number), "MessageBody": text, "MessageAttributes": _strings(attributes)}
+            for number, (text, attributes) in enumerate(messages)
+        ]
         with aws_errors("sending to a queue"):
             answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
         for failed in answer.get("Failed", ()):
@@ -89,8 +93,12 @@ class Queue:
                 QueueUrl=self._url,
                 MessageBody=text,
                 DelaySeconds=delay_seconds,
-                MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in given.items()},
+                MessageAttributes=_strings(given),
             )
+
+
+def _strings(attributes: Mapping[str, str]) -> dict[str, Any]:
+    return {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
 
 
 def _fitting(texts: Sequence[str], attributes: Mapping[str, str]) -> tuple[str, dict[str, str]]:

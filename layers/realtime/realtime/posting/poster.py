@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
+from realtime import metrics
 from realtime.posting.delivery import D, Delivery, Frame, Outcome, Result
 from realtime.posting.lane import CHECK_S, Lane, Latency
 from realtime.posting.pacing import Congestion, Quota, Window
@@ -140,7 +141,7 @@ class Poster:
         """Do what follows from answers; yield the deliveries that end."""
         if pending.lane is not None and 200 <= answers[0][1] < 300:  # one of them is enough
             pending.lane.answered(answers[0][0], now)
-        throttled = repeated = recovered = 0
+        throttled = repeated = recovered = refused = 0
         for progress, status, text in answers:
             is_first = not progress.failures  # later tries say less about the others
             if 200 <= status < 300:
@@ -151,6 +152,7 @@ class Poster:
                     refusals.pop((progress.delivery.stage, progress.method), None)
                 step = progress.accepted(text)
             else:
+                refused += status == 429
                 if is_first:
                     throttled += status == 429
                 else:
@@ -162,6 +164,8 @@ class Poster:
                 pending.put(progress, step, now)
             else:
                 yield _result(progress, step)
+        metrics.count(metrics.POSTS, len(answers))
+        metrics.count(metrics.THROTTLED, refused)
         self._window.answered(len(answers), throttled)
         self._congestion.answered(now, len(answers) - repeated, throttled, repeated, recovered)
         self._quota.answered(now, len(answers) - repeated, throttled, repeated, recovered)

@@ -7,9 +7,10 @@ stands for an entry of each wide audience of its shard. The item of shard 0 stan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from realtime import trace
 from realtime.audiences import connection_of, is_wide, personal, shard_of, wide
 from realtime.errors import RealtimeError
 from realtime.messages import STAGES
@@ -42,6 +43,7 @@ class Entry:
     shown_to: frozenset[str] = frozenset()  # the only users who may receive it; none = all
     subject: str | None = None  # the user whose state it reports
     version: int = 0  # of that state: a higher one makes it stale
+    trace_id: str = field(default_factory=trace.current)  # of what it tells
 
     def as_item(self) -> dict[str, Any]:
         """Return the entry as it is stored."""
@@ -62,6 +64,7 @@ class Entry:
                 "shown_to": self.shown_to,
                 "subject": self.subject,
                 "version": self.version or None,
+                "trace_id": self.trace_id or None,
             }
         )
 
@@ -85,6 +88,7 @@ _TYPES: dict[str, Any] = {
     "shown_to": frozenset,
     "subject": str | None,
     "version": int,
+    "trace_id": str,
 }
 
 
@@ -111,6 +115,7 @@ def read_entry(image: Any) -> Entry:
             shown_to=values.get("shown_to", frozenset()),
             subject=values.get("subject"),
             version=values.get("version", 0),
+            trace_id=values.get("trace_id", ""),
         )
         _check(entry)
     except Exception as error:  # whatever the error is, this item is at fault
@@ -158,6 +163,7 @@ class Change:
     listed_blocks: int = 0
     shown_to: frozenset[str] = frozenset()
     version: int = 0  # of the user's state
+    trace_id: str = ""  # of what changed it
 
     @property
     def event_id(self) -> str:
@@ -176,6 +182,7 @@ class Change:
             "hidden_from": self.hidden_from,
             "listed_blocks": self.listed_blocks or None,
             "shown_to": self.shown_to,
+            "trace_id": self.trace_id or None,
         }
         for endpoint, message in self.messages.items():
             names = _PARTS[endpoint]
@@ -217,6 +224,7 @@ def _entries_of_change(values: Mapping[str, Any], reach: Reach) -> list[Entry]:
             shown_to=values.get("shown_to", frozenset()),
             subject=subject,
             version=values.get("version", 0),
+            trace_id=values.get("trace_id", ""),
         )
         _check(entry)
         entries.append(entry)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from realtime import trace
 from realtime.errors import AuthFailed, RealtimeError
 from realtime.tables.dynamodb import Value, attribute, item, plain, update_if
 from realtime.tables.transactions import ConditionFailed, Item, Write
@@ -18,7 +19,7 @@ ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of the users wh
 
 UPDATING = "updating a user"
 _FORGET_SHOWN = " REMOVE shown_to"  # a list of up to 90 ids, which has been announced
-CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now"
+CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now, trace_id = :trace"
 
 
 class NotConnected(ConditionFailed):
@@ -143,7 +144,7 @@ class Membership:
         seen_then = "" if seen_ms is None else " AND last_seen " + (">" if seen_elsewhere else "<=") + " :seen"
         return self._update(
             user_id,
-            "SET left_at = :now, last_seen = "
+            "SET left_at = :now, trace_id = :trace, last_seen = "
             + ("last_seen" if seen_elsewhere else ":seen")
             + " DELETE connection_ids :connection"
             + _FORGET_SHOWN,
@@ -151,6 +152,7 @@ class Membership:
             failure=NotConnected("the user does not have this connection"),
             values={
                 ":now": now_ms,
+                ":trace": trace.current(),
                 ":seen": now_ms if seen_ms is None else seen_ms,
                 ":connection": frozenset({connection_id}),
                 ":id": connection_id,
@@ -170,7 +172,7 @@ class Membership:
         counted: bool = True,
     ) -> Write:
         if counted:
-            values = {**values, ":zero": 0, ":one": 1}
+            values = {**values, ":zero": 0, ":one": 1, ":trace": trace.current()}
         update: dict[str, Any] = {
             "TableName": self._table,
             "Key": item({"user_id": user_id}),

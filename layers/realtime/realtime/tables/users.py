@@ -1,7 +1,8 @@
 """The Users table: each user's connections and the state that others see.
 
 Every write that may change what others see also raises `version` and sets `changed_at`, from which the stream's
-reader makes the messages' ids and times. Methods called `*_write` return a write for the caller's transaction.
+reader makes the messages' ids and times, and `trace_id`. Methods called `*_write` return a write for the
+caller's transaction.
 The writes by which connections come and go are in `membership`.
 """
 
@@ -46,6 +47,7 @@ class User:
     listed_blocks: int = 0  # how many blocks and ends of blocks the list in the Blocks table was given
     shown_to: frozenset[str] = frozenset()  # whom the last change of that list took from it
     revoked_before_s: int = 0  # tokens that were issued before it are refused
+    trace_id: str = ""  # of what changed it last
     is_away: bool = False  # by their own setting, which makes them busy, too
 
 
@@ -67,6 +69,7 @@ def read_user(image: dict[str, Any]) -> User:
         listed_blocks=values.get("listed_blocks", 0),
         shown_to=values.get("shown_to", frozenset()),
         revoked_before_s=values.get("revoked_before", 0),
+        trace_id=values.get("trace_id", ""),
         is_away=values.get("is_away", False),
     )
 
