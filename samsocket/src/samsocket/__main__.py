@@ -10,7 +10,9 @@ import click
 from samsocket import client
 from samsocket.cli import serve
 from samsocket.errors import StartError
+from samsocket.project.expansion import find_template
 from samsocket.settings import Settings
+from samsocket.shell import exports
 from samsocket.terminal import Terminal, gateway_log
 from samsocket.up import Options, Run
 
@@ -66,6 +68,16 @@ def up(
     )
     try:
         asyncio.run(Run(options, terminal).go())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The SAM template, or its folder.")
+def env(template: Path | None) -> None:
+    """Print the variables by which the AWS CLI and SDKs reach the emulator: eval "$(samsocket env)"."""
+    try:
+        click.echo(exports(find_template(template)), nl=False)
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
