@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 
 import click
 
 from samsocket import client
 from samsocket.cli import serve
+from samsocket.environments import Environments, home
 from samsocket.errors import StartError
 from samsocket.project.expansion import find_template
 from samsocket.settings import Settings
@@ -68,6 +71,20 @@ def up(
     )
     try:
         asyncio.run(Run(options, terminal).go())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+def setup() -> None:
+    """Install all that `up` would install when it is needed, such as in an image that later has no network."""
+    environments = Environments(home(), click.echo)
+    try:
+        environments.ministack()
+        environments.sam()
+        environments.python(f"python{sys.version_info.major}.{sys.version_info.minor}", debugged=False)
+        if shutil.which("npm") is not None:
+            environments.node_sdk(())
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
