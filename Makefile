@@ -27,12 +27,13 @@ help:  ## list the commands
 # ---- environments ---------------------------------------------------------------------------------------------------
 
 STACK := .venv/.ready .tools/sam/.ready .tools/ministack/.ready
+SAMSOCKET := .tools/.samsocket
 CLIENTS := tests/e2e/clients
 TYPESCRIPT := clients/typescript
 CONTRACT := contract
 
 .PHONY: setup
-setup: $(STACK) $(CLIENTS)/node_modules/.ready $(TYPESCRIPT)/node_modules/.ready $(CONTRACT)/node_modules/.ready  ## install all that the other commands need
+setup: $(STACK) $(SAMSOCKET) $(CLIENTS)/node_modules/.ready $(TYPESCRIPT)/node_modules/.ready $(CONTRACT)/node_modules/.ready  ## install all that the other commands need
 
 $(UV): local/requirements/uv.txt
 	@echo "» uv"
@@ -52,6 +53,12 @@ $(UV): local/requirements/uv.txt
 	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/$*
 	@$(UV) pip install --quiet --require-hashes --python .tools/$* -r $<
 	@cp $< $@
+
+# What its functions find, as on Lambda: boto3, and the AWS SDK for JavaScript.
+$(SAMSOCKET): samsocket/src/samsocket/environments/python.txt samsocket/src/samsocket/environments/__init__.py $(STACK)
+	@echo "» packages of Lambda's runtimes (.tools)"
+	@SAMSOCKET_HOME=$(CURDIR)/.tools $(RUN)/samsocket setup
+	@touch $@
 
 .tools/bench/.ready .tools/checks/.ready: .tools/%/.ready: local/requirements/%.txt $(UV)
 	@echo "» $* (.tools/$*)"

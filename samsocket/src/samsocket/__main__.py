@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from pathlib import Path
 
 import click
 
 from samsocket import client
 from samsocket.cli import serve
+from samsocket.environments import Environments, home
 from samsocket.errors import StartError
+from samsocket.project.expansion import find_template
 from samsocket.settings import Settings
+from samsocket.shell import exports
 from samsocket.terminal import Terminal, gateway_log
 from samsocket.up import Options, Run
 
@@ -66,6 +71,30 @@ def up(
     )
     try:
         asyncio.run(Run(options, terminal).go())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+def setup() -> None:
+    """Install all that `up` would install when it is needed, such as in an image that later has no network."""
+    environments = Environments(home(), click.echo)
+    try:
+        environments.ministack()
+        environments.sam()
+        environments.python(f"python{sys.version_info.major}.{sys.version_info.minor}", debugged=False)
+        if shutil.which("npm") is not None:
+            environments.node_sdk(())
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("-t", "--template", type=click.Path(path_type=Path), help="The SAM template, or its folder.")
+def env(template: Path | None) -> None:
+    """Print the variables by which the AWS CLI and SDKs reach the emulator: eval "$(samsocket env)"."""
+    try:
+        click.echo(exports(find_template(template)), nl=False)
     except StartError as error:
         raise click.ClickException(str(error)) from error
 

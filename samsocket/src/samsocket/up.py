@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import secrets
 import shutil
 import signal
@@ -38,6 +37,7 @@ from samsocket.project.sources import Source, functions, inline_code, sources, s
 from samsocket.reading import read_apis
 from samsocket.server import Gateway
 from samsocket.settings import Settings
+from samsocket.shell import folder_of, told
 from samsocket.template import Resolver, Template
 from samsocket.tls import Authority
 from samsocket.watching import Changed, changes
@@ -85,7 +85,7 @@ class Run:
         if unknown := options.debugged.keys() - functions(self._project).keys():
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
-        self._build = home() / "projects" / _name_of(self._path)
+        self._build = folder_of(self._path) / "built"
         self._gateway: Gateway | None = None
 
     async def go(self) -> None:
@@ -130,6 +130,8 @@ class Run:
             await ministack.answers(account)
         try:
             async with AsyncExitStack() as exits:
+                region = {"AWS_REGION": options.region, "AWS_DEFAULT_REGION": options.region}
+                exits.enter_context(told(self._path, account.variables | region))
                 pool = await exits.enter_async_context(Pool(host, self._terminal.function))
                 await self._serve(account, pool, host, port, scratch, exits)
         finally:
@@ -303,11 +305,6 @@ def _api_ids(template: Template) -> list[str]:
         for resource in template.of_type("AWS::ApiGatewayV2::Api")
         if resource.properties.get("ProtocolType") == "WEBSOCKET"
     ]
-
-
-def _name_of(path: Path) -> str:
-    """Return a name for a project's folder below ours: its own, and a digest of where it is."""
-    return f"{path.parent.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
 
 
 def _first(error: BaseException) -> BaseException:
