@@ -12,8 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.inputs import make
-
 CORPUS = Path(__file__).resolve().parents[2] / ".fuzz"
 SEEDS = 200
 
@@ -22,8 +20,9 @@ def explore(name: str, seconds: int) -> int:
     """Run one target in this process; never returns if libFuzzer ends it."""
     import atheris  # noqa: PLC0415  # only in the environment of `make fuzz`
 
-    with atheris.instrument_imports(include=["realtime", "jwt"]):
-        from tests.fuzz.targets import TARGETS  # noqa: PLC0415  # after the instruments
+    with atheris.instrument_imports(include=["realtime", "jwt"]):  # nothing may have loaded them before
+        from tests.fuzz.inputs import make  # noqa: PLC0415  # after the instruments
+        from tests.fuzz.targets import TARGETS  # noqa: PLC0415
 
     folder = CORPUS / name
     folder.mkdir(parents=True, exist_ok=True)

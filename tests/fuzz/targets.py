@@ -282,4 +282,3 @@ TARGETS: Final[dict[str, Target]] = {
     "straggler": straggler,
     "farewell": farewell,
 }
-EXPIRES: Final = 4_000_000_000  # s; PyJWT reads the machine's clock

@@ -84,3 +84,10 @@ def test_a_change_that_our_functions_do_not_write_cannot_be_read(changes: dict[s
     image = {name: value for name, value in (ONLINE.as_item() | changes).items() if value is not None}
     with pytest.raises(Unreadable):
         read_entries(image, "wide")
+
+
+@pytest.mark.parametrize("name", ["connected_at", "expires_at", "version"])
+def test_a_number_that_no_time_and_no_version_is_cannot_be_read(name: str) -> None:
+    image = Entry("connection/a=", "1", "error", "{}", 60, stage="feed", connected_at_ms=1, version=1).as_item()
+    with pytest.raises(Unreadable, match="bits"):
+        read_entries({**image, name: {"N": "9" * 38}}, "narrow")  # as many digits as DynamoDB keeps

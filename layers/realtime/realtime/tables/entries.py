@@ -92,6 +92,9 @@ _TYPES: dict[str, Any] = {
 }
 
 
+_LARGEST = 2**53  # of a time or a version, far beyond any; DynamoDB's numbers go up to 10^126, which no float takes
+
+
 def read_entry(image: Any) -> Entry:
     """Read an entry from an item or a stream's image.
 
@@ -128,6 +131,8 @@ def _check(entry: Entry) -> None:
         value = getattr(entry, name)
         if not isinstance(value, kind):
             raise TypeError(f"{name} is of type {type(value).__name__}")
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"{name} is a number of {value.bit_length()} bits")
     if connection_of(entry.audience) is not None and entry.stage not in STAGES:
         # A post to an unknown stage gets a 403, as if a right were missing.
         raise ValueError(f"stage is {entry.stage!r}")
