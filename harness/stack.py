@@ -195,13 +195,17 @@ class Stack:
 
     def connection(self, connection_id: str) -> dict[str, Item]:
         """Return the items of a connection, by audience."""
-        found = self.dynamodb.query(
+        found = self.dynamodb.get_paginator("scan").paginate(
             TableName=self.outputs["ConnectionsTableName"],
-            KeyConditionExpression="connection_id = :id",
+            FilterExpression="connection_id = :id OR audience = :id",  # the latter for watched users
             ExpressionAttributeValues={":id": {"S": connection_id}},
             ConsistentRead=True,
         )
-        return {item["audience"]["S"]: item for item in found["Items"]}
+        items: dict[str, Item] = {}
+        for item in (each for page in found for each in page["Items"]):
+            is_own = item["connection_id"]["S"] == connection_id
+            items[item["audience" if is_own else "connection_id"]["S"]] = item
+        return items
 
     def change_session(self, connection_id: str, **values: int) -> None:
         """Set numbers of a connection's session."""
@@ -215,10 +219,10 @@ class Stack:
     def age(self, connection_id: str, seconds: float) -> None:
         """Make a connection look older by some seconds: the service does not rely on a 410 of a new one."""
         connected_at = int((time.time() - seconds) * 1000)
-        for audience in self.connection(connection_id):
+        for item in self.connection(connection_id).values():
             self.dynamodb.update_item(
                 TableName=self.outputs["ConnectionsTableName"],
-                Key={"connection_id": {"S": connection_id}, "audience": {"S": audience}},
+                Key={name: item[name] for name in ("connection_id", "audience")},
                 UpdateExpression="SET connected_at = :then",
                 ExpressionAttributeValues={":then": {"N": str(connected_at)}},
             )

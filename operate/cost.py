@@ -85,6 +85,8 @@ SCENARIOS = {
     "one_begin": "a listener's client opens one socket, on live",
     "four_end": "a listener's four sockets end (and the check)",
     "one_end": "a listener's one socket ends (and the check)",
+    "watching_begin": "a listener's client opens one socket, on live, and watches 10 users",
+    "watching_end": "that socket ends (and the check)",
     "one_watch": "watch of 10 users by one socket, on live",
 }
 """The description of each measured action, by its name in results.json."""

@@ -189,8 +189,9 @@ def used(costs: Mapping[str, Cost], market: Market, client: Client) -> Cost:
 
 
 def watch_writes(costs: Mapping[str, Cost], market: Market) -> float:
-    """Return the write units with which a session begins to watch as it connects, and forgets it again."""
-    return 2 * costs["watch"].writes * market.watched / MEASURED_WATCH
+    """Return the write units that a session writes more because it watches from its beginning, by one socket."""
+    more = sum(costs[f"watching_{when}"].writes - costs[f"one_{when}"].writes for when in ("begin", "end"))
+    return more * market.watched / MEASURED_WATCH
 
 
 def minutes(market: Market, client: Client) -> float:

@@ -95,7 +95,7 @@ def _part(name: str, price: float, least: float) -> str:
 def by_length(measured: Mapping[str, Cost], market: Market) -> str:
     """Return how the ratio to the floor depends on the length of sessions, and on what `watch` writes."""
     costs, _ = projected(measured)
-    free = {**costs, "watch": replace(costs["watch"], writes=0)}
+    free = {**costs, "watching_begin": costs["one_begin"], "watching_end": costs["one_end"]}
     out = [
         "| sessions a day | all, to the floor | the same if `watch` wrote nothing | goal |",
         "| --- | ---: | ---: | ---: |",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from operate.errors import CommandError
 from operate.mentions import Mentions
 from operate.redrive import receive
+from realtime.audiences import is_watching
 from realtime.tables import TableNames, Tables
 from realtime.tables.calls import OpenCall
 from realtime.tables.dynamodb import item, plain, update_if
@@ -104,7 +105,7 @@ class Erasure:
 
     def _in_tables(self) -> Iterator[Trace]:
         """Yield all that names the user. Calls come before users: to end an open one writes its participants."""
-        sessions = [row["connection_id"] for row in self._rows(self._names.connections) if self._is_own(row)]
+        sessions = [_names(row)[0] for row in self._rows(self._names.connections) if self._is_own(row)]
         user = self._tables.users.get(self._user_id)
         known = self._mentions.connection_ids.union(sessions, user.connection_ids if user else ())
         self._mentions = Mentions(self._user_id, known)
@@ -166,9 +167,10 @@ class Erasure:
     def _in_connections(self) -> Iterator[Trace]:
         table = self._names.connections
         for row in self._rows(table):
-            if self._is_own(row) or row["connection_id"] in self._mentions.connection_ids:
+            connection_id, audience = _names(row)
+            if self._is_own(row) or connection_id in self._mentions.connection_ids:
                 yield self._deleted("connections", table, row)
-            elif self._mentions.in_name(row["audience"]):
+            elif self._mentions.in_name(audience):
                 yield self._deleted("others' watching", table, row)
             elif row["audience"] == WATCHED:
                 state = WatchState.from_text(row["state"])
@@ -263,3 +265,9 @@ def _key(row: Row, names: tuple[str, ...]) -> Any:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def _names(row: Row) -> tuple[str, str]:
+    """Return the connection and the audience of an item; of a watched user the keys are the other way round."""
+    connection_id, audience = row["connection_id"], row["audience"]
+    return (audience, connection_id) if is_watching(connection_id) else (connection_id, audience)

@@ -93,6 +93,9 @@ async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[s
         ids |= await run.connections_of(user)
     for connection_id in ids:
         await _delete_all(run, tables["ConnectionsTableName"], "connection_id", "audience", connection_id)
+    for user in users:
+        for kind in ("feed", "presence", "watched"):  # who watches them
+            await _delete_all(run, tables["ConnectionsTableName"], "connection_id", "audience", f"{kind}/{user}")
     audiences = [f"{kind}/{user}" for user in users for kind in (*ENDPOINTS, "awaited", "rate/user")]
     audiences += [f"call/{user}" for user in users] + [f"connection/{each}" for each in ids]
     for start in range(0, len(audiences), 16):

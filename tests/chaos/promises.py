@@ -100,7 +100,8 @@ def _check_order(scenario: Scenario, client: Client, recorded: list[Recorded], h
 def _check_forgotten(scenario: Scenario) -> None:
     """A connection found gone is forgotten; a live one is not, unless it could be neither served nor closed."""
     rows = [plain(row) for row in scenario.runtime.tables.all("ConnectionsTable")]
-    stored = {row["connection_id"] for row in rows}
+    keys = [(row["connection_id"], row["audience"]) for row in rows]  # of watched users the other way round
+    stored = {connection_id if audiences.is_watching(one) else one for one, connection_id in keys}
     users = [plain(row) for row in scenario.runtime.tables.all("UsersTable")]
     known = {connection_id for user in users for connection_id in user.get("connection_ids", ())}
     assert stored == known, f"stored alone: {stored - known}, known alone: {known - stored}"

@@ -199,11 +199,12 @@ class Runtime:
             return self.tables.call("query", {**request, "Limit": PAGE})
         is_index = "IndexName" in request
         partition, sort = ("indexed_audience", "connection_id") if is_index else ("connection_id", "audience")
-        value = request["ExpressionAttributeValues"][":audience" if is_index else ":id"]
+        values = request["ExpressionAttributeValues"]
+        value = values.get(":audience") or values[":id"]
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S", "")
         rows = self._rows[partition, value["S"]]
         if request.get("Select") == "COUNT":
-            return {"Count": int(request["ExpressionAttributeValues"][":id"]["S"] in rows)}
+            return {"Count": int(values[":id"]["S"] in rows)}
         found = sorted(each for each in rows if each > after)
         page = [rows[each] for each in found[:PAGE]]
         if len(found) <= PAGE:

@@ -112,9 +112,7 @@ class Scenario:
             connection, subscribed, lease_until_s=int(connection.connected_at_ms / 1000) + 7200
         ):
             self.runtime.put_item(**write.request)
-        if connection.stage == "live":
-            own = audiences.own_live(connection.user_id, connection.endpoints)
-            self._connections.subscribe(connection, [each for each in subscribed if each not in own])
+        self._connections.subscribe_rest(connection, subscribed)
 
     def _store_users(self, clients: Iterable[Client]) -> None:
         """Give users their new connections."""

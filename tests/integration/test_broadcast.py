@@ -9,6 +9,7 @@ import pytest
 
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.posting.delivery import Outcome
+from realtime.tables.dynamodb import item
 from tests.logs import LogLines
 from tests.samples import names, sample
 from tests.support.cloud import Cloud
@@ -70,6 +71,18 @@ def test_a_connection_that_is_gone_is_forgotten_with_its_subscriptions(cloud: Cl
     assert {row["connection_id"] for row in cloud.rows("Connections")} == {FEED, CALLS}
     assert cloud.user()["connection_ids"] == {FEED, CALLS}
     assert cloud.user()["is_online"] is True
+
+
+def test_a_subscription_to_a_watched_user_that_a_forgotten_connection_left_is_deleted(cloud: Cloud) -> None:
+    row = cloud.row("Connections", connection_id="presence/123", audience=PRESENCE)
+    assert row is not None
+    gone = sample("disconnect")
+    gone["requestContext"] |= {"connectionId": PRESENCE, "stage": "presence"}
+    cloud.function("disconnect")(gone)
+    cloud.dynamodb.put_item(TableName="ConnectionsTable", Item=item(row))
+    cloud.poster = FakePoster({PRESENCE: Outcome.GONE})
+    assert cloud.function("broadcast")(sample("broadcast.presence")) == DONE
+    assert cloud.audiences_of(PRESENCE) == set()
 
 
 def numbers(event: dict[str, Any]) -> list[str]:

@@ -18,8 +18,7 @@ ACCEPTED = {"statusCode": 200, "headers": {}}
 
 def audiences_of(cloud: Cloud, connection_id: str) -> set[str]:
     """Return the audiences that a connection subscribes to, without its own session."""
-    found = {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
-    return found - {f"connection/{connection_id}"}
+    return cloud.audiences_of(connection_id) - {f"connection/{connection_id}", "watched"}
 
 
 def farewells(cloud: Cloud) -> list[dict[str, Any]]:

@@ -10,7 +10,10 @@ import pytest
 from realtime.errors import ConfigurationError
 from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Session, Subscriber
 from realtime.tables.session_scan import SessionScan, SweepWindow
+from realtime.tables.subscriptions import Subscriptions
 from realtime.tables.transactions import Transaction
+from realtime.tables.watched import Watched
+from realtime.watch_state import WatchState, make_revision
 from tests.support.cloud import Cloud
 
 NOW = 1_705_314_600
@@ -54,6 +57,7 @@ def connections(cloud: Cloud) -> Connections:
 def store(cloud: Cloud, connections: Connections, connection: Connection, *audiences: str) -> None:
     writes = connections.registration_writes(connection, audiences, NOW + 900)
     Transaction(cloud.dynamodb).add(*writes).commit("a test")
+    connections.subscribe_rest(connection, audiences)
 
 
 def test_a_session_is_read_as_it_was_stored(cloud: Cloud, connections: Connections) -> None:
@@ -89,12 +93,29 @@ def test_subscribers_are_read_with_all_that_posting_needs(cloud: Cloud, connecti
     assert [page for page in connections.subscribers("feed/*/1", NOW) if page] == []
 
 
-def test_the_index_holds_subscriptions_and_no_sessions(cloud: Cloud, connections: Connections) -> None:
-    store(cloud, connections, ONE, "feed/*/0")
-    connections.subscribe(ONE, ["feed/7"])
+def test_the_index_holds_subscriptions_and_neither_sessions_nor_watched_users(
+    cloud: Cloud, connections: Connections
+) -> None:
+    store(cloud, connections, ONE, "notifications/*/0", "notifications/123", "feed/7")
+    connections.subscribe(ONE, ["feed/8"])
     indexed = cloud.dynamodb.scan(TableName="ConnectionsTable", IndexName="AudienceIndex")["Items"]
-    assert {row["audience"]["S"] for row in indexed} == {"feed/*/0", "feed/7"}
-    assert {row["audience"] for row in cloud.rows("Connections")} == {"feed/*/0", "feed/7", "connection/one="}
+    assert {row["audience"]["S"] for row in indexed} == {"notifications/*/0", "notifications/123"}
+    keys = {(row["connection_id"], row["audience"]) for row in cloud.rows("Connections")}
+    own = {"connection/one=", "notifications/*/0", "notifications/123", "watched"}
+    assert keys == {*(("one=", audience) for audience in own), ("feed/7", "one="), ("feed/8", "one=")}
+
+
+def test_who_watches_a_user_is_read_as_of_now(cloud: Cloud, connections: Connections) -> None:
+    asked: list[dict[str, Any]] = []
+    cloud.dynamodb.meta.events.register(
+        "provide-client-params.dynamodb.Query", lambda params, **_: asked.append(dict(params))
+    )
+    store(cloud, connections, ONE, "feed/7")
+    assert [each.connection_id for page in connections.subscribers("feed/7", NOW) for each in page] == ["one="]
+    connections.wait_until_indexed(["feed/7"], "one=")  # which asks for nothing
+    (query,) = asked
+    assert query["ConsistentRead"] is True
+    assert "IndexName" not in query
 
 
 def test_an_audience_of_several_pages_is_read_to_its_end(cloud: Cloud, connections: Connections) -> None:
@@ -116,13 +137,29 @@ def test_a_connection_past_its_time_is_no_subscriber_though_still_stored(
 
 
 def test_all_audiences_of_a_connection_are_found_over_several_pages(cloud: Cloud, connections: Connections) -> None:
-    audiences = [f"feed/{n}" for n in range(8)]
+    audiences = [f"feed/*/{n}" for n in range(8)]
     store(cloud, connections, ONE, *audiences)
     small_pages: Any = SmallPages(cloud.dynamodb, 3)
-    user_id, found = Connections(small_pages, "ConnectionsTable").subscriptions("one=")
-    assert (user_id, set(found)) == ("123", {*audiences, "connection/one="})
+    found = Connections(small_pages, "ConnectionsTable").subscriptions("one=")
+    assert (found.user_id, set(found.audiences)) == ("123", {*audiences, "connection/one="})
+    assert found.stored == found.audiences
     assert len(small_pages) >= 3
-    assert connections.subscriptions("two=") == (None, [])
+    assert connections.subscriptions("two=") == Subscriptions(None, [], [])
+
+
+def test_of_a_connection_that_watches_all_that_may_be_stored_is_found(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, ONE, "feed/7", "feed/8")
+    watched = Watched(cloud.dynamodb, "ConnectionsTable")
+    state, version = watched.read("one=")
+    assert state == WatchState(settled=frozenset("78"))
+    changed = state.changed(make_revision(NOW * 1000, "AAAA"), ["8"], watch=False, now_ms=NOW * 1000)
+    assert watched.write(ONE, changed, version)
+    found = connections.subscriptions("one=")
+    assert found == Subscriptions(
+        "123", ["connection/one=", "feed/7"], ["connection/one=", "feed/7", "feed/8", "watched"]
+    )
+    connections.delete([("one=", "connection/one="), ("one=", "feed/7")])
+    assert connections.subscriptions("one=") == Subscriptions("123", ["feed/7"], ["feed/7", "feed/8", "watched"])
 
 
 def test_many_sessions_are_read_together_over_several_batches(cloud: Cloud, connections: Connections) -> None:
@@ -154,12 +191,12 @@ def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cl
 
 def test_a_connection_subscribes_and_unsubscribes(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    connections.subscribe(ONE, ["feed/7", "feed/8"])
-    connections.delete(("one=", audience) for audience in ("feed/*/0", "feed/8", "feed/never"))
-    assert set(connections.subscriptions("one=")[1]) == {"connection/one=", "feed/7"}
-    assert connections.is_indexed("feed/7", "one=")
-    assert not connections.is_indexed("feed/8", "one=")
-    assert not connections.is_indexed("feed/7", "two=")
+    connections.subscribe(ONE, ["feed/*/7", "feed/*/8", "feed/7", "feed/8"])
+    connections.delete(("one=", audience) for audience in ("feed/*/0", "feed/*/8", "feed/8", "feed/*/9", "feed/9"))
+    assert cloud.audiences_of("one=") == {"connection/one=", "feed/*/7", "feed/7"}
+    assert connections.is_indexed("feed/*/7", "one=")
+    assert not connections.is_indexed("feed/*/8", "one=")
+    assert not connections.is_indexed("feed/*/7", "two=")
 
 
 def test_a_later_subscription_holds_as_much_as_an_initial_one(cloud: Cloud, connections: Connections) -> None:
@@ -190,7 +227,7 @@ def test_a_scan_finds_the_sessions_to_check_and_no_others(
     cloud: Cloud, connections: Connections, window: SweepWindow, found: list[Connection]
 ) -> None:
     store(cloud, connections, ONE, "feed/*/0")
-    store(cloud, connections, TWO, "feed/*/0")
+    store(cloud, connections, TWO, "feed/7")
     connections.renew_lease("two=", NOW + 1800)
     scan = SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable")
     sessions, after = scan.sessions_to_check(0, 1, window, None)

@@ -332,7 +332,7 @@ def watching(cloud: Cloud) -> Function:
 
 
 def audiences(cloud: Cloud) -> set[str]:
-    return {row["audience"] for row in cloud.rows("Connections")} - {f"connection/{PRESENCE}", "watched"}
+    return cloud.audiences_of(PRESENCE) - {f"connection/{PRESENCE}", "watched"}
 
 
 def test_watch_adds_users_and_answers_with_their_state(watching: Function, cloud: Cloud) -> None:

@@ -179,11 +179,7 @@ def test_nothing_names_a_user_who_was_forgotten(cloud: Cloud, monkeypatch: pytes
     assert all("busy_calls" not in row for row in cloud.rows("Users")), "the open call was ended for the other"
     sessions = {row["connection_id"] for row in cloud.rows("Connections") if row["audience"].startswith("connection/")}
     assert sessions == {"theirs=", "watching="}
-    assert {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == "theirs="} == {
-        direct("theirs="),
-        "watched",
-        f"presence/{THIRD}",
-    }
+    assert cloud.audiences_of("theirs=") == {direct("theirs="), "watched", f"presence/{THIRD}"}
     kept = {row["audience"] for row in cloud.rows("Events")}
     assert f"notifications/{THIRD}" in kept, "what names the user no more than by being sent to them as well"
 

@@ -32,7 +32,7 @@ def register(registry: Registry, connection_id: str, user_id: str = "123", **mor
     options: dict[str, Any] = {"username": "jane_smith", "role": "listener", "audiences": ["feed/*/0"], **more}
     endpoint, connected_at_ms = options.pop("endpoint", "feed"), options.pop("connected_at_ms", NOW)
     return registry.register(
-        Connection(connection_id, endpoint, user_id, connected_at_ms, token_expires_at_s=NOW // 1000 + 3600),
+        connection(connection_id, endpoint, user_id, connected_at_ms),
         options.pop("audiences"),
         now_ms=options.pop("now_ms", NOW),
         issued_at_s=options.pop("issued_at_s", NOW // 1000),
@@ -43,8 +43,14 @@ def register(registry: Registry, connection_id: str, user_id: str = "123", **mor
     )
 
 
+def connection(
+    connection_id: str, endpoint: str = "feed", user_id: str = "123", connected_at_ms: int = NOW
+) -> Connection:
+    return Connection(connection_id, endpoint, user_id, connected_at_ms, token_expires_at_s=NOW // 1000 + 3600)
+
+
 def audiences_of(cloud: Cloud, connection_id: str) -> set[str]:
-    return {row["audience"] for row in cloud.rows("Connections") if row["connection_id"] == connection_id}
+    return cloud.audiences_of(connection_id)
 
 
 def test_a_connection_is_stored_once_for_its_session_and_once_for_each_audience(cloud: Cloud) -> None:
@@ -147,7 +153,7 @@ def test_a_registration_gives_up_when_conflicts_last(strict_cloud: Cloud) -> Non
 def test_a_connection_may_have_more_audiences_than_a_transaction_holds(cloud: Cloud, count: int) -> None:
     audiences = [f"feed/{n}" for n in range(count)]
     register(registry(cloud), "one", audiences=audiences)
-    assert audiences_of(cloud, "one") == {direct("one"), *audiences}
+    assert audiences_of(cloud, "one") == {direct("one"), *audiences, "watched"}
     assert registry(cloud).forget("one", NOW + 1) == "123"
     assert cloud.rows("Connections") == []
 
@@ -257,6 +263,54 @@ def test_a_connection_that_may_live_is_forgotten_though_its_user_does_not_have_i
     assert cloud.user()["left_at"] == NOW + 1
 
 
+@pytest.mark.parametrize("may_live", [False, True])
+def test_a_subscription_to_a_watched_user_that_is_all_that_is_left_is_deleted(cloud: Cloud, may_live: bool) -> None:
+    tables = Tables(cloud.dynamodb, NAMES)
+    tables.connections.subscribe(connection("one"), ["feed/7"])
+    assert [row["connection_id"] for row in cloud.rows("Connections")] == ["feed/7"]
+    assert tables.registry.forget_all([Gone("one", audiences=["feed/7"], may_live=may_live)], NOW) == {}
+    assert cloud.rows("Connections") == []
+
+
+def test_forgetting_deletes_what_led_to_a_connection_besides_what_is_known(cloud: Cloud) -> None:
+    register(registry(cloud), "one", audiences=["feed/7"])
+    tables = Tables(cloud.dynamodb, NAMES)
+    tables.connections.subscribe(connection("one"), ["feed/8"])  # and the function ended before it noted it
+    assert tables.registry.forget_all([Gone("one", audiences=["feed/7", "feed/8"])], NOW) == {}
+    assert cloud.rows("Connections") == []
+    assert "connection_ids" not in cloud.user()
+
+
+@pytest.mark.parametrize("may_live", [False, True])
+def test_what_leads_to_watched_users_is_deleted_last(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, may_live: bool
+) -> None:
+    register(registry(cloud), "one", audiences=[f"feed/{number}" for number in range(100)])
+    delete = Connections.delete
+
+    def fails_in_the_middle(connections: Connections, subscriptions: Any) -> None:
+        every = list(subscriptions)
+        delete(connections, every[: len(every) // 2])
+        raise Unavailable("writing to Connections: 1 items stayed unprocessed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connections, "delete", fails_in_the_middle)
+        assert registry(cloud).forget_all([Gone("one", may_live=may_live)], NOW + 1).keys() == {"one"}
+    assert "watched" in audiences_of(cloud, "one")
+    assert registry(cloud).forget_all([Gone("one", may_live=may_live)], NOW + 2) == {}
+    assert cloud.rows("Connections") == []
+
+
+def test_a_connection_that_watches_users_is_stored_in_a_transaction_without_them(cloud: Cloud) -> None:
+    parts: list[int] = []
+    cloud.dynamodb.meta.events.register(
+        "provide-client-params.dynamodb.TransactWriteItems",
+        lambda params, **_: parts.append(len(params["TransactItems"])),
+    )
+    register(registry(cloud), "one", audiences=[f"feed/{number}" for number in range(100)])
+    assert parts == [2]  # its user and its session
+
+
 def test_forgetting_a_connection_again_changes_nothing(cloud: Cloud) -> None:
     register(registry(cloud), "one")
     gone = [Gone("one", "123", [direct("one"), "feed/*/0"])]
@@ -298,12 +352,14 @@ def test_a_connection_that_may_live_loses_its_session_before_what_does_not_fit(
     def never(*_: object) -> None:
         raise Unavailable("writing to Connections: 1 items stayed unprocessed")
 
-    register(registry(cloud), "one", audiences=[f"calls/{number}" for number in range(120)])  # sorted before a session
+    register(registry(cloud), "one")
+    more = [f"calls/{number}" for number in range(120)]  # sorted before a session
+    registry(cloud)._connections.subscribe(connection("one"), more)
     monkeypatch.setattr(Connections, "delete", never)
     assert registry(cloud).forget_all([Gone("one", may_live=True)], NOW + 1).keys() == {"one"}
     left = audiences_of(cloud, "one")
     assert direct("one") not in left
-    assert len(left) == 22  # 121 items, of which the transaction deleted 99
+    assert len(left) == 23  # of 122 items, of which the transaction deleted 99
     assert "connection_ids" not in cloud.user()
 
 

@@ -45,11 +45,8 @@ def watching(strict_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Watching:
 
 def watched(cloud: Cloud) -> set[str]:
     """The users whose audiences the connection subscribes to."""
-    return {
-        row["audience"].removeprefix("presence/")
-        for row in cloud.rows("Connections")
-        if row["audience"].startswith("presence/")
-    }
+    kind = "presence/"
+    return {each.removeprefix(kind) for each in cloud.audiences_of("one=") if each.startswith(kind)}
 
 
 def at_once(frames: Sequence[Callable[[], object]]) -> list[object]:

@@ -81,8 +81,9 @@ def test_a_session_begins_and_ends_with_four_sockets_or_with_one() -> None:
 
 
 def test_a_session_that_watches_writes_for_each_watched_user_as_it_begins_and_as_it_ends() -> None:
-    costs = {**NOTHING, "watch": Cost(writes=22)}
-    assert used(costs, replace(QUIET, watched=20), WATCHING).writes == 2 * 44 * 1440
+    without = {"one_begin": Cost(writes=9), "one_end": Cost(writes=8)}
+    costs = {**NOTHING, **without, "watching_begin": Cost(writes=20), "watching_end": Cost(writes=18)}
+    assert used(costs, replace(QUIET, watched=20), WATCHING).writes == (9 + 8 + 2 * (11 + 10)) * 1440
 
 
 def test_the_floor_is_messages_and_connection_minutes_alone() -> None:

@@ -125,6 +125,15 @@ class Cloud:
             found, key=lambda row: [str(row.get(key)) for key in ("connection_id", "audience", "user_id", "event_id")]
         )
 
+    def audiences_of(self, connection_id: str) -> set[str]:
+        """Return the audiences of a connection's items; those of watched users have their two keys the other way round.
+
+        `watched` and the audience of its session are among them.
+        """
+        keys = [(row["connection_id"], row["audience"]) for row in self.rows("Connections")]
+        found = {audience for each, audience in keys if each == connection_id}
+        return found | {audience for audience, each in keys if each == connection_id}
+
     def row(self, table: str, **key: str) -> dict[str, Any] | None:
         """Return the row with this key."""
         answer = self.dynamodb.get_item(
@@ -138,10 +147,11 @@ class Cloud:
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Take the messages that can be received from a queue now."""
-        answer = self.sqs.receive_message(
-            QueueUrl=self.stack.physical[f"{queue}Queue"], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-        )
+        url = self.stack.physical[f"{queue}Queue"]
+        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
         found: list[dict[str, Any]] = answer.get("Messages", [])
+        for message in found:  # otherwise they come again after some time, on a slow machine within one test
+            self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return found
 
     def told(self) -> list[dict[str, Any]]:

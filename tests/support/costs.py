@@ -144,14 +144,17 @@ def measure(cloud: Cloud, clock: Any, patch: pytest.MonkeyPatch) -> dict[str, Co
 
 
 def _sockets(service: MeteredService) -> dict[str, Cost]:
-    """Measure what the sockets of one client cost, if it opens four or one; without posts."""
+    """Measure what the sockets of one client cost, if it opens four, one, or one that watches; without posts."""
     found = {}
-    for name, stages in (("four", ENDPOINTS), ("one", ("live",))):
+    for name, stages in (("four", ENDPOINTS), ("one", ("live",)), ("watching", ("live",))):
         service.clock.now += 60
         ids = [f"{name}-{stage}-00="[-16:] for stage in stages]
         begin, end = Cost(), Cost()
         for connection_id, stage in zip(ids, stages, strict=True):
-            begin = begin.plus(service.takes("connect", handshake(connection_id, f"client-of-{name}", stage), heard=0))
+            event = handshake(connection_id, f"client-of-{name}", stage)
+            if name == "watching":
+                event["queryStringParameters"]["watch"] = ",".join(str(1000 + number) for number in range(WATCHED))
+            begin = begin.plus(service.takes("connect", event, heard=0))
         for connection_id, stage in zip(ids, stages, strict=True):
             end = end.plus(service.takes("disconnect", goodbye(connection_id, stage), heard=0))
         found[f"{name}_begin"], found[f"{name}_end"] = begin, end.plus(service.check())

@@ -243,7 +243,11 @@ def test_a_smaller_regions_burst_keeps_its_proportion() -> None:
 
 
 def test_the_figures_are_those_that_were_measured() -> None:
-    costs = dict.fromkeys(SCENARIOS, Cost()) | {"online": Cost(writes=7), "watch": Cost(writes=30)}
+    costs = dict.fromkeys(SCENARIOS, Cost()) | {
+        "online": Cost(writes=7),
+        "one_begin": Cost(writes=8),
+        "watching_begin": Cost(writes=38),
+    }
     figures = {"warm.connect_us": 1_500.0, "cold_start.connect_ms": 250.0, "handler.100000": 18_000.0}
     design = measured(figures, costs)
     assert design.connect_writes == 6

@@ -111,6 +111,17 @@ def test_some_subscriptions_bring_presence(subscribed: str, presence: bool) -> N
     assert any(map(audiences.is_presence, heard)) is presence
 
 
+@pytest.mark.parametrize(
+    ("subscribed", "watching"),
+    [
+        *((each, True) for each in ("feed/7", "presence/7", "watched/7")),
+        *((each, False) for each in ("feed/*/0", "live/*/0", "live/7", "calls/7", "connection/7", "watched")),
+    ],
+)
+def test_some_subscriptions_are_to_a_watched_user(subscribed: str, watching: bool) -> None:
+    assert audiences.is_watching(subscribed) is watching
+
+
 @given(st.sampled_from(ENDPOINTS), st.integers(1, 64))
 def test_the_connections_of_one_endpoint_hear_what_they_subscribe_to(endpoint: str, shards: int) -> None:
     subscribed = audiences.initial_audiences(endpoint, "5", "one=", shards)

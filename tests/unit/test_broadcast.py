@@ -398,8 +398,16 @@ def test_a_subscriber_of_a_wide_audience_is_forgotten_without_a_lookup() -> None
     assert sorted(service.registry.gone, key=lambda each: each.connection_id) == [
         Gone("feed", "123", ["connection/feed", "feed/*/0"]),
         Gone("own", "123", ["connection/own", "notifications/*/3", "notifications/123"]),
-        Gone("watching"),
+        Gone("watching", audiences=("feed/7",)),
     ]
+
+
+def test_a_gone_connection_is_forgotten_with_all_watched_users_that_led_to_it() -> None:
+    service = Service({"one": Outcome.GONE})
+    service.audience("presence/7", [subscriber("one")]).audience("presence/8", [subscriber("one")])
+    service.audience("presence/9", [subscriber("two")])
+    service.broadcast(*(entry(f"presence/{user}", "A") for user in "789"))
+    assert service.registry.gone == [Gone("one", audiences=("presence/7", "presence/8"))]
 
 
 def test_many_connections_that_are_gone_are_all_forgotten() -> None:

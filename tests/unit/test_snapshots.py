@@ -265,8 +265,14 @@ def test_changes_older_than_the_lag_of_the_index_are_not_read() -> None:
 def test_a_snapshot_waits_until_the_index_shows_the_connection(sleeps: Sleeps) -> None:
     index = LaggingIndex(lag=3)
     snapshots = Snapshots(index, _everyone(FakeUsers(), RecentOutbox()), FakeBlocks(), feed_role="listener")
-    snapshots.of_audiences(FEED, ["feed/7"], NOW)
+    snapshots.of_audiences(FEED, ["feed/*/0"], NOW)
     assert sleeps.seconds == [0.01, 0.02, 0.04]
+
+
+def test_a_snapshot_of_watched_users_waits_for_no_index(sleeps: Sleeps) -> None:
+    everyone = _everyone(FakeUsers(), RecentOutbox())
+    Snapshots(LaggingIndex(lag=1000), everyone, FakeBlocks(), feed_role="listener").of_audiences(FEED, ["feed/7"], NOW)
+    assert sleeps.seconds == []
 
 
 def test_a_snapshot_fails_if_the_index_does_not_show_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +282,7 @@ def test_a_snapshot_fails_if_the_index_does_not_show_the_connection(monkeypatch:
     everyone = _everyone(FakeUsers(), RecentOutbox())
     snapshots = Snapshots(LaggingIndex(lag=1000), everyone, FakeBlocks(), feed_role="listener")
     with pytest.raises(Unavailable, match="the index of audiences lags behind"):
-        snapshots.of_audiences(FEED, ["feed/7"], NOW)
+        snapshots.of_audiences(FEED, ["feed/*/0"], NOW)
     assert clock.now < 1000 + 8  # the function has ten seconds
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Collection, Iterable
 
 import pytest
 
+from realtime.audiences import is_watching, watched_user
 from realtime.errors import BadRequest, Unavailable
 from realtime.messages import ENDPOINTS
 from realtime.tables.connections import Connection, Connections
+from realtime.tables.subscriptions import Subscriptions
 from realtime.tables.watched import Watched
 from realtime.watch_state import MAX_WATCHED, WatchState, make_revision
 from realtime.watching import Watching, check_watchable, parse_user_ids, read_watch_parameter
@@ -81,10 +83,11 @@ class FakeConnections(Connections):
     def __init__(self, *audiences: str) -> None:
         self.audiences = list(audiences)
         self.journal: list[str] = []
-        self.before_indexed: Callable[[], None] = lambda: None
+        self.is_registered = True
 
-    def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
-        return "5", [f"connection/{connection_id}", *self.audiences]
+    def subscriptions(self, connection_id: str) -> Subscriptions:
+        found = [f"connection/{connection_id}", *self.audiences]
+        return Subscriptions("5", found, found) if self.is_registered else Subscriptions()
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
         self.audiences += [each for each in audiences if each not in self.audiences]
@@ -97,18 +100,13 @@ class FakeConnections(Connections):
             if audience in self.audiences:
                 self.audiences.remove(audience)
 
-    def is_indexed(self, audience: str, connection_id: str) -> bool:
-        self.before_indexed()
-        return audience in self.audiences
-
 
 class FakeWatched(Watched):
     """The state of one connection; other frames may come between a read and a write."""
 
-    def __init__(self, connections: FakeConnections) -> None:
-        self.connections = connections
-        self.state: WatchState | None = None
-        self.version = 0
+    def __init__(self, user_ids: Collection[str]) -> None:
+        self.state = WatchState(settled=frozenset(user_ids)) if user_ids else None
+        self.version = int(bool(user_ids))
         self.before_write: list[Callable[[], object]] = []
         self.after_write: list[Callable[[], object]] = []
 
@@ -125,13 +123,11 @@ class FakeWatched(Watched):
             self.after_write.pop()()
         return True
 
-    def is_subscribed(self, audience: str, connection_id: str) -> bool:
-        return audience in self.connections.audiences
-
 
 def make(*audiences: str) -> tuple[Watching, FakeConnections, FakeWatched]:
+    """Return Watching, and the tables of a connection that has connected with these audiences."""
     connections = FakeConnections(*audiences)
-    watched = FakeWatched(connections)
+    watched = FakeWatched([watched_user(each) for each in audiences if is_watching(each)])
     return Watching(connections, watched), connections, watched
 
 
@@ -189,14 +185,9 @@ def test_the_frame_sent_last_wins_although_another_is_slower(
     assert ("presence/7" in connections.audiences) is (last == "watch")
 
 
-def test_a_user_who_is_unwatched_while_the_index_lags_is_left_out_of_the_answer() -> None:
-    watching, connections, _ = make("presence/*/3")
-
-    def unwatched() -> None:
-        connections.before_indexed = lambda: None
-        watching.unwatch(PRESENCE, ["7"], revision(1), NOW)
-
-    connections.before_indexed = unwatched
+def test_a_user_who_is_unwatched_meanwhile_is_left_out_of_the_answer() -> None:
+    watching, _, watched = make("presence/*/3")
+    watched.after_write.append(lambda: watching.unwatch(PRESENCE, ["7"], revision(1), NOW))
     assert watching.watch(PRESENCE, ["7", "8"], revision(0), NOW) == ["8"]
 
 
@@ -208,6 +199,22 @@ def test_frames_that_are_always_in_the_way_are_given_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(watched, "write", lambda *_: False)
     with pytest.raises(Unavailable, match="other frames of the connection are in the way"):
         watching.watch(PRESENCE, ["7"], revision(0), NOW)
+
+
+def test_a_connection_that_is_forgotten_meanwhile_keeps_no_subscription() -> None:
+    watching, connections, watched = make("presence/7")
+    watched.after_write.append(lambda: setattr(watched, "state", None))
+    with pytest.raises(Unavailable, match="the connection was forgotten"):
+        watching.watch(PRESENCE, ["8", "9"], revision(0), NOW)
+    assert connections.audiences == ["presence/7"]
+
+
+def test_a_connection_that_was_forgotten_before_watches_nobody() -> None:
+    watching, connections, watched = make()
+    connections.is_registered = False
+    with pytest.raises(Unavailable, match="the connection was forgotten"):
+        watching.watch(PRESENCE, ["7"], revision(0), NOW)
+    assert (connections.journal, watched.version) == ([], 0)
 
 
 def test_audiences_of_other_endpoints_do_not_count_as_subscriptions() -> None:

@@ -98,7 +98,7 @@ def measured(figures: Mapping[str, float] | None = None, costs: Mapping[str, cos
     costs = projected(cost.read() if costs is None else costs)[0]
     return Design(
         connect_writes=costs["online"].writes - 1,  # one item in the outbox
-        watch_writes=costs["watch"].writes / MEASURED_WATCH,
+        watch_writes=(costs["watching_begin"].writes - costs["one_begin"].writes) / MEASURED_WATCH,
         connect_cpu_ms=figures["warm.connect_us"] / 1000,
         start_cpu_ms=figures["cold_start.connect_ms"],
         posts_a_core=figures["handler.100000"],

@@ -184,6 +184,11 @@ def brings_presence(subscribed: str) -> bool:
     return kind in _OF_PRESENCE or kind == _WATCHED or (kind == LIVE and is_wide(subscribed))
 
 
+def is_watching(subscribed: str) -> bool:
+    """Return whether an audience is the connections that watch one user; the word `watched` alone is none."""
+    return brings_presence(subscribed) and not is_wide(subscribed) and "/" in subscribed
+
+
 def watched_user(audience: str) -> str:
     """Return the user that an audience is about; it must not be wide."""
     return audience.partition("/")[2]

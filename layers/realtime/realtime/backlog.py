@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,7 @@ class BatchDelivery(Delivery):
     events: Final[EventSet] = field(kw_only=True)
     user_id: Final[str] = field(kw_only=True)
     wide: Final[str | None] = field(kw_only=True)  # the wide audience that led to its recipient, if one did
+    watching: Final[Sequence[str]] = field(kw_only=True)  # the audiences of watched users that led to it
 
 
 class Backlog:
@@ -68,7 +69,13 @@ class Backlog:
                 yield each
 
     def delivery(
-        self, stage: str, subscriber: Subscriber, events: EventSet, *, wide: str | None = None
+        self,
+        stage: str,
+        subscriber: Subscriber,
+        events: EventSet,
+        *,
+        wide: str | None = None,
+        watching: Sequence[str] = (),
     ) -> BatchDelivery | None:
         """Return the delivery of these events to a connection; none if it wants or may receive none of them."""
         batch = self.batch
@@ -89,6 +96,7 @@ class Backlog:
             events=events,
             user_id=subscriber.user_id,
             wide=wide,
+            watching=watching,
         )
 
     def draw(self, subscribed: Iterable[str]) -> None:

@@ -54,12 +54,13 @@ class Forgetting:
 def _gone(result: Result[BatchDelivery]) -> Gone:
     """Return what is known of a connection.
 
-    If it may be alive, it must receive nothing more, so the registry has to look up all its audiences.
+    If it may be alive, it must receive nothing more, so the registry has to look up all its audiences. If it watches
+    users, it is looked up as well. What led to it may be all that is left of it.
     """
     delivery = result.delivery
     may_live = result.outcome is Outcome.LATE  # there was no place for it in the late lane
     if delivery.wide is None or may_live:
-        return Gone(delivery.connection_id, may_live=may_live)
+        return Gone(delivery.connection_id, audiences=delivery.watching, may_live=may_live)
     audiences = audiences_beside(delivery.wide, delivery.user_id, delivery.connection_id)
     return Gone(delivery.connection_id, delivery.user_id, audiences)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain
 
-from realtime.audiences import is_wide, may_watch, stage_of
+from realtime.audiences import is_watching, is_wide, may_watch, stage_of
 from realtime.backlog import Backlog, BatchDelivery
 from realtime.batch import NO_EVENTS, EventSet
 from realtime.errors import RealtimeError
@@ -25,6 +25,7 @@ class _Recipient:
     stage: str
     subscriber: Subscriber
     events: EventSet = NO_EVENTS
+    watching: Sequence[str] = ()
 
 
 class Recipients:
@@ -64,10 +65,13 @@ class Recipients:
             except RealtimeError as problem:
                 backlog.cut(backlog.batch.subscribed[audience], problem)
                 continue
+            is_watched = is_watching(audience)
             for subscriber in subscribers:
                 recipient = recipients.setdefault(subscriber.connection_id, _Recipient(stage_of(audience), subscriber))
                 recipient.subscriber = subscriber  # it says more about the connection than a direct message does
                 recipient.events = EventSet(recipient.events | backlog.batch.subscribed[audience])
+                if is_watched:
+                    recipient.watching = *recipient.watching, audience
         self._hide((each.events, each.subscriber.user_id) for each in recipients.values())
         try:
             behind = lateness.behind(until)
@@ -75,7 +79,7 @@ class Recipients:
             backlog.stop(problem)
             return
         for each in recipients.values():
-            delivery = backlog.delivery(each.stage, each.subscriber, each.events)
+            delivery = backlog.delivery(each.stage, each.subscriber, each.events, watching=each.watching)
             if delivery is not None and not (delivery.connection_id in behind and lateness.hold(delivery)):
                 yield delivery
         yield from lateness.released(until)

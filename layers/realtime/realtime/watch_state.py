@@ -52,6 +52,11 @@ class WatchState:
         """All the users whom the connection watches."""
         return self.settled | {user_id for user_id, (_, is_watched) in self.recent.items() if is_watched}
 
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """All the users to whom it may have a subscription: also those unwatched lately, for that may be under way."""
+        return self.settled | self.recent.keys()
+
     def changed(self, revision: str, user_ids: Iterable[str], *, watch: bool, now_ms: int) -> WatchState:
         """Return the state after a frame's change; what a later frame has changed stays as it is.
 

@@ -1,27 +1,27 @@
 """Watching: a client may name the users it shows, and then receives the presence of these users alone.
 
 Presence then costs in proportion to what clients show. What a connection watches is one item, changed under a condition
-(watch_state says in which order); its subscriptions, through which `broadcast` finds it, follow that item.
+(watch_state says in which order); its subscriptions, through which `broadcast` finds it, follow that item. `broadcast`
+reads them as of now.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from realtime import audiences
-from realtime.audiences import LIVE, beside_watched, brings_presence, is_wide, watched_user
+from realtime.audiences import LIVE, beside_watched, brings_presence, is_wide
 from realtime.aws import retries
 from realtime.aws.retries import Passing
 from realtime.errors import BadRequest, Unavailable
 from realtime.ids import parse_id
 from realtime.tables.connections import Connection, Connections
+from realtime.tables.subscriptions import Subscriptions
 from realtime.tables.watched import Watched
 from realtime.watch_state import MAX_WATCHED, WatchState
 
 WATCHABLE = frozenset({"feed", "presence"})
-_INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
 
 def parse_user_ids(values: object) -> list[str]:
@@ -53,22 +53,16 @@ class Watching:
 
     def subscriptions(self, connection: Connection) -> list[str]:
         """Return the audiences that a connection subscribes to."""
-        _, found = self._connections.subscriptions(connection.connection_id)
-        if connection.stage == LIVE:
-            kinds = "live/", "watched/", "live-notifications/"
-            own = audiences.own_live(connection.user_id, connection.endpoints)  # in the index by its session's item
-            return [*own, *(audience for audience in found if audience.startswith(kinds))]
-        return [audience for audience in found if audience.startswith(connection.stage + "/")]
+        return _heard(connection, self._connections.subscriptions(connection.connection_id))
 
     def watch(self, connection: Connection, user_ids: Sequence[str], revision: str, now_ms: int) -> list[str]:
         """Subscribe a connection to these users instead of to everyone; return those whom it watches then.
 
         That is all of them, unless a later frame was faster. `broadcast` can see the subscriptions. Raises BadRequest
-        if the connection would watch too many users, and Unavailable if others change it, or the index lags behind, for
-        too long.
+        if the connection would watch too many users, and Unavailable if others change it for too long, or forget it.
         """
         watched = self._change(connection, user_ids, revision, watch=True, now_ms=now_ms)
-        return self._wait_until_heard(connection, [each for each in user_ids if each in watched])
+        return [each for each in user_ids if each in watched]
 
     def unwatch(self, connection: Connection, user_ids: Sequence[str], revision: str, now_ms: int) -> None:
         """Unsubscribe a connection from these users, except from those whom a later frame watches again."""
@@ -98,48 +92,47 @@ class Watching:
         return state.watched
 
     def _initial(self, connection: Connection) -> WatchState:
-        of_presence = list(filter(brings_presence, self.subscriptions(connection)))
-        users = frozenset(watched_user(audience) for audience in of_presence if not is_wide(audience))
-        return WatchState(settled=users, wide=tuple(filter(is_wide, of_presence)))
+        """Return the state of a connection that has not watched anybody yet."""
+        found = self._connections.subscriptions(connection.connection_id)
+        if found.user_id is None:
+            raise _forgotten()
+        heard = _heard(connection, found)
+        return WatchState(wide=tuple(each for each in heard if brings_presence(each) and is_wide(each)))
 
     def _follow(self, connection: Connection, user_ids: Sequence[str], state: WatchState) -> WatchState:
         """Make the subscriptions to these users as the state says; return the state as it was when they were so.
 
         Another frame may change the state between its reading and our writes, and make its own before ours. Then the
-        state has changed when we are done, so we look again.
+        state has changed when we are done, so we look again. Raises Unavailable if the connection was forgotten
+        meanwhile; then it has none of them.
         """
+        names = {each: audiences.watching(connection.stage, each) for each in user_ids}
         while True:
             watched = state.watched
-            names = {each: audiences.watching(connection.stage, each) for each in user_ids}
             self._connections.subscribe(connection, [names[each] for each in user_ids if each in watched])
             self._connections.delete(
                 (connection.connection_id, names[each]) for each in user_ids if each not in watched
             )
             now, _ = self._watched.read(connection.connection_id)
-            if now is None:  # the connection was forgotten
-                return state
+            if now is None:
+                self._connections.delete((connection.connection_id, audience) for audience in names.values())
+                raise _forgotten()
             user_ids = [each for each in user_ids if (each in now.watched) is not (each in watched)]
             state = now
             if not user_ids:
                 return state
 
-    def _wait_until_heard(self, connection: Connection, user_ids: Sequence[str]) -> list[str]:
-        """Wait until `broadcast` finds the connection by these users; return them without those unwatched meanwhile."""
-        until = min(time.monotonic() + _INDEXED_WITHIN_SECONDS, retries.latest())
-        names = {each: audiences.watching(connection.stage, each) for each in user_ids}
-        return [each for each in user_ids if self._is_heard(names[each], connection.connection_id, until)]
 
-    def _is_heard(self, audience: str, connection_id: str, until: float) -> bool:
-        """Wait until the index shows a subscription; return False if it is deleted meanwhile."""
-        pause_s = 0.01
-        while not self._connections.is_indexed(audience, connection_id):
-            if not self._watched.is_subscribed(audience, connection_id):
-                return False
-            if time.monotonic() >= until:
-                raise Unavailable("the index of audiences lags behind")
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 0.5)
-        return True
+def _heard(connection: Connection, found: Subscriptions) -> list[str]:
+    if connection.stage == LIVE:
+        kinds = "live/", "watched/", "live-notifications/"
+        own = audiences.own_live(connection.user_id, connection.endpoints)  # in the index by its session's item
+        return [*own, *(audience for audience in found.audiences if audience.startswith(kinds))]
+    return [audience for audience in found.audiences if audience.startswith(connection.stage + "/")]
+
+
+def _forgotten() -> Unavailable:
+    return Unavailable("changing what is watched: the connection was forgotten")
 
 
 def read_watch_parameter(parameters: Mapping[str, Any], endpoints: Collection[str]) -> list[str]:

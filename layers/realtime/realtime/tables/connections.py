@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from realtime.audiences import LIVE, direct, endpoint_of, heard_through, is_wide, own_live
+from realtime.audiences import LIVE, direct, endpoint_of, heard_through, is_watching, is_wide, own_live, watched_user
 from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
 from realtime.messages import TYPES
-from realtime.tables.dynamodb import Value, attribute, item, pages, plain, read_all, update_if, write_all
+from realtime.tables.dynamodb import attribute, item, pages, read_all, update_if, write_all
 from realtime.tables.sessions import CONNECTION_TTL_SECONDS, Connection, Session, read_session
+from realtime.tables.subscriptions import (
+    Subscriber,
+    Subscriptions,
+    item_key,
+    make_item,
+    read_subscriber,
+    read_subscriptions,
+    subscription,
+)
 from realtime.tables.transactions import Write
+from realtime.tables.watched import first_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -26,17 +35,6 @@ AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a sessi
 _INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """What `broadcast` must know of a connection to post to it; times since the epoch."""
-
-    connection_id: str
-    user_id: str
-    connected_at_ms: int
-    types: frozenset[str] = frozenset()
-    batch: bool = False
-
-
 class Connections:
     """The Connections table: an item for each audience of a connection. The item of its own audience is its session."""
 
@@ -45,13 +43,14 @@ class Connections:
         self._table = table
 
     def registration_writes(self, connection: Connection, audiences: Sequence[str], lease_until_s: int) -> list[Write]:
-        """Return the writes that store a connection and its subscriptions; on the stage `live` only its session.
+        """Return the writes that register a connection; `subscribe_rest` must follow before its client is let in.
 
-        That is itself the subscription to what is for its user: an item less.
+        They are for a transaction, where each costs twice as much. On the stage `live` they are its session alone,
+        which is itself the subscription to what is for its user.
         """
         is_live = connection.stage == LIVE
         own = next(iter(own_live(connection.user_id, connection.endpoints)), None) if is_live else None
-        session = _item(
+        session = make_item(
             connection,
             direct(connection.connection_id),
             {
@@ -63,13 +62,24 @@ class Connections:
                 "indexed_audience": own,
             },
         )
-        others = () if is_live else audiences
-        subscriptions = [_item(connection, audience, {"indexed_audience": audience}) for audience in others]
+        within = () if is_live else [audience for audience in audiences if not is_watching(audience)]
+        subscriptions = [subscription(connection, audience) for audience in within]
         return [Write("Put", {"TableName": self._table, "Item": each}) for each in (session, *subscriptions)]
+
+    def subscribe_rest(self, connection: Connection, audiences: Sequence[str]) -> None:
+        """Write what of a new connection's subscriptions `registration_writes` left out, and whom it watches."""
+        watched = [watched_user(audience) for audience in audiences if is_watching(audience)]
+        is_live = connection.stage == LIVE
+        own = own_live(connection.user_id, connection.endpoints) if is_live else []
+        rest = [each for each in audiences if each not in own and (is_live or is_watching(each))]
+        first = [first_item(connection, watched)] if watched else []
+        self._put([*first, *(subscription(connection, audience) for audience in rest)])
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
         """Subscribe a connection to more audiences."""
-        items = [_item(connection, audience, {"indexed_audience": audience}) for audience in audiences]
+        self._put([subscription(connection, audience) for audience in audiences])
+
+    def _put(self, items: Iterable[Mapping[str, Any]]) -> None:
         write_all(self._client, self._table, [{"PutRequest": {"Item": each}} for each in items])
 
     def is_indexed(self, audience: str, connection_id: str) -> bool:
@@ -87,10 +97,12 @@ class Connections:
     def wait_until_indexed(self, audiences: Collection[str], connection_id: str) -> None:
         """Wait until `broadcast` finds a connection by these audiences: until then it would miss their events.
 
-        Raises Unavailable if that takes too long.
+        Those of watched users are not in the index; it finds them at once. Raises Unavailable if it takes too long.
         """
         until = min(time.monotonic() + _INDEXED_WITHIN_SECONDS, retries.latest())
         for audience in audiences:
+            if is_watching(audience):
+                continue
             pause_s = 0.01
             while not self.is_indexed(audience, connection_id):
                 if time.monotonic() >= until:
@@ -147,65 +159,50 @@ class Connections:
         update_if(self._client, "updating a connection", update)
 
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
-        """Yield the connections that subscribe to an audience, a page at a time, without those past their time."""
+        """Yield the connections that subscribe to an audience, a page at a time, without those past their time.
+
+        Those that watch a user are shown as of now, which costs twice as much: so a client is told that it watches as
+        soon as that is written.
+        """
+        is_by_user = is_watching(audience)
+        partition, id_name = ("connection_id", "audience") if is_by_user else ("indexed_audience", "connection_id")
+        source = {"ConsistentRead": True} if is_by_user else {"IndexName": AUDIENCE_INDEX}
         for page in pages(
             self._client,
             "reading an audience",
             TableName=self._table,
-            IndexName=AUDIENCE_INDEX,
-            KeyConditionExpression="indexed_audience = :audience",
+            KeyConditionExpression=f"{partition} = :audience",
             FilterExpression="expires_at > :now",
-            ProjectionExpression="connection_id, user_id, connected_at, #types, #batch",
+            ProjectionExpression=f"{id_name}, user_id, connected_at, #types, #batch",
             ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved now, or maybe later
             ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now_s)},
+            **source,
         ):
-            yield [_subscriber(row) for row in page]
+            yield [read_subscriber(row, id_name) for row in page]
 
-    def subscriptions(self, connection_id: str) -> tuple[str | None, list[str]]:
-        """Return a connection's user and all its audiences, as of now; (None, []) if it is not registered."""
-        user_id: str | None = None
-        audiences: list[str] = []
+    def subscriptions(self, connection_id: str) -> Subscriptions:
+        """Return what is stored of a connection, as of now."""
         found = pages(
             self._client,
             "reading a connection",
             TableName=self._table,
             KeyConditionExpression="connection_id = :id",
             ExpressionAttributeValues={":id": attribute(connection_id)},
-            ProjectionExpression="audience, user_id",
+            ProjectionExpression="audience, user_id, endpoint, #state",
+            ExpressionAttributeNames={"#state": "state"},  # reserved
             ConsistentRead=True,
         )
-        for row in chain.from_iterable(found):
-            values = plain(row)
-            audiences.append(values["audience"])
-            user_id = values.get("user_id", user_id)
-        return user_id, audiences
+        return read_subscriptions(chain.from_iterable(found))
 
     def delete_writes(self, connection_id: str, audiences: Iterable[str]) -> list[Write]:
         """Return the writes that delete a connection's items for these audiences."""
-        keys = [_key(connection_id, audience) for audience in audiences]
+        keys = [item_key(connection_id, audience) for audience in audiences]
         return [Write("Delete", {"TableName": self._table, "Key": key}) for key in keys]
 
     def delete(self, subscriptions: Iterable[tuple[str, str]]) -> None:
         """Delete items by connection id and audience; each pair must be given once."""
-        keys = [_key(connection_id, audience) for connection_id, audience in subscriptions]
+        keys = [item_key(connection_id, audience) for connection_id, audience in subscriptions]
         write_all(self._client, self._table, [{"DeleteRequest": {"Key": key}} for key in keys])
-
-
-def _item(connection: Connection, audience: str, more: Mapping[str, Value | None]) -> dict[str, Any]:
-    """Return a connection's item for one of its audiences."""
-    return item(
-        {
-            "connection_id": connection.connection_id,
-            "audience": audience,
-            "user_id": connection.user_id,
-            "endpoint": connection.stage,
-            "connected_at": connection.connected_at_ms,
-            "types": connection.types,
-            "batch": connection.batch or None,
-            "expires_at": connection.expires_at_s,
-            **more,
-        }
-    )
 
 
 def _heard_whole(connection: Connection, audiences: Iterable[str]) -> str | None:
@@ -216,21 +213,5 @@ def _heard_whole(connection: Connection, audiences: Iterable[str]) -> str | None
     return None
 
 
-def _subscriber(row: dict[str, Any]) -> Subscriber:
-    """Read a row of the index: by hand, because `plain` takes four times as long, and there may be 100,000 rows."""
-    types, batch = row.get("types"), row.get("batch")
-    return Subscriber(
-        connection_id=row["connection_id"]["S"],
-        user_id=row["user_id"]["S"],
-        connected_at_ms=int(row["connected_at"]["N"]),
-        types=frozenset(types["SS"]) if types else frozenset(),
-        batch=batch["BOOL"] if batch else False,
-    )
-
-
 def _session_key(connection_id: str) -> dict[str, Any]:
-    return _key(connection_id, direct(connection_id))
-
-
-def _key(connection_id: str, audience: str) -> dict[str, Any]:
-    return item({"connection_id": connection_id, "audience": audience})
+    return item_key(connection_id, direct(connection_id))

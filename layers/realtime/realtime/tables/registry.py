@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from realtime.audiences import LIVE, direct, own_live
+from realtime.audiences import direct
 from realtime.errors import ConnectionLimit, RealtimeError
 from realtime.eviction import deadest
 from realtime.tables.connections import Connection, Connections, Session
@@ -14,7 +14,6 @@ from realtime.tables.membership import LimitReached, Newcomer, NotConnected
 from realtime.tables.transactions import TRANSACTION_LIMIT, Transaction, Write
 from realtime.tables.users import Users
 
-_AUDIENCES_IN_TRANSACTION = TRANSACTION_LIMIT - 4  # besides: user, session, a replaced session, its last frame
 _REPLACEMENTS = 40  # tries; each that fails means that another newcomer of the same user has got in
 _ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other one writes the user
 
@@ -23,17 +22,19 @@ FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes the sessions, usuall
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A connection that has ended; without `user_id`, its user and its audiences must be looked up."""
+    """A connection that has ended; without `user_id`, its user and its other audiences must be looked up."""
 
     connection_id: str
     user_id: str | None = None
-    audiences: Sequence[str] = ()  # all of them, including the one of its session
+    # With `user_id` all of them, including the one of its session. Without, those that led to it, in case that nothing
+    # else does any more.
+    audiences: Sequence[str] = ()
     may_live: bool = False  # it may be alive, because it could be neither served nor closed
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A connection that is to go, all its audiences, and the writes that delete its items, in the same order."""
+    """A connection that is to go, the audiences of its items, and the writes that delete these, in the same order."""
 
     connection_id: str
     session: Session | None
@@ -68,18 +69,12 @@ class Registry:
         the same transaction; return the session of that one, which is forgotten. `dismiss` makes the write that tells
         and closes it; without `dismiss` nobody has to go. Raises ConnectionLimit if it does not get in, and AuthFailed
         if its token was issued (`issued_at_s`) before the user's sessions were revoked.
+
+        What the transaction leaves out is written after it. The client is not let in, and misses nothing, before all is
+        written; if this fails, so does its handshake, and `sweep` finds the session.
         """
-        within, beyond = audiences[:_AUDIENCES_IN_TRANSACTION], audiences[_AUDIENCES_IN_TRANSACTION:]
-        later: Sequence[str] = ()
-        if connection.stage == LIVE:
-            # In the transaction a write would cost twice as much. The client is not let in, and misses nothing, before
-            # all is written; if this fails, so does its handshake, and `sweep` finds the session.
-            own = own_live(connection.user_id, connection.endpoints)
-            within, beyond, later = audiences, (), [each for each in audiences if each not in own]
-        if beyond:  # written first, so that a registered connection has all; if the rest fails, a post deletes these
-            self._connections.subscribe(connection, beyond)
         newcomer = Newcomer(connection.user_id, connection.connection_id, issued_at_s, username, role)
-        writes = self._connections.registration_writes(connection, within, now_ms // 1000 + lease_seconds)
+        writes = self._connections.registration_writes(connection, audiences, now_ms // 1000 + lease_seconds)
         join_write = self._users.join_write(newcomer, now_ms, limit=limit)
         place: _Place | None = None
         for _ in range(_REPLACEMENTS):
@@ -90,8 +85,7 @@ class Registry:
             except LimitReached as reached:
                 others = reached.connection_ids
             else:
-                if later:
-                    self._connections.subscribe(connection, later)
+                self._connections.subscribe_rest(connection, audiences)
                 return self._vacated(place, len(leave))
             if dismiss is None:
                 break
@@ -110,8 +104,7 @@ class Registry:
         victim = deadest(others, sessions, stage, now_s, lease_seconds)
         # As of now: a session that a batch did not show may have been registered at that moment.
         session = sessions.get(victim) or next(iter(self._connections.sessions([victim])), None)
-        _, audiences = self._connections.subscriptions(victim)
-        audiences.sort(key=lambda audience: audience != direct(victim))  # the session first
+        audiences = _session_first(victim, self._connections.subscriptions(victim).stored)
         return _Place(victim, session, audiences, self._connections.delete_writes(victim, audiences))
 
     def _vacated(self, place: _Place | None, deleted: int) -> Session | None:
@@ -128,12 +121,12 @@ class Registry:
 
         The user is changed first: if the second step fails, the next post or sweep finds and deletes the other items.
         """
-        user_id, audiences = self._connections.subscriptions(connection_id)
-        if user_id is None:
+        found = self._connections.subscriptions(connection_id)
+        if found.user_id is None:
             return None
-        self._users.leave(user_id, connection_id, now_ms, seen_ms)
-        self._connections.delete((connection_id, audience) for audience in audiences)
-        return user_id
+        self._users.leave(found.user_id, connection_id, now_ms, seen_ms)
+        self._connections.delete((connection_id, audience) for audience in found.stored)
+        return found.user_id
 
     def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
         """Remove every trace of connections; return those that may not be removed completely, with the reason.
@@ -165,13 +158,13 @@ class Registry:
     def _look_up(self, gone: Gone) -> Gone:
         if gone.user_id is not None:
             return gone
-        user_id, audiences = self._connections.subscriptions(gone.connection_id)
-        return replace(gone, user_id=user_id, audiences=audiences)
+        found = self._connections.subscriptions(gone.connection_id)
+        led = (audience for audience in gone.audiences if audience not in found.stored)
+        return replace(gone, user_id=found.user_id, audiences=[*led, *found.stored])
 
     def _expel(self, gone: Gone, user_id: str, now_ms: int) -> Gone:
         """Forget a connection in one transaction; return what did not fit into it and is left to be deleted."""
-        own = direct(gone.connection_id)
-        audiences = sorted(gone.audiences, key=lambda audience: audience != own)  # the session first
+        audiences = _session_first(gone.connection_id, gone.audiences)
         within, beyond = audiences[:_ITEMS_IN_TRANSACTION], audiences[_ITEMS_IN_TRANSACTION:]
         leave_write = self._users.leave_write(user_id, gone.connection_id, now_ms)
         deletes = self._connections.delete_writes(gone.connection_id, within)
@@ -194,3 +187,8 @@ class Registry:
         except RealtimeError as problem:
             return {connection_id: problem for connection_id, _ in items}
         return {}
+
+
+def _session_first(connection_id: str, audiences: Iterable[str]) -> list[str]:
+    """Return audiences with the one of the session first, and otherwise as they were: `watched` stays last."""
+    return sorted(audiences, key=lambda audience: audience != direct(connection_id))
