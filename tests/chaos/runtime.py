@@ -84,6 +84,8 @@ def add_what_is_newer(operation: str, request: dict[str, Any]) -> int:
 class Runtime:
     """The stream, its mappings, the function and the services that it calls, in one run of the chaos."""
 
+    aws_request_id = "00000000-0000-4000-8000-000000000000"  # of Lambda's context, for which it stands, too
+
     def __init__(
         self, seed: int, tables: Tables, api: Api, monkeypatch: pytest.MonkeyPatch, *, beside_newer: bool = False
     ) -> None:
