@@ -100,7 +100,8 @@ class FromLogs:
             counts[name][value] += sum(numbers)  # type: ignore[assignment]  # a Counter of floats
             values[name] += numbers
         names = [each.name for each in metrics.ALL if each.unit == "Milliseconds" and each.name in values]
-        return Measures(self._seconds, counts, {name: [quantile(values[name], q) for q in QUANTILES] for name in names})
+        quantiles = {name: [quantile(values[name], q) for q in QUANTILES] for name in names}
+        return Measures(self._seconds, _plain(counts), quantiles)
 
 
 class FromCloudWatch:
@@ -139,7 +140,7 @@ class FromCloudWatch:
                     quantiles[metric.name].append(found[number][newest])
                 else:
                     counts[metric.name][value] = found[number][newest]
-        return Measures(_PERIOD, counts, quantiles)
+        return Measures(_PERIOD, _plain(counts), dict(quantiles))
 
     def _queries(self) -> Iterator[tuple[Metric, str, dict[str, Any]]]:
         for metric in metrics.ALL:
@@ -151,6 +152,11 @@ class FromCloudWatch:
                 named = {"Namespace": f"realtime/{self._stack}", "MetricName": metric.name, "Dimensions": dimensions}
                 for statistic in statistics:
                     yield metric, value, {"MetricStat": {"Metric": named, "Period": _PERIOD, "Stat": statistic}}
+
+
+def _plain(counts: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return counts in dictionaries of no special kind, which `dataclasses.asdict` can copy."""
+    return {name: dict(each) for name, each in counts.items()}
 
 
 def quantile(values: Sequence[float], part: float) -> float:

@@ -163,7 +163,7 @@ async def hear_through_broken_connections(stack: Stack, client: str, seed: int) 
         proxy.is_harmless = True
         await eventually(lambda: len(numbers(heard)) >= sent, "all events")
         assert numbers(heard) == list(range(sent)), f"seed {seed}: in order, and each once"
-        assert proxy.connections > 3
+        assert proxy.connections > 1, "it was cut"
         logger.info("%s, seed %d: %d events over %d connections", client, seed, sent, proxy.connections)
 
 

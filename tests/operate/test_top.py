@@ -58,6 +58,8 @@ def test_the_lines_of_the_last_minute_are_measures(capsys: pytest.CaptureFixture
     assert found.rates(metrics.EVENTS) == {"call_started": 0.5, "call_ended": 0.1}
     assert (found.rate(metrics.DELIVERED), found.rate(metrics.GONE)) == (2.0, 0.0)
     assert found.quantiles["Lateness"] == [25.0, 50.0]
+    frame = Frame("prod", NOW, None, True, found, None, None)
+    assert json.loads(as_json_line(frame))["measures"]["counts"]["Events"] == {"call_started": 30, "call_ended": 6}
     assert source.read().counts == {}  # a minute later
 
 
