@@ -54,16 +54,23 @@ def _counted(stack: Stack) -> set[tuple[str, str]]:
 
 
 def _namespaces_of_functions(stack: Stack) -> set[str]:
-    """The namespaces in which functions print metrics by Powertools; which names they have is not in the template."""
+    """The namespaces in which functions print metrics by Powertools; which names they have is not in the template.
+
+    It is empty where the parameter Metrics is off.
+    """
     named = "POWERTOOLS_METRICS_NAMESPACE"
     found = (each.properties.get("Environment", {}).get("Variables", {}) for each in stack.of_type(_FUNCTION))
-    return {str(variables[named]) for variables in found if variables.get(named)}
+    return {str(variables[named]) for variables in found if named in variables}
 
 
 def _is_own(stack: Stack, metric: Mapping[str, Any]) -> bool:
-    """Return whether a filter of a log counts the metric, or the functions print it, always with their service."""
+    """Return whether a filter of a log counts the metric, or the functions print it, always with their service.
+
+    Where the functions print none, an alarm on one is silent, as the parameter Metrics says.
+    """
     has_service = {"Name": "service", "Value": "realtime"} in metric.get("Dimensions", [])
-    return _name(metric) in _counted(stack) or (_name(metric)[0] in _namespaces_of_functions(stack) and has_service)
+    printed = _namespaces_of_functions(stack)
+    return _name(metric) in _counted(stack) or (has_service and (_name(metric)[0] in printed or printed == {""}))
 
 
 def watched(stack: Stack, metric: str) -> set[str]:
