@@ -15,6 +15,7 @@ CAME, LEFT, WENT, BUSY = (
     sample(f"announce.{name}")["Records"][0]
     for name in ("came-online", "last-connection-left", "went-offline", "became-busy")
 )
+TRACE_OF_LEFT = "RfHOgHqhoAMFXzg="  # as the sample has it
 
 
 class AnnouncerFixture:
@@ -62,7 +63,7 @@ def test_a_visible_change_is_recorded_for_clients_and_sent_to_backends(fixture: 
 def test_a_user_who_may_have_left_is_checked_after_the_grace_period(fixture: AnnouncerFixture) -> None:
     assert fixture.announcer.announce([LEFT]).messages == 0
     assert fixture.queue.sent == [
-        ({"check": "offline", "user_id": "123", "left_at": 1_705_314_690_000, "trace_id": ""}, 10, {})
+        ({"check": "offline", "user_id": "123", "left_at": 1_705_314_690_000, "trace_id": TRACE_OF_LEFT}, 10, {})
     ]
     assert (len(fixture.outbox), len(fixture.bus)) == (0, 0)
 

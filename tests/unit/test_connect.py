@@ -28,7 +28,7 @@ def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
         stage="feed",
         connected_at_ms=1_705_314_600_000,
         address="192.0.2.1",
-        origin=None,
+        origin="https://www.example.com",
         token=token_in(event),
         subprotocol=None,
         parameters=event["queryStringParameters"],
