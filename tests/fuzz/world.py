@@ -60,13 +60,26 @@ class Context:
         return 60_000
 
 
+_NOTHING: Final[dict[str, Any]] = {
+    "Responses": {},
+    "UnprocessedKeys": {},
+    "UnprocessedItems": {},
+    "Count": 0,
+    "ScannedCount": 0,
+}
+
+
 class EasyAws:
-    """Every client of AWS: each write succeeds, each read finds nothing but the one session of the samples."""
+    """Every client of AWS: each write succeeds, each read finds nothing but the one connection of the samples.
+
+    That is its session, and what it watches since the last invocation began.
+    """
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []  # to queues
         self.writes = 0  # of tables
         self.session: dict[str, Any] | None = None
+        self.watched: dict[str, Any] | None = None
 
     def __call__(self, _service: str) -> EasyAws:
         return self
@@ -86,14 +99,26 @@ class EasyAws:
                 made: dict[str, Any] = answer(request)
                 return made
             self.writes += operation.startswith(("put_item", "update", "transact", "batch_write", "delete_item"))
-            return {"Items": [], "Responses": {}, "UnprocessedKeys": {}, "UnprocessedItems": {}, "Count": 0}
+            return _NOTHING | {"Items": []}
 
         return call
 
     def _get_item(self, request: dict[str, Any]) -> dict[str, Any]:
-        wanted = request["Key"]
-        is_session = self.session and all(self.session.get(name) == value for name, value in wanted.items())
-        return {"Item": self.session} if is_session else {}
+        wanted = request["Key"].items()
+        found = [each for each in (self.session, self.watched) if each and wanted <= each.items()]
+        return {"Item": found[0]} if found else {}
+
+    def _query(self, request: dict[str, Any]) -> dict[str, Any]:
+        of_connection = {"connection_id": request["ExpressionAttributeValues"].get(":id")}.items()
+        found = [each for each in (self.session, self.watched) if each and of_connection <= each.items()]
+        return _NOTHING | {"Items": found, "Count": len(found)}
+
+    def _update_item(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.writes += 1
+        values = {name[1:]: value for name, value in request["ExpressionAttributeValues"].items()}
+        if "state" in values:
+            self.watched = {**request["Key"], **values, "version": values["next"]}
+        return {}
 
     def _transact_write_items(self, request: dict[str, Any]) -> dict[str, Any]:
         self.writes += 1
@@ -153,7 +178,7 @@ class World:
         self.aws.sent.clear()
         self.poster.deliveries.clear()
         self.poster.in_lane.clear()
-        self.aws.writes = 0
+        self.aws.writes, self.aws.watched = 0, None
         self.now += 0.05  # s; so that no limit of messages a second decides
         self.log.last = self.log.reason = ""
         return importlib.import_module(function).handler(event, Context())

@@ -54,6 +54,7 @@ class User:
 def read_user(image: dict[str, Any]) -> User:
     """Read a user from an item or a stream's image."""
     values = plain(image)
+    trace_id = values.get("trace_id")
     return User(
         user_id=values["user_id"],
         username=values.get("username"),
@@ -69,7 +70,7 @@ def read_user(image: dict[str, Any]) -> User:
         listed_blocks=values.get("listed_blocks", 0),
         shown_to=values.get("shown_to", frozenset()),
         revoked_before_s=values.get("revoked_before", 0),
-        trace_id=values.get("trace_id", ""),
+        trace_id=trace_id if isinstance(trace_id, str) else "",  # only a log needs it, so it makes no user unreadable
         is_away=values.get("is_away", False),
     )
 
