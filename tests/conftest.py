@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 TESTS = Path(__file__).parent
 WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "tools", "fuzz")
 LOOPBACK = ["127.0.0.1", "::1"]
+COMPUTING = ("aws_rules", "chaos", "model")  # minutes of one core, where cores are slow
 # They wait for other processes, which a busy machine may hold up for longer than any deadline. What fails is tried once
 # more, and the summary counts it as rerun.
 TRIED_AGAIN = ("clients", "e2e", "engine", "gateway", "local", "samsocket")
@@ -49,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.allow_hosts(LOOPBACK))
         if folder in TRIED_AGAIN:
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if folder in COMPUTING:
+            item.add_marker(pytest.mark.timeout(900))
         if folder == "e2e":
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(180))
+            item.add_marker(pytest.mark.timeout(360))
