@@ -363,7 +363,7 @@ def test_a_failing_event_stays_in_its_queue(cloud: Cloud) -> None:
     ingest = cloud.function("ingest")
     url = cloud.stack.physical["BackendEventsQueue"]
     cloud.sqs.send_message(QueueUrl=url, MessageBody=json.dumps(backend_event("call_started")))
-    (message,) = cloud.messages("BackendEvents")
+    (message,) = cloud.sqs.receive_message(QueueUrl=url)["Messages"]
     event = queued(message["Body"])
     event["Records"][0]["receiptHandle"] = message["ReceiptHandle"]
     cloud.dynamodb.delete_table(TableName="EventsTable")
