@@ -254,10 +254,10 @@ def megabytes_of(pid: int) -> dict[str, float]:
 
 def _kind(command: str) -> str:
     """Name a process of the stack by its command line."""
-    for mark, kind in (("local.emulator", "emulator"), ("-m gateway", "gateway"), ("samsocket", "gateway")):
+    for mark, kind in (("ministack-lambda-", "function"), ("samsocket serve", "gateway"), ("emulat", "emulator")):
         if mark in command:
             return kind
-    return "function" if "lambda" in command or "function" in command else "other"
+    return "other"
 
 
 def main() -> None:
