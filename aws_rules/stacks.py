@@ -22,6 +22,7 @@ _NAME_LENGTHS: Final = {
     "AWS::IAM::Role": 64,
     "AWS::SQS::Queue": 80,
     "AWS::Events::Rule": 64,
+    "AWS::CodeDeploy::Application": 100,
 }
 _NAMED_BY: Final = {"AWS::ApiGatewayV2::DomainName": ("DomainName",), "AWS::Lambda::LayerVersion": ("LayerName",)}
 _PART_OF: Final = {
