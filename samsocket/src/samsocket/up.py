@@ -186,7 +186,7 @@ class Run:
         if not self._options.watch:
             await asyncio.Event().wait()
         while True:
-            async for changed in changes(self._path, found.values()):
+            async for changed in changes(self._project.templates, found.values()):
                 with self._reported():
                     found = await self._renewed(changed, account, deployment, pool, host, scratch)
                 if changed.template:
