@@ -24,6 +24,7 @@ DEFAULTS = {
     "MessageRate": 10,
     "MessageBurst": 20,
     "UserMessageRate": 40,
+    "CountOneFrameIn": 6,
     "RefusalRate": 2,
     "RefusalBurst": 100,
     "AudienceShards": 1,
