@@ -64,7 +64,8 @@ class Member:
 
     def _newest(self) -> Message:
         now = {message["id"]: message for message in self.client.heard if "id" in message}
-        return max((self.memory.heard | now).items())[1]
+        events = self.memory.heard | now
+        return events[max(events)]
 
     def _is_new(self, message: Message) -> bool:
         return "id" in message and message["id"] not in self.awaited
