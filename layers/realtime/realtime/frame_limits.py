@@ -83,7 +83,10 @@ class FrameLimits:
             raise problem
 
     def charge(self, connection_id: str, tokens: float, now_ms: int) -> None:
-        """Charge an admitted frame with what its answer takes beyond its tokens; less than six by chance alone."""
+        """Charge an admitted frame with what its answer takes beyond its tokens.
+
+        As with frames, a charge of less than six tokens is counted by all instances only now and then, by chance.
+        """
         self._here.charge(connection_id, tokens)
         if self._chance() * COUNTED < tokens:
             try:
