@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from operate.cost import Cost, read
-from operate.cost_clients import Market, projected
+from operate.cost_clients import Market
 from operate.cost_compare import (
     OURS,
     SIZES,
@@ -16,7 +16,6 @@ from operate.cost_compare import (
     above_the_floor,
     by_length,
     dollars,
-    not_measured,
     rows,
     sources,
     table,
@@ -46,10 +45,9 @@ def section(measured: Mapping[str, Cost]) -> str:
         above_the_floor(measured, market),
         "The longer a session, the less its beginning and its end weigh:",
         by_length(measured, market),
-        not_measured(projected(measured)[1]),
         sources(measured),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def printed(page: str) -> str:
