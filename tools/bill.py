@@ -22,10 +22,10 @@ from operate.cost_compare import (
     verdict,
 )
 from operate.state import ROOT
-from tools import drawing
+from tools import drawing, marks
 
 PATH, PICTURE = ROOT / "docs" / "cost.md", ROOT / "docs" / "cost.svg"
-BEGIN, END = "<!-- measured: python -m tools.bill writes what follows -->", "<!-- end of what is measured -->"
+PROGRAM = "python -m tools.bill"
 _NAMES = 300  # px
 
 
@@ -48,12 +48,6 @@ def section(measured: Mapping[str, Cost]) -> str:
         sources(measured),
     ]
     return "\n\n".join(parts)
-
-
-def printed(page: str) -> str:
-    """Return what stands between the marks of a page."""
-    begin = page.index(BEGIN) + len(BEGIN)
-    return page[begin : page.index(END, begin)].strip()
 
 
 def picture(found: list[Row]) -> Iterator[str]:
@@ -83,9 +77,7 @@ def height(found: list[Row]) -> float:
 def write() -> str:
     """Write the section and the picture; returns the table."""
     measured = read()
-    page, text = PATH.read_text(encoding="utf-8"), section(measured)
-    begin = page.index(BEGIN) + len(BEGIN)
-    PATH.write_text(f"{page[:begin]}\n\n{text}\n\n{page[page.index(END, begin) :]}", encoding="utf-8")
+    marks.write(PATH, PROGRAM, section(measured))
     found = rows(measured, Market())
     drawing.write(PICTURE, picture(found), height(found))
     return table(measured, Market())
