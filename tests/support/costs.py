@@ -34,6 +34,7 @@ from tests.unit.fakes import Clock, FakePoster
 from tools import marks, results
 
 PATH = ROOT / "docs" / "cost.md"
+PROGRAM = "make bench"
 
 WATCHED = 10  # users, by the watch that is measured
 ONLINE = 30  # users, when `sync` is measured
@@ -235,7 +236,7 @@ def main() -> None:
     found = run()
     text = tables(found, Workload())
     sys.stdout.write(f"{text}\n")
-    marks.write(PATH, "make bench", text)
+    marks.write(PATH, PROGRAM, text)
     whole = day(found, Workload())
     of_a_day = {f"day_{field.name}": getattr(whole, field.name) for field in fields(whole)}
     results.save("cost", {**of_a_day, **as_results(found)})

@@ -24,7 +24,7 @@ _COMMAND = re.compile(r"`python -m ([\w.]+)[^`]*`")
 
 
 @cache
-def tests_of(file: str) -> set[str]:
+def defined_in(file: str) -> set[str]:
     """The names of the tests that a module or its classes define."""
     parts = ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
     functions = (each.name for each in parts if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -42,7 +42,7 @@ def test_an_entry_is_answered_by_tests_and_sentences_that_exist(row: list[str]) 
     assert question
     tests = _TEST.findall(shown)
     assert tests or _LINK.search(answer)
-    assert [f"{file}::{name}" for file, name in tests if name not in tests_of(file)] == []
+    assert [f"{file}::{name}" for file, name in tests if name not in defined_in(file)] == []
     rest = _COMMAND.sub("", _TEST.sub("", shown))
     assert not rest.strip(", "), f"neither a test nor a command: {rest}"
     for module in _COMMAND.findall(shown):
