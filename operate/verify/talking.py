@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from operate.verify.client import Client, ClosedError, Message
+from operate.verify.client import Client, Message
 from operate.verify.door import OPEN, PONG
 from operate.verify.lines import FailedError
 from operate.verify.run import VerifyRun, until
@@ -187,5 +187,3 @@ SCENES = [
         (OPEN, PONG, BUS),
     ),
 ]
-
-__all__ = ["BUS", "SCENES", "ClosedError"]

@@ -63,7 +63,7 @@ class Member:
             await self.hears(lambda _: True)
 
     def _newest(self) -> Message:
-        now = {message["id"]: message for message in self.client.heard if "id" in message}
+        now: dict[str, Message] = {message["id"]: message for message in self.client.heard if "id" in message}
         events = self.memory.heard | now
         return events[max(events)]
 

@@ -90,7 +90,7 @@ class FrameLimits:
     def charge(self, connection_id: str, tokens: float, now_ms: int) -> None:
         """Charge an admitted frame with what its answer takes beyond its tokens.
 
-        All instances together count less than `counted` tokens by chance alone.
+        As with frames, a charge of less than `counted` tokens is counted by all instances only now and then, by chance.
         """
         self._here.charge(connection_id, tokens)
         if self._chance() * self._counted < tokens:
