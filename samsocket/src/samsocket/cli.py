@@ -18,9 +18,10 @@ from samsocket.emulator import Emulator
 from samsocket.errors import StartError
 from samsocket.fallback import Fallback
 from samsocket.reading import read_api, read_apis
+from samsocket.resolver import Resolver
 from samsocket.server import Gateway
 from samsocket.settings import Settings
-from samsocket.template import Resolver, Template
+from samsocket.template import Template
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi

@@ -36,10 +36,11 @@ from samsocket.project.expansion import find_template, read_project
 from samsocket.project.sources import Source, functions, inline_code, sources, specs
 from samsocket.project.strictness import findings
 from samsocket.reading import read_apis
+from samsocket.resolver import Resolver
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.shell import folder_of, told
-from samsocket.template import Resolver, Template
+from samsocket.template import Template
 from samsocket.tls import Authority
 from samsocket.watching import Changed, changes
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from samsocket.project.expansion import Project
-    from samsocket.template import Resolver
+    from samsocket.resolver import Resolver
 
 FUNCTION: Final = "AWS::Lambda::Function"
 LAYER: Final = "AWS::Lambda::LayerVersion"
