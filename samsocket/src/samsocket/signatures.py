@@ -42,7 +42,7 @@ class Signature:
 
         `headers` are looked up without case.
         """
-        fields = {name.lower(): value for name, value in parse_qsl(query_string)}
+        fields = {name.lower(): value for name, value in parse_qsl(query_string)} if query_string else {}
         in_query = fields.get("x-amz-algorithm") == ALGORITHM
         if not in_query:
             algorithm, _, rest = headers.get("Authorization", "").partition(" ")
@@ -81,7 +81,7 @@ class Signature:
         canonical = "\n".join(
             (
                 method,
-                quote(normalize_url_path(path), safe="/~"),
+                _canonical_path(path),
                 _canonical_query(query) if query else "",
                 *(f"{name}:{' '.join(headers.get(name, '').split())}" for name in names),
                 "",
@@ -93,6 +93,12 @@ class Signature:
         text = f"{ALGORITHM}\n{self.made_at}\n{scope}\n{_sha256(canonical.encode())}"
         key = _signing_key(secret, self.made_at[:8], self.region, self.service)
         return hmac.compare_digest(_hmac(key, text).hex().encode(), self.value.encode())
+
+
+@lru_cache(maxsize=16_384)
+def _canonical_path(path: str) -> str:
+    """Return a path as it is signed; all posts to a connection have the same."""
+    return quote(normalize_url_path(path), safe="/~")
 
 
 def _canonical_query(query: str) -> str:
