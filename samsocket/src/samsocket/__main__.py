@@ -37,6 +37,8 @@ def main() -> None:
 @click.option(
     "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
 )
+@click.option("--strict", is_flag=True, help="Refuse a template that AWS refuses.")
+@click.option("--enforce-iam", is_flag=True, help="Functions have the rights of their roles alone.")
 @click.option(
     "--debug-function", "debugged", metavar="NAME", multiple=True, help="Wait for a debugger before its code."
 )
@@ -52,6 +54,8 @@ def up(
     watch: bool,
     latency: float,
     withhold_disconnect: bool,
+    enforce_iam: bool,
+    strict: bool,
 ) -> None:
     """Run the template of this folder, until Ctrl-C.
 
@@ -66,6 +70,8 @@ def up(
         region=region,
         watch=watch,
         latency=latency,
+        enforces_iam=enforce_iam,
+        strict=strict,
         debugged={name: debug_port + number for number, name in enumerate(debugged)},
         settings=Settings(withhold_disconnect=withhold_disconnect),
     )

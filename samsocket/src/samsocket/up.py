@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from samsocket import stack as stacks
 from samsocket.aws_names import AwsNames
@@ -34,6 +34,7 @@ from samsocket.processes import Program, environment
 from samsocket.project import building, parameters
 from samsocket.project.expansion import find_template, read_project
 from samsocket.project.sources import Source, functions, inline_code, sources, specs
+from samsocket.project.strictness import findings
 from samsocket.reading import read_apis
 from samsocket.resolver import Resolver
 from samsocket.server import Gateway
@@ -46,6 +47,7 @@ from samsocket.watching import Changed, changes
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
     from samsocket.emulation.deployment import Deployed
+    from samsocket.project.expansion import Project
     from samsocket.terminal import Terminal
 
 _STACK: Final = "samsocket"
@@ -55,7 +57,11 @@ _SERVED_BY_THE_GATEWAY: Final = ("AWS::ApiGatewayV2::", "AWS::Lambda::LayerVersi
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run, and how. `latency` in seconds; `debugged` is a port by the logical id of a function."""
+    """What to run, and how. `latency` in seconds; `debugged` is a port by the logical id of a function.
+
+    With `enforces_iam`, functions have the rights of their roles and no others; with `strict`, a template that AWS
+    refuses is refused.
+    """
 
     template: Path | None = None
     port: int = 3001
@@ -63,6 +69,8 @@ class Options:
     region: str = "us-east-1"
     watch: bool = True
     latency: float = 0.0
+    enforces_iam: bool = False
+    strict: bool = False
     debugged: Mapping[str, int] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
@@ -80,7 +88,7 @@ class Run:
         self._say = terminal.say
         self._path = find_template(options.template)
         self._parameters = parameters.of_project(self._path.parent) | parameters.parse(options.overrides)
-        self._project = read_project(self._path, self._parameters, options.region)
+        self._project = self._read()
         if not _api_ids(Template(self._project.expanded)):
             raise NoWebSocketApiError(str(self._path))
         if unknown := options.debugged.keys() - functions(self._project).keys():
@@ -88,6 +96,19 @@ class Run:
         self._environments = Environments(home(), self._say)
         self._build = folder_of(self._path) / "built"
         self._gateway: Gateway | None = None
+
+    def _read(self) -> Project:
+        """Return the project as its files are now.
+
+        Raises:
+            StartError: it cannot be run, or AWS refuses it, and strictness is asked for.
+        """
+        region = self._options.region
+        project = read_project(self._path, self._parameters, region)
+        if self._options.strict and (found := findings(project, self._parameters, region, _STACK)):
+            listed = "\n".join(f"  {finding}" for finding in found)
+            raise StartError(f"AWS refuses {self._path}:\n{listed}")
+        return project
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -126,7 +147,8 @@ class Run:
             emulator, host = await asyncio.gather(
                 asyncio.to_thread(self._environments.ministack), asyncio.to_thread(self._host, account, port)
             )
-            attending = asyncio.create_task(ministack.program(emulator, account, emulator_port, scratch).attend())
+            program = ministack.program(emulator, account, emulator_port, scratch, enforces_iam=options.enforces_iam)
+            attending = asyncio.create_task(program.attend())
             tasks.create_task(_attend(attending))
             await ministack.answers(account)
         try:
@@ -178,7 +200,7 @@ class Run:
         found = await self._prepared(host, scratch)
         async with self._step("deploying to the emulator"):
             deployed, resolver = await self._deploy(account, deployment, pool)
-        pool.offer(specs(self._project, found, deployed.functions, resolver))
+        await self._offer(account, pool, found, deployed, resolver)
         emulator = await exits.enter_async_context(LocalEmulator(account, pool, latency=self._options.latency))
         aws_names = await exits.enter_async_context(AwsNames(account.endpoint_url))
         await self._listen(resolver, emulator, aws_names, port, exits)
@@ -187,7 +209,7 @@ class Run:
         if not self._options.watch:
             await asyncio.Event().wait()
         while True:
-            async for changed in changes(self._path, found.values()):
+            async for changed in changes(self._project.templates, found.values()):
                 with self._reported():
                     found = await self._renewed(changed, account, deployment, pool, host, scratch)
                 if changed.template:
@@ -198,11 +220,11 @@ class Run:
     ) -> dict[str, Source]:
         """Take over a change of files; return the folders of functions and layers."""
         if changed.template:
-            self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
+            self._project = await asyncio.to_thread(self._read)
         found = await self._prepared(host, scratch)
         if changed.template:
             deployed, resolver = await self._deploy(account, deployment, pool)
-            pool.offer(specs(self._project, found, deployed.functions, resolver))
+            await self._offer(account, pool, found, deployed, resolver)
             self._adopt(resolver)
         layers = changed.sources - pool.functions
         for logical_id in pool.functions if layers else changed.sources:
@@ -236,6 +258,18 @@ class Run:
             secret_key=account.secret_key,
         )
         return deployed, Resolver(Template(self._project.expanded), described)
+
+    async def _offer(
+        self, account: Account, pool: Pool, found: Mapping[str, Source], deployed: Deployed, resolver: Resolver
+    ) -> None:
+        """Have the pool run the functions as they are deployed now."""
+
+        def role(function: Mapping[str, Any]) -> Mapping[str, str]:
+            return account.variables_of_role(function) if self._options.enforces_iam else {}
+
+        pool.offer(
+            await asyncio.to_thread(lambda: list(specs(self._project, found, deployed.functions, resolver, role)))
+        )
 
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
