@@ -2,11 +2,12 @@
 
 `make mutants` runs it. mutmut (github.com/boxed/mutmut) makes the changes, the mutants, and runs for each the tests
 that reach it. It needs the package at the top of the tree, so the tree is copied to `.mutants`. The results stay there:
-a second run tries only what changed. pyproject.toml says which modules are changed and which tests must notice.
-`tests/mutants.toml` explains the survivors that no test can notice.
+a second run tries only what changed, and what survived without an explanation. pyproject.toml says which modules are
+changed and which tests must notice. `tests/mutants.toml` explains the survivors that no test can notice.
 
     python -m tools.mutants                      # all, then the report
     python -m tools.mutants 'realtime.ids.*'     # some
+    python -m tools.mutants --sample 400         # 400 chosen by chance, and what they say of all; --seed: others
     python -m tools.mutants --report             # the report of the last run alone
 
 Ends with status 1 if fewer than 95 % of the mutants were killed, or if a survivor has no explanation.
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ LEAST_KILLED = 0.95
 WORKERS = 2
 
 _SURVIVED, _UNTRIED = frozenset({0, 5, 33}), frozenset({None, 2})  # 5, 33: no test reaches it; 2: interrupted
+_TIMED_OUT = frozenset({-24, 24, 36, 152, 255})  # its tests took 15 times as long as without it: it may loop forever
+_Z = 1.96  # standard deviations around the mean that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ def stage() -> None:
     )
     if not _is_same(ROOT / "pyproject.toml", STAGE / "pyproject.toml"):  # other modules or tests, perhaps
         shutil.rmtree(STAGE, ignore_errors=True)
+    shutil.rmtree(STAGE / "mutants" / "tests", ignore_errors=True)  # mutmut copies them, and removes none
     wanted: set[Path] = set()
     for name in filter(None, listed.stdout.split("\0")):
         source, path = ROOT / name, Path(name)
@@ -124,23 +130,52 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def run(names: Sequence[str]) -> None:
-    """Try the mutants of these names, or all that have no result yet."""
+    """Try the mutants of these names, or, if there are none, all that have no result yet."""
     environment = {**os.environ, "MODEL_EXAMPLES": "20", "RACE_ROUNDS": "3"}
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(WORKERS), *names]
     subprocess.run(command, cwd=STAGE, env=environment, check=True)
 
 
+def choose(count: int, seed: int) -> list[str]:
+    """Make the mutants of all modules, as a run does first, and return the names of some by chance."""
+    os.chdir(STAGE)  # mutmut reads its files from there
+    from mutmut.__main__ import create_mutants  # noqa: PLC0415
+    from mutmut.utils.file_utils import copy_src_dir  # noqa: PLC0415
+
+    Path("mutants").mkdir(exist_ok=True)
+    copy_src_dir()
+    create_mutants(WORKERS)
+    names = sorted(results())
+    return random.Random(seed).sample(names, min(count, len(names)))
+
+
+def _metas() -> list[Path]:
+    return sorted((STAGE / "mutants" / "realtime").rglob("*.py.meta"))
+
+
 def results() -> dict[str, int | None]:
     """Return the exit code of the tests for each mutant; None where it was not tried."""
     codes: dict[str, int | None] = {}
-    for path in sorted((STAGE / "mutants" / "realtime").rglob("*.py.meta")):
+    for path in _metas():
         codes |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
     return codes
 
 
-def survivors(names: Sequence[str]) -> Iterator[Mutant]:
-    """Yield the changes of these mutants."""
-    os.chdir(STAGE)  # mutmut reads its files from there
+def forget(names: Collection[str]) -> None:
+    """Let these mutants count as not tried."""
+    for path in _metas():
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        codes = meta["exit_code_by_key"]
+        codes |= dict.fromkeys(codes.keys() & set(names))
+        path.write_text(json.dumps(meta, indent=4), encoding="utf-8")
+
+
+def survivors(codes: dict[str, int | None]) -> Iterator[Mutant]:
+    """Yield the changes of those mutants that no test noticed."""
+    names = [name for name, code in codes.items() if code in _SURVIVED]
+    if not names:
+        return
+    os.chdir(STAGE)
     from mutmut.mutation.diff_apply import find_mutant, get_diff_for_mutant  # noqa: PLC0415
 
     for name in names:
@@ -150,34 +185,55 @@ def survivors(names: Sequence[str]) -> Iterator[Mutant]:
         yield Mutant(name, before, after)
 
 
-def report(codes: dict[str, int | None], found: Sequence[Mutant], explanations: Sequence[Explanation]) -> bool:
+def unexplained(found: Sequence[Mutant], explanations: Sequence[Explanation]) -> list[Mutant]:
+    """Return the mutants that no explanation covers."""
+    return [each for each in found if not any(one.covers(each) for one in explanations)]
+
+
+def report(
+    codes: dict[str, int | None], found: Sequence[Mutant], explanations: Sequence[Explanation], *, sampled: bool = False
+) -> bool:
     """Print a table by module and the survivors that nobody has explained; return whether that is good enough."""
-    explained = {each.name for each in found if any(one.covers(each) for one in explanations)}
-    survived = {each.name for each in found}
+    open_ = unexplained(found, explanations)
+    explained = {each.name for each in found} - {each.name for each in open_}
     table: dict[str, Counter[str]] = {}
     for name, code in codes.items():
         row = table.setdefault(name.partition(".x")[0], Counter())
         row["mutants"] += 1
-        kind = "untried" if code in _UNTRIED else "survived" if name in survived else "killed"
+        kind = "untried" if code in _UNTRIED else "survived" if code in _SURVIVED else "killed"
         row[kind] += 1
         row["explained"] += name in explained
-    for row_name, row in [*sorted(table.items()), ("all", sum(table.values(), Counter()))]:
-        share = row["killed"] / max(1, row["mutants"] - row["untried"])
-        print(
-            f"{row_name:36} {row['mutants']:5} mutants {row['killed']:5} killed {share:6.1%}"
-            f" {row['survived']:4} survived, {row['explained']} of them explained"
-            + (f", {row['untried']} not tried" if row["untried"] else "")
-        )
-    unexplained = [each for each in found if each.name not in explained]
-    for each in unexplained:
-        print(f"\n{each.name}\n- {each.before}\n+ {each.after}")
-    idle = [one for one in explanations if not any(one.covers(each) for each in found)]
-    for one in idle:
-        print(f"\nexplains nothing any more: {one.module.pattern}: {one.before.pattern}")
     total = sum(table.values(), Counter())
-    share = total["killed"] / max(1, total["mutants"] - total["untried"])
-    print(f"\n{share:.1%} of {total['mutants']} mutants killed; {len(unexplained)} survivors without an explanation")
-    return share >= LEAST_KILLED and not unexplained
+    for row_name, row in [*sorted(table.items()), ("all", total)]:
+        print(
+            f"{row_name:36} {row['mutants']:5} mutants {row['killed']:5} killed {_share(row):6.1%}"
+            f" {row['explained']:4} explained {row['survived'] - row['explained']:4} unexplained"
+            + (f" {row['untried']:5} not tried" if row["untried"] else "")
+        )
+    for each in open_:
+        print(f"\n{each.name}\n- {each.before}\n+ {each.after}")
+    if not total["untried"] and not sampled:
+        for one in explanations:
+            if not any(one.covers(each) for each in found):
+                print(f"\nexplains nothing any more: {one.module.pattern}: {one.before.pattern}")
+    slow = sum(code in _TIMED_OUT for code in codes.values())
+    print(
+        f"\n{_share(total):.1%} of {total['mutants'] - total['untried']} mutants killed,"
+        f" {slow} of them by the time limit; {len(open_)} survivors without an explanation"
+    )
+    return _share(total) >= LEAST_KILLED and not open_
+
+
+def _share(row: Counter[str]) -> float:
+    return row["killed"] / max(1, row["mutants"] - row["untried"])
+
+
+def interval(hits: int, tries: int) -> tuple[float, float]:
+    """Return between which shares that of all lies with a confidence of 95 %, after a sample (Wilson's interval)."""
+    share, spread = hits / tries, _Z * _Z / tries
+    middle = (share + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / tries + spread / tries / 4)
+    return middle - half, middle + half
 
 
 def main() -> int:
@@ -185,14 +241,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Change the core modules in small ways; show what no test notices.")
     parser.add_argument("names", nargs="*", help="patterns such as 'realtime.ids.*'; without: all not tried yet")
     parser.add_argument("--report", action="store_true", help="report on the last run alone")
+    parser.add_argument("--sample", type=int, metavar="N", help="try N mutants of all modules, chosen by chance")
+    parser.add_argument("--seed", type=int, default=0, help="another one chooses other mutants")
     options: Any = parser.parse_args()
-    if not options.report:
-        stage()
-        run(options.names)
-    codes = results()
-    found = list(survivors([name for name, code in codes.items() if code in _SURVIVED]))
     explanations = read_explanations(EXPLANATIONS.read_text(encoding="utf-8")) if EXPLANATIONS.exists() else []
-    return 0 if report(codes, found, explanations) else 1
+    if options.report:
+        codes = results()
+        return 0 if report(codes, list(survivors(codes)), explanations) else 1
+    if not options.names and not options.sample:  # there may be tests by now that notice these
+        forget([each.name for each in unexplained(list(survivors(results())), explanations)])
+    stage()
+    chosen = choose(options.sample, options.seed) if options.sample else options.names
+    run(chosen)
+    codes = {name: code for name, code in results().items() if not options.sample or name in chosen}
+    good = report(codes, list(survivors(codes)), explanations, sampled=bool(options.sample))
+    if options.sample:
+        killed = sum(code not in _SURVIVED | _UNTRIED for code in codes.values())
+        low, high = interval(killed, len(codes))
+        print(f"of all mutants, {low:.1%} to {high:.1%} are killed (95 % confidence)")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

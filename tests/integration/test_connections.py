@@ -15,6 +15,7 @@ from realtime.tables.transactions import Transaction
 from realtime.tables.watched import Watched
 from realtime.watch_state import WatchState, make_revision
 from tests.support.cloud import Cloud
+from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600
 ONE = Connection(
@@ -234,6 +235,70 @@ def test_a_scan_finds_the_sessions_to_check_and_no_others(
     assert sorted((each.connection for each in sessions), key=lambda each: each.connection_id) == found
     assert after is None
     assert all(window.has_lapsed(each) or window.has_expired(each) or window.is_old(each) for each in sessions)
+
+
+LAPSED = replace(NOTHING, lease_before_s=NOW + 901)
+THREE = Connection("three=", "feed", "7", NOW * 1000 + 9, NOW + 7200)
+
+
+def suspects(cloud: Cloud, window: SweepWindow) -> set[str]:
+    sessions, _ = SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").sessions_to_check(0, 1, window, None)
+    return {each.connection.connection_id for each in sessions}
+
+
+def test_where_the_silent_are_not_asked_about_only_a_heartbeat_that_stopped_makes_a_suspect(
+    cloud: Cloud, connections: Connections
+) -> None:
+    store(cloud, connections, TWO, "feed/*/0")
+    store(cloud, connections, THREE, "feed/*/0")
+    connections.renew_lease("three=", NOW + 900, has_heartbeat=True)
+    assert suspects(cloud, LAPSED) == {"two=", "three="}
+    assert suspects(cloud, replace(LAPSED, silent=False)) == {"three="}
+    assert suspects(cloud, replace(LAPSED, silent=False, heard=["feed/*/0"], heard_to_ms=NOW * 2000)) == {"three="}
+
+
+@pytest.mark.parametrize(
+    ("heard", "from_ms", "to_ms", "found"),
+    [
+        (["feed/*/0", "feed/*/1"], 0, NOW * 2000, set()),
+        (["feed/*/1", "feed/*/0"], TWO.connected_at_ms, THREE.connected_at_ms, set()),
+        (["feed/*/0"], 0, NOW * 2000, {"three="}),
+        (["feed/*/0", "feed/*/2"], 0, NOW * 2000, {"three="}),
+        (["feed/*/0", "feed/*/1"], TWO.connected_at_ms + 1, NOW * 2000, {"two="}),
+        (["feed/*/0", "feed/*/1"], 0, THREE.connected_at_ms - 1, {"three="}),
+    ],
+)
+def test_a_silent_session_that_hears_a_busy_audience_since_it_is_one_is_no_suspect(
+    cloud: Cloud, connections: Connections, heard: list[str], from_ms: int, to_ms: int, found: set[str]
+) -> None:
+    store(cloud, connections, TWO, "feed/*/0")
+    store(cloud, connections, THREE, "feed/*/1")
+    assert suspects(cloud, replace(LAPSED, heard=heard, heard_from_ms=from_ms, heard_to_ms=to_ms)) == found
+
+
+def test_a_heartbeat_that_stopped_makes_a_suspect_whatever_it_hears(cloud: Cloud, connections: Connections) -> None:
+    store(cloud, connections, TWO, "feed/*/0")
+    connections.renew_lease("two=", NOW + 900, has_heartbeat=True)
+    assert suspects(cloud, replace(LAPSED, heard=["feed/*/0"], heard_to_ms=NOW * 2000)) == {"two="}
+
+
+def test_a_scan_reads_its_own_segment_and_goes_on_after_the_last_page() -> None:
+    """moto knows no segments."""
+
+    class OnePage:
+        def scan(self, **request: Any) -> Any:
+            asked.append({key: request.get(key) for key in ("Segment", "TotalSegments", "ExclusiveStartKey")})
+            return {"Items": [], "LastEvaluatedKey": {"connection_id": {"S": "two="}}}
+
+    asked: list[dict[str, Any]] = []
+    scan = SessionScan(as_client(OnePage()), "ConnectionsTable", "EventsTable")
+    _, after = scan.sessions_to_check(2, 8, NOTHING, None)
+    scan.sessions_to_check(3, 8, NOTHING, after)
+    assert after == {"connection_id": "two="}
+    assert asked == [
+        {"Segment": 2, "TotalSegments": 8, "ExclusiveStartKey": None},
+        {"Segment": 3, "TotalSegments": 8, "ExclusiveStartKey": {"connection_id": {"S": "two="}}},
+    ]
 
 
 def test_a_missing_table_is_a_configuration_error(cloud: Cloud) -> None:

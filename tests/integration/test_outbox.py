@@ -158,6 +158,12 @@ def test_the_place_where_a_sweep_stopped_is_kept(cloud: Cloud) -> None:
     assert scan.progress(3) == replace(kept, passes=())  # for another number of segments these are of no use
 
 
+def test_the_place_where_a_sweep_stopped_is_kept_for_an_hour(cloud: Cloud) -> None:
+    SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").keep(Progress(), NOW_MS)
+    (row,) = cloud.rows("Events")
+    assert row["expires_at"] == NOW_MS // 1000 + 3600
+
+
 def test_what_an_older_version_has_kept_is_ignored(cloud: Cloud) -> None:
     old = {"audience": {"S": "sweep"}, "event_id": {"S": "-"}, "cursors": {"S": "[null]"}}
     cloud.dynamodb.put_item(TableName="EventsTable", Item=old)

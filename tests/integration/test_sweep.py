@@ -14,7 +14,7 @@ import pytest
 from realtime import session_checks
 from realtime import sweep as sweeping
 from realtime.aws import clients
-from realtime.errors import ConfigurationError, Rejected, Unavailable
+from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
 from realtime.ids import make_event_id
 from realtime.messages import rfc3339
 from realtime.posting.delivery import Outcome
@@ -22,12 +22,13 @@ from realtime.sweep import Policy, Sweeper
 from realtime.tables import TableNames, Tables
 from realtime.tables.calls import Calls
 from realtime.tables.connections import Connections
-from realtime.tables.dynamodb import item
+from realtime.tables.dynamodb import Cursor, item
 from realtime.tables.entries import Entry, read_entry
 from realtime.tables.membership import online_shard
 from realtime.tables.outbox import Outbox
 from realtime.tables.registry import Registry
 from realtime.tables.served import Served
+from realtime.tables.session_scan import SessionScan
 from realtime.tables.users import Users
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
@@ -589,6 +590,7 @@ def test_a_sweep_logs_how_many_tokens_have_expired(cloud: Cloud, clock: Clock, l
     clock.now = 4_102_444_801
     sweep(cloud, {FEED: Outcome.GONE, CALLS: Outcome.GONE})
     assert found(logged).items() >= {"expired": 2, "told_to_reconnect": 0, "gone": 2}.items()
+    assert (found(logged)["calls_expired"], found(logged)["users_set_offline"]) == (0, 0)
 
 
 def test_a_sweep_logs_how_many_users_it_set_offline(cloud: Cloud, clock: Clock, logged: LogLines) -> None:
@@ -605,8 +607,11 @@ def test_a_sweep_logs_how_many_users_it_set_offline(cloud: Cloud, clock: Clock, 
     assert found(logged)["users_set_offline"] == 2
 
 
-@pytest.mark.parametrize(("owner", "method"), [(Users, "stranded"), (Calls, "open_since")])
-def test_an_index_that_cannot_be_read_does_not_stop_the_sweep(
+@pytest.mark.parametrize(
+    ("owner", "method"),
+    [(Users, "stranded"), (Calls, "open_since"), (SessionScan, "progress"), (SessionScan, "keep"), (Served, "all")],
+)
+def test_an_index_or_a_note_that_is_out_of_reach_does_not_stop_the_sweep(
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -629,3 +634,48 @@ def test_a_connection_with_an_expired_token_that_cannot_be_closed_is_a_problem(
     clock.now = 4_102_444_801
     with pytest.raises(Unavailable, match="a table does not answer"):
         sweep(cloud, {FEED: Outcome.GONE, CALLS: Outcome.GONE})
+
+
+@pytest.mark.parametrize(("owner", "method"), [(Users, "stranded"), (Calls, "open_since")])
+@pytest.mark.parametrize(
+    ("problem", "again"), [(Unavailable("throttled"), {"page": "2"}), (Rejected("no such place"), None)]
+)
+def test_an_index_that_does_not_answer_is_read_on_by_the_next_sweep_and_one_that_refuses_from_its_beginning(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, problem: RealtimeError, again: Cursor
+) -> None:
+    asked: list[Cursor] = []
+
+    def read(_: object, *given: Any, **__: object) -> tuple[list[Any], Cursor]:
+        asked.append(given[-1])
+        if len(asked) == 2:
+            raise problem
+        return [], {"page": "2"} if len(asked) == 1 else None
+
+    monkeypatch.setattr(owner, method, read)
+    with pytest.raises(type(problem)):
+        sweep(cloud)
+    sweep(cloud)
+    assert asked == [None, {"page": "2"}, again]
+
+
+def test_each_part_of_a_sweep_leaves_time_for_the_next(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed, last_read = Clock(1000.0), dict[str, float]()
+
+    def endless(name: str) -> Callable[..., tuple[list[Any], Cursor]]:
+        def read(*_: object, **__: object) -> tuple[list[Any], Cursor]:
+            elapsed.now += 1
+            last_read[name] = elapsed.now
+            return [], {"page": "next"}
+
+        return read
+
+    monkeypatch.setattr(Calls, "open_since", endless("calls"))
+    monkeypatch.setattr(Users, "stranded", endless("users"))
+    monkeypatch.setattr(SessionScan, "sessions_to_check", endless("connections"))
+    monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+    poster = FakePoster()
+    sweeper(poster, clock=elapsed).sweep(int(clock.now * 1000), until=1100.0)
+    assert last_read == {"calls": 1010, "users": 1035, "connections": 1075}
+    assert poster.until == 1100  # for the questions to API Gateway

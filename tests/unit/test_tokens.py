@@ -226,6 +226,31 @@ def test_a_token_that_is_good_for_longer_than_allowed_is_refused_with_that_reaso
         tokens.verify(signed(exp=now + MONTH + 86_400 + 60))
 
 
+def test_a_token_may_be_good_for_exactly_as_long_as_allowed_and_the_leeway(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: now + 0.9)
+    last = now + MONTH + LEEWAY_SECONDS
+    assert tokens.verify(signed(exp=last)).expires_at_s == last
+    with refused("exp is 30 days ahead, more than MaxTokenSeconds allows"):
+        tokens.verify(signed(exp=last + 1))
+
+
+def test_an_expiry_more_than_a_thousand_years_ahead_counts_as_milliseconds(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    monkeypatch.setattr(time, "time", lambda: now + 0.9)
+    years = now + LEEWAY_SECONDS + 1000 * 366 * 86_400
+    with refused("exp is 366000 days ahead, more than MaxTokenSeconds allows"):
+        tokens.verify(signed(exp=years))
+    with refused(
+        "exp is 366000 days ahead, more than MaxTokenSeconds allows: is it in milliseconds? it must be in seconds"
+    ):
+        tokens.verify(signed(exp=years + 1))
+
+
 def test_a_token_says_when_it_was_issued(tokens: Tokens) -> None:
     now = int(time.time())
     assert tokens.verify(signed(iat=now - 60)).issued_at_s == now - 60
