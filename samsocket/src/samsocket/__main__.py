@@ -35,6 +35,8 @@ def main() -> None:
 )
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
 @click.option("--watch/--no-watch", default=True, help="Take over changes of code and template at once.")
+@click.option("--strict", is_flag=True, help="Refuse a template that AWS refuses.")
+@click.option("--enforce-iam", is_flag=True, help="Functions have the rights of their roles alone.")
 @click.option(
     "--debug-function", "debugged", metavar="NAME", multiple=True, help="Wait for a debugger before its code."
 )
@@ -50,6 +52,8 @@ def up(
     debug_port: int,
     *,
     watch: bool,
+    strict: bool,
+    enforce_iam: bool,
     has_page: bool,
     **limits: Any,
 ) -> None:
@@ -65,6 +69,8 @@ def up(
         overrides=overrides,
         region=region,
         watch=watch,
+        strict=strict,
+        enforces_iam=enforce_iam,
         debugged={name: debug_port + number for number, name in enumerate(debugged)},
         settings=settings_of(limits),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import shutil
 import signal
 import tempfile
@@ -16,12 +15,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from samsocket import stack as stacks
 from samsocket.aws_names import AwsNames
+from samsocket.deployer import STACK, Deployer
 from samsocket.emulation import ministack
-from samsocket.emulation.deployment import Account, Deployment
+from samsocket.emulation.deployment import Account
 from samsocket.environments import Environments, home
 from samsocket.errors import NoWebSocketApiError, StartError
 from samsocket.functions.commands import Host
@@ -31,8 +30,8 @@ from samsocket.installing import host_of
 from samsocket.ports import free_port
 from samsocket.project import parameters
 from samsocket.project.expansion import find_template, read_project
-from samsocket.project.preparing import not_served, prepared
-from samsocket.project.sources import Source, functions, specs
+from samsocket.project.sources import functions
+from samsocket.project.strictness import findings
 from samsocket.reading import read_apis
 from samsocket.resolver import Resolver
 from samsocket.server import Gateway
@@ -44,21 +43,25 @@ from samsocket.watching import Changed, changes
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
-    from samsocket.emulation.deployment import Deployed
+    from samsocket.project.expansion import Project
     from samsocket.terminal import Terminal
-
-_STACK: Final = "samsocket"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run, and how. `debugged` is a port by the logical id of a function."""
+    """What to run, and how. `debugged` is a port by the logical id of a function.
+
+    With `enforces_iam`, functions have the rights of their roles and no others; with `strict`, a template that AWS
+    refuses is refused.
+    """
 
     template: Path | None = None
     port: int = 3001
     overrides: tuple[str, ...] = ()
     region: str = "us-east-1"
     watch: bool = True
+    enforces_iam: bool = False
+    strict: bool = False
     debugged: Mapping[str, int] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
@@ -76,14 +79,26 @@ class Run:
         self._say = terminal.say
         self._path = find_template(options.template)
         self._parameters = parameters.of_project(self._path.parent) | parameters.parse(options.overrides)
-        self._project = read_project(self._path, self._parameters, options.region)
+        self._project = self._read()
         if not _has_a_websocket_api(Template(self._project.expanded)):
             raise NoWebSocketApiError(str(self._path))
         if unknown := options.debugged.keys() - functions(self._project).keys():
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
-        self._build = folder_of(self._path) / "built"
         self._gateway: Gateway | None = None
+
+    def _read(self) -> Project:
+        """Return the project as its files are now.
+
+        Raises:
+            StartError: it cannot be run, or AWS refuses it, and strictness is asked for.
+        """
+        region = self._options.region
+        project = read_project(self._path, self._parameters, region)
+        if self._options.strict and (found := findings(project, self._parameters, region, STACK)):
+            listed = "\n".join(f"  {finding}" for finding in found)
+            raise StartError(f"AWS refuses {self._path}:\n{listed}")
+        return project
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -114,8 +129,9 @@ class Run:
         with free_port(options.port) as port, free_port(0) as emulator_port:
             account = Account.new(emulator_port, options.region)
         installing = tasks.create_task(asyncio.to_thread(self._host, account, port))
-        emulator = await asyncio.to_thread(self._environments.ministack)
-        attending = asyncio.create_task(ministack.program(emulator, account, emulator_port, scratch).attend())
+        python = await asyncio.to_thread(self._environments.ministack)
+        program = ministack.program(python, account, emulator_port, scratch, enforces_iam=options.enforces_iam)
+        attending = asyncio.create_task(program.attend())
         tasks.create_task(_attend(attending))
         try:
             with self._terminal.step("starting"):
@@ -124,7 +140,19 @@ class Run:
                 region = {"AWS_REGION": options.region, "AWS_DEFAULT_REGION": options.region}
                 exits.enter_context(told(self._path, account.variables | region))
                 pool = await exits.enter_async_context(Pool(host, self._terminal.function))
-                await self._serve(account, pool, host, port, scratch, exits)
+                deployer = Deployer(
+                    account,
+                    pool,
+                    host,
+                    self._environments,
+                    self._terminal,
+                    scratch=scratch,
+                    build=folder_of(self._path) / "built",
+                    enforces_iam=options.enforces_iam,
+                )
+                emulator = await exits.enter_async_context(LocalEmulator(account, pool))
+                aws_names = await exits.enter_async_context(AwsNames(account.endpoint_url))
+                await self._serve(deployer, emulator, aws_names, port, exits)
         finally:
             attending.cancel()
 
@@ -143,61 +171,35 @@ class Run:
         )
 
     async def _serve(
-        self, account: Account, pool: Pool, host: Host, port: int, scratch: Path, exits: AsyncExitStack
+        self, deployer: Deployer, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
-        deployment = Deployment(account, _STACK, self._say)
-        found = await self._prepared(host, scratch)
+        await deployer.prepare(self._project)
         with self._terminal.step("deploying to the emulator"):
-            deployed, resolver = await self._deploy(account, deployment, pool)
-        pool.offer(specs(self._project, found, deployed.functions, resolver))
-        emulator = await exits.enter_async_context(LocalEmulator(account, pool))
-        aws_names = await exits.enter_async_context(AwsNames(account.endpoint_url))
+            resolver, not_served = await deployer.deploy(self._project, self._parameters)
         await self._listen(resolver, emulator, aws_names, port, exits)
-        for line in not_served(self._project, deployed.left_out, found):
+        for line in not_served:
             self._say(line)
         self._say("Ctrl-C ends it.")
         if not self._options.watch:
             await asyncio.Event().wait()
         while True:
-            async for changed in changes(self._path, found.values()):
+            async for changed in changes(self._project.templates, deployer.found.values()):
                 with self._terminal.errors():
-                    found = await self._renewed(changed, account, deployment, pool, host, scratch)
+                    await self._renew(changed, deployer)
                 if changed.template:
                     break  # other folders may have to be watched
 
-    async def _renewed(
-        self, changed: Changed, account: Account, deployment: Deployment, pool: Pool, host: Host, scratch: Path
-    ) -> dict[str, Source]:
-        """Take over a change of files; return the folders of functions and layers."""
+    async def _renew(self, changed: Changed, deployer: Deployer) -> None:
+        """Take over a change of files."""
         if changed.template:
-            self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
-        found = await self._prepared(host, scratch)
+            self._project = await asyncio.to_thread(self._read)
+        await deployer.prepare(self._project)
         if changed.template:
-            deployed, resolver = await self._deploy(account, deployment, pool)
-            pool.offer(specs(self._project, found, deployed.functions, resolver))
-            self._adopt(resolver)
-        layers = changed.sources - pool.functions
-        for logical_id in pool.functions if layers else changed.sources:
-            if pool.renew(logical_id):
-                pool.warm(logical_id)
-        names = ", ".join(sorted(changed.sources)) or "the template"
-        self._say(f"renewed: {names}")
-        return found
-
-    async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:
-        return await prepared(
-            self._project,
-            self._build,
-            scratch,
-            host=host,
-            environments=self._environments,
-            terminal=self._terminal,
-        )
-
-    async def _deploy(self, account: Account, deployment: Deployment, pool: Pool) -> tuple[Deployed, Resolver]:
-        deployed = await asyncio.to_thread(deployment.put, self._project, self._parameters, pool.invoke_url)
-        described = await asyncio.to_thread(stacks.describe, _STACK, **dataclasses.asdict(account))
-        return deployed, Resolver(Template(self._project.expanded), described)
+            resolver, _ = await deployer.deploy(self._project, self._parameters)
+            if self._gateway is not None:
+                self._gateway.adopt(self._apis(resolver))
+        deployer.renew(changed.sources)
+        self._say(f"renewed: {', '.join(sorted(changed.sources)) or 'the template'}")
 
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
@@ -215,11 +217,6 @@ class Run:
                 self._say(f"{api.name}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
         if self._terminal.activity is not None:
             self._say(f"Connections, frames and logs:  http://localhost:{bound}/")
-
-    def _adopt(self, resolver: Resolver) -> None:
-        """Have the gateway serve what the template says now."""
-        if self._gateway is not None:
-            self._gateway.adopt(self._apis(resolver))
 
     def _apis(self, resolver: Resolver) -> list[WebSocketApi]:
         """Read the APIs, and name each resource that the gateway cannot serve as AWS would."""
