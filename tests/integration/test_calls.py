@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall
 from realtime.tables.dynamodb import Cursor
 from realtime.tables.transactions import Transaction
 from tests.support.cloud import Cloud
+from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600  # s
 BOTH = frozenset({"123", "789"})
@@ -100,6 +102,25 @@ def test_a_search_of_all_shards_finds_old_open_calls_alone(line: Line) -> None:
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)
     assert [call.call_id for call in line.open(since=NOW + 50)] == [f"old {n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
+
+
+def test_a_search_reads_each_shard_to_its_end_and_shows_each_call_once(line: Line, cloud: Cloud) -> None:
+    class SmallPages:
+        def query(self, **request: Any) -> Any:
+            return cloud.dynamodb.query(**request, Limit=2)
+
+    for n in range(OPEN_CALLS_SHARDS * 5):
+        line.start(f"{n:02}")
+    calls = Tables(as_client(SmallPages()), TableNames(users="UsersTable", events="EventsTable")).calls
+    found: list[OpenCall] = []
+    cursor: Cursor = None
+    for _ in range(OPEN_CALLS_SHARDS * 10):
+        page, cursor = calls.open_since(NOW + 1, cursor)
+        found += page
+        if cursor is None:
+            break
+    assert cursor is None
+    assert sorted(call.call_id for call in found) == [f"{n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
 
 
 def test_the_item_of_a_call_is_no_message(line: Line, cloud: Cloud) -> None:

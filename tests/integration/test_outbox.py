@@ -13,6 +13,7 @@ from realtime.tables.outbox import Outbox, Recorded
 from realtime.tables.session_scan import Pass, Progress, SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
 from tests.support.cloud import Cloud
+from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600  # s
 NOW_MS = NOW * 1000
@@ -162,6 +163,16 @@ def test_the_place_where_a_sweep_stopped_is_kept_for_an_hour(cloud: Cloud) -> No
     SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").keep(Progress(), NOW_MS)
     (row,) = cloud.rows("Events")
     assert row["expires_at"] == NOW_MS // 1000 + 3600
+
+
+def test_the_place_where_a_sweep_stopped_a_moment_ago_is_read(cloud: Cloud) -> None:
+    class Lagging:
+        def get_item(self, **request: Any) -> Any:
+            return cloud.dynamodb.get_item(**request) if request.get("ConsistentRead") else {}
+
+    kept = Progress(asking=3)
+    SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").keep(kept, NOW_MS)
+    assert SessionScan(as_client(Lagging()), "ConnectionsTable", "EventsTable").progress(8) == replace(kept, passes=())
 
 
 def test_what_an_older_version_has_kept_is_ignored(cloud: Cloud) -> None:

@@ -24,6 +24,8 @@ from samsocket.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
+    from samsocket.activity import Activity
+
     Function = Callable[[dict[str, Any]], Any]
 
 DEADLINE = 10.0
@@ -221,6 +223,8 @@ class Starter:
         url_prefix: str = "ws/",
         fallback_url: str | None = None,
         hosts: Collection[str] = (),
+        activity: Activity | None = None,
+        port: int = 0,
     ) -> RunningGateway:
         apis = apis or (sample_api(),)
         emulator = await self._stack.enter_async_context(
@@ -230,10 +234,16 @@ class Starter:
         )
         fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
         gateway = Gateway(
-            apis, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback, hosts=hosts
+            apis,
+            emulator,
+            Settings(**(settings or {})),
+            url_prefix=url_prefix,
+            fallback=fallback,
+            hosts=hosts,
+            activity=activity,
         )
         await self._stack.enter_async_context(gateway)
-        port = await gateway.listen("127.0.0.1", 0)
+        port = await gateway.listen("127.0.0.1", port)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
         running = RunningGateway(self.aws, gateway, client, port, apis[0].api_id)
         self._stack.callback(running.drop)

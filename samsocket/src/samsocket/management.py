@@ -20,13 +20,13 @@ from samsocket.errors import BufferFullError, DeliveryError, GoneError, Malforme
 from samsocket.events import new_id
 from samsocket.frames import TOO_BIG
 from samsocket.rights import Request
-from samsocket.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
     from samsocket.connection import Connection
     from samsocket.emulator import Emulator
+    from samsocket.reports import Reports
     from samsocket.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -60,22 +60,47 @@ class Management:
     """Serves `@connections` for one API's open connections."""
 
     def __init__(
-        self, api_id: str, connections: Mapping[str, Connection], emulator: Emulator, settings: Settings
+        self,
+        api_id: str,
+        connections: Mapping[str, Connection],
+        emulator: Emulator,
+        settings: Settings,
+        reports: Reports,
     ) -> None:
         """Bind to the gateway's connections."""
         self._api_id, self._connections, self._emulator, self._settings = api_id, connections, emulator, settings
+        self._reports = reports
 
     async def handle(self, request: BaseRequest, stage: str, connection_id: str, *, emulated: bool) -> web.Response:
         """Answer one request; `emulated` says that its path is one that the emulator serves too."""
         if request.method not in METHODS:
             return forbidden()
         try:
-            body = await _body(request)
+            body = await self._body(request)
             if (refusal := await self._refusal(request, body, stage, connection_id, emulated=emulated)) is not None:
                 return refusal
             return await self._act(request.method, self._open(connection_id, stage), body)
         except DeliveryError as failure:
             return error(*_ANSWERS[type(failure)])
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        """The body of a POST.
+
+        Raises:
+            TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
+        """
+        if request.method != "POST":
+            return b""
+        most = self._settings.message_bytes
+        if (request.content_length or 0) > most:
+            raise TooLargeError(request.content_length)
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise TooLargeError from error
+        if len(body) > most:
+            raise TooLargeError(len(body))
+        return body
 
     def _open(self, connection_id: str, stage: str) -> Connection:
         if _WELL_FORMED.fullmatch(connection_id) is None:
@@ -96,7 +121,9 @@ class Management:
         if len(body) > self._settings.post_frame_bytes:
             await connection.close(TOO_BIG)
         else:
-            await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
+            payload = _text(body)
+            await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
+            self._reports.sent(connection.handshake, payload, "post")
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
 
     async def _refusal(
@@ -119,25 +146,6 @@ class Management:
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
             return error(500, "InternalServerErrorException", "Internal server error")
         return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
-
-
-async def _body(request: BaseRequest) -> bytes:
-    """The body of a POST.
-
-    Raises:
-        TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
-    """
-    if request.method != "POST":
-        return b""
-    if (request.content_length or 0) > MESSAGE_BYTES:
-        raise TooLargeError(request.content_length)
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLargeError from error
-    if len(body) > MESSAGE_BYTES:
-        raise TooLargeError(len(body))
-    return body
 
 
 def _text(body: bytes) -> bytes:

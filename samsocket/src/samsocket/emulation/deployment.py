@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -41,6 +42,16 @@ class Account:
     region: str
     access_key: str
     secret_key: str
+
+    @classmethod
+    def new(cls, port: int, region: str) -> Account:
+        """Make the account of an emulator on a port of this machine, with a key that nobody can guess."""
+        return cls(
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region=region,
+            access_key=f"AKIA{secrets.token_hex(8).upper()}",
+            secret_key=secrets.token_urlsafe(30),
+        )
 
     def client(self, service: str) -> Any:
         """Return a client of a service."""
