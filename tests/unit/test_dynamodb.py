@@ -193,7 +193,7 @@ class Index:
     """Query on an index over three shards: each has its pages, and the last of them may be empty."""
 
     def __init__(self) -> None:
-        self.shards = {"0": [["a"], ["b", "c"], []], "1": [[]], "2": [["d"]]}
+        self.shards: dict[str, list[list[str]]] = {"0": [["a"], ["b", "c"], []], "1": [[]], "2": [["d"]]}
         self.asked: list[dict[str, Any]] = []
 
     def query(self, **query: Any) -> dict[str, Any]:
