@@ -12,14 +12,15 @@ import base64
 import itertools
 import os
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from botocore.credentials import Credentials
 
 from samsocket.api import Integration, Route, WebSocketApi
-from samsocket.emulator import Denial, Emulator
+from samsocket.emulator import Emulator
 from samsocket.events import Handshake
+from samsocket.rights import Denial, Request, Rights
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 
@@ -27,12 +28,10 @@ STAGE = "feed"
 UNLIMITED = 1e12
 
 
-class Generous(Emulator):
-    """An emulator that nobody asks: every caller has every right."""
+class Generous(Rights):
+    """Asks no emulator: every caller has every right."""
 
-    async def permission(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
-    ) -> Denial | None:
+    async def permission(self, request: Request, *, counts_for: float) -> Denial | None:
         return None
 
 
@@ -48,7 +47,8 @@ async def gateway() -> None:
     settings = Settings(
         connects_per_second=UNLIMITED, requests_per_second=UNLIMITED, requests_burst=UNLIMITED, idle_timeout=UNLIMITED
     )
-    emulator = Generous("http://127.0.0.1:1", region="us-east-1", access_key="test", secret_key="test")
+    emulator = Emulator("http://127.0.0.1:1", region="us-east-1", access_key="test", secret_key="test")
+    emulator.rights = Generous(Credentials("test", "test"), emulator.ask)
     async with emulator, Gateway([api], emulator, settings) as served:
         print(await served.listen("127.0.0.1", 0), flush=True)
         await asyncio.Event().wait()

@@ -30,8 +30,8 @@ from tools import results
 CLIENTS = int(os.environ.get("SOAK_CLIENTS", "500"))
 SECONDS = float(os.environ.get("SOAK_MINUTES", "20")) * 60
 SEED = int(os.environ.get("SOAK_SEED", "1"))
-LISTENERS = CLIENTS // 5
-WATCHED = 5
+LISTENERS = max(1, CLIENTS // 5)
+WATCHED = min(5, LISTENERS)
 OPENING = 8  # handshakes in progress
 AWAY_SECONDS = 1.0, 40.0  # the history is kept much longer
 CHURN_SECONDS, CALL_SECONDS, NOTE_SECONDS, CUT_SECONDS, KILL_SECONDS, WITHHELD_SECONDS = 1.0, 3.0, 0.5, 5.0, 60.0, 90.0
@@ -123,8 +123,11 @@ class Soak:
     async def call(self) -> None:
         """Let two users who are not in a call have one."""
         free = [each for each in self.people if each.user not in self._in_call]
-        listener = self._random.choice([each.user for each in free if each.is_listener])
-        user = self._random.choice([each.user for each in free if not each.is_listener])
+        listeners = [each.user for each in free if each.is_listener]
+        users = [each.user for each in free if not each.is_listener]
+        if not listeners or not users:
+            return
+        listener, user = self._random.choice(listeners), self._random.choice(users)
         both = {listener, user}
         self._in_call |= both
         call_id = self._stack.new_user()
@@ -172,6 +175,7 @@ class Soak:
         async with asyncio.TaskGroup() as arriving:
             for person in self.people:
                 arriving.create_task(self.arrive(person))
+        _say("all are there")
         until = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
 
@@ -191,13 +195,16 @@ class Soak:
                 group.create_task(each(pause, action))
             await asyncio.sleep(seconds / 3)
             sample()
+            _say("a third of the time is over")
         sample()
+        _say("all that was begun has ended")
 
     async def settle(self) -> None:
         """Let half of all leave for good; wait until everybody has heard all, and presence is right."""
         gone = set(self._random.sample(range(len(self.people)), len(self.people) // 2))
         heard = [each for each in self.people if each.client is not None]
         await eventually(lambda: not _lacking(heard), "each notification is heard", SETTLED_WITHIN)
+        _say("each notification is heard")
         for number in gone:
             await self.leave(self.people[number])
         online = {each.user: each.client is not None for each in self.people}
@@ -226,6 +233,10 @@ class Soak:
 
 def _lacking(people: list[Person]) -> list[int]:
     return [each.user for each in people if len(each.heard) < each.sent]
+
+
+def _say(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
 
 
 async def _as_coroutine(action: Callable[[], Awaitable[None]]) -> None:

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from realtime import bootstrap, snapstart
-from realtime.connect import Answer, describe, read_handshake
+from realtime.connect import Answer
 from realtime.errors import reason_of
+from realtime.handshake import describe, read_handshake
 from realtime.invocation import invoked
 from realtime.log import logger
 

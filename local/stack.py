@@ -313,7 +313,7 @@ class EmbeddedStack:
             raise NotAnsweringError(what, seconds, reason, self._folder.logs / f"{what}.log") from None
 
     async def _handshake(self) -> None:
-        """Wait until a client without a token is refused, which needs every part from the gateway to `broadcast`.
+        """Wait until a client without a token is refused, which needs every part from the gateway to `farewell`.
 
         Raises:
             NotAnsweringError: it is not, in time.

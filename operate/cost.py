@@ -45,7 +45,7 @@ GB_SECOND = 13.3334
 KEPT_GB_SECOND = 1.5046
 """Dollars a million, for the snapshots of one published version; restoring them, $0.00014 a GB, comes on top."""
 
-SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 7 * 0.5 + 3 * 1769 / 1024}
+SNAPSHOT_GB = {"none": 0.0, "clients": 2 * 0.5, "all": 9 * 0.5 + 3 * 1769 / 1024}
 """The memory of the functions that the parameter SnapStart names."""
 
 KEPT_VERSIONS = 2
@@ -99,7 +99,6 @@ RENEWAL_MINUTES = 1
 
 SILENT_RENEWAL_MINUTES = 10
 """How often the sweep renews the lease of a connection that sends nothing, unless it hears enough to be passed over."""
-
 
 PINGS_A_COUNT = 6
 """Of so many pings one is counted, for the limit of its connection."""
@@ -196,7 +195,7 @@ def lines(month: Cost, minutes: float, *, quiet: float = 0, snapstart: str = "no
     """The bill for a month's use, line by line, as AWS charges it, without storage and transfer.
 
     `minutes` are connection minutes; `quiet` invocations log nothing (pings); `snapstart` is the template's parameter,
-    and of each function one published version is counted.
+    and of each function KEPT_VERSIONS are counted.
     """
     for what, name in (
         ("API Gateway messages", "messages"),

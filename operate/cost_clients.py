@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from operate.cost import DAYS, PRICES, RENEWAL_MINUTES, USERS_A_READ, Cost, Line, lines
 from operate.state import ROOT
@@ -128,36 +128,6 @@ def silent_pings(seconds: float, heard: float, silence_s: float) -> float:
     rate = heard / seconds
     exponent = rate * silence_s
     return seconds / silence_s if exponent < 1e-9 else 0.0 if exponent > 700 else seconds * rate / math.expm1(exponent)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A figure that the new design promises; it holds until the measured figure is no longer the one from before."""
-
-    scenario: str
-    unit: str
-    before: float
-    after: float
-    why: str
-
-
-PROJECTIONS = (
-    Projection("online", "writes", 18, 9, "one item in the outbox for each change"),
-    Projection("offline", "writes", 17, 8, "one item in the outbox for each change"),
-    Projection("call", "writes", 29, 15, "the same for both participants"),
-    Projection("call_end", "writes", 29, 15, "the same for both participants"),
-    Projection("sync", "reads", 10, 1, "a view made once for many"),
-)
-
-
-def projected(measured: Mapping[str, Cost]) -> tuple[dict[str, Cost], list[Projection]]:
-    """Return the costs with the new design's figures, and which of them are not measured yet."""
-    costs, open_ones = dict(measured), []
-    for each in PROJECTIONS:
-        if getattr(costs[each.scenario], each.unit) == each.before:
-            costs[each.scenario] = replace(costs[each.scenario], **{each.unit: each.after})
-            open_ones.append(each)
-    return costs, open_ones
 
 
 def used(costs: Mapping[str, Cost], market: Market, client: Client) -> Cost:

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from operate.cost import DAYS, PRICES, Cost
 from operate.cost_clients import (
     DOCUMENTED,
-    Client,
     Market,
-    Projection,
     floor,
     is_deliverable,
     month,
     own,
-    projected,
     total,
     watch_writes,
 )
@@ -39,18 +36,12 @@ class Row:
 
 def rows(measured: Mapping[str, Cost], market: Market) -> list[Row]:
     """Return a row for each service."""
-    costs, open_ones = projected(measured)
     markets = [replace(market, users=size) for size in SIZES]
 
-    def ours(name: str, figures: Mapping[str, Cost], client: Client, note: str) -> Row:
-        return Row(name, [total(month(figures, each, client)) for each in markets], note)
-
-    found = [ours(OURS, measured, own(), "as measured")]
-    if open_ones:
-        found.append(ours(f"{OURS}, projected", costs, own(), "with the figures of the new design: below"))
-    least: list[float | None] = [floor(costs, each, own()) for each in markets]
+    found = [Row(OURS, [total(month(measured, each, own())) for each in markets], "as measured")]
+    least: list[float | None] = [floor(measured, each, own()) for each in markets]
     found.append(Row("API Gateway's part of it, the floor", least, "messages and connection minutes alone"))
-    crowd = [total(month(costs, each, DOCUMENTED)) if is_deliverable(each, DOCUMENTED) else None for each in markets]
+    crowd = [total(month(measured, each, DOCUMENTED)) if is_deliverable(each, DOCUMENTED) else None for each in markets]
     found.append(Row("Listener Realtime, documented clients", crowd, "four sockets, a ping each 30 s; hear everybody"))
     found += [Row(each.name, [each.dollars(market) for market in markets], each.lacks) for each in rivals(measured)]
     return found
@@ -74,17 +65,16 @@ def table(measured: Mapping[str, Cost], market: Market) -> str:
 
 def above_the_floor(measured: Mapping[str, Cost], market: Market) -> str:
     """Return what our own client's month is made of, in Markdown, and each part's ratio to the floor."""
-    costs, _ = projected(measured)
-    least = floor(costs, market, own())
-    watching = watch_writes(costs, market) * market.users * market.sessions * DAYS * PRICES["writes"] / 1e6
+    least = floor(measured, market, own())
+    watching = watch_writes(measured, market) * market.users * market.sessions * DAYS * PRICES["writes"] / 1e6
     out = ["| part | a month | of the floor |", "| --- | ---: | ---: |"]
-    for line in month(costs, market, own()):
+    for line in month(measured, market, own()):
         if line.what == "DynamoDB write units":
             out.append(_part("DynamoDB write units of `watch`", watching, least))
             out.append(_part("DynamoDB write units of all else", line.dollars - watching, least))
         else:
             out.append(_part(line.what, line.dollars, least))
-    out.append(_part("all", total(month(costs, market, own())), least))
+    out.append(_part("all", total(month(measured, market, own())), least))
     return "\n".join(out)
 
 
@@ -94,26 +84,15 @@ def _part(name: str, price: float, least: float) -> str:
 
 def by_length(measured: Mapping[str, Cost], market: Market) -> str:
     """Return how the ratio to the floor depends on the length of sessions, and on what `watch` writes."""
-    costs, _ = projected(measured)
-    free = {**costs, "watching_begin": costs["one_begin"], "watching_end": costs["one_end"]}
+    free = {**measured, "watching_begin": measured["one_begin"], "watching_end": measured["one_end"]}
     out = [
         "| sessions a day | all, to the floor | the same if `watch` wrote nothing | goal |",
         "| --- | ---: | ---: | ---: |",
     ]
     for sessions, minutes in ((4, 30), (2, 120), (1, 480)):
         each = replace(market, sessions=sessions, minutes=minutes)
-        ratios = [total(month(used, each, own())) / floor(used, each, own()) for used in (costs, free)]
+        ratios = [total(month(used, each, own())) / floor(used, each, own()) for used in (measured, free)]
         out.append(f"| {sessions} × {minutes} min | {ratios[0]:.2f} | {ratios[1]:.2f} | {GOAL} |")
-    return "\n".join(out)
-
-
-def not_measured(open_ones: list[Projection]) -> str:
-    """Return the figures that are projected, in Markdown; empty if all are measured."""
-    if not open_ones:
-        return ""
-    out = ["| projected, not measured yet | unit | measured before | projected | because of |"]
-    out.append("| --- | --- | ---: | ---: | --- |")
-    out += [f"| {each.scenario} | {each.unit} | {each.before:g} | {each.after:g} | {each.why} |" for each in open_ones]
     return "\n".join(out)
 
 
@@ -127,7 +106,7 @@ def sources(measured: Mapping[str, Cost]) -> str:
 def verdict(measured: Mapping[str, Cost], market: Market) -> Iterator[str]:
     """Say for each size where our own client's day stands: above which rivals, and below which."""
     found = rows(measured, market)
-    ours = next(row for row in reversed(found) if row.name.startswith(OURS))
+    ours = next(row for row in found if row.name == OURS)
     names = {each.name for each in rivals(measured)}
     for index, size in enumerate(SIZES):
         mine = ours.dollars[index] or 0.0

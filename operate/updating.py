@@ -92,9 +92,9 @@ class Update:
                 known.add(event["EventId"])
                 if line := _told(event, self.stack):
                     yield line
-            now = status_of(self._client, self.stack)
-            if now != status:
-                status = now
+            current = status_of(self._client, self.stack)
+            if current != status:
+                status = current
                 yield f"  {status.lower().replace('_', ' ')}"
             if not status.endswith("_IN_PROGRESS"):
                 break

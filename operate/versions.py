@@ -13,8 +13,7 @@ ALIAS: Final = "live"
 KEPT: Final = 2
 """How many versions of a function stay: the live one and the one before."""
 
-# Variables that name what a stack may have replaced since; a version that was told of another one cannot work any more.
-_RESOURCES: Final = {
+RESOURCES: Final = {
     "CONNECTIONS_TABLE": "ConnectionsTableName",
     "USERS_TABLE": "UsersTableName",
     "BLOCKS_TABLE": "BlocksTableName",
@@ -27,6 +26,10 @@ _RESOURCES: Final = {
     "FAREWELLS_QUEUE_URL": "FarewellsQueueUrl",
     "LATE_QUEUE_URL": "LateQueueUrl",
 }
+"""The outputs with what variables of functions name, and a stack may have replaced since.
+
+A version that was told of another one cannot work any more.
+"""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def plan(found: list[Function], deployed_at: datetime, outputs: Mapping[str, str
             )
         gone = [
             variable
-            for variable, output in _RESOURCES.items()
+            for variable, output in RESOURCES.items()
             if variable in before.variables and output in outputs and before.variables[variable] != outputs[output]
         ]
         if gone:

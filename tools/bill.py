@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from operate.cost import Cost, read
-from operate.cost_clients import Market, projected
+from operate.cost_clients import Market
 from operate.cost_compare import (
     OURS,
     SIZES,
@@ -16,17 +16,16 @@ from operate.cost_compare import (
     above_the_floor,
     by_length,
     dollars,
-    not_measured,
     rows,
     sources,
     table,
     verdict,
 )
 from operate.state import ROOT
-from tools import drawing
+from tools import drawing, marks
 
 PATH, PICTURE = ROOT / "docs" / "cost.md", ROOT / "docs" / "cost.svg"
-BEGIN, END = "<!-- measured: python -m tools.bill writes what follows -->", "<!-- end of what is measured -->"
+PROGRAM = "python -m tools.bill"
 _NAMES = 300  # px
 
 
@@ -46,16 +45,9 @@ def section(measured: Mapping[str, Cost]) -> str:
         above_the_floor(measured, market),
         "The longer a session, the less its beginning and its end weigh:",
         by_length(measured, market),
-        not_measured(projected(measured)[1]),
         sources(measured),
     ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def printed(page: str) -> str:
-    """Return what stands between the marks of a page."""
-    begin = page.index(BEGIN) + len(BEGIN)
-    return page[begin : page.index(END, begin)].strip()
+    return "\n\n".join(parts)
 
 
 def picture(found: list[Row]) -> Iterator[str]:
@@ -85,9 +77,7 @@ def height(found: list[Row]) -> float:
 def write() -> str:
     """Write the section and the picture; returns the table."""
     measured = read()
-    page, text = PATH.read_text(encoding="utf-8"), section(measured)
-    begin = page.index(BEGIN) + len(BEGIN)
-    PATH.write_text(f"{page[:begin]}\n\n{text}\n\n{page[page.index(END, begin) :]}", encoding="utf-8")
+    marks.write(PATH, PROGRAM, section(measured))
     found = rows(measured, Market())
     drawing.write(PICTURE, picture(found), height(found))
     return table(measured, Market())

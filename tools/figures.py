@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from harness.cold_start import FIRST
 from operate.state import ROOT
-from tools import results
+from tools import marks, results
 
 TABLE_PATH = ROOT / "docs" / "benchmarks.md"
 SENTENCE_PATH = ROOT / "README.md"
-BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
+PROGRAM = "make bench"
 
 
 def table(figures: Mapping[str, float]) -> str:
@@ -55,15 +55,8 @@ def sentence(figures: Mapping[str, float]) -> str:
     )
 
 
-def printed(page: str) -> str:
-    """Return the text between the marks of a page."""
-    return page[page.index(BEGIN) + len(BEGIN) : page.index(END)].strip()
-
-
 def write() -> None:
     """Replace the figures of both pages, if everything was measured."""
     figures = results.load()
-    for path, text in ((TABLE_PATH, table(figures)), (SENTENCE_PATH, sentence(figures))):
-        page = path.read_text(encoding="utf-8")
-        before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-        path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}", encoding="utf-8")
+    marks.write(TABLE_PATH, PROGRAM, table(figures))
+    marks.write(SENTENCE_PATH, PROGRAM, sentence(figures))

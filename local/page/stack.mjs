@@ -19,7 +19,6 @@ async function ask(path, body) {
 export class ThisMachine {
   name = "this machine";
   url = `${location.origin.replace(/^http/, "ws")}/ws`;
-  canPublish = true;
   #tokens = new Map();
 
   /** A token for a person: a new one if the last is of no use, or soon will not be. */
@@ -43,7 +42,6 @@ export class ThisMachine {
 
 /** A stack elsewhere: the page has its URL and two tokens, and nothing more. */
 export class Elsewhere {
-  canPublish = false;
   #tokens;
 
   /** @param {string} url @param {{ listener: string, caller: string }} tokens */

@@ -84,7 +84,7 @@ def rollback(deployment: Deployment, *, dry_run: bool) -> None:
     if updating.status_of(cloudformation, deployment.stack) == "UPDATE_IN_PROGRESS":
         if not dry_run:
             cloudformation.cancel_update_stack(StackName=deployment.stack)
-        click.echo("The deployment still runs; CloudFormation takes it back.")
+        click.echo(f"The deployment still runs; CloudFormation {'would take' if dry_run else 'takes'} it back.")
         return
     steps = versions.plan(
         list(versions.functions(functions, deployment.outputs)),

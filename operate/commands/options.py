@@ -11,9 +11,9 @@ import click
 
 from operate.errors import CommandError
 from operate.state import ROOT, StateFolder
+from realtime.messages import ENDPOINTS
 
 DEFAULT_STATE = ROOT / ".realtime"
-ENDPOINTS = ("feed", "presence", "calls", "notifications")
 STAGES = ("live", *ENDPOINTS)
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -51,14 +51,6 @@ class Frame:
     queues: Mapping[str, Queue] | None
     alarms: Alarms | None
     notes: list[str] = field(default_factory=list)
-
-
-class Observer(Protocol):
-    """Looks at a stack."""
-
-    def look(self) -> Frame:
-        """Return what it is like now."""
-        ...
 
 
 class StackObserver:

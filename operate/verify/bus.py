@@ -9,6 +9,9 @@ from typing import Any
 
 from operate.verify.run import PREFIX, VerifyRun, stack_mark
 
+PAUSE_SECONDS = 1.0
+"""Until the queue is asked again after a failure."""
+
 Event = dict[str, Any]
 
 
@@ -97,27 +100,24 @@ class Ear:
     async def _listen(self) -> None:
         while True:
             try:
-                page = await self._run.call(
-                    "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
-                )
+                await self._receive()
             except Exception:  # noqa: BLE001  # temporary; the code that waits for the event reports what did not come
-                await asyncio.sleep(1)
-                continue
-            messages = page.get("Messages", [])
-            if not messages:
-                continue
-            async with self._news:
-                self._heard += [event for message in messages if (event := _read(message["Body"]))]
-                self._news.notify_all()
-            await self._run.call(
-                "sqs",
-                "delete_message_batch",
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]}
-                    for place, message in enumerate(messages)
-                ],
-            )
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _receive(self) -> None:
+        page = await self._run.call(
+            "sqs", "receive_message", QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2
+        )
+        messages = page.get("Messages", [])
+        if not messages:
+            return
+        async with self._news:
+            self._heard += [event for message in messages if (event := _read(message["Body"]))]
+            self._news.notify_all()
+        entries = [
+            {"Id": str(place), "ReceiptHandle": message["ReceiptHandle"]} for place, message in enumerate(messages)
+        ]
+        await self._run.call("sqs", "delete_message_batch", QueueUrl=self._url, Entries=entries)
 
 
 def _read(body: str) -> Event | None:

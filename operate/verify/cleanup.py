@@ -13,7 +13,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from operate.verify.run import ENDPOINTS, MAX_USERS, PREFIX, VerifyRun, stack_mark
+from operate.verify.run import MAX_USERS, PREFIX, VerifyRun, stack_mark
+from realtime.messages import ENDPOINTS
 
 YOUNG_SECONDS = 1800
 """A younger run may still be active."""

@@ -9,8 +9,9 @@ import aiohttp
 
 from operate.verify.client import Client
 from operate.verify.lines import FailedError, SkippedError
-from operate.verify.run import ENDPOINTS, VerifyRun
+from operate.verify.run import VerifyRun
 from operate.verify.runner import Notes, Scene
+from realtime.messages import ENDPOINTS
 
 _ANSWERED_WITHIN = 12.0
 OPEN = "door.open"

@@ -11,6 +11,7 @@ from operate.requeue import put_through
 from operate.verify.lines import FailedError, SkippedError
 from operate.verify.run import VerifyRun, until
 from operate.verify.runner import Notes, Scene
+from operate.versions import RESOURCES
 
 SWEPT_WITHIN = 180.0
 """Greatest age of the last sweep in seconds; there is one each minute."""
@@ -23,21 +24,7 @@ QUEUES = {
 }
 MAPPINGS = 7
 """Event source mappings: three of streams, four of queues."""
-NAMED = {
-    "CONNECTIONS_TABLE": "ConnectionsTableName",
-    "USERS_TABLE": "UsersTableName",
-    "BLOCKS_TABLE": "BlocksTableName",
-    "EVENTS_TABLE": "EventsTableName",
-    "EVENT_BUS": "BusName",
-    "BACKEND_EVENTS_QUEUE_URL": "BackendEventsQueueUrl",
-    "REJECTED_QUEUE_URL": "RejectedEventsQueueUrl",
-    "DEADLINES_QUEUE_URL": "DeadlinesQueueUrl",
-    "FAILURES_QUEUE_URL": "StreamFailuresQueueUrl",
-    "FAREWELLS_QUEUE_URL": "FarewellsQueueUrl",
-    "LATE_QUEUE_URL": "LateQueueUrl",
-    "TOKEN_KEYS": "TokenKeys",
-    "MANAGEMENT_ENDPOINT": "ManagementUrl",
-}
+NAMED = {**RESOURCES, "TOKEN_KEYS": "TokenKeys", "MANAGEMENT_ENDPOINT": "ManagementUrl"}
 """The outputs that the variables of functions name."""
 
 

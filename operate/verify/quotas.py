@@ -12,8 +12,8 @@ from operate.verify.lines import FailedError, SkippedError
 from operate.verify.run import VerifyRun
 from operate.verify.runner import Notes, Scene
 
-REQUESTS, BURST, CONCURRENCY = "L-8A5B8E43", "L-CDF5615A", "L-B99A9384"
-"""The codes of the quotas "Throttle rate" and "Throttle burst rate" (apigateway), "Concurrent executions" (lambda)."""
+REQUESTS, CONCURRENCY = "L-8A5B8E43", "L-B99A9384"
+"""The codes of the quotas "Throttle rate" (apigateway) and "Concurrent executions" (lambda)."""
 _CONNECTIONS = re.compile(r"new connections|websocket.*connections", re.IGNORECASE)
 _NEEDED_CONCURRENCY = 100
 REQUESTS_PER_SECOND = (500, 1000, 1250, 2000, 2500, 4000, 5000, 8000, 10000, 20000, 50000, 100000)
@@ -62,7 +62,7 @@ def judge_concurrency(quota: float, ingest: float) -> Judgement:
     if quota < _NEEDED_CONCURRENCY:
         return Judgement(
             says,
-            "A new account's. Ten functions share it: 30 clients that connect at once are throttled (500 for them). "
+            "A new account's. Twelve functions share it: 30 clients that connect at once are throttled (500 for them). "
             "Ask for 1,000 in the console of Service Quotas.",
             fails=quota < 2 * ingest,
         )

@@ -52,11 +52,14 @@ class Redactor:
 _PRIVATE = frozenset(
     {
         "AlarmTopicArn",
+        "AllowedOrigins",
         "CertificateArn",
         "CloudFrontCertificateArn",
         "HostedZoneId",
         "JwksUrl",
+        "KmsKeyArn",
         "ManagementEndpoint",
+        "PublisherAccounts",
         "TokenAudience",
         "TokenIssuer",
         "TokenKeys",

@@ -19,7 +19,7 @@ from operate import tokens
 from operate.deployment import Deployment
 from operate.verify.client import Client
 from operate.verify.diagnosis import Complaint, advise, complaint
-from operate.verify.lines import FailedError, SkippedError
+from operate.verify.lines import FailedError
 from operate.verify.runner import WITHIN
 
 PREFIX = "realtime-verify-"
@@ -27,7 +27,6 @@ PREFIX = "realtime-verify-"
 USERNAME = "realtime verify"
 MAX_USERS = 64
 """The most users of a run, so that a later run can name the users of one that was killed."""
-ENDPOINTS = ("feed", "presence", "calls", "notifications")
 _REGISTERED_WITHIN = 20.0
 _COMPLAINTS = '?ERROR ?CRITICAL ?"timed out" ?"not authorized" ?ManageConnections'
 _LOG_PAGES = 20
@@ -35,7 +34,7 @@ _LOG_PAGES = 20
 
 @dataclass(frozen=True)
 class Options:
-    """Optional checks: `everyone` sends a test message to all connected clients, `slow` takes 12 minutes more, and
+    """Optional checks: `everyone` sends a test message to all connected clients, `slow` takes 11 minutes more, and
     `probe_changes` makes and removes a mapping that clients could use.
     """
 
@@ -336,6 +335,3 @@ async def until(holds: Any, every: float = 0.2) -> Any:
     while not (answer := await holds()):  # noqa: ASYNC110  # it is AWS that is asked
         await asyncio.sleep(every)
     return answer
-
-
-__all__ = ["ENDPOINTS", "MAX_USERS", "PREFIX", "Options", "SkippedError", "VerifyRun", "stack_mark", "until"]

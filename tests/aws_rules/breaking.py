@@ -271,8 +271,8 @@ OTHERS = [
     Breaking(
         "samconfig.toml gives a value that the parameter does not allow",
         "parameters-are-accepted",
-        "LogLevel",
-        (put("/Parameters.LogLevel.AllowedValues", ["DEBUG", "INFO", "WARNING", "ERROR"]),),
+        "LogRetentionDays",
+        (put("/Parameters.LogRetentionDays.AllowedValues", [1, 30, 365]),),
         "prod",
     ),
     Breaking(

@@ -36,6 +36,10 @@ def test_every_rule_has_its_row_and_every_row_its_rule() -> None:
     assert sorted(rows("rule")) == sorted(expected(name) for name in RULES)
 
 
+def test_the_example_of_a_finding_has_the_number_of_rules() -> None:
+    assert f" resources, {len(RULES)} rules and cfn-lint: " in PAGE
+
+
 def test_every_rule_has_a_sentence_and_a_source() -> None:
     for rule in RULES.values():
         assert re.fullmatch(r"[A-Z][^\n]*\.", rule.meaning), rule.name

@@ -57,6 +57,7 @@ SETTINGS = {
     "MESSAGE_RATE": "1000",
     "MESSAGE_BURST": "1000",
     "USER_MESSAGE_RATE": "1000",
+    "COUNT_ONE_FRAME_IN": "6",
 }
 CONGESTED_SECONDS, LANE_SECONDS = 1.0, 0.1  # instead of 10 s and 0.25 s
 TOGETHER = 10  # messages of the late queue

@@ -139,13 +139,13 @@ async def status(stack: Stack, endpoint: str, token: str) -> int:
     return refusal.value.status
 
 
-@pytest.mark.parametrize("offered", [["bearer", "{token}"], ["{token}", "bearer"]])
+@pytest.mark.parametrize("offered", [["bearer", "{token}"], ["{token}", "bearer"], ["json", "Bearer", "{token}"]])
 async def test_a_token_may_come_as_a_subprotocol(stack: Stack, offered: list[str]) -> None:
     user = stack.new_user()
     protocols = [each.format(token=stack.token(user)) for each in offered]
     url = f"{stack.running.websocket_url}/calls"
     async with aiohttp.ClientSession() as http, http.ws_connect(url, protocols=protocols) as socket:
-        assert socket.protocol == "bearer"
+        assert socket.protocol == next(each for each in offered if each.lower() == "bearer")
         await Client(socket).pings()
         assert stack.is_connected(user)
 

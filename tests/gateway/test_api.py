@@ -10,7 +10,8 @@ import pytest
 from samsocket.api import Authorizer, Integration, Throttle
 from samsocket.errors import AmbiguousApiError, NoWebSocketApiError
 from samsocket.reading import read_api
-from samsocket.template import Resolver, Stack, Template
+from samsocket.resolver import Resolver
+from samsocket.template import Stack, Template
 from tests.support.gateways import sample_api
 
 if TYPE_CHECKING:

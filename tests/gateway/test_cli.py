@@ -124,6 +124,21 @@ async def test_the_gateway_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
         assert await process.wait() == 0
 
 
+@pytest.mark.parametrize(("options", "status"), [((), 200), (("--no-page",), 403)])
+async def test_the_gateway_has_a_page_unless_it_is_told_not_to(
+    tmp_path: Path, endpoint_url: str, options: tuple[str, ...], status: int
+) -> None:
+    async with (
+        run(tmp_path, endpoint_url, "--stack", "there", *options) as process,
+        asyncio.timeout(3 * DEADLINE),
+        aiohttp.ClientSession() as client,
+    ):
+        assert process.stdout is not None
+        port = int((await process.stdout.readline()).decode().split(":")[3].split("/")[0])
+        async with client.get(f"http://127.0.0.1:{port}/") as answer:
+            assert answer.status == status
+
+
 @pytest.mark.parametrize(("host", "status"), [("realtime.example", 101), ("elsewhere.example", 421)])
 async def test_the_gateway_accepts_further_host_names(
     tmp_path: Path, endpoint_url: str, host: str, status: int

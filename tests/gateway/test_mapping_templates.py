@@ -48,6 +48,19 @@ def rendered(template: str, body: str = MESSAGE, parameters: dict[str, dict[str,
         ("#set($to = $input.path('$.to'))#foreach($one in $to)$one#if($foreach.hasNext), #end#end", "a, b"),
         ("#if($input.path('$.nested.on'))yes#else no#end", "yes"),
         ("$input.path('$.to').size()", "2"),
+        ("$input.path('$.nested')", "{n=7, on=true}"),
+        ("$input.path('$.to')", '["a","b"]'),
+        ('$util.parseJson(\'{"a": {"b": [null, 1]}}\')', "{a={b=[null,1]}}"),
+        ("$context.identity", "{sourceIp=127.0.0.1}"),
+        ("#foreach($name in $input.path('$.nested').keySet())$name;#end", "n;on;"),
+        ("#set($map = $input.path('$.nested'))#set($was = $map.put('n', 8))$was $map.toString()", "7 {n=8, on=true}"),
+        ("#set($map = $input.path('$.nested'))$!map.putAll({'on': 1})$map $map.size()", "{n=7, on=1} 2"),
+        ("$input.path('$.nested').containsKey('on') $input.path('$.nested').isEmpty()", "true false"),
+        (
+            "#set($list = $input.path('$.to'))#set($was = $list.set(0, 'c'))#set($x = $list.add('d'))$list",
+            '["c","b","d"]',
+        ),
+        ("$input.path('$.to').get(1) $input.path('$.to').contains('b') $input.path('$.to').isEmpty()", "b true false"),
         ("#set($dq = '\"')${dq}$input.path('$.action')${dq}", '"send"'),
     ],
 )
@@ -61,6 +74,7 @@ def test_parameters_are_those_of_the_handshake() -> None:
         rendered("$input.params('room')/$input.params('x-key')/$input.params('none')", parameters=parameters) == "r/k/"
     )
     assert rendered("$input.params().querystring.room", parameters=parameters) == "r"
+    assert rendered("$input.params().get('querystring')", parameters=parameters) == "{room=r}"
     assert rendered("$input.params().get('header').get('X-Key')", parameters=parameters) == "k"
 
 

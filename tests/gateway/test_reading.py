@@ -9,7 +9,8 @@ import pytest
 
 from samsocket.api import ApiKey, IntegrationResponse, Throttle
 from samsocket.reading import read_apis
-from samsocket.template import Resolver, Stack, Template
+from samsocket.resolver import Resolver
+from samsocket.template import Stack, Template
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from samsocket.errors import TemplateError, UnresolvedError
-from samsocket.template import Resolver, Stack, Template
+from samsocket.resolver import Resolver
+from samsocket.template import Stack, Template
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,7 @@ from tests.support.cloud import Cloud
 from tests.support.costs import measure, tables
 from tests.support.meter import Index, Item, read_units, size, write_units
 from tests.unit.fakes import Clock
+from tools import marks
 
 BY_SHARD = Index(("shard", "id"), frozenset({"id", "shard", "name"}))
 
@@ -18,7 +19,7 @@ def test_the_page_prints_what_is_measured_and_the_command_reads_it(
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = costs.PATH.read_text(encoding="utf-8")
-    printed = page[page.index(costs.BEGIN) + len(costs.BEGIN) : page.index(costs.END)].strip()
+    printed = marks.printed(page, costs.PROGRAM)
     measured = measure(cloud, clock, monkeypatch)
     assert printed == tables(measured, Workload()), "python -m tests.support.costs writes it anew"
     assert read() == measured, "and what `realtime cost` reads"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.frame_limits import COUNTED
 from tests.support.floods import BURST, RATE, USER_RATE, Flood, limit
 
 SEEDS = range(5)
@@ -18,6 +17,13 @@ def test_instances_together_answer_at_most_twice_the_limit(
 ) -> None:
     flood = Flood(seed, instances).send(seconds * number / frames for number in range(frames))
     assert BURST <= len(flood.answered) <= 2 * limit(seconds)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seconds", [0.05, 0.25, 1])
+def test_a_thousand_instances_hold_the_limit_exactly_if_each_frame_is_counted(seconds: float, seed: int) -> None:
+    flood = Flood(seed, 1000, counted=1).send(seconds * number / 600 for number in range(600))
+    assert len(flood.answered) == pytest.approx(limit(seconds), abs=1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -55,10 +61,11 @@ def test_what_a_client_starts_with_fits_into_the_burst(seed: int) -> None:
     assert not flood.refused
 
 
-def test_a_ping_costs_a_sixth_of_a_write() -> None:
-    flood = Flood(0, 1000).send(30.0 * number for number in range(2000))
+@pytest.mark.parametrize("counted", [6, 2, 1])
+def test_a_ping_costs_its_share_of_a_write(counted: int) -> None:
+    flood = Flood(0, 1000, counted=counted).send(30.0 * number for number in range(2000))
     assert not flood.refused
-    assert flood.writes["ConnectionsTable"] == pytest.approx(2000 / COUNTED, rel=0.1)
+    assert flood.writes["ConnectionsTable"] == pytest.approx(2000 / counted, rel=0.1)
     assert flood.writes["EventsTable"] == 0
 
 

@@ -99,6 +99,31 @@ def test_a_page_ends_where_its_frame_is_full_and_names_what_fits_into_none(cloud
     assert (data["left_out"], [each["id"] for each in data["messages"]], data["next"]) == ([whole], [small], None)
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"before": make_event_id(NOW - 100_000_000)},  # where a page of the day before ended
+        {"after": make_event_id(NOW), "before": make_event_id(NOW - 1000)},
+        {"before": "0" * 28},
+    ],
+)
+def test_a_page_of_what_is_older_than_the_history_or_between_ids_in_the_wrong_order_is_empty(
+    strict_cloud: Cloud, between: dict[str, str]
+) -> None:
+    kept(strict_cloud, "calls/123", 60)
+    assert page(connect(strict_cloud, "calls"), **between) == ([], None)
+
+
+def test_a_page_that_names_many_messages_fits_into_a_frame(cloud: Cloud) -> None:
+    for age in range(60):
+        kept(cloud, "calls/123", age, data={"text": "x" * 32_000})
+    kept(cloud, "calls/123", 60, data={"text": "x" * 31_000})
+    event = {**sample("default.ping"), "body": json.dumps({"type": "history", "data": {"limit": 100}})}
+    answer = connect(cloud, "calls")(event)["body"]
+    assert len(answer.encode()) <= 32_768
+    assert len(json.loads(answer)["data"]["left_out"]) >= 60
+
+
 def test_a_connection_without_history_is_told_where_there_is_one(cloud: Cloud) -> None:
     default = connect(cloud, "feed")
     event = {**sample("default.ping"), "body": sample("default.history")["body"]}

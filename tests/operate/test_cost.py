@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from operate.cli import main
-from operate.cost import DAYS, PRICES, SCENARIOS, SOURCES, Cost, Workload, as_results, day, lines, read
+from operate.cost import DAYS, PRICES, SCENARIOS, SNAPSHOT_GB, SOURCES, Cost, Workload, as_results, day, lines, read
 from operate.state import ROOT
 from tests.cloudformation import resources, template
 
@@ -63,10 +63,25 @@ def test_a_bill_has_a_line_for_each_thing_that_aws_charges() -> None:
     assert len(found) == 13
 
 
-@pytest.mark.parametrize(("snapstart", "dollars"), [("none", None), ("clients", 7.80), ("all", 67.72)])
+@pytest.mark.parametrize(("snapstart", "dollars"), [("none", None), ("clients", 7.79), ("all", 75.52)])
 def test_the_bill_counts_kept_snapshots_even_without_traffic(snapstart: str, dollars: float | None) -> None:
     found = {line.what: line.dollars for line in lines(Cost(), 0, snapstart=snapstart)}
     assert found.get("SnapStart GB-seconds kept") == (dollars and pytest.approx(dollars, abs=0.01))
+
+
+def test_the_snapshots_are_as_large_as_the_memory_of_the_templates_functions() -> None:
+    usual = template()["Globals"]["Function"]["MemorySize"]
+    functions = resources("AWS::Serverless::Function").values()
+    assert SNAPSHOT_GB["all"] == pytest.approx(sum(each.get("MemorySize", usual) for each in functions) / 1024)
+
+
+def test_the_page_has_the_price_of_each_thing_that_an_idle_stack_has() -> None:
+    found = {line.what: line for line in lines(Cost(), 0)}
+    alarms, metrics = found["CloudWatch alarms"], found["CloudWatch metrics of our own"]
+    page = (ROOT / "docs/cost.md").read_text(encoding="utf-8")
+    row = f"| alarms, {alarms.count:g} at $0.10, and three metrics of log filters | "
+    assert f"{row}${alarms.dollars + metrics.dollars:.2f} |" in page
+    assert f"long polls of four queues, five each | ${found['SQS polls while idle'].dollars:.2f}," in page
 
 
 def test_the_bill_counts_what_an_idle_stack_has_by_its_template() -> None:

@@ -10,7 +10,6 @@ import pytest
 from operate.cost import DAYS, SCENARIOS, Cost, read
 from operate.cost_clients import (
     DOCUMENTED,
-    PROJECTIONS,
     Client,
     Market,
     floor,
@@ -19,7 +18,6 @@ from operate.cost_clients import (
     minutes,
     month,
     own,
-    projected,
     silent_pings,
     total,
     used,
@@ -91,16 +89,6 @@ def test_the_floor_is_messages_and_connection_minutes_alone() -> None:
     market = replace(QUIET, notifications=2)
     assert floor(costs, market, WATCHING) == pytest.approx((2 * 1440 + 60 * 1440 * 0.25) * DAYS / 1e6)
     assert total(month(costs, market, WATCHING)) > floor(costs, market, WATCHING)
-
-
-def test_a_projection_ends_when_another_figure_is_measured() -> None:
-    before = {each.scenario: replace(Cost(), **{each.unit: each.before}) for each in PROJECTIONS}
-    costs, open_ones = projected({**NOTHING, **before})
-    assert costs["online"].writes == 9
-    assert len(open_ones) == len(PROJECTIONS)
-    costs, open_ones = projected({**NOTHING, **before, "online": Cost(writes=10)})
-    assert costs["online"].writes == 10
-    assert "online" not in {each.scenario for each in open_ones}
 
 
 def test_the_quota_bounds_how_many_can_hear_everybody() -> None:

@@ -16,6 +16,7 @@ from samsocket.functions.commands import Host
 from samsocket.functions.pool import Pool
 from samsocket.functions.spec import FunctionSpec, family_of
 from samsocket.tls import Authority
+from tests.samsocket.tool import until
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -154,6 +155,30 @@ async def test_changed_code_counts_from_the_next_event_on(functions: Functions) 
     (functions.folder / "app.py").write_text("def handler(event, context): return 'new'")
     assert functions.pool.renew("F"), "it had a process that waited"
     assert await functions.ask() == "new"
+
+
+async def test_an_event_gets_the_process_that_is_started_ahead(functions: Functions) -> None:
+    (functions.folder / "app.py").write_text("print('loaded')\ndef handler(event, context): return 'here'")
+    functions.pool.warm("F")
+    assert await functions.ask() == "here"
+    assert functions.lines.count("F loaded") == 1, "no second process was started"
+
+
+async def test_a_process_that_was_started_ahead_of_another_change_gets_no_event(functions: Functions) -> None:
+    gate = functions.folder / "gate"
+    (functions.folder / "app.py").write_text(f"""
+import pathlib, time
+print("loading", flush=True)
+while not pathlib.Path({str(gate)!r}).exists():
+    time.sleep(0.01)
+def handler(event, context): return "the change before"
+""")
+    functions.pool.warm("F")
+    await until(lambda: "F loading" in functions.lines, lambda: str(functions.lines))
+    (functions.folder / "app.py").write_text("def handler(event, context): return 'the last change'")
+    assert functions.pool.renew("F"), "a process was on its way"
+    gate.touch()
+    assert await functions.ask() == "the last change"
 
 
 async def test_the_environment_is_lambda_s_and_nobody_else_s(

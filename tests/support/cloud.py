@@ -14,7 +14,8 @@ import pytest
 
 from realtime import bootstrap
 from realtime.tables.dynamodb import plain
-from samsocket.template import Resolver, Stack, Template
+from samsocket.resolver import Resolver
+from samsocket.template import Stack, Template
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
 from tests.support.strict_dynamodb import StrictDynamoDB

@@ -16,7 +16,8 @@ from functools import cache
 from typing import Any
 
 from operate.top.measures import as_cloudwatch_does
-from samsocket.template import Resolver, Stack, Template
+from samsocket.resolver import Resolver
+from samsocket.template import Stack, Template
 from tests.cloudformation import ROOT, resources, template
 
 

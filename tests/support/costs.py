@@ -31,10 +31,10 @@ from tests.samples import KEY_ID, SECRET, backend_event, sample
 from tests.support.cloud import STORY_BEGINS, Cloud, for_broadcast
 from tests.support.meter import Meter
 from tests.unit.fakes import Clock, FakePoster
-from tools import results
+from tools import marks, results
 
 PATH = ROOT / "docs" / "cost.md"
-BEGIN, END = "<!-- measured: make bench writes what follows -->", "<!-- end of what is measured -->"
+PROGRAM = "make bench"
 
 WATCHED = 10  # users, by the watch that is measured
 ONLINE = 30  # users, when `sync` is measured
@@ -236,9 +236,7 @@ def main() -> None:
     found = run()
     text = tables(found, Workload())
     sys.stdout.write(f"{text}\n")
-    page = PATH.read_text()
-    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    PATH.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}")
+    marks.write(PATH, PROGRAM, text)
     whole = day(found, Workload())
     of_a_day = {f"day_{field.name}": getattr(whole, field.name) for field in fields(whole)}
     results.save("cost", {**of_a_day, **as_results(found)})

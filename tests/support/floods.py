@@ -40,6 +40,7 @@ class Flood:
     seed: int
     instances: int
     connections: int = 1
+    counted: int = 6
     answered: list[float] = field(default_factory=list)
     refused: list[tuple[float, int]] = field(default_factory=list)  # when, and the wait
     closed: list[float] = field(default_factory=list)
@@ -66,6 +67,7 @@ class Flood:
                 RateLimit(of_connection, self.clock),
                 of_connection=of_connection,
                 of_user=Rate(USER_RATE, BURST * USER_RATE / RATE),
+                counted=self.counted,
                 close=self._close,
                 chance=self.chance.random,
             )
@@ -112,11 +114,11 @@ def limit(seconds: float) -> float:
 def main() -> None:
     """Print how many frames of a flood are answered, by how fast it comes."""
     logging.disable(logging.CRITICAL)
-    for instances in (8, 1000):
+    for instances, counted in ((8, 6), (1000, 6), (1000, 1)):
         for frames, seconds in ((150, 1.25), (600, 3.9), (600, 2.0), (600, 1.0), (600, 0.25), (600, 0.05)):
             times = [seconds * number / frames for number in range(frames)]
-            answered = sorted(len(Flood(seed, instances).send(times).answered) for seed in range(20))
-            row = (instances, frames, seconds, limit(seconds), answered[10], answered[-1])
+            answered = sorted(len(Flood(seed, instances, counted=counted).send(times).answered) for seed in range(20))
+            row = (instances, counted, frames, seconds, limit(seconds), answered[10], answered[-1])
             sys.stdout.write(f"| {' | '.join(f'{each:g}' for each in row)} |\n")
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from samsocket.api import Integration, Route, WebSocketApi
+from samsocket.emulation.vault import KEYS
 from samsocket.emulator import Emulator
 from samsocket.fallback import Fallback
 from samsocket.server import Gateway
@@ -22,6 +23,8 @@ from samsocket.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from samsocket.activity import Activity
 
     Function = Callable[[dict[str, Any]], Any]
 
@@ -39,7 +42,8 @@ class FakeAws:
     """Lambda's Invoke and GetPolicy, and a management API that knows no connection.
 
     `events` are what functions got, in order. `policies` are by function, None for a function without one; others let
-    everybody in. `services` answers the requests to other services.
+    everybody in. `services` answers the requests to other services. `secrets` makes it an emulator that tells the
+    secrets of its keys, to whoever signs with the key `test`.
     """
 
     def __init__(self) -> None:
@@ -50,11 +54,14 @@ class FakeAws:
         self.policies: dict[str, dict[str, Any] | None] = {}
         self.services: Callable[[web.BaseRequest, bytes], web.Response] = lambda *_: web.Response(status=404)
         self.enforces: Callable[[web.BaseRequest], bool] = lambda _: False
+        self.secrets: dict[str, tuple[str, str | None]] | None = None
         self.endpoint_url = ""
         self._changed = asyncio.Condition()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
+        if request.path.startswith(KEYS):
+            return self._told(request)
         if request.path.startswith("/_aws/execute-api/"):
             self.requests.append((request.method, request.raw_path, dict(request.headers), body))
             if self.enforces(request):
@@ -69,6 +76,12 @@ class FakeAws:
             return web.json_response({"Policy": json.dumps(policy)})
         self.requests.append((request.method, request.raw_path, dict(request.headers), body))
         return await self._invoke(name, json.loads(body)) if name else self.services(request, body)
+
+    def _told(self, request: web.BaseRequest) -> web.Response:
+        if self.secrets is None or "Credential=test/" not in request.headers.get("Authorization", ""):
+            return web.Response(status=404)
+        secret, token = self.secrets.get(request.path.removeprefix(KEYS), (None, None))
+        return web.json_response({"SecretAccessKey": secret, "SessionToken": token})
 
     async def _invoke(self, name: str, event: dict[str, Any]) -> web.Response:
         async with self._changed:
@@ -210,6 +223,8 @@ class Starter:
         url_prefix: str = "ws/",
         fallback_url: str | None = None,
         hosts: Collection[str] = (),
+        activity: Activity | None = None,
+        port: int = 0,
     ) -> RunningGateway:
         apis = apis or (sample_api(),)
         emulator = await self._stack.enter_async_context(
@@ -219,10 +234,16 @@ class Starter:
         )
         fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
         gateway = Gateway(
-            apis, emulator, Settings(**(settings or {})), url_prefix=url_prefix, fallback=fallback, hosts=hosts
+            apis,
+            emulator,
+            Settings(**(settings or {})),
+            url_prefix=url_prefix,
+            fallback=fallback,
+            hosts=hosts,
+            activity=activity,
         )
         await self._stack.enter_async_context(gateway)
-        port = await gateway.listen("127.0.0.1", 0)
+        port = await gateway.listen("127.0.0.1", port)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
         running = RunningGateway(self.aws, gateway, client, port, apis[0].api_id)
         self._stack.callback(running.drop)

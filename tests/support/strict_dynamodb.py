@@ -39,6 +39,7 @@ MAX_TRANSACTION_BYTES = 4 * KB * KB
 MAX_TRANSACTION_PARTS = 100
 MAX_BATCH_WRITES, MAX_BATCH_READS, MAX_BATCH_BYTES = 25, 100, 16 * KB * KB
 MAX_EXPRESSION_BYTES = 4 * KB
+MAX_PARTITION_KEY_BYTES = 2 * KB
 OUT_OF_UNITS = "out of units"
 _NO_HEADERS: Any = HeadersDict()
 TOKEN_SECONDS = 600  # how long a transaction's token is known after it was made
@@ -576,6 +577,15 @@ def _check_expressions(operation: str, request: Mapping[str, Any]) -> None:
     for name, value in request.items():
         if name.endswith("Expression") and len(value.encode()) > MAX_EXPRESSION_BYTES:
             _invalid(operation, f"{name} of more than 4 KB")
+    for first, last in re.findall(r"BETWEEN (:\w+) AND (:\w+)", request.get("KeyConditionExpression", "")):
+        values = request["ExpressionAttributeValues"]
+        if _value(values[first]) > _value(values[last]):
+            _invalid(operation, "The BETWEEN operator requires upper bound to be greater than or equal to lower bound")
+    if (
+        operation in {"get_item", "query"}
+        and len((_partition(operation, request) or "").encode()) > MAX_PARTITION_KEY_BYTES
+    ):
+        _invalid(operation, "Size of hashkey has exceeded the maximum size limit of 2048 bytes")
 
 
 def _invalid(operation: str, why: str) -> NoReturn:

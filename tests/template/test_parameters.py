@@ -24,6 +24,7 @@ DEFAULTS = {
     "MessageRate": 10,
     "MessageBurst": 20,
     "UserMessageRate": 40,
+    "CountOneFrameIn": 6,
     "RefusalRate": 2,
     "RefusalBurst": 100,
     "AudienceShards": 1,
@@ -151,6 +152,15 @@ def test_samconfig_gives_only_parameters_that_exist(environment: str) -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
     overrides = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
     assert {pair.partition("=")[0] for pair in overrides.split()} <= PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("environment", ["default", "local", "prod"])
+def test_no_environment_drops_the_metrics_and_the_lines_that_the_runbook_reads(environment: str) -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    overrides = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
+    given = dict(pair.split("=", 1) for pair in overrides.split())
+    assert given.get("LogLevel", "INFO") in {"DEBUG", "INFO"}
+    assert given.get("Metrics", "true") == "true"
 
 
 def test_the_contents_at_the_top_name_every_part_in_order() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from operate.cost import read
 from operate.cost_clients import Market
 from operate.cost_compare import rows
-from tools import bill
+from tools import bill, marks
 
 
 def test_the_page_has_what_the_generator_prints() -> None:
     page = bill.PATH.read_text(encoding="utf-8")
-    assert bill.printed(page) == bill.section(read()), "python -m tools.bill writes it anew"
+    assert marks.printed(page, bill.PROGRAM) == bill.section(read()), "python -m tools.bill writes it anew"
 
 
 def test_the_picture_is_what_the_generator_draws() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from operate.cost import SCENARIOS, Cost
+from tools import marks
 from tools.scale import cells, demand, fanout, picture, report, storms
 from tools.scale.design import Design, measured
 from tools.scale.flow import Bucket, Lateness, Waiting
@@ -277,7 +278,7 @@ def test_the_check_is_printed_once_it_is_measured() -> None:
 
 def test_the_page_has_what_the_simulation_prints() -> None:
     page = report.PATH.read_text(encoding="utf-8")
-    assert report.printed(page) == report.section(), "python -m bench scale writes it anew"
+    assert marks.printed(page, report.PROGRAM) == report.section(), "python -m bench scale writes it anew"
 
 
 def test_the_picture_draws_what_the_simulation_found() -> None:

@@ -251,7 +251,7 @@ def test_notifications_other_than_system_ones_need_recipients(kind: str) -> None
             "detail.call_type: must be a string of 1 to 256",
         ),
         (7, CALL, "detail-type: unknown 7"),
-        (["call_ended"], CALL, "detail-type: unknown ['call_ended']"),
+        (["call_ended"], CALL, "detail-type: unknown list; known types are"),
     ],
 )
 def test_the_reason_says_what_is_wrong_with_an_event(kind: object, detail: object, told: str) -> None:

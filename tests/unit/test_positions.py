@@ -105,6 +105,7 @@ def test_without_since_a_client_has_missed_nothing_from_before_its_first_event_c
         ({}, "must be the object"),
         ({"calls/1": 5}, "must be the object"),
         ({"calls/1": "x"}, "must have the texts"),
+        ({f"presence/*/{'0' * 2048}": Position.at(NOW).text}, "must have the keys"),
     ],
 )
 def test_anything_else_is_refused_with_what_to_send(given_position: object, reason: str) -> None:

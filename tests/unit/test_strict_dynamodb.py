@@ -70,6 +70,14 @@ def transaction(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"TransactItems": list(parts), **more}
 
 
+def between(audience: str, first: str, last: str) -> dict[str, Any]:
+    return {
+        "TableName": EVENTS,
+        "KeyConditionExpression": "audience = :audience AND event_id BETWEEN :first AND :last",
+        "ExpressionAttributeValues": item({":audience": audience, ":first": first, ":last": last}),
+    }
+
+
 def code_of(caught: pytest.ExceptionInfo[ClientError]) -> str:
     return caught.value.response["Error"]["Code"]
 
@@ -261,6 +269,9 @@ def test_an_update_that_would_make_an_item_larger_is_refused(strict: StrictDynam
         ("batch_get_item", {"RequestItems": {USERS: {"Keys": [item({"user_id": "1"})] * 2}}}),
         ("batch_get_item", {"RequestItems": {USERS: {"Keys": [item({"user_id": str(n)}) for n in range(101)]}}}),
         ("update_item", {**update("1", "a"), "ConditionExpression": "x" * 4097}),
+        ("get_item", {"TableName": USERS, "Key": item({"user_id": "x" * 2049})}),
+        ("query", between("x" * 2049, "1", "2")),
+        ("query", between("calls/1", "2", "1")),
     ],
 )
 def test_a_request_over_a_limit_of_aws_is_refused(
@@ -270,6 +281,11 @@ def test_a_request_over_a_limit_of_aws_is_refused(
         strict.call(operation, request_)
     assert code_of(caught) == "ValidationException"
     assert tables.all(EVENTS) == tables.all(USERS) == []
+
+
+def test_equal_bounds_and_the_longest_partition_key_are_answered(strict: StrictDynamoDB) -> None:
+    strict.call("put_item", put(event("x" * 2048, "1", 3 * KB)))
+    assert len(strict.call("query", between("x" * 2048, "1", "1"))["Items"]) == 1
 
 
 def test_a_transaction_that_was_made_is_not_made_again_within_ten_minutes(

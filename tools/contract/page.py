@@ -6,6 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from realtime.backend_events import MAX_ACKNOWLEDGING
 from realtime.messages import TYPES
 from tools.contract import examples
 from tools.contract.definition import SOURCE, Contract, Said
@@ -171,7 +172,7 @@ class _Page:
             yield f"### {name}"
             yield _wrapped(self._schemas[name]["description"])
             yield self._keys(self._schemas[name])
-        yield _wrapped("With `ack_within`, an event goes to at most 45 users, and not to everyone.")
+        yield _wrapped(f"With `ack_within`, an event goes to at most {MAX_ACKNOWLEDGING} users, and not to everyone.")
         yield _code({"detail-type": each.kind, "detail": examples.FROM_BACKENDS[each.kind]} for each in said)
 
     def _detail(self, said: Said) -> Schema:

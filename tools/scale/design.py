@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from operate import cost
-from operate.cost_clients import MEASURED_WATCH, library, projected
+from operate.cost_clients import MEASURED_WATCH, library
 from tools import results
 
 VCPU_MB = 1769
@@ -17,7 +17,7 @@ VCPU_MB = 1769
 class Design:
     """Parameters of a deployment and of its clients, and what was measured of it."""
 
-    # measured, or projected until it is (operate.cost_clients.PROJECTIONS)
+    # measured
     connect_writes: float
     """Write units of a user's coming online, without the outbox."""
     watch_writes: float
@@ -46,7 +46,7 @@ class Design:
     """Of the account's requests, for handshakes and for clients' messages; posts have the rest."""
     wide_share: float = 0.9
     """Of the posts, what events for everybody may take: calls and notifications come through beside them."""
-    lease_s: float = 150
+    lease_s: float = 90
     lane_hold_s: float = 0.3
     """How long a connection that hangs may hold its place in a lane."""
     lateness_s: float = 10
@@ -95,7 +95,7 @@ class Design:
 def measured(figures: Mapping[str, float] | None = None, costs: Mapping[str, cost.Cost] | None = None) -> Design:
     """Return the design with the latest figures of bench/results.json and of the meter."""
     figures = results.load() if figures is None else figures
-    costs = projected(cost.read() if costs is None else costs)[0]
+    costs = cost.read() if costs is None else costs
     return Design(
         connect_writes=costs["online"].writes - 1,  # one item in the outbox
         watch_writes=(costs["watching_begin"].writes - costs["one_begin"].writes) / MEASURED_WATCH,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 from operate.state import ROOT
-from tools import drawing, results
+from tools import drawing, marks, results
 from tools.scale import demand, fanout, storms
 from tools.scale.design import Design, measured
 from tools.scale.picture import HEIGHT, Row, picture
@@ -26,7 +26,7 @@ from tools.scale.tables import (
 )
 
 PATH, PICTURE = ROOT / "docs" / "scale.md", ROOT / "docs" / "scale.svg"
-BEGIN, END = "<!-- measured: python -m bench scale writes what follows -->", "<!-- end of what is measured -->"
+PROGRAM = "python -m bench scale"
 
 OPENING_S = 60.0
 """In which all open the app, in the storm of those who connect."""
@@ -135,15 +135,9 @@ def section() -> str:
     return "\n\n".join(parts)
 
 
-def printed(page: str) -> str:
-    """Return what stands between the marks of a page."""
-    return page[page.index(BEGIN) + len(BEGIN) : page.index(END)].strip()
-
-
 def write() -> str:
     """Write the section and the picture; returns the section."""
-    page, text = PATH.read_text(encoding="utf-8"), section()
-    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
-    PATH.write_text(f"{before}{BEGIN}\n\n{text}\n\n{after}", encoding="utf-8")
+    text = section()
+    marks.write(PATH, PROGRAM, text)
     drawing.write(PICTURE, picture(run(measured())), HEIGHT)
     return text

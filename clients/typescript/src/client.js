@@ -122,7 +122,7 @@ export class Realtime extends Emitter {
     this.end();
   }
 
-  /** Send a frame on the sockets where it makes sense: those with presence for `sync`, or the one of `endpoint`. */
+  /** Send a frame on the socket of an endpoint, or on the first that is open; false if none is. */
   send(/** @type {string} */ type, /** @type {any} */ data = {}, /** @type {string | undefined} */ endpoint = undefined) {
     return [...this.#lines].some(([stage, line]) => (!endpoint || stage === endpoint || stage === "live") && line.send(type, data));
   }

@@ -2,8 +2,8 @@
 
 Read them in the order in which an event travels:
 
-A client connects         connect → tokens, tables/registry;  a refused client: strangers, farewell;  at a user's limit:
-                          eviction
+A client connects         connect → handshake, tokens, tables/registry;  a refused client: strangers, farewell;  at a
+                          user's limit: eviction
 A client sends a frame    default → frame_limits → rate_limit, tables/rates;  watching → watch_state, tables/watched;
                           snapshots (of everyone, or of watched users), replay, watched_states → tables/connections,
                           tables/outbox, tables/views;  statuses, occupancy → tables/tally, inbox
@@ -14,9 +14,8 @@ Later checks              deadlines (at a set time) → acknowledgement_checks
                           sweep (every minute) → session_checks → liveness (who is alive)
 An event goes out         broadcast → records (as entries), batch (which events a connection gets), staleness (of
                           presence), backlog (what is left to post), recipients → hiding (who is blocked), tables/blocks
-                          → posting → lateness (connections
-                          that are behind: late serves or closes them), forgetting (connections that are gone),
-                          posted (what was posted, for positions)
+                          → posting → lateness (connections that are behind: late serves or closes them), forgetting
+                          (connections that are gone), posted (what was posted, for positions)
 
 Shared by them            audiences, messages, ids, positions (what a client has received of each audience), text (which
                           characters may be stored), refusals, errors, settings, log, trace (what began the work),

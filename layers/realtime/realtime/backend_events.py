@@ -141,7 +141,7 @@ def validate(event_id: object, source: object, kind: object, detail: object, at_
     Raises InvalidEvent, whose message says which key is wrong, and how.
     """
     if not isinstance(kind, str) or (rules := EVENT_TYPES.get(kind)) is None:
-        raise InvalidEvent(f"detail-type: unknown {kind!r}; known types are {', '.join(EVENT_TYPES)}")
+        raise InvalidEvent(f"detail-type: unknown {describe_value(kind)}; known types are {', '.join(EVENT_TYPES)}")
     if not isinstance(detail, dict):
         raise InvalidEvent("detail: must be a JSON object")
     if (problem := find_problem(detail, "detail")) is not None:

@@ -120,7 +120,6 @@ class Batch:
         self._chains = [
             (events_of(numbers), self._newest_first(numbers)) for numbers in parts.values() if len(numbers) > 1
         ]
-
         self.listed = self._listed()
 
     def _listed(self) -> dict[str, tuple[int, EventSet]]:

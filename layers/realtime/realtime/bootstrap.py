@@ -104,6 +104,7 @@ def frame_handler() -> FrameHandler:
             config.message_rate,
             config.message_burst,
             config.user_message_rate,
+            config.count_one_frame_in,
             close=lambda connection, frame, now_ms: farewells().send_away(connection, "error", frame, now_ms),
         ),
         Snapshots(

@@ -1,15 +1,16 @@
-"""Read a client's handshake, decide whether the client may connect, and register its connection."""
+"""Decide whether a client may connect, and register its connection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from realtime import messages, metrics, watching
 from realtime.audiences import LIVE, initial_audiences
 from realtime.errors import BadRequest, ClientError, ConnectionLimit, PermissionDenied, RateLimited, reason_of
+from realtime.handshake import Handshake, describe
 from realtime.log import logger
 from realtime.messages import ENDPOINTS, TYPES
 from realtime.refusals import last_message
@@ -24,22 +25,7 @@ if TYPE_CHECKING:
     from realtime.tables.outbox import Outbox
     from realtime.tables.transactions import Write
 
-SUBPROTOCOL = "bearer"
 ACCEPTED = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """A client's request to connect; times since the epoch."""
-
-    connection_id: str
-    stage: str
-    connected_at_ms: int
-    address: str  # of the client; with CloudFront before the API, of CloudFront
-    origin: str | None  # of the page that connects; only browsers name one
-    token: str | None
-    subprotocol: str | None  # the one to answer with: a browser that offered some gives up if the answer names none
-    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +34,6 @@ class Answer:
 
     status: int
     subprotocol: str | None
-
-
-def read_handshake(event: Mapping[str, Any]) -> Handshake:
-    """Read API Gateway's CONNECT event.
-
-    Header names are compared without regard to case, because a custom domain sends them in lower case.
-    """
-    context = event["requestContext"]
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-    parameters = event.get("queryStringParameters") or {}
-    offered = [each.strip() for each in headers.get("sec-websocket-protocol", "").split(",") if each.strip()]
-    return Handshake(
-        connection_id=context["connectionId"],
-        stage=context["stage"],
-        connected_at_ms=context["connectedAt"],
-        address=context["identity"]["sourceIp"],
-        origin=headers.get("origin"),
-        token=parameters.get("token") or _offered_token(offered) or _authorized_token(headers.get("authorization", "")),
-        subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
-        parameters=parameters,
-    )
 
 
 class Admission:
@@ -189,23 +154,6 @@ class Admission:
             logger().error("cannot send the reason in a frame", extra=describe(handshake, reason=reason_of(problem)))
             return refusal.status
         return ACCEPTED
-
-
-def describe(handshake: Handshake, **more: str) -> dict[str, str]:
-    """Return what may be logged of a handshake, which never includes its token."""
-    return {"connection_id": handshake.connection_id, "stage": handshake.stage, **more}
-
-
-def _offered_token(offered: list[str]) -> str | None:
-    """Return the token that a client offers beside `bearer`: browsers cannot set headers, and URLs end up in logs."""
-    if SUBPROTOCOL not in offered:
-        return None
-    return next((each for each in offered if each != SUBPROTOCOL), None)
-
-
-def _authorized_token(header: str) -> str | None:
-    scheme, _, token = header.partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _endpoints(handshake: Handshake, identity: Identity) -> frozenset[str]:

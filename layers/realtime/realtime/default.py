@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from realtime.replay import Replay
 from realtime.snapshots import Snapshots
 from realtime.tables import Tables
 from realtime.tables.connections import Connection, Session
+from realtime.text import loads
 from realtime.watch_state import MAX_WATCHED
 from realtime.watching import Watching, check_watchable, parse_user_ids
 
@@ -236,8 +236,8 @@ def parse_frame(body: str) -> tuple[str, dict[str, Any]]:
     Raises BadRequest, whose message shows what a frame looks like.
     """
     try:
-        message = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        message = loads(body)
+    except ValueError as error:
         raise BadRequest('not JSON; send {"type": …, "data": {…}}') from error
     if not isinstance(message, dict):
         raise BadRequest('not a JSON object; send {"type": …, "data": {…}}')

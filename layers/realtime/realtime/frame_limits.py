@@ -4,11 +4,11 @@ Three lines, each behind the last (docs/decisions/0038):
 
 1. Each instance has a bucket of its own for each connection, which costs nothing.
 2. All instances share one, in the connection's session. While a connection is quiet, which its session shows, one
-   frame in six is counted there; from the first counted one on, each frame is, by a conditional write. So a count is
-   never too high, and too low by a handful of frames.
+   frame in `counted` (6 by default) is counted there; from the first counted one on, each frame is, by a conditional
+   write. So a count is never too high, and too low by a handful of frames. With `counted` = 1 it is exact.
 3. The frames of a busy connection are counted for its user as well.
 
-A refused frame costs a write one in six times. A connection that goes on, refused for a hundred frames, is closed.
+Of refused frames one in six costs a write. A connection that goes on, refused for a hundred frames, is closed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from realtime.refusals import Addressee
 from realtime.tables.connections import Session
 from realtime.tables.rates import Bucket, Rates
 
-COUNTED = 6  # one frame in so many of a quiet connection is counted, and one refusal in so many of any
+COUNTED_REFUSALS = 6  # one refusal in so many is counted
 CLOSED_AFTER = 100  # refused frames
 _REST_SECONDS = 10  # that a client is asked to stay away
 
@@ -40,14 +40,19 @@ class FrameLimits:
         *,
         of_connection: Rate,
         of_user: Rate,
+        counted: int,
         close: Callable[[Addressee, str, int], None],
         chance: Callable[[], float] | None = None,
     ) -> None:
-        """Take the buckets that all share and those of this instance; `close` sends a connection away with a frame."""
+        """Take the buckets that all share and those of this instance.
+
+        One frame in `counted` of a quiet connection is counted; `close` sends a connection away with a frame.
+        """
         self._rates = rates
         self._here = here
         self._of_connection = of_connection
         self._of_user = of_user
+        self._counted = counted
         self._close = close
         self._chance = chance or random.random
 
@@ -72,7 +77,7 @@ class FrameLimits:
             raise self._refuse_everywhere(connection, wait_s, now_ms)
         full_since_ms = now_ms - session.full_at_ms
         is_quiet = not is_known and full_since_ms > self._of_connection.room_ms
-        if is_quiet and self._chance() * COUNTED >= tokens:
+        if is_quiet and self._chance() * self._counted >= tokens:
             return
         try:
             problem = self._count(session, tokens, now_ms)
@@ -83,9 +88,12 @@ class FrameLimits:
             raise problem
 
     def charge(self, connection_id: str, tokens: float, now_ms: int) -> None:
-        """Charge an admitted frame with what its answer takes beyond its tokens; less than six by chance alone."""
+        """Charge an admitted frame with what its answer takes beyond its tokens.
+
+        As with frames, a charge of less than `counted` tokens is counted by all instances only now and then, by chance.
+        """
         self._here.charge(connection_id, tokens)
-        if self._chance() * COUNTED < tokens:
+        if self._chance() * self._counted < tokens:
             try:
                 self._rates.charge_connection(connection_id, self._of_connection.cost_ms(tokens), now_ms)
             except Unavailable as failure:
@@ -122,7 +130,7 @@ class FrameLimits:
 
     def _refuse(self, connection: Addressee, wait_s: int, now_ms: int) -> ClientError:
         """Return the refusal of a frame; a connection that has had a hundred of them is closed."""
-        if self._chance() * COUNTED < 1:
+        if self._chance() * COUNTED_REFUSALS < 1:
             try:
                 self._count_refusal(connection, now_ms)
             except Unavailable as failure:
@@ -130,7 +138,7 @@ class FrameLimits:
         return RateLimited("Too many messages; wait before you send more", retry_after=wait_s)
 
     def _count_refusal(self, connection: Addressee, now_ms: int) -> None:
-        cost_ms = self._of_connection.cost_ms(COUNTED)
+        cost_ms = self._of_connection.cost_ms(COUNTED_REFUSALS)
         bucket = self._rates.count_refusals(connection.connection_id, cost_ms, now_ms)
         if bucket is not None and self._has_to_go(bucket, now_ms):
             logger().warning("closed for its flood", extra={"connection_id": connection.connection_id})
@@ -149,13 +157,14 @@ def make_frame_limits(
     per_second: float,
     burst: float,
     per_second_of_user: float,
+    counted: int,
     close: Callable[[Addressee, str, int], None],
 ) -> FrameLimits:
     """Return the limits of connections and users; a user may send as many seconds' worth at once as a connection."""
     of_connection = Rate(per_second, burst)
     of_user = Rate(per_second_of_user, max(1, burst * per_second_of_user / per_second))
     here = RateLimit(of_connection, time.time)
-    return FrameLimits(rates, here, of_connection=of_connection, of_user=of_user, close=close)
+    return FrameLimits(rates, here, of_connection=of_connection, of_user=of_user, counted=counted, close=close)
 
 
 def _log_uncounted(connection_id: str, failure: Unavailable) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,11 +66,14 @@ class Inbox:
     def _read(self, audience: str, wanted: Wanted, now_ms: int) -> Sequence[Entry]:
         """Return one message more than a page has, so that it is known whether there are more."""
         oldest = make_event_id(now_ms - self._history_seconds * 1000)
-        after = max(oldest, wanted.after or "")
+        after, before = max(oldest, wanted.after or ""), wanted.before or _LAST
+        if before <= after:
+            return []  # DynamoDB refuses to look between two ids in the wrong order
         entries = self._outbox.between(
-            audience, after, wanted.before or _LAST, newest_first=wanted.newest_first, limit=wanted.limit + 1
+            audience, after, before, newest_first=wanted.newest_first, limit=wanted.limit + 1
         )
-        return list(islice(_valid(entries, now_ms), wanted.limit + 1))
+        worth_sending = (each for each in entries if each.is_worth_sending(now_ms // 1000))
+        return list(islice(worth_sending, wanted.limit + 1))
 
 
 def parse_wanted(data: Mapping[str, Any]) -> Wanted:
@@ -90,17 +93,10 @@ def parse_wanted(data: Mapping[str, Any]) -> Wanted:
     return Wanted(data.get("after"), data.get("before"), limit)
 
 
-def _valid(entries: Iterator[Entry], now_ms: int) -> Iterator[Entry]:
-    now_s = now_ms // 1000
-    for entry in entries:
-        if entry.expires_at_s > now_s and (entry.not_after_s is None or entry.not_after_s >= now_s):
-            yield entry
-
-
 def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: int) -> str:
     """Return the frame with as many messages as it and the page hold; one that fits into no page is named."""
     position = positions.floor(connection.connected_at_ms, now_ms)
-    room = MAX_FRAME_BYTES - 1000  # for the envelope, and some ids
+    room = MAX_FRAME_BYTES - 1000  # for the envelope
     shown: list[Any] = []
     left_out: list[str] = []
     last: str | None = None
@@ -110,6 +106,7 @@ def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: 
             break
         if size > room:
             left_out.append(entry.event_id)
+            room -= len(entry.event_id) + 3  # two quotes and a comma
         else:
             shown.append(json.loads(entry.message))
             room -= size

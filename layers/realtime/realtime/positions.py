@@ -39,6 +39,7 @@ _ID_BYTES = 14
 _SUM_BYTES = 6
 # Three of 512 ids have a wrong sum with a chance of 1 in 10 million, if four or more are missing.
 _MAX_SEARCHED = 512
+_LONGEST_NAME = 200  # characters of an audience, whose user has an id of 128 at most; DynamoDB takes keys of 2 KB
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ def parse_all(given: object) -> Mapping[str, Position]:
     """
     if not isinstance(given, dict) or not given or not all(isinstance(text, str) for text in given.values()):
         raise ValueError("must be the object that you merged from the positions of messages, and not be empty")
+    if any(len(audience) > _LONGEST_NAME for audience in given):
+        raise ValueError("must have the keys that messages brought")
     try:
         parsed = {audience: Position.parse(text) for audience, text in given.items()}
     except ValueError as error:

@@ -89,7 +89,7 @@ class Recipients:
         """Yield the deliveries for wide audiences, page by page; no connection subscribes to more than one of them."""
         backlog, lateness, until = self._backlog, self._lateness, self._until
         for audience in backlog.wide():
-            behind = lateness.behind(until)  # without it, `_narrow` has left no audience
+            behind = lateness.behind(until)  # if that could not be read, `narrow` has left nothing to post
             events, stage = backlog.batch.subscribed[audience], stage_of(audience)
             wide = None if may_watch(audience) else audience
             try:

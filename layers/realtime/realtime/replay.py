@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -194,7 +194,7 @@ class Replay:
         """
         if not watched:
             return []
-        since = given.get(SINCE, Position.at(0))
+        since = given[SINCE]
         known = {
             audience: max(since, given.get(audience, since), key=lambda each: each.highest) for audience in watched
         }
@@ -214,7 +214,9 @@ class Replay:
         """Return the newest entries after an id, oldest first, and whether they are complete."""
         newest = self._newest_of_each(audiences, after)
         entries = {
-            entry.event_id: entry for entry in _valid(chain.from_iterable(newest), now_ms) if entry.event_id != last_id
+            entry.event_id: entry
+            for entry in chain.from_iterable(newest)
+            if entry.event_id != last_id and entry.is_worth_sending(now_ms // 1000)
         }
         in_order = [entries[each] for each in sorted(entries)]
         return in_order[-MAX_REPLAYED:], len(in_order) <= MAX_REPLAYED
@@ -244,8 +246,10 @@ def _missing(logs: Sequence[_Log], states: Sequence[Entry], now_ms: int) -> tupl
     missing = {
         entry.event_id: entry
         for log in logs
-        for entry in _valid(log.entries, now_ms)
-        if entry.event_id in log.missing and (through is None or entry.event_id <= through)
+        for entry in log.entries
+        if entry.event_id in log.missing
+        and (through is None or entry.event_id <= through)
+        and entry.is_worth_sending(now_ms // 1000)
     }
     missing |= {entry.event_id: entry for entry in states if through is None or entry.event_id <= through}
     return [missing[each] for each in sorted(missing)], through
@@ -262,14 +266,6 @@ def _next_due(
         due = EventSet(sum(1 << number for number in numbers))
         through = batch.entries[numbers[-1]].event_id
     return batch, due, through
-
-
-def _valid(entries: Iterable[Entry], now_ms: int) -> Iterator[Entry]:
-    """Yield the entries that are worth sending. DynamoDB deletes expired items up to two days late."""
-    now_s = now_ms // 1000
-    for entry in entries:
-        if entry.expires_at_s > now_s and (entry.not_after_s is None or entry.not_after_s >= now_s):
-            yield entry
 
 
 def _as_subscriber(connection: Connection) -> Subscriber:

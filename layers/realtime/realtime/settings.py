@@ -73,6 +73,7 @@ class DefaultSettings(TokenSettings):
     message_rate: PositiveInt
     message_burst: PositiveInt
     user_message_rate: PositiveInt
+    count_one_frame_in: PositiveInt
     history_seconds: PositiveInt
     presence_history_seconds: PositiveInt
     farewells_queue_url: str

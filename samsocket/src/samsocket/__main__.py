@@ -6,15 +6,17 @@ import asyncio
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from samsocket import client
+from samsocket.activity import Activity
 from samsocket.cli import serve
 from samsocket.environments import Environments, home
 from samsocket.errors import StartError
+from samsocket.options import page_option, settings_of, settings_options
 from samsocket.project.expansion import find_template
-from samsocket.settings import Settings
 from samsocket.shell import exports
 from samsocket.terminal import Terminal, gateway_log
 from samsocket.up import Options, Run
@@ -33,14 +35,14 @@ def main() -> None:
 )
 @click.option("--region", envvar=["AWS_REGION", "AWS_DEFAULT_REGION"], default="us-east-1")
 @click.option("--watch/--no-watch", default=True, help="Take over changes of code and template at once.")
-@click.option("--latency", type=click.FloatRange(0), default=0.0, help="Seconds that each event is on its way.")
-@click.option(
-    "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
-)
+@click.option("--strict", is_flag=True, help="Refuse a template that AWS refuses.")
+@click.option("--enforce-iam", is_flag=True, help="Functions have the rights of their roles alone.")
 @click.option(
     "--debug-function", "debugged", metavar="NAME", multiple=True, help="Wait for a debugger before its code."
 )
 @click.option("--debug-port", type=click.IntRange(1, 65535), default=5678, help="Of the first; the next has the next.")
+@settings_options
+@page_option
 def up(
     template: Path | None,
     port: int,
@@ -50,14 +52,16 @@ def up(
     debug_port: int,
     *,
     watch: bool,
-    latency: float,
-    withhold_disconnect: bool,
+    strict: bool,
+    enforce_iam: bool,
+    has_page: bool,
+    **limits: Any,
 ) -> None:
     """Run the template of this folder, until Ctrl-C.
 
     Needs neither Docker nor an AWS account. The first run installs the emulator into the user's cache folder.
     """
-    terminal = Terminal()
+    terminal = Terminal(Activity() if has_page else None)
     gateway_log(terminal)
     options = Options(
         template=template,
@@ -65,9 +69,10 @@ def up(
         overrides=overrides,
         region=region,
         watch=watch,
-        latency=latency,
+        strict=strict,
+        enforces_iam=enforce_iam,
         debugged={name: debug_port + number for number, name in enumerate(debugged)},
-        settings=Settings(withhold_disconnect=withhold_disconnect),
+        settings=settings_of(limits),
     )
     try:
         asyncio.run(Run(options, terminal).go())

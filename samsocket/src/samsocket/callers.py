@@ -33,7 +33,7 @@ async def signed_by(emulator: Emulator, request: BaseRequest, api: WebSocketApi)
     if signature is None:
         raise RefusedError(403, "Missing Authentication Token")
     try:
-        counts = await emulator.authenticates(request.method, request.raw_path, request.headers, b"")
+        counts = await emulator.rights.authenticates(request.method, request.raw_path, request.headers, b"")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise RefusedError(500, "Internal server error") from error
     if not counts:

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samsocket import stack as stacks
+from samsocket.activity import Activity, problems_shown
 from samsocket.emulator import Emulator
 from samsocket.errors import StartError
 from samsocket.fallback import Fallback
+from samsocket.options import page_option, settings_of, settings_options
 from samsocket.reading import read_api, read_apis
+from samsocket.resolver import Resolver
 from samsocket.server import Gateway
-from samsocket.settings import Settings
-from samsocket.template import Resolver, Template
+from samsocket.template import Template
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
 
 _logger = logging.getLogger(__name__)
-_DEFAULTS = Settings()
 
 
 @click.command("serve", context_settings={"show_default": True})
@@ -52,24 +53,8 @@ _DEFAULTS = Settings()
     help="Server that answers requests for no stage, such as those for a page.",
 )
 @click.option("--concurrency", type=click.IntRange(1), default=8, help="Invocations of one function at a time.")
-@click.option("--idle-timeout", type=float, default=_DEFAULTS.idle_timeout, help="Seconds without traffic.")
-@click.option("--max-age", type=float, default=_DEFAULTS.max_age, help="Seconds that a connection may last.")
-@click.option("--connects-per-second", type=float, default=_DEFAULTS.connects_per_second)
-@click.option(
-    "--requests-per-second", type=float, default=_DEFAULTS.requests_per_second, help="Of all kinds, account-wide."
-)
-@click.option("--requests-burst", type=float, default=_DEFAULTS.requests_burst, help="Of all kinds, account-wide.")
-@click.option("--post-frame-bytes", type=int, default=_DEFAULTS.post_frame_bytes, help="A larger post closes.")
-@click.option("--buffer-bytes", type=int, default=_DEFAULTS.buffer_bytes, help="Unread bytes that a client may leave.")
-@click.option(
-    "--decision-seconds",
-    type=float,
-    default=_DEFAULTS.decision_seconds,
-    help="Seconds for which a caller's right is remembered.",
-)
-@click.option(
-    "--withhold-disconnect", is_flag=True, help="Never invoke $disconnect, to test the effect of a missed one."
-)
+@settings_options
+@page_option
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO")
 def serve(
     template: Path,
@@ -84,6 +69,8 @@ def serve(
     fallback_url: str | None,
     concurrency: int,
     log_level: str,
+    *,
+    has_page: bool,
     **limits: Any,
 ) -> None:
     """Serve a deployed template's WebSocket API as API Gateway does.
@@ -96,10 +83,7 @@ def serve(
         "access_key": os.environ.get("AWS_ACCESS_KEY_ID", "test"),
         "secret_key": os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
     }
-    try:
-        settings = Settings(**limits)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    settings, activity = settings_of(limits), Activity() if has_page else None
     try:
         parsed = Template.read(template)
         deployed = stacks.describe(stack, endpoint_url=endpoint_url, region=region, **credentials)
@@ -111,18 +95,26 @@ def serve(
         )
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
         fallback = Fallback(fallback_url) if fallback_url else None
-        names = (host, *hosts)
-        asyncio.run(_serve(apis, emulator, settings, fallback, names, host=host, port=port, url_prefix=url_prefix))
+        gateway = Gateway(
+            apis,
+            emulator,
+            settings,
+            url_prefix=url_prefix,
+            fallback=fallback,
+            hosts=(host, *hosts),
+            activity=activity,
+        )
+        with problems_shown(activity) if activity is not None else nullcontext():
+            asyncio.run(_serve(gateway, apis, emulator, fallback, host=host, port=port, url_prefix=url_prefix))
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
 async def _serve(
+    gateway: Gateway,
     apis: list[WebSocketApi],
     emulator: Emulator,
-    settings: Settings,
     fallback: Fallback | None,
-    hosts: tuple[str, ...],
     *,
     host: str,
     port: int,
@@ -134,7 +126,6 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gateway = Gateway(apis, emulator, settings, url_prefix=url_prefix, fallback=fallback, hosts=hosts)
     async with emulator, fallback or nullcontext(), gateway:
         bound = await gateway.listen(host, port)
         for line in _lines(apis, f"ws://{host}:{bound}/{url_prefix}"):

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -17,7 +18,7 @@ from samsocket.errors import BrokenIntegrationError, DeliveryError, IntegrationE
 from samsocket.frames import GuardedProtocol
 from samsocket.integrations import ProxyResponse, ask
 from samsocket.request import Request
-from samsocket.settings import HEADER_BYTES, MESSAGE_BYTES, URL_CHARACTERS
+from samsocket.settings import HEADER_BYTES, URL_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from samsocket.emulator import Emulator
     from samsocket.events import Handshake
     from samsocket.rates import Rates
+    from samsocket.reports import Reports
     from samsocket.settings import Settings
 
     Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 _logger = logging.getLogger(__name__)
-_access = logging.getLogger("samsocket.access")
 
 _MESSAGES_IN_FLIGHT: Final = 128
 """Messages of one connection that may wait for their functions. While so many wait, the connection is not read."""
@@ -48,12 +49,13 @@ class Clients:
         connections: dict[str, Connection],
         emulator: Emulator,
         settings: Settings,
+        reports: Reports,
         rates: Rates,
         spawn: Spawn,
     ) -> None:
         """Bind to an API and to what all APIs of the gateway share; `spawn` starts a task that the gateway ends."""
         self._api, self._connections, self._emulator = api, connections, emulator
-        self._settings, self._rates, self._spawn = settings, rates, spawn
+        self._settings, self._reports, self._rates, self._spawn = settings, reports, rates, spawn
 
     def adopt(self, api: WebSocketApi) -> None:
         """Take the API as its template says now."""
@@ -66,17 +68,17 @@ class Clients:
 
         `lower_case` says that header names come in lower case, as by a multi-level mapping key.
         """
-        websocket = new_websocket(compress=self._settings.compression)
+        websocket = new_websocket(self._settings)
         if (refusal := self._unfit(request, stage, websocket)) is not None:
             return refusal
-        handshake = self._handshake(request, stage, query_string, lower_case=lower_case)
+        handshake, began = self._handshake(request, stage, query_string, lower_case=lower_case), time.monotonic()
         try:
             handshake, response = await self._ask_connect(request, handshake)
         except (RefusedError, IntegrationError) as error:
             _logger.warning("$connect: %s", error)
-            _log(handshake, CONNECT, error.status)
+            self._reports.answered(handshake, CONNECT, error.status, began=began)
             return web.json_response(_error_frame(handshake, error.message), status=error.status)
-        _log(handshake, CONNECT, response.status)
+        self._reports.answered(handshake, CONNECT, response.status, began=began)
         if not 200 <= response.status < 300:
             return web.Response(status=response.status)
         if subprotocol := response.headers.get("sec-websocket-protocol", "").strip():
@@ -137,6 +139,7 @@ class Clients:
         if route.authorizer is not None:
             arn = self._api.arn(handshake.stage, CONNECT)
             source_arn = self._api.authorizer_arn(route.authorizer.authorizer_id)
+            await asyncio.sleep(self._settings.latency)
             context = await authorizer.authorize(self._emulator, route.authorizer, handshake, arn, source_arn)
             handshake = dataclasses.replace(handshake, authorizer=context)
         elif route.authorization == "AWS_IAM":
@@ -149,17 +152,20 @@ class Clients:
 
     async def _ask(self, route: Route, handshake: Handshake, event: dict[str, Any]) -> ProxyResponse:
         source_arn = self._api.arn(handshake.stage, route.key)
+        await asyncio.sleep(self._settings.latency)
         return await ask(self._emulator, route, Request.of(event, handshake), source_arn)
 
     async def _serve(self, connection: Connection) -> None:
         """Keep a connection until either side closes it, then invoke `$disconnect`."""
         self._connections[connection.id] = connection
+        self._reports.opened(connection.handshake)
         reading = self._spawn(self._read(connection))
         reading.add_done_callback(lambda _: connection.lost())
         try:
             status_code, reason = await connection.ended()
         finally:
             del self._connections[connection.id]
+        self._reports.closed(connection.handshake, status_code, reason)
         await self._disconnected(connection.handshake, status_code, reason)
         await connection.hang_up(reading)
 
@@ -169,55 +175,64 @@ class Clients:
         async for message in connection.messages():
             handshake = connection.handshake
             route = self._api.route_for(message, {"stageVariables": handshake.stage_variables})
-            if not self._rates.admits(self._api.api_id, handshake.stage, route.key if route else "-"):
-                _log(handshake, route.key if route else "-", 429)
+            key = route.key if route else "-"
+            number = self._reports.heard(handshake, key, message)
+            if not self._rates.admits(self._api.api_id, handshake.stage, key):
+                self._reports.answered(handshake, key, 429, of=number)
                 await connection.close(POLICY_VIOLATION)
                 continue
             await in_flight.acquire()
-            task = self._spawn(self._message(connection, message, route))
+            task = self._spawn(self._message(connection, message, route, number))
             task.add_done_callback(lambda _: in_flight.release())
 
-    async def _message(self, connection: Connection, message: str, route: Route | None) -> None:
-        """Send a message to its route's integration, and send the result to the client if the route says so."""
-        handshake = connection.handshake
+    async def _message(self, connection: Connection, message: str, route: Route | None, number: int | None) -> None:
+        """Send a message to its route's integration, and send the result to the client if the route says so.
+
+        `number` is that of the report on the message.
+        """
+        handshake, began = connection.handshake, time.monotonic()
         if route is None:
-            _log(handshake, "-", 403)
+            self._reports.answered(handshake, "-", 403, of=number)
             await self._reply(connection, _error_frame(handshake, "Forbidden"))
             return
         event = events.message_event(handshake, route.key, message)
         request_id = event["requestContext"]["requestId"]
         try:
             response = await self._ask(route, handshake, event)
-            if route.two_way and len(response.body.encode(errors="replace")) > MESSAGE_BYTES:
-                raise BrokenIntegrationError(f"an answer of more than {MESSAGE_BYTES} bytes")
+            if route.two_way and len(response.body.encode(errors="replace")) > self._settings.message_bytes:
+                raise BrokenIntegrationError(f"an answer of more than {self._settings.message_bytes} bytes")
         except IntegrationError as error:
             _logger.warning("%s: %s", route.key, error)
-            _log(handshake, route.key, error.status)
+            self._reports.answered(handshake, route.key, error.status, began=began, of=number)
             await self._reply(connection, _error_frame(handshake, error.message, request_id))
             return
-        _log(handshake, route.key, response.status)
+        self._reports.answered(handshake, route.key, response.status, began=began, of=number)
         if route.two_way and not self._settings.withhold_route_response:
             # Without a body, too: the client then gets an empty frame.
             await self._reply(connection, response.body)
 
     async def _reply(self, connection: Connection, frame: str | dict[str, str]) -> None:
-        text = frame if isinstance(frame, str) else _error_text(frame)
+        text, origin = (frame, "answer") if isinstance(frame, str) else (_error_text(frame), "error")
+        payload = text.encode(errors="replace")
         try:
-            await connection.send(text.encode(errors="replace"), buffer_bytes=self._settings.buffer_bytes)
+            await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
         except DeliveryError as error:
             _logger.info("reply lost: %s %s", type(error).__name__, connection.id)
+        else:
+            self._reports.sent(connection.handshake, payload, origin)
 
     async def _disconnected(self, handshake: Handshake, status_code: int, reason: str) -> None:
         route: Route | None = self._api.routes.get(DISCONNECT)
         if route is None or self._settings.withhold_disconnect:
             return
+        began = time.monotonic()
         try:
             response = await self._ask(route, handshake, events.disconnect_event(handshake, status_code, reason))
         except IntegrationError as error:
             _logger.warning("$disconnect: %s", error)
-            _log(handshake, DISCONNECT, error.status)
+            self._reports.answered(handshake, DISCONNECT, error.status, began=began)
         else:
-            _log(handshake, DISCONNECT, response.status)
+            self._reports.answered(handshake, DISCONNECT, response.status, began=began)
 
 
 def _error_frame(handshake: Handshake, message: str, request_id: str | None = None) -> dict[str, str]:
@@ -232,8 +247,3 @@ def _error_text(frame: dict[str, str]) -> str:
     """Return an error frame with API Gateway's own spacing."""
     message = json.dumps(frame["message"])
     return f'{{"message": {message}, "connectionId":"{frame["connectionId"]}", "requestId":"{frame["requestId"]}"}}'
-
-
-def _log(handshake: Handshake, route_key: str, status: int) -> None:
-    """Write a line of the access log. Like AWS's, it has no query string; it has no headers either."""
-    _access.info("%s %s %s %s %s", handshake.source_ip, handshake.stage, route_key, status, handshake.connection_id)

@@ -12,7 +12,6 @@ from aiohttp import ClientConnectionResetError, WebSocketError, WSMsgType, web
 from samsocket.errors import BufferFullError, GoneError
 from samsocket.events import NO_STATUS
 from samsocket.frames import PROTOCOL_ERROR
-from samsocket.settings import MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,9 +28,11 @@ _CLOSE_SECONDS: Final = 5.0
 _NEVER_PAUSE: Final = 1 << 30
 
 
-def new_websocket(*, compress: bool) -> web.WebSocketResponse:
+def new_websocket(settings: Settings) -> web.WebSocketResponse:
     """A WebSocket that `Connection` closes. The frame guard enforces its limits, except on what is decompressed."""
-    return web.WebSocketResponse(autoclose=False, autoping=False, compress=compress, max_msg_size=MESSAGE_BYTES + 1)
+    return web.WebSocketResponse(
+        autoclose=False, autoping=False, compress=settings.compression, max_msg_size=settings.message_bytes + 1
+    )
 
 
 def expired(*, opened: float, last_active: float, now: float, settings: Settings) -> bool:

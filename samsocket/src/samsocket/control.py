@@ -1,5 +1,7 @@
 """`/_gateway/…`: requests of tests and tools to the gateway itself. It refuses web pages. AWS has no such paths.
 
+Below `/_gateway/page/` is the gateway's own page (`page`).
+
 | request | answer |
 | --- | --- |
 | `GET /_gateway/health` | `{"state": "ready", "api_id", "stages", "connections", "apis"}` |
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from samsocket.api import WebSocketApi
     from samsocket.connection import Connection
+    from samsocket.reports import Reports
     from samsocket.settings import Settings
 
 PREFIX: Final = "/_gateway/"
@@ -36,10 +39,15 @@ class Control:
     """Serves the control endpoint of one gateway."""
 
     def __init__(
-        self, connections: Mapping[str, Connection], settings: Settings, settings_changed: Callable[[], None]
+        self,
+        connections: Mapping[str, Connection],
+        settings: Settings,
+        settings_changed: Callable[[], None],
+        reports: Reports,
     ) -> None:
         """Bind to a gateway; `settings_changed` is called after each change."""
         self._connections, self._settings, self._settings_changed = connections, settings, settings_changed
+        self._reports = reports
         self._apis: Sequence[WebSocketApi] = ()
 
     def adopt(self, apis: Sequence[WebSocketApi]) -> None:
@@ -52,7 +60,7 @@ class Control:
             case "GET", ["health"]:
                 answer = web.json_response(self._health())
             case "GET", ["connections"]:
-                answer = web.json_response([_row(connection) for connection in self._connections.values()])
+                answer = web.json_response([row(connection) for connection in self._connections.values()])
             case "POST", ["connections", connection_id, "kill"]:
                 answer = self._kill(connection_id)
             case "POST", ["connections", connection_id, "post"]:
@@ -85,10 +93,12 @@ class Control:
         connection = self._connections.get(connection_id)
         if connection is None:
             return _problem(404, f"no connection {connection_id}")
+        payload = body.decode(errors="replace").encode()
         try:
-            await connection.send(body.decode(errors="replace").encode(), buffer_bytes=self._settings.buffer_bytes)
+            await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
         except DeliveryError as error:
             return _problem(410, type(error).__name__)
+        self._reports.sent(connection.handshake, payload, "control")
         return web.Response(status=204)
 
     def _change(self, body: bytes) -> web.Response:
@@ -103,7 +113,8 @@ class Control:
         return web.json_response(dataclasses.asdict(self._settings))
 
 
-def _row(connection: Connection) -> dict[str, Any]:
+def row(connection: Connection) -> dict[str, Any]:
+    """Return what tools and the page see of a connection."""
     handshake = connection.handshake
     return {
         "connection_id": handshake.connection_id,

@@ -1,4 +1,4 @@
-"""An asynchronous client of the emulator: Lambda's Invoke, other services, and the rights of callers."""
+"""An asynchronous client of the emulator: Lambda's Invoke, and other services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlsplit
 
@@ -20,23 +19,23 @@ from yarl import URL
 from samsocket.backends import Answer, ServiceCall
 from samsocket.errors import FunctionFailedError, FunctionUnavailableError, IntegrationTimeoutError
 from samsocket.policies import permits
-from samsocket.signatures import Signature
+from samsocket.rights import Rights
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 _EMULATOR_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _PERMISSION_SECONDS: Final = 60.0
-_DENIAL_HEADERS: Final = ("Content-Type", "x-amzn-ErrorType")
 
 
 @dataclass(frozen=True)
-class Denial:
-    """The emulator's 403, to be passed on as it is."""
+class Asked:
+    """What the emulator itself answered."""
 
-    body: bytes
+    status: int
     headers: Mapping[str, str]
+    body: bytes
 
 
 class Emulator:
@@ -55,9 +54,8 @@ class Emulator:
         self._signer = SigV4Auth(self._credentials, "lambda", region)
         self._concurrency = concurrency
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._allowed_at: dict[tuple[str, str, str], float] = {}
         self._permitted_at: dict[tuple[str, str], float] = {}
-        self._asking: dict[tuple[str, str, str], asyncio.Lock] = {}
+        self.rights = Rights(self._credentials, self.ask)
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -180,73 +178,35 @@ class Emulator:
             received = {name.lower(): value for name, value in response.headers.items()}
             return Answer(status=response.status, headers=received, text=await response.text(errors="replace"))
 
-    async def authenticates(self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes) -> bool:
-        """Return whether a request's signature counts; `raw_path` is path and query string as they came.
-
-        The gateway knows the secret of its own key alone. It shows any other request to the emulator, which looks at
-        the signature before it looks for the path, unless it does not check signatures at all.
-
-        Raises:
-            aiohttp.ClientError: the emulator does not answer.
-        """
-        signature = Signature.of(headers, raw_path.partition("?")[2])
-        if signature is None or not signature.is_current(datetime.now(UTC)):
-            return False
-        if signature.access_key == self._credentials.access_key:
-            return self.is_signed_by_us(method, raw_path, headers, body)
-        denial = await self._ask(method, raw_path, headers, body, denials=(400, 401, 403))
-        return denial is None or b"AccessDenied" in denial.body or "AccessDenied" in str(denial.headers)
-
-    def is_signed_by_us(self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes) -> bool:
-        """Return whether a request is signed with the gateway's own key, which may do everything."""
-        signature = Signature.of(headers, raw_path.partition("?")[2])
-        return (
-            signature is not None
-            and signature.access_key == self._credentials.access_key
-            and signature.is_current(datetime.now(UTC))
-            and signature.is_of(self._credentials.secret_key, method, raw_path, headers, body)
-        )
-
-    async def permission(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, stage: str, counts_for: float
-    ) -> Denial | None:
-        """Check the right of a management request's caller: None if it has the right, else the emulator's refusal.
-
-        The request is sent on as it came (the signature covers method, path, Host and body) to the emulator, which
-        serves the same path and knows no connection of ours: it answers 403 to a caller without the right, and 410 to
-        any other. The gateway remembers a granted right for `counts_for` seconds for that access key, method and stage.
-        It does not remember a refusal.
+    async def ask(
+        self,
+        method: str,
+        raw_path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        signed_by: Credentials | None = None,
+    ) -> Asked:
+        """Send a request to the emulator as it came, or signed anew for `execute-api`.
 
         Raises:
             aiohttp.ClientError: the emulator does not answer.
+            TimeoutError: it did not answer in time.
         """
-        key = (_access_key(headers.get("Authorization", "")), method, stage)
-        if self._allowed_at.get(key, -math.inf) + counts_for > time.monotonic():
-            return None
-        async with self._asking.setdefault(key, asyncio.Lock()):  # a fan-out begins with many requests at once
-            if self._allowed_at.get(key, -math.inf) + counts_for > time.monotonic():
-                return None
-            denial = await self._ask(method, path, headers, body)
-            if denial is None:
-                self._allowed_at[key] = time.monotonic()
-            return denial
-
-    async def _ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, denials: Collection[int] = (403,)
-    ) -> Denial | None:
-        url = URL(f"{self._endpoint_url}{path}", encoded=True)
+        url = f"{self._endpoint_url}{raw_path}"
+        if signed_by is not None:
+            request = AWSRequest(method, url, data=body, headers=dict(headers))
+            SigV4Auth(signed_by, "execute-api", self._region).add_auth(request)
+            headers = dict(request.headers.items())
         async with self._opened.request(
             method,
-            url,
+            URL(url, encoded=True),
             data=body,
             headers={name: value for name, value in headers.items() if name.lower() not in _REWRITTEN},
             skip_auto_headers=("User-Agent", "Content-Type", "Accept", "Accept-Encoding"),
             timeout=_EMULATOR_TIMEOUT,
         ) as response:
-            if response.status not in denials:
-                return None
-            kept = {name: response.headers[name] for name in _DENIAL_HEADERS if name in response.headers}
-            return Denial(await response.read(), kept)
+            return Asked(response.status, response.headers, await response.read())
 
     @property
     def _opened(self) -> aiohttp.ClientSession:
@@ -262,12 +222,6 @@ class Emulator:
 
 # Set by the client itself from the body that is sent on.
 _REWRITTEN: Final = frozenset({"content-length", "transfer-encoding", "connection", "expect"})
-
-
-def _access_key(authorization: str) -> str:
-    """Return the access key id that a SigV4 header names; empty for an unsigned request."""
-    _, found, rest = authorization.partition("Credential=")
-    return rest.partition("/")[0] if found else ""
 
 
 def _name_and_qualifier(function: str) -> tuple[str, str]:

@@ -12,6 +12,8 @@ from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from samsocket.settings import Settings
+
 _logger = logging.getLogger(__name__)
 
 PROTOCOL_ERROR: Final = 1002
@@ -30,9 +32,9 @@ class FrameGuard:
     to the close frame.
     """
 
-    def __init__(self, parser: Any) -> None:
-        """Guard a parser."""
-        self._parser = parser
+    def __init__(self, parser: Any, *, frame_bytes: int = FRAME_BYTES, message_bytes: int = MESSAGE_BYTES) -> None:
+        """Guard a parser, with the most bytes that a frame and a message may have."""
+        self._parser, self._frame_bytes, self._message_bytes = parser, frame_bytes, message_bytes
         self._head = b""
         self._pending = 0  # bytes of the current frame, mask included, that are still to come
         self._message = 0  # bytes of the current message so far
@@ -85,7 +87,7 @@ class FrameGuard:
             self._message = length if head[0] & 0x0F else self._message + length
         if not masked:
             self._report(PROTOCOL_ERROR)
-        elif not control and (length > FRAME_BYTES or self._message > MESSAGE_BYTES):
+        elif not control and (length > self._frame_bytes or self._message > self._message_bytes):
             self._report(TOO_BIG)
         self._dropping = bool(self._breach) and not (control and masked)
         self._pending = length + (_MASK_BYTES if masked else 0)
@@ -101,9 +103,14 @@ class FrameGuard:
 class GuardedProtocol(web.RequestHandler):
     """aiohttp's server protocol, with a guard before the WebSocket parser and before the log."""
 
-    __slots__ = ("guard",)
+    __slots__ = ("_settings", "guard")
 
     guard: FrameGuard
+
+    def __init__(self, manager: web.Server, settings: Settings, **options: Any) -> None:
+        """Take the server that it belongs to, and the limits on sizes."""
+        super().__init__(manager, **options)
+        self._settings = settings
 
     def handle_error(
         self,
@@ -123,6 +130,7 @@ class GuardedProtocol(web.RequestHandler):
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """Called by `WebSocketResponse` once the handshake is answered."""
-        self.guard = FrameGuard(parser)
+        limits = self._settings
+        self.guard = FrameGuard(parser, frame_bytes=limits.frame_bytes, message_bytes=limits.message_bytes)
         guarded: Any = self.guard
         super().set_parser(guarded, data_received_cb)

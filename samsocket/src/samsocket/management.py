@@ -19,13 +19,14 @@ from aiohttp import web
 from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
 from samsocket.events import new_id
 from samsocket.frames import TOO_BIG
-from samsocket.settings import MESSAGE_BYTES
+from samsocket.rights import Request
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
     from samsocket.connection import Connection
     from samsocket.emulator import Emulator
+    from samsocket.reports import Reports
     from samsocket.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -59,22 +60,47 @@ class Management:
     """Serves `@connections` for one API's open connections."""
 
     def __init__(
-        self, api_id: str, connections: Mapping[str, Connection], emulator: Emulator, settings: Settings
+        self,
+        api_id: str,
+        connections: Mapping[str, Connection],
+        emulator: Emulator,
+        settings: Settings,
+        reports: Reports,
     ) -> None:
         """Bind to the gateway's connections."""
         self._api_id, self._connections, self._emulator, self._settings = api_id, connections, emulator, settings
+        self._reports = reports
 
     async def handle(self, request: BaseRequest, stage: str, connection_id: str, *, emulated: bool) -> web.Response:
         """Answer one request; `emulated` says that its path is one that the emulator serves too."""
         if request.method not in METHODS:
             return forbidden()
         try:
-            body = await _body(request)
-            if (refusal := await self._refusal(request, body, stage, emulated=emulated)) is not None:
+            body = await self._body(request)
+            if (refusal := await self._refusal(request, body, stage, connection_id, emulated=emulated)) is not None:
                 return refusal
             return await self._act(request.method, self._open(connection_id, stage), body)
         except DeliveryError as failure:
             return error(*_ANSWERS[type(failure)])
+
+    async def _body(self, request: BaseRequest) -> bytes:
+        """The body of a POST.
+
+        Raises:
+            TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
+        """
+        if request.method != "POST":
+            return b""
+        most = self._settings.message_bytes
+        if (request.content_length or 0) > most:
+            raise TooLargeError(request.content_length)
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise TooLargeError from error
+        if len(body) > most:
+            raise TooLargeError(len(body))
+        return body
 
     def _open(self, connection_id: str, stage: str) -> Connection:
         if _WELL_FORMED.fullmatch(connection_id) is None:
@@ -95,55 +121,31 @@ class Management:
         if len(body) > self._settings.post_frame_bytes:
             await connection.close(TOO_BIG)
         else:
-            await connection.send(_text(body), buffer_bytes=self._settings.buffer_bytes)
+            payload = _text(body)
+            await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
+            self._reports.sent(connection.handshake, payload, "post")
         return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
 
-    async def _refusal(self, request: BaseRequest, body: bytes, stage: str, *, emulated: bool) -> web.Response | None:
-        """Return the answer to a caller without the right to manage the stage's connections.
-
-        The emulator checks requests under a path that it serves too. The signature covers the path, so the emulator
-        cannot check requests under another path: these pass only if they are signed with the gateway's own key, or if
-        the emulator enforces nothing, that is, if it accepts an unsigned request.
-        """
-        counts_for = self._settings.decision_seconds
+    async def _refusal(
+        self, request: BaseRequest, body: bytes, stage: str, connection_id: str, *, emulated: bool
+    ) -> web.Response | None:
+        """Return the answer to a caller without the right to manage the stage's connections."""
+        asked = Request(
+            method=request.method,
+            raw_path=request.raw_path,
+            headers=request.headers,
+            body=body,
+            api_id=self._api_id,
+            stage=stage,
+            connection_id=connection_id,
+            is_emulated=emulated,
+        )
         try:
-            if emulated:
-                denial = await self._emulator.permission(
-                    request.method, request.raw_path, request.headers, body, stage=stage, counts_for=counts_for
-                )
-                return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
-            served = f"/_aws/execute-api/{self._api_id}/{stage}"
-            denial = await self._emulator.permission(
-                "GET", f"{served}/@connections/none", {}, b"", stage=stage, counts_for=counts_for
-            )
-            method, path, headers = request.method, request.raw_path, request.headers
-            if denial is None or self._emulator.is_signed_by_us(method, path, headers, body):
-                return None
-            if "Authorization" not in headers and "X-Amz-Signature=" not in path:
-                return error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            denial = await self._emulator.rights.permission(asked, counts_for=self._settings.decision_seconds)
         except (aiohttp.ClientError, TimeoutError):
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
             return error(500, "InternalServerErrorException", "Internal server error")
-        return error(403, "ForbiddenException", f"the emulator enforces IAM, which it can do only under {served}")
-
-
-async def _body(request: BaseRequest) -> bytes:
-    """The body of a POST.
-
-    Raises:
-        TooLargeError: it is over the limit. A body whose announced length is over the limit is not read.
-    """
-    if request.method != "POST":
-        return b""
-    if (request.content_length or 0) > MESSAGE_BYTES:
-        raise TooLargeError(request.content_length)
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLargeError from error
-    if len(body) > MESSAGE_BYTES:
-        raise TooLargeError(len(body))
-    return body
+        return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
 
 
 def _text(body: bytes) -> bytes:

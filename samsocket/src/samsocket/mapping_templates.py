@@ -53,7 +53,7 @@ def render(
     """
     namespace = {
         "input": _Input(body, parameters),
-        "context": dict(context),
+        "context": _as_in_java(dict(context)),
         "stageVariables": dict(stage_variables),
         "util": _Util(),
     }
@@ -79,7 +79,7 @@ class _Input:
     def path(self, expression: str) -> Any:
         """Return the value at a JSONPath; an empty text where there is none."""
         found = self._at(expression)
-        return "" if found is None else found
+        return "" if found is None else _as_in_java(found)
 
     def json(self, expression: str) -> str:
         """Return the value at a JSONPath as JSON; an empty text in quotes where there is none."""
@@ -89,7 +89,7 @@ class _Input:
     def params(self, name: str | None = None) -> Any:
         """Return all parameters by their place, or the value of one of them."""
         if name is None:
-            return {place: dict(self._parameters.get(place, {})) for place in _PLACES}
+            return _as_in_java({place: dict(self._parameters.get(place, {})) for place in _PLACES})
         for place in _PLACES:
             for key, value in self._parameters.get(place, {}).items():
                 if key == name or (place == "header" and key.lower() == name.lower()):
@@ -103,6 +103,92 @@ class _Input:
             return self.body if expression == "$" and self.body else None
         found = [match.value for match in _path(expression).find(document)]
         return found[0] if len(found) == 1 else found or None
+
+
+class _Map(dict[str, Any]):
+    """A map, which Java writes out as `{a=1, b=true}`; API Gateway evaluates templates in Java."""
+
+    def __str__(self) -> str:
+        """Return what a template shows of it."""
+        return "{" + ", ".join(f"{name}={_shown(value)}" for name, value in self.items()) + "}"
+
+    # airspeed knows Java's methods of dict and list alone, not of classes made from them.
+
+    def size(self) -> int:
+        """Count the entries."""
+        return len(self)
+
+    def isEmpty(self) -> bool:  # noqa: N802
+        """Return whether there are none."""
+        return not self
+
+    def containsKey(self, name: Any) -> bool:  # noqa: N802
+        """Return whether there is an entry of a name."""
+        return name in self
+
+    def keySet(self) -> _List:  # noqa: N802
+        """Return the names."""
+        return _List(self)
+
+    def put(self, name: Any, value: Any) -> Any:
+        """Set an entry, and return what it was."""
+        before = self.get(name)
+        self[name] = value
+        return before
+
+    def putAll(self, others: Mapping[str, Any]) -> None:  # noqa: N802
+        """Set several entries."""
+        self.update(others)
+
+    def toString(self) -> str:  # noqa: N802
+        """Return what a template shows of it."""
+        return str(self)
+
+
+class _List(list[Any]):
+    """A list, which the library of AWS for JSON writes out as JSON."""
+
+    def __str__(self) -> str:
+        """Return what a template shows of it."""
+        return json.dumps(self, ensure_ascii=False, separators=(",", ":"))
+
+    def size(self) -> int:
+        """Count the items."""
+        return len(self)
+
+    def isEmpty(self) -> bool:  # noqa: N802
+        """Return whether there are none."""
+        return not self
+
+    def get(self, index: int) -> Any:
+        """Return an item."""
+        return self[index]
+
+    def contains(self, value: Any) -> bool:
+        """Return whether an item is in it."""
+        return value in self
+
+    def add(self, value: Any) -> bool:
+        """Add an item at its end."""
+        self.append(value)
+        return True
+
+    def set(self, index: int, value: Any) -> Any:
+        """Replace an item, and return what it was."""
+        before = self[index]
+        self[index] = value
+        return before
+
+
+def _as_in_java(value: Any) -> Any:
+    """Return a value of JSON whose maps and lists are shown as on AWS."""
+    if isinstance(value, Mapping):
+        return _Map({str(name): _as_in_java(item) for name, item in value.items()})
+    return _List(map(_as_in_java, value)) if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 @lru_cache(maxsize=256)
@@ -124,7 +210,7 @@ class _Util:
     @staticmethod
     def parseJson(text: str) -> Any:  # noqa: N802
         """Return the value that a JSON text stands for."""
-        return json.loads(text)
+        return _as_in_java(json.loads(text))
 
     @staticmethod
     def urlEncode(value: Any) -> str:  # noqa: N802

@@ -6,7 +6,8 @@ Paths, with `ws/` as the prefix of a custom domain's mapping keys:
 | --- | --- |
 | `/ws/{stage}`, `/{stage}`, `/_aws/execute-api/{apiId}/{stage}` | a client's handshake |
 | `/{stage}/@connections/{id}`, `/_aws/execute-api/{apiId}/{stage}/@connections/{id}` | the management API |
-| `/_gateway/…` | control |
+| `/_gateway/…` | control, and the page that shows what happens (`page`) |
+| `/` | that page, unless another server is given |
 | anything else | another server, where one is given (`fallback`); else forbidden |
 
 It serves several APIs: a path may begin with the id or the logical id of one (`/{api}/{stage}`), or a host name may
@@ -14,7 +15,7 @@ stand for one (`WebSocketApi.hosts`). Without either, the path is that of the on
 
 The gateway serves them only under the names of this machine and under further names that it is given (`hosts`), so that
 a web page whose own name was rebound to this machine gets nothing. Clients may be pages of any origin, because a token
-identifies them. Control and management refuse pages.
+identifies them. Control and management refuse pages, but for the gateway's own, which only reads.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.log import ws_logger
 
-from samsocket import control, management
+from samsocket import control, management, page
 from samsocket.acceptor import Acceptor, listeners
+from samsocket.addresses import EXECUTE_API, Addresses
 from samsocket.clients import Clients
 from samsocket.connection import GOING_AWAY, Connection
 from samsocket.errors import AddressInUseError, StartError
 from samsocket.frames import GuardedProtocol
 from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
 from samsocket.rates import Rates
+from samsocket.reports import Reports
 from samsocket.settings import URL_CHARACTERS, Settings
 
 if TYPE_CHECKING:
@@ -45,12 +48,12 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest
 
+    from samsocket.activity import Activity
     from samsocket.api import WebSocketApi
     from samsocket.aws_names import AwsNames
     from samsocket.emulator import Emulator
     from samsocket.fallback import Fallback
 
-_EXECUTE_API: Final = "/_aws/execute-api/"
 _BACKLOG: Final = 1024
 _EXPIRY_SECONDS: Final = 0.25
 _SHUTDOWN_SECONDS: Final = 5.0
@@ -69,23 +72,22 @@ class Gateway:
         fallback: Fallback | None = None,
         hosts: Collection[str] = (),
         aws_names: AwsNames | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """Bind to APIs and the emulator that runs their functions; its client, and the fallback's, must be open.
 
         `hosts` are names, without a port, by which it is reached beside those of this machine. `aws_names` takes what
-        functions send to other services of AWS.
+        functions send to other services of AWS. With an `activity` there is a page, which shows it.
         """
         self._emulator, self._settings, self._fallback = emulator, settings or Settings(), fallback
         self._aws_names = aws_names
         self._connections: dict[str, Connection] = {}
-        self._rates = Rates(self._settings)
+        self._rates, self._reports = Rates(self._settings), Reports(activity)
         self._management: dict[str, management.Management] = {}
         self._clients: dict[str, Clients] = {}
-        self._control = control.Control(self._connections, self._settings, self._rates.reset)
-        self._url_prefix = "/" + url_prefix.lstrip("/")
-        self._given_hosts = frozenset(
-            f"[{name.strip('[]')}]" if ":" in name else name for name in map(str.lower, hosts)
-        )
+        self.addresses = Addresses(url_prefix, hosts)
+        self._control = control.Control(self._connections, self._settings, self._rates.reset, self._reports)
+        self._page = None if activity is None else page.Page(activity, self.addresses, self._connections)
         self.adopt(apis)
         self._background: set[asyncio.Task[None]] = set()
         self._serving: set[asyncio.Future[None]] = set()
@@ -106,7 +108,7 @@ class Gateway:
         options: dict[str, Any] = {"access_log": None, "max_line_size": 4 * URL_CHARACTERS, "max_field_size": 16_384}
 
         def protocol() -> GuardedProtocol:
-            return GuardedProtocol(handler, loop=loop, **options)
+            return GuardedProtocol(handler, self._settings, loop=loop, **options)
 
         try:
             if tls is None:
@@ -123,19 +125,18 @@ class Gateway:
 
     def adopt(self, apis: Sequence[WebSocketApi]) -> None:
         """Serve APIs as their template says now; connections stay, and take their next message by its routes."""
-        self._apis = tuple(apis)
-        self._rates.adopt(self._apis)
-        self._control.adopt(self._apis)
-        for api in self._apis:
-            shared = self._connections, self._emulator, self._settings
+        self.addresses.adopt(apis)
+        self._rates.adopt(apis)
+        self._control.adopt(apis)
+        if self._page is not None:
+            self._page.adopt(apis)
+        for api in apis:
+            shared = self._connections, self._emulator, self._settings, self._reports
             self._management.setdefault(api.api_id, management.Management(api.api_id, *shared))
             if api.api_id in self._clients:
                 self._clients[api.api_id].adopt(api)
             else:
                 self._clients[api.api_id] = Clients(api, *shared, self._rates, self._spawn)
-        self._by_host = {name: api for api in self._apis for name in api.hosts}
-        self._by_name = {name: api for api in self._apis for name in (api.name, api.api_id) if name}
-        self._hosts = self._given_hosts | self._by_host.keys()
 
     async def __aenter__(self) -> Self:
         """Do nothing yet: `listen` opens the port."""
@@ -149,6 +150,7 @@ class Gateway:
         """Close the port and all connections; their `$disconnect` functions have 5 s."""
         if self._server is not None:
             self._server.close()
+        self._reports.end()
         for connection in list(self._connections.values()):
             await connection.close(GOING_AWAY, "Going away")
         if self._serving:
@@ -179,49 +181,42 @@ class Gateway:
         """Send a request where its path leads."""
         if self._aws_names is not None and self._aws_names.takes(request):
             return await self._aws_names.handle(request)
-        if not is_own_host(request.headers.getall("Host", []), names=self._hosts):
+        if not is_own_host(request.headers.getall("Host", []), names=self.addresses.names):
             return _turned_away(MISDIRECTED, "not a name of this gateway; if it should be: --allow-host NAME")
         path, _, query_string = request.raw_path.partition("?")
         if "%" in path:
             # Most are those of posts, whose connection id ends in the path's one escape.
             path = f"{path[:-3]}=" if path.find("%") == len(path) - 3 and path.endswith("%3D") else unquote(path)
         head, found, connection_id = path.partition("/@connections/")
-        if (found or path.startswith(control.PREFIX)) and is_from_a_page(request.headers):
+        if not found and not path.startswith(control.PREFIX):
+            return await self._serve(request, path, query_string)
+        if self._page is not None and path.startswith(page.PREFIX):
+            return await self._page.handle(request, path.removeprefix(page.PREFIX), query_string)
+        if is_from_a_page(request.headers):
             return _turned_away(FORBIDDEN, "web pages may neither manage connections nor control the gateway")
-        if found:
-            return await self._manage(request, head, connection_id)
-        if path.startswith(control.PREFIX):
-            return await self._control.handle(request, path)
-        return await self._serve(request, path, query_string)
+        return await (self._manage(request, head, connection_id) if found else self._control.handle(request, path))
 
     async def _serve(self, request: BaseRequest, path: str, query_string: str) -> web.StreamResponse:
         """Answer a request that is neither control nor management: a client's, or one for the other server."""
-        apis, rest = self._apis_of(request, path)
-        for prefix in (self._url_prefix, "/"):
+        apis, rest = self.addresses.apis_of(request, path)
+        for prefix in (self.addresses.prefix, "/"):
             stage = rest[len(prefix) :].removesuffix("/") if rest.startswith(prefix) else ""
             having = [api for api in apis if stage in api.stages]
             if len(having) == 1:
-                lower_case = prefix == self._url_prefix and prefix != "/"
+                lower_case = prefix == self.addresses.prefix and prefix != "/"
                 return await self._connect(request, having[0], stage, query_string, lower_case=lower_case)
             if having:
                 names = " or ".join(f"/{api.name or api.api_id}/{stage}" for api in having)
                 return _turned_away(FORBIDDEN, f"several APIs have the stage {stage}: connect to {names}")
-        return management.forbidden() if self._fallback is None else await self._fallback.handle(request)
-
-    def _apis_of(self, request: BaseRequest, path: str) -> tuple[Sequence[WebSocketApi], str]:
-        """Return the APIs that a request may mean, and what is left of its path."""
-        host = request.headers.get("Host", "").rpartition("@")[2].lower()
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if (api := self._by_host.get(name)) is not None:
-            return (api,), path
-        named = path.removeprefix(_EXECUTE_API) if path.startswith(_EXECUTE_API) else path[1:]
-        first, slash, rest = named.partition("/")
-        if slash and (api := self._by_name.get(first)) is not None:
-            return (api,), f"/{rest}"
-        return ((), path) if path.startswith(_EXECUTE_API) else (self._apis, path)
+        if self._fallback is not None:
+            return await self._fallback.handle(request)
+        is_of_no_api = path == "/" and self.addresses.api_of_host(request) is None
+        if self._page is not None and is_of_no_api and "Upgrade" not in request.headers:
+            return await self._page.handle(request, "")
+        return management.forbidden()
 
     async def _manage(self, request: BaseRequest, head: str, connection_id: str) -> web.Response:
-        apis, rest = self._apis_of(request, f"{head.rstrip('/')}/")
+        apis, rest = self.addresses.apis_of(request, f"{head.rstrip('/')}/")
         stage = rest.strip("/")
         having = [api for api in apis if stage in api.stages]
         if not having:
@@ -233,7 +228,7 @@ class Gateway:
         connection = self._connections.get(connection_id)
         # Ids are unique, so that it does not matter which of several APIs with such a stage the caller means.
         api = next((api for api in having if connection and connection.handshake.api_id == api.api_id), having[0])
-        emulated = head.startswith(_EXECUTE_API)
+        emulated = head.startswith(EXECUTE_API)
         return await self._management[api.api_id].handle(request, stage, connection_id, emulated=emulated)
 
     async def _connect(

@@ -5,19 +5,28 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import click
+
+from samsocket.activity import Activity, shortened
+from samsocket.errors import StartError
 
 _COLOURS: Final = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
 
 
 class Terminal(logging.Handler):
-    """Prints lines. As a handler it takes what the gateway logs."""
+    """Prints lines. As a handler it takes what the gateway logs.
 
-    def __init__(self) -> None:
+    An `activity` gets the lines of functions, and what went wrong.
+    """
+
+    def __init__(self, activity: Activity | None = None) -> None:
         """Begin."""
         super().__init__()
+        self.activity = activity
         self._colours = itertools.cycle(_COLOURS)
         self._colour_of: dict[str, str] = {}
 
@@ -25,16 +34,36 @@ class Terminal(logging.Handler):
         """Print a line about the run itself."""
         click.echo(line)
 
+    @contextmanager
+    def step(self, doing: str) -> Iterator[None]:
+        """Print what is done now, and how long it took once it is done."""
+        began = time.monotonic()
+        self.say(f"… {doing}")
+        yield
+        self.say(f"✓ {doing}: {time.monotonic() - began:.1f} s")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Print an error that ends what is done now, and go on."""
+        try:
+            yield
+        except StartError as error:
+            self.say(f"✗ {error}")
+
     def function(self, name: str, line: str) -> None:
         """Print what a function wrote."""
         colour = self._colour_of.setdefault(name, next(self._colours))
         click.echo(f"{click.style(f'{name} |', fg=colour)} {line}")
+        if self.activity is not None:
+            self.activity.add("log", function=name, text=shortened(line))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what the gateway logs: its access log, and what went wrong."""
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
         if record.levelno >= logging.WARNING:
             click.secho(f"{moment} {record.getMessage()}", fg="red")
+            if self.activity is not None:
+                self.activity.add("problem", text=shortened(record.getMessage()))
         else:
             click.secho(f"{moment} {record.getMessage()}", dim=True)
 

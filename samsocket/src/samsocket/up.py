@@ -8,60 +8,60 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import shutil
 import signal
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from samsocket import stack as stacks
 from samsocket.aws_names import AwsNames
+from samsocket.deployer import STACK, Deployer
 from samsocket.emulation import ministack
-from samsocket.emulation.deployment import Account, Deployment
+from samsocket.emulation.deployment import Account
 from samsocket.environments import Environments, home
 from samsocket.errors import NoWebSocketApiError, StartError
 from samsocket.functions.commands import Host
 from samsocket.functions.local import LocalEmulator
 from samsocket.functions.pool import Pool
-from samsocket.functions.spec import family_of
+from samsocket.installing import host_of
 from samsocket.ports import free_port
-from samsocket.processes import Program, environment
-from samsocket.project import building, parameters
+from samsocket.project import parameters
 from samsocket.project.expansion import find_template, read_project
-from samsocket.project.sources import Source, functions, inline_code, sources, specs
+from samsocket.project.sources import functions
+from samsocket.project.strictness import findings
 from samsocket.reading import read_apis
+from samsocket.resolver import Resolver
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.shell import folder_of, told
-from samsocket.template import Resolver, Template
+from samsocket.template import Template
 from samsocket.tls import Authority
 from samsocket.watching import Changed, changes
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
-    from samsocket.emulation.deployment import Deployed
+    from samsocket.project.expansion import Project
     from samsocket.terminal import Terminal
-
-_STACK: Final = "samsocket"
-_SERVED_BY_THE_GATEWAY: Final = ("AWS::ApiGatewayV2::", "AWS::Lambda::LayerVersion")
-"""What is taken out of the deployed template and works all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to run, and how. `latency` in seconds; `debugged` is a port by the logical id of a function."""
+    """What to run, and how. `debugged` is a port by the logical id of a function.
+
+    With `enforces_iam`, functions have the rights of their roles and no others; with `strict`, a template that AWS
+    refuses is refused.
+    """
 
     template: Path | None = None
     port: int = 3001
     overrides: tuple[str, ...] = ()
     region: str = "us-east-1"
     watch: bool = True
-    latency: float = 0.0
+    enforces_iam: bool = False
+    strict: bool = False
     debugged: Mapping[str, int] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
 
@@ -79,14 +79,26 @@ class Run:
         self._say = terminal.say
         self._path = find_template(options.template)
         self._parameters = parameters.of_project(self._path.parent) | parameters.parse(options.overrides)
-        self._project = read_project(self._path, self._parameters, options.region)
-        if not _api_ids(Template(self._project.expanded)):
+        self._project = self._read()
+        if not _has_a_websocket_api(Template(self._project.expanded)):
             raise NoWebSocketApiError(str(self._path))
         if unknown := options.debugged.keys() - functions(self._project).keys():
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
-        self._build = folder_of(self._path) / "built"
         self._gateway: Gateway | None = None
+
+    def _read(self) -> Project:
+        """Return the project as its files are now.
+
+        Raises:
+            StartError: it cannot be run, or AWS refuses it, and strictness is asked for.
+        """
+        region = self._options.region
+        project = read_project(self._path, self._parameters, region)
+        if self._options.strict and (found := findings(project, self._parameters, region, STACK)):
+            listed = "\n".join(f"  {finding}" for finding in found)
+            raise StartError(f"AWS refuses {self._path}:\n{listed}")
+        return project
 
     async def go(self) -> None:
         """Run until SIGINT or SIGTERM.
@@ -115,145 +127,96 @@ class Run:
     async def _run(self, scratch: Path, tasks: asyncio.TaskGroup) -> None:
         options = self._options
         with free_port(options.port) as port, free_port(0) as emulator_port:
-            account = Account(
-                endpoint_url=f"http://127.0.0.1:{emulator_port}",
-                region=options.region,
-                access_key=f"AKIA{secrets.token_hex(8).upper()}",
-                secret_key=secrets.token_urlsafe(30),
-            )
-        async with self._step("starting"):
-            emulator, host = await asyncio.gather(
-                asyncio.to_thread(self._environments.ministack), asyncio.to_thread(self._host, account, port)
-            )
-            attending = asyncio.create_task(ministack.program(emulator, account, emulator_port, scratch).attend())
-            tasks.create_task(_attend(attending))
-            await ministack.answers(account)
+            account = Account.new(emulator_port, options.region)
+        installing = tasks.create_task(asyncio.to_thread(self._host, account, port))
+        python = await asyncio.to_thread(self._environments.ministack)
+        program = ministack.program(python, account, emulator_port, scratch, enforces_iam=options.enforces_iam)
+        attending = asyncio.create_task(program.attend())
+        tasks.create_task(_attend(attending))
         try:
+            with self._terminal.step("starting"):
+                host, _ = await asyncio.gather(installing, ministack.answers(account))
             async with AsyncExitStack() as exits:
                 region = {"AWS_REGION": options.region, "AWS_DEFAULT_REGION": options.region}
                 exits.enter_context(told(self._path, account.variables | region))
                 pool = await exits.enter_async_context(Pool(host, self._terminal.function))
-                await self._serve(account, pool, host, port, scratch, exits)
+                deployer = Deployer(
+                    account,
+                    pool,
+                    host,
+                    self._environments,
+                    self._terminal,
+                    scratch=scratch,
+                    build=folder_of(self._path) / "built",
+                    enforces_iam=options.enforces_iam,
+                )
+                emulator = await exits.enter_async_context(LocalEmulator(account, pool))
+                aws_names = await exits.enter_async_context(AwsNames(account.endpoint_url))
+                await self._serve(deployer, emulator, aws_names, port, exits)
         finally:
             attending.cancel()
 
     def _host(self, account: Account, port: int) -> Host:
         """Return what all functions share, once it is installed."""
-        options, found = self._options, functions(self._project)
         authority = Authority(home() / "authority")
         self._tls = authority.server_context()
-        runtimes = {logical_id: str(properties.get("Runtime", "")) for logical_id, properties in found.items()}
-        pythons = {
-            runtime: self._environments.python(runtime, debugged=bool(options.debugged))
-            for runtime in dict.fromkeys(runtimes.values())
-            if family_of(runtime) == "python"
-        }
-        for runtime, python in pythons.items():
-            if building.version_of(python) != runtime:
-                self._say(f"{runtime} is not on this machine: its functions run on {building.version_of(python)}")
-        nodes = [logical_id for logical_id, runtime in runtimes.items() if family_of(runtime) == "node"]
-        sdk = None
-        if nodes:
-            if shutil.which("node") is None:
-                raise StartError(f"node is not installed, which {', '.join(nodes)} need: install Node 20 or newer")
-            sdk = self._environments.node_sdk(
-                {self._project.code[each] for each in nodes if each in self._project.code}
-            )
-        return Host(
+        return host_of(
+            self._project,
+            account,
+            self._environments,
+            authority,
             port=port,
-            region=options.region,
-            aws=account.variables,
-            authority=authority.bundle,
-            own_authority=authority.certificate,
-            pythons=pythons,
-            sdk=sdk,
-            debugged=options.debugged,
+            debugged=self._options.debugged,
+            say=self._say,
         )
 
     async def _serve(
-        self, account: Account, pool: Pool, host: Host, port: int, scratch: Path, exits: AsyncExitStack
+        self, deployer: Deployer, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
-        deployment = Deployment(account, _STACK, self._say)
-        found = await self._prepared(host, scratch)
-        async with self._step("deploying to the emulator"):
-            deployed, resolver = await self._deploy(account, deployment, pool)
-        pool.offer(specs(self._project, found, deployed.functions, resolver))
-        emulator = await exits.enter_async_context(LocalEmulator(account, pool, latency=self._options.latency))
-        aws_names = await exits.enter_async_context(AwsNames(account.endpoint_url))
+        await deployer.prepare(self._project)
+        with self._terminal.step("deploying to the emulator"):
+            resolver, not_served = await deployer.deploy(self._project, self._parameters)
         await self._listen(resolver, emulator, aws_names, port, exits)
-        self._say_what_is_missing(deployed, found)
+        for line in not_served:
+            self._say(line)
         self._say("Ctrl-C ends it.")
         if not self._options.watch:
             await asyncio.Event().wait()
         while True:
-            async for changed in changes(self._path, found.values()):
-                with self._reported():
-                    found = await self._renewed(changed, account, deployment, pool, host, scratch)
+            async for changed in changes(self._project.templates, deployer.found.values()):
+                with self._terminal.errors():
+                    await self._renew(changed, deployer)
                 if changed.template:
                     break  # other folders may have to be watched
 
-    async def _renewed(
-        self, changed: Changed, account: Account, deployment: Deployment, pool: Pool, host: Host, scratch: Path
-    ) -> dict[str, Source]:
-        """Take over a change of files; return the folders of functions and layers."""
+    async def _renew(self, changed: Changed, deployer: Deployer) -> None:
+        """Take over a change of files."""
         if changed.template:
-            self._project = await asyncio.to_thread(read_project, self._path, self._parameters, self._options.region)
-        found = await self._prepared(host, scratch)
+            self._project = await asyncio.to_thread(self._read)
+        await deployer.prepare(self._project)
         if changed.template:
-            deployed, resolver = await self._deploy(account, deployment, pool)
-            pool.offer(specs(self._project, found, deployed.functions, resolver))
-            self._adopt(resolver)
-        layers = changed.sources - pool.functions
-        for logical_id in pool.functions if layers else changed.sources:
-            if pool.renew(logical_id):
-                pool.warm(logical_id)
-        names = ", ".join(sorted(changed.sources)) or "the template"
-        self._say(f"renewed: {names}")
-        return found
-
-    async def _prepared(self, host: Host, scratch: Path) -> dict[str, Source]:
-        """Return the folders of functions and layers, once those are built that must be."""
-        found = sources(self._project, self._build) | inline_code(self._project, scratch / "inline")
-        wanted = building.stale(found.values())
-        if wanted:
-            sam = await asyncio.to_thread(self._environments.sam)
-            async with self._step(f"sam build: {', '.join(source.logical_id for source in wanted)}"):
-                line, variables = building.command(sam, self._project, wanted, host.pythons, scratch)
-                log = scratch / "sam-build.log"
-                await Program("sam build", line, environment("AWS_", **variables), self._path.parent, log).run()
-                building.keep(wanted, scratch)
-        return found
-
-    async def _deploy(self, account: Account, deployment: Deployment, pool: Pool) -> tuple[Deployed, Resolver]:
-        deployed = await asyncio.to_thread(deployment.put, self._project, self._parameters, pool.invoke_url)
-        described = await asyncio.to_thread(
-            stacks.describe,
-            _STACK,
-            endpoint_url=account.endpoint_url,
-            region=account.region,
-            access_key=account.access_key,
-            secret_key=account.secret_key,
-        )
-        return deployed, Resolver(Template(self._project.expanded), described)
+            resolver, _ = await deployer.deploy(self._project, self._parameters)
+            if self._gateway is not None:
+                self._gateway.adopt(self._apis(resolver))
+        deployer.renew(changed.sources)
+        self._say(f"renewed: {', '.join(sorted(changed.sources)) or 'the template'}")
 
     async def _listen(
         self, resolver: Resolver, emulator: LocalEmulator, aws_names: AwsNames, port: int, exits: AsyncExitStack
     ) -> None:
         """Serve all APIs on one port; a stage that several have is reached by the name of its API."""
         apis = self._apis(resolver)
-        self._gateway = gateway = Gateway(apis, emulator, self._options.settings, url_prefix="", aws_names=aws_names)
+        self._gateway = gateway = Gateway(
+            apis, emulator, self._options.settings, url_prefix="", aws_names=aws_names, activity=self._terminal.activity
+        )
         await exits.enter_async_context(gateway)
         bound = await gateway.listen("127.0.0.1", port, tls=self._tls)
         for api in apis:
             for stage in sorted(api.stages):
-                shared = any(stage in other.stages for other in apis if other is not api)
-                url = f"ws://localhost:{bound}/{f'{api.name}/' if shared else ''}{stage}"
+                url = f"ws://localhost:{bound}{gateway.addresses.path_of(api, stage)}"
                 self._say(f"{api.name}, stage {stage}:  {url}\n  npx wscat -c {url}\n  samsocket connect {url}")
-
-    def _adopt(self, resolver: Resolver) -> None:
-        """Have the gateway serve what the template says now."""
-        if self._gateway is not None:
-            self._gateway.adopt(self._apis(resolver))
+        if self._terminal.activity is not None:
+            self._say(f"Connections, frames and logs:  http://localhost:{bound}/")
 
     def _apis(self, resolver: Resolver) -> list[WebSocketApi]:
         """Read the APIs, and name each resource that the gateway cannot serve as AWS would."""
@@ -262,35 +225,6 @@ class Run:
             self._say(f"note: {note}")
         return apis
 
-    def _say_what_is_missing(self, deployed: Deployed, found: Mapping[str, Source]) -> None:
-        """Name each resource that is not served."""
-        for logical_id, why in deployed.left_out.items():
-            if not why.startswith(_SERVED_BY_THE_GATEWAY):
-                self._say(f"not served: {logical_id} ({why})")
-        for logical_id, properties in functions(self._project).items():
-            runtime = str(properties.get("Runtime", ""))
-            if properties.get("PackageType") == "Image":
-                self._say(f"not served: {logical_id} (a container image, which needs Docker)")
-            elif family_of(runtime) is None:
-                self._say(f"not served: {logical_id} (the runtime {runtime}: Python, Node and custom ones are)")
-            elif logical_id not in found:
-                self._say(f"not served: {logical_id} (its code is not on this machine)")
-
-    @asynccontextmanager
-    async def _step(self, doing: str) -> AsyncIterator[None]:
-        began = time.monotonic()
-        self._say(f"… {doing}")
-        yield
-        self._say(f"✓ {doing}: {time.monotonic() - began:.1f} s")
-
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Show an error of a change, and go on with what was before it."""
-        try:
-            yield
-        except StartError as error:
-            self._say(f"✗ {error}")
-
 
 async def _attend(attending: asyncio.Task[None]) -> None:
     """Wait for the emulator's end, which is an error unless it is ours."""
@@ -298,13 +232,8 @@ async def _attend(attending: asyncio.Task[None]) -> None:
         await attending
 
 
-def _api_ids(template: Template) -> list[str]:
-    """Return the logical ids of a template's WebSocket APIs."""
-    return [
-        resource.logical_id
-        for resource in template.of_type("AWS::ApiGatewayV2::Api")
-        if resource.properties.get("ProtocolType") == "WEBSOCKET"
-    ]
+def _has_a_websocket_api(template: Template) -> bool:
+    return any(api.properties.get("ProtocolType") == "WEBSOCKET" for api in template.of_type("AWS::ApiGatewayV2::Api"))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -33,7 +33,11 @@ async def test_b01_all_endpoints_are_heard_unless_some_are_named(scene: Scene) -
 
 
 async def test_b01_a_client_of_calls_alone_watches_nobody(scene: Scene) -> None:
-    assert (await scene.opens(watch=[1])).query == {"batch": "true", "endpoints": "calls"}
+    connection = await scene.opens(watch=[1])
+    assert connection.query == {"batch": "true", "endpoints": "calls"}
+    await scene.do("watch", ids=[2])  # the service refuses the frame; in the URL it would refuse every handshake
+    connection.drops()
+    assert (await scene.reopens()).query == {"batch": "true", "endpoints": "calls"}
 
 
 async def test_b02_each_endpoint_may_have_a_socket(scene: Scene) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from operate.verify.report import Redactor
+from operate.verify.report import Redactor, make
+from tests.cloudformation import template
 
+# The ends of the names of parameters with an ARN, a URL, or what an account or an identity provider is called.
+NAMING = ("Arn", "Url", "Id", "Origins", "Accounts", "Issuer", "Audience")
 SECRET = "a-secret-of-thirty-two-bytes-and-more"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI1In0.c2lnbmF0dXJl"
 
@@ -40,6 +46,23 @@ def test_moments_and_counts_stay(redactor: Redactor) -> None:
 def test_redaction_reaches_every_value_in_json(redactor: Redactor) -> None:
     value = {"facts": {SECRET: [f"a {SECRET}", 3, None, True]}}
     assert redactor.value(value) == {"facts": {"{secret}": ["a {secret}", 3, None, True]}}
+
+
+def test_of_a_parameter_that_names_something_of_yours_the_report_says_only_that_it_is_set() -> None:
+    named = [name for name in template()["Parameters"] if name.endswith(NAMING)]
+    assert len(named) >= 12
+    run: Any = SimpleNamespace(
+        account="123456789012",
+        outputs={},
+        parameters={**dict.fromkeys(named, "mine-alone"), "LeaseSeconds": "90", "RejectionMode": ""},
+        is_emulated=False,
+        keys={},
+        issued=[],
+        began=0.0,
+        deployment=SimpleNamespace(clients=SimpleNamespace(region="us-east-1")),
+    )
+    settings = make(run, [], 1.0)["settings"]
+    assert settings == {**dict.fromkeys(named, "set"), "LeaseSeconds": "90", "RejectionMode": ""}
 
 
 def test_the_longest_secret_is_taken_out_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import connect
 from realtime import bootstrap
-from realtime.connect import Admission, Handshake
+from realtime.connect import Admission
 from realtime.errors import (
     AuthFailed,
     BadRequest,
@@ -20,6 +20,7 @@ from realtime.errors import (
     Unavailable,
 )
 from realtime.farewell import Farewells
+from realtime.handshake import Handshake
 from realtime.strangers import Strangers
 from realtime.tables.connections import Connection
 from tests.logs import LogLines

@@ -78,7 +78,7 @@ class Realtime:
             query += [f"types={','.join(quote(each, safe='') for each in types)}"] if types else []
             line = Line(
                 Duties(
-                    address=_addresses(f"{url.rstrip('/')}/{stage}", query),
+                    address=_addresses(f"{url.rstrip('/')}/{stage}", query, has_presence=has_presence),
                     token=token,
                     has_presence=has_presence,
                     longest_pause_ms=longest_pause * 1000,
@@ -274,8 +274,8 @@ class Realtime:
                 asyncio.get_running_loop().call_exception_handler(context)
 
 
-def _addresses(place: str, query: Sequence[str]) -> Callable[[str], str]:
-    return lambda watched: f"{place}?{'&'.join([*query, *([f'watch={watched}'] if watched else [])])}"
+def _addresses(place: str, query: Sequence[str], *, has_presence: bool) -> Callable[[str], str]:
+    return lambda watched: f"{place}?{'&'.join([*query, *([f'watch={watched}'] if has_presence and watched else [])])}"
 
 
 connect = Realtime

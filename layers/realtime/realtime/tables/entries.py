@@ -68,6 +68,10 @@ class Entry:
             }
         )
 
+    def is_worth_sending(self, now_s: int) -> bool:
+        """Return whether the message is still of use; DynamoDB deletes expired items up to two days late."""
+        return self.expires_at_s > now_s and (self.not_after_s is None or self.not_after_s >= now_s)
+
     def _reach(self) -> str | None:
         """Return the value by which the stream's mappings decide which function posts the entry."""
         if not self.is_streamed:
@@ -90,8 +94,6 @@ _TYPES: dict[str, Any] = {
     "version": int,
     "trace_id": str,
 }
-
-
 _LARGEST = 2**53  # of a time or a version, far beyond any; DynamoDB's numbers go up to 10^126, which no float takes
 
 

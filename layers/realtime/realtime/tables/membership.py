@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 ONLINE_SHARDS = 8  # partitions of OnlineIndex, the sparse index of the users who are online
-
-
 UPDATING = "updating a user"
 _FORGET_SHOWN = " REMOVE shown_to"  # a list of up to 90 ids, which has been announced
 CHANGED = "version = if_not_exists(version, :zero) + :one, changed_at = :now, trace_id = :trace"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import time
+import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from samsocket.emulation.vault import ROLES
 from samsocket.errors import StartError
 from samsocket.project.adaptation import adapt
 
@@ -37,6 +43,16 @@ class Account:
     access_key: str
     secret_key: str
 
+    @classmethod
+    def new(cls, port: int, region: str) -> Account:
+        """Make the account of an emulator on a port of this machine, with a key that nobody can guess."""
+        return cls(
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region=region,
+            access_key=f"AKIA{secrets.token_hex(8).upper()}",
+            secret_key=secrets.token_urlsafe(30),
+        )
+
     def client(self, service: str) -> Any:
         """Return a client of a service."""
         return boto3.session.Session().client(  # type: ignore[call-overload]
@@ -52,6 +68,18 @@ class Account:
                 s3={"addressing_style": "path"},
             ),
         )
+
+    def variables_of_role(self, function: Mapping[str, Any]) -> dict[str, str]:
+        """Return the variables by which a deployed function has its role's rights, and no others."""
+        asked = {name: function[name] for name in ("FunctionArn", "FunctionName", "Role")}
+        request = AWSRequest("POST", self.endpoint_url + ROLES, data=json.dumps(asked).encode())
+        SigV4Auth(Credentials(self.access_key, self.secret_key), "lambda", self.region).add_auth(request)
+        sent = urllib.request.Request(  # noqa: S310 - the emulator's own address
+            self.endpoint_url + ROLES, data=request.data, headers=dict(request.headers.items())
+        )
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sent) as answer:
+            told: dict[str, str] = json.load(answer)
+        return told
 
     @property
     def variables(self) -> dict[str, str]:

@@ -18,18 +18,13 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
+from samsocket.emulation.vault import Application, Event, Receive, Scope, Send, Vault, read
 from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_own_host
-
-Scope = Mapping[str, Any]
-Event = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEALTH: Final = "/_ministack/health"
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -134,7 +129,7 @@ class Admission:
         refusal = self._refusal_of_origin(scope, request)
         if refusal is None and not _is_health(scope):
             secret = self._secret(request.access_key) if request.access_key else None
-            body = b"" if secret is None or "x-amz-content-sha256" in request.headers else await _read(receive)
+            body = b"" if secret is None or "x-amz-content-sha256" in request.headers else await read(receive)
             if secret is None or not self._is_signed(request, body, secret):
                 refusal = UNSIGNED
             elif "x-amz-content-sha256" not in request.headers:
@@ -163,16 +158,6 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-async def _read(receive: Receive) -> bytes:
-    """Return a request's body."""
-    parts, more = [], True
-    while more:
-        event = await receive()
-        parts.append(event.get("body", b""))
-        more = event["type"] == "http.request" and event.get("more_body", False)
-    return b"".join(parts)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
@@ -235,6 +220,18 @@ class Keys:
         issued = self._iam.resolve_credential(access_key, account)
         return getattr(issued, "secret_access_key", None)
 
+    def is_own(self, scope: Scope) -> bool:
+        """Whether a request, whose signature was found right, is signed with the run's own key."""
+        return secrets.compare_digest(Request.of(scope).access_key.encode(), self._access_key.encode())
+
+    def told(self, access_key: str) -> dict[str, str | None]:
+        """The secret of an access key, and the session token that goes with it; None if the key is unknown."""
+        secret, token = self.secret(access_key), None
+        if secret is not None and access_key != self._access_key:
+            account = self._iam.find_iam_access_key_account(access_key)
+            token = getattr(self._iam.resolve_credential(access_key, account), "session_token", None)
+        return {"SecretAccessKey": secret, "SessionToken": token}
+
     def is_signed(self, request: Request, body: bytes, secret: str) -> bool:
         """Whether a request was signed with a secret, and recently."""
         signature = self._sigv4.parse_header_signature(request.headers)
@@ -262,6 +259,13 @@ def hide_role_credentials() -> None:
     if "ministack.services.lambda_svc" in sys.modules:
         raise RuntimeError("the emulator has its own function of role credentials already")
     runtime.execution_credentials = execution_credentials
+
+
+def role_credentials(config: dict[str, Any]) -> Mapping[str, str]:
+    """The variables with which a function's process has the rights of its role."""
+    runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
+    variables: Mapping[str, str] = runtime.execution_credentials(config)
+    return variables
 
 
 def allow_batches_of_sqs() -> None:
@@ -293,7 +297,8 @@ def main() -> None:
     allow_batches_of_sqs()
     server: Any = importlib.import_module("ministack.app")
     ports = {int(os.environ["GATEWAY_PORT"]), *options.gateway_port}
-    server.app = Admission(server.app, ports, keys.secret, keys.is_signed, has_aws_names=options.aws_names)
+    vault = Vault(server.app, keys.is_own, keys.told, role_credentials)
+    server.app = Admission(vault, ports, keys.secret, keys.is_signed, has_aws_names=options.aws_names)
     sys.argv = ["ministack"]
     server.main()
 

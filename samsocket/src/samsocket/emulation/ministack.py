@@ -18,12 +18,15 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "TZ")
 _SECONDS: Final = 60.0
 
 
-def program(python: Path, account: Account, port: int, scratch: Path) -> Program:
-    """Return the emulator as a program; `python` is its interpreter, `scratch` a folder that ends with it."""
+def program(python: Path, account: Account, port: int, scratch: Path, *, enforces_iam: bool) -> Program:
+    """Return the emulator as a program; `python` is its interpreter, `scratch` a folder that ends with it.
+
+    With `enforces_iam`, a role has the rights that its policies give, and no others; the run's own key has all.
+    """
     variables = {
         "AWS_ACCESS_KEY_ID": account.access_key,
         "AWS_SECRET_ACCESS_KEY": account.secret_key,
-        "AUTH": "false",  # the check before it takes this run's key alone; what a role may do is not looked at
+        "AUTH": str(enforces_iam).lower(),
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",

@@ -95,6 +95,7 @@ def environment(spec: FunctionSpec, host: Host, runtime_api: str) -> dict[str, s
         "NODE_EXTRA_CA_CERTS": str(host.own_authority),
         **spec.environment,
         **host.aws,
+        **spec.role,
         "_HANDLER": spec.handler,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "NODE_PATH": os.pathsep.join(map(str, node_path)),

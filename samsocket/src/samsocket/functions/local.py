@@ -20,15 +20,15 @@ _logger = logging.getLogger(__name__)
 class LocalEmulator(Emulator):
     """Invokes a function in a pool, if it is one of the pool's."""
 
-    def __init__(self, account: Account, pool: Pool, *, latency: float = 0.0) -> None:
-        """Bind both; each event waits for `latency` seconds before its function gets it."""
+    def __init__(self, account: Account, pool: Pool) -> None:
+        """Bind both."""
         super().__init__(
             account.endpoint_url,
             region=account.region,
             access_key=account.access_key,
             secret_key=account.secret_key,
         )
-        self._pool, self._latency = pool, latency
+        self._pool = pool
         self._running: set[asyncio.Task[Any]] = set()
 
     async def invoke(self, function: str, event: Any, *, seconds: float) -> Any:
@@ -40,8 +40,6 @@ class LocalEmulator(Emulator):
         logical_id = self._pool.find(function)
         if logical_id is None:
             return await super().invoke(function, event, seconds=seconds)
-        if self._latency:
-            await asyncio.sleep(self._latency)
         task = asyncio.create_task(self._pool.invoke(logical_id, event))
         self._running.add(task)
         task.add_done_callback(self._done)

@@ -27,7 +27,7 @@ from samsocket.errors import FunctionFailedError, IntegrationError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from samsocket.functions.pool import Worker
+    from samsocket.functions.worker import Worker
 
 _MOST_BYTES: Final = 20 * 1024 * 1024
 _GONE: Final = 410

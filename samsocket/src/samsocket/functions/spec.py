@@ -29,7 +29,8 @@ class FunctionSpec:
     """A function: `name` is the deployed one; `timeout` in seconds, `memory` in MB.
 
     `code` are the folders in which its handler and what it imports are looked for, in this order: the source folder
-    comes before the built one, so that a change counts at once.
+    comes before the built one, so that a change counts at once. `role` are the variables that give it the rights of its
+    role alone; without them it has those of the run's own key.
     """
 
     logical_id: str
@@ -42,3 +43,4 @@ class FunctionSpec:
     timeout: float = 3.0
     memory: int = 128
     environment: Mapping[str, str] = field(default_factory=dict)
+    role: Mapping[str, str] = field(default_factory=dict)

@@ -24,6 +24,7 @@ _REFUSED: Final = (
     "AWS::ApiGatewayV2::RouteResponse",
     "AWS::ApiGatewayV2::DomainName",
     "AWS::ApiGatewayV2::ApiMapping",
+    "AWS::CloudFormation::Stack",  # one whose template is not a file here
     LAYER,
 )
 _KEPT_OF_A_FUNCTION: Final = (

@@ -16,6 +16,7 @@ from samtranslator.public.exceptions import InvalidDocumentException
 from samtranslator.translator.translator import Translator
 
 from samsocket.errors import TemplateError
+from samsocket.project import nesting
 from samsocket.template import parse_document
 
 BUCKET: Final = "samsocket"
@@ -32,12 +33,16 @@ _SAM: Final = "AWS::Serverless-2016-10-31"
 
 @dataclass(frozen=True)
 class Project:
-    """A template: as it was `written`, and `expanded`; `code` has the local folders by logical id."""
+    """A template: as it was `written`, and `expanded`; `code` has the local folders by logical id.
+
+    What nested stacks bring is in all of them. `templates` are all files that were read.
+    """
 
     path: Path
     written: Mapping[str, Any]
     expanded: Mapping[str, Any]
     code: Mapping[str, Path]
+    templates: frozenset[Path] = frozenset()
 
     def metadata(self, logical_id: str) -> Mapping[str, Any]:
         """Return what the template tells `sam build` about a resource."""
@@ -68,6 +73,19 @@ def read_project(path: Path, parameters: Mapping[str, str], region: str) -> Proj
     Raises:
         TemplateError: it is no template, has a loop or a parameter without a value, or SAM refuses it.
     """
+    written = _read(path)
+    needed = [
+        name
+        for name, parameter in (written.get("Parameters") or {}).items()
+        if "Default" not in parameter and name not in parameters
+    ]
+    if needed:
+        example = " ".join(f"{name}=…" for name in needed)
+        raise TemplateError(f"{path} has parameters without a default: --parameter-overrides '{example}'")
+    return _expanded(path, written, parameters, region, frozenset())
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         written = parse_document(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -78,18 +96,31 @@ def read_project(path: Path, parameters: Mapping[str, str], region: str) -> Proj
         raise TemplateError(f"{path} has no Resources")
     if loops := [str(name) for name, body in written["Resources"].items() if not isinstance(body, Mapping)]:
         raise TemplateError(f"{path}: {', '.join(loops)} is no resource (loops of Fn::ForEach are not served)")
-    needed = [
-        name
-        for name, parameter in (written.get("Parameters") or {}).items()
-        if "Default" not in parameter and name not in parameters
-    ]
-    if needed:
-        example = " ".join(f"{name}=…" for name in needed)
-        raise TemplateError(f"{path} has parameters without a default: --parameter-overrides '{example}'")
-    document = copy.deepcopy(written)
+    return written
+
+
+def _expanded(
+    path: Path, written: Mapping[str, Any], parameters: Mapping[str, str], region: str, around: frozenset[Path]
+) -> Project:
+    """Expand a template, and those of its nested stacks; `around` are the templates that it is nested in."""
+    if path in around:
+        raise TemplateError(f"{path} is nested in itself")
+    document = copy.deepcopy(dict(written))
     code = _take_out_folders(document, path.parent)
-    expanded = _expand(document, parameters, region, path) if _is_sam(document) else document
-    return Project(path, written, expanded, code)
+    expanded = dict(_expand(document, parameters, region, path)) if _is_sam(document) else document
+    found, resources, templates = {}, dict(written["Resources"]), {path}
+    for logical_id, own_path in nesting.local_stacks(expanded, path.parent):
+        given = expanded["Resources"][logical_id]["Properties"].get("Parameters") or {}
+        nested = nesting.renamed(logical_id, _read(own_path), given)
+        inner = _expanded(own_path, nested.document, {}, region, around | {path})
+        found[logical_id] = (nested, inner.expanded)
+        code |= inner.code
+        resources |= inner.written["Resources"]
+        templates |= inner.templates
+    if found:
+        expanded = nesting.merge(expanded, found)
+        written = {**written, "Resources": resources}
+    return Project(path, written, expanded, code, frozenset(templates))
 
 
 def _is_sam(document: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from samsocket.project.expansion import Project
-    from samsocket.template import Resolver
+    from samsocket.resolver import Resolver
 
 FUNCTION: Final = "AWS::Lambda::Function"
 LAYER: Final = "AWS::Lambda::LayerVersion"
@@ -106,10 +106,12 @@ def specs(
     found: Mapping[str, Source],
     deployed: Mapping[str, Mapping[str, Any]],
     resolver: Resolver,
+    role: Callable[[Mapping[str, Any]], Mapping[str, str]],
 ) -> Iterator[FunctionSpec]:
     """Yield the functions that have code here.
 
-    `deployed` is what the emulator says of each function: its name, its ARN and the values of its variables.
+    `deployed` is what the emulator says of each function: its name, its ARN and the values of its variables; `role`
+    returns the variables by which a deployed function has its rights.
     """
     layers = _layer_folders(project, found)
     for logical_id, properties in functions(project).items():
@@ -132,6 +134,7 @@ def specs(
             timeout=float(resolver.resolve(properties.get("Timeout", 3))),
             memory=int(resolver.resolve(properties.get("MemorySize", 128))),
             environment={name: value for name, value in variables.items() if not name.startswith("SAMSOCKET_")},
+            role=role(known),
         )
 
 

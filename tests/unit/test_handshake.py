@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from realtime import connect
+from realtime.handshake import Handshake, read_handshake
 from tests.samples import sample
 
 
-def request(query: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> connect.Handshake:
+def request(query: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> Handshake:
     event = sample("connect.token-missing")
     if query is not None:
         event["queryStringParameters"] = query
     event["headers"] |= headers or {}
-    return connect.read_handshake(event)
+    return read_handshake(event)
 
 
 def token_in(event: dict[str, Any]) -> str:
@@ -23,7 +23,7 @@ def token_in(event: dict[str, Any]) -> str:
 
 def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
     event = sample("connect.token-in-query")
-    assert connect.read_handshake(event) == connect.Handshake(
+    assert read_handshake(event) == Handshake(
         connection_id="RfGx1dQAIAMCIhA=",
         stage="feed",
         connected_at_ms=1_705_314_600_000,
@@ -36,13 +36,13 @@ def test_a_handshake_holds_the_connection_its_endpoint_and_time() -> None:
 
 
 def test_a_token_in_the_subprotocols_is_found_and_bearer_is_answered() -> None:
-    handshake = connect.read_handshake(sample("connect.token-in-subprotocol"))
+    handshake = read_handshake(sample("connect.token-in-subprotocol"))
     assert handshake.token == token_in(sample("connect.token-in-query"))
     assert handshake.subprotocol == "bearer"
 
 
 def test_a_token_in_the_authorization_header_is_found_in_lower_case_too() -> None:
-    handshake = connect.read_handshake(sample("connect.token-in-header"))
+    handshake = read_handshake(sample("connect.token-in-header"))
     assert handshake.token == token_in(sample("connect.token-in-query"))
     assert handshake.subprotocol is None
 
@@ -50,13 +50,13 @@ def test_a_token_in_the_authorization_header_is_found_in_lower_case_too() -> Non
 def test_a_handshake_without_headers_and_query_has_no_token() -> None:
     event = sample("connect.token-missing")
     del event["headers"], event["multiValueHeaders"]
-    handshake = connect.read_handshake(event)
+    handshake = read_handshake(event)
     assert (handshake.token, handshake.subprotocol, handshake.parameters) == (None, None, {})
 
 
 @pytest.mark.parametrize("name", ["headers", "queryStringParameters"])
 def test_null_headers_and_query_are_read_as_absent(name: str) -> None:
-    assert connect.read_handshake({**sample("connect.token-missing"), name: None}).token is None
+    assert read_handshake({**sample("connect.token-missing"), name: None}).token is None
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "sec-websocket-protocol", "SEC-WEBSOCKET-PROTOCOL"])
@@ -70,6 +70,10 @@ def test_header_names_are_read_in_any_case(name: str) -> None:
         ("bearer,a.b.c", "a.b.c", "bearer"),
         (" bearer ,  a.b.c ", "a.b.c", "bearer"),
         ("a.b.c, bearer", "a.b.c", "bearer"),
+        ("Bearer, a.b.c", "a.b.c", "Bearer"),
+        ("a.b.c, BEARER", "a.b.c", "BEARER"),
+        ("json, bearer, a.b.c", "a.b.c", "bearer"),
+        ("bearer, json, a.b.c", "a.b.c", "bearer"),
         ("bearer", None, "bearer"),
         ("bearer, bearer", None, "bearer"),
         ("bearer,", None, "bearer"),
@@ -82,6 +86,14 @@ def test_header_names_are_read_in_any_case(name: str) -> None:
 def test_a_subprotocol_is_a_token_only_beside_bearer(offered: str, token: str | None, answered: str | None) -> None:
     handshake = request(headers={"Sec-WebSocket-Protocol": offered})
     assert (handshake.token, handshake.subprotocol) == (token, answered)
+
+
+def test_subprotocols_may_stand_in_several_headers() -> None:
+    event = sample("connect.token-missing")
+    event["headers"]["Sec-WebSocket-Protocol"] = "a.b.c"  # API Gateway's `headers` have the last one of a name
+    event["multiValueHeaders"]["sec-websocket-protocol"] = ["json, bearer", "a.b.c"]
+    handshake = read_handshake(event)
+    assert (handshake.token, handshake.subprotocol) == ("a.b.c", "bearer")
 
 
 @pytest.mark.parametrize(
