@@ -314,3 +314,20 @@ class TestPace:
         pace.answered(0.0, 100, 40, 100, 5)
         pace.answered(0.5, 100, 40, 100, 5)
         assert self.rate(pace, 0.5) == 5_000
+
+    def test_a_round_is_ten_tries_and_a_fifth_of_a_second(self) -> None:
+        for tries, at_s, is_cut in ((10, 0.2, True), (9, 0.2, False), (10, 0.19, False)):
+            pace = Pace(5_000, tolerated=0.1)
+            pace.answered(0.0, 0, 0, 0, 0)
+            pace.answered(at_s, tries, tries, 0, 0)
+            assert (self.rate(pace, at_s) < 5_000) is is_cut
+
+    @pytest.mark.parametrize(("refused", "is_cut"), [(5, True), (6, False), (7, False), (10, False), (11, True)])
+    def test_429s_hit_everyone_if_most_first_tries_or_three_in_four_tries_again_tell_so(
+        self, refused: int, is_cut: bool
+    ) -> None:
+        """Of 20 first tries so many are refused; two later ones are accepted."""
+        pace = Pace(5_000, tolerated=0.1)
+        pace.answered(0.0, 0, 0, 0, 0)
+        pace.answered(0.5, 20, refused, 2, 2)
+        assert (self.rate(pace, 0.5) < 5_000) is is_cut
