@@ -93,6 +93,16 @@ def test_a_delivery_that_waits_for_its_turn_in_a_lane_uses_up_no_time() -> None:
     assert progress.since == pytest.approx(9.0 - 0.25 + EACH_FRAME_S)
 
 
+def test_a_delivery_that_is_added_begins_now_and_waits_for_its_turn() -> None:
+    lane = Lane(Congestion(), Latency(), 0.0)
+    lane.is_back(3.0)
+    found = pending(lane=lane)
+    assert found.take(4.0) is None
+    found.add(delivery("added"), 4.0)
+    progress = take(found, 5.0)
+    assert (name(progress), progress.since) == ("added", 2.0)
+
+
 def test_some_of_those_in_back_off_can_be_withdrawn() -> None:
     found = pending("a", "b", "c")
     for step in (4.0, 2.0, 3.0):
