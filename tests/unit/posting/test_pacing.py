@@ -352,6 +352,27 @@ class TestPace:
         assert 2 < least.rate < 3
         assert least.tokens == 1
 
+    @pytest.mark.parametrize(
+        ("answers", "is_cut"),
+        [
+            ([(10.0, 0, 0, 0, 0), (10.1, 20, 20, 0, 0)], False),  # not yet a fifth of a second
+            ([(0.0, 1, 0, 10, 10), (0.5, 1, 0, 10, 10)], False),  # all tries are accepted
+            ([(0.0, 5, 0, 50, 0), (0.5, 5, 0, 50, 0)], False),  # there are enough first tries, and all are accepted
+            ([(0.0, 10, 0, 3, 3), (0.5, 10, 5, 0, 0)], True),  # later tries were accepted in the round
+            ([(0.0, 10, 0, 0, 0), (0.5, 10, 0, 0, 0), (1.0, 0, 0, 0, 0), (1.3, 9, 9, 0, 0)], False),  # a new round
+        ],
+    )
+    def test_a_round_is_judged_by_all_its_answers(
+        self, answers: list[tuple[float, int, int, int, int]], is_cut: bool
+    ) -> None:
+        pace = Pace(5_000, tolerated=0.1)
+        for each in answers:
+            pace.answered(*each)
+        assert (self.rate(pace, answers[-1][0]) < 5_000) is is_cut
+
+    def test_at_a_cut_one_token_is_left(self) -> None:
+        assert self.pressed(throttled=200).tokens == 1
+
 
 def test_a_bucket_says_how_long_it_takes_to_the_next_token() -> None:
     bucket = TokenBucket(10, burst=5)
