@@ -142,6 +142,14 @@ def test_abandoned_requests_give_no_answer_and_the_pool_can_be_used_again(fake: 
     assert answers(pool) == {"next": (200, "")}
 
 
+def test_some_requests_can_be_abandoned_while_the_others_go_on(fake: FakeApi, pool: HttpPool[str]) -> None:
+    fake.script("bad", [Trouble.HANG])
+    post(pool, "bad")
+    post(pool, "good")
+    assert pool.abandon(lambda task: task == "bad") == ["bad"]
+    assert answers(pool) == {"good": (200, "")}
+
+
 def test_connections_to_the_api_are_kept_and_bounded(fake: FakeApi, new_poster: MakePoster) -> None:
     poster = new_poster(max_in_flight=8)
     for _ in range(2):

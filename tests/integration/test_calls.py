@@ -9,8 +9,9 @@ import pytest
 
 from realtime.errors import ConfigurationError
 from realtime.tables import TableNames, Tables
-from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall
+from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall, Report
 from realtime.tables.dynamodb import Cursor
+from realtime.tables.outbox import Duplicate
 from realtime.tables.transactions import Transaction
 from tests.support.cloud import Cloud
 from tests.unit.fakes import as_client
@@ -102,6 +103,22 @@ def test_a_search_of_all_shards_finds_old_open_calls_alone(line: Line) -> None:
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)
     assert [call.call_id for call in line.open(since=NOW + 50)] == [f"old {n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
+
+
+@pytest.mark.parametrize("ongoing", [True, False])
+def test_a_report_of_a_call_that_comes_again_fails_with_the_id_under_which_it_was_recorded(
+    line: Line, cloud: Cloud, ongoing: bool
+) -> None:
+    def report(source_id: str, event_id: str) -> None:
+        writes = line.calls.call_writes("456", BOTH, NOW * 1000, ongoing=ongoing, report=Report(source_id, event_id))
+        Transaction(cloud.dynamodb).add(*writes).commit("a call")
+
+    report("source-1", "event-1")
+    report("source-2", "event-2")
+    for source_id, recorded_as in (("source-1", "event-1"), ("source-2", "event-2")):
+        with pytest.raises(Duplicate) as caught:
+            report(source_id, "event-3")
+        assert caught.value.recorded_as == recorded_as
 
 
 def test_a_search_reads_each_shard_to_its_end_and_shows_each_call_once(line: Line, cloud: Cloud) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from realtime.errors import Unavailable
+from realtime.errors import ConfigurationError, Unavailable
 from realtime.occupancy import KEPT_MS, Occupancy
 from realtime.tables import TableNames, Tables
 from realtime.tables.census import Census
@@ -115,3 +115,27 @@ def test_a_first_count_that_never_comes_is_an_error_that_may_pass(cloud: Cloud, 
 
     with pytest.raises(Unavailable):
         Occupancy(tables, feed_role="listener", clock=clock, pause=pause).read()
+
+
+def test_a_claim_lasts_until_its_time_or_until_its_count_is_shown(cloud: Cloud) -> None:
+    tally, now_ms = Tables(cloud.dynamodb, NAMES).tally, STORY_BEGINS * 1000
+    assert tally.claim(now_ms, now_ms + 1000)
+    assert not tally.claim(now_ms + 1000, now_ms + 2000)
+    assert tally.claim(now_ms + 1001, now_ms + 2000)
+    tally.publish(Tally(5, 3, 1, now_ms + 1001))
+    assert tally.claim(now_ms + 1002, now_ms + 2000)
+    assert tally.read() == Tally(users=5, listeners=3, busy=1, counted_at_ms=now_ms + 1001)
+
+
+def test_a_count_lapses_an_hour_after_it_was_claimed(cloud: Cloud) -> None:
+    Tables(cloud.dynamodb, NAMES).tally.claim(STORY_BEGINS * 1000 + 900, STORY_BEGINS * 1000 + 1900)
+    (row,) = cloud.rows("Events")
+    assert row["expires_at"] == STORY_BEGINS + 3600
+
+
+def test_an_error_says_that_it_was_about_counting(cloud: Cloud) -> None:
+    tally = Tables(cloud.dynamodb, TableNames(events="Nowhere")).tally
+    with pytest.raises(ConfigurationError, match="reading how many are online: "):
+        tally.read()
+    with pytest.raises(ConfigurationError, match="counting who is online: "):
+        tally.claim(0, 1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from realtime.errors import ConfigurationError
 from realtime.tables.served import BUSY_GAP_SECONDS, MARKED_EVERY_SECONDS, Served, Service
 from tests.logs import LogLines
 from tests.support.cloud import Cloud
+from tests.unit.fakes import as_client, aws_error
 
 NOW = 1_705_314_600
 FEED = "feed/*/0"
@@ -51,3 +55,36 @@ def test_a_mark_that_fails_is_logged_and_nothing_else(cloud: Cloud, logged: LogL
     (line,) = logged.lines
     assert (line["level"], line["message"]) == ("WARNING", "cannot note what was served")
     assert "ResourceNotFoundException" in line["reason"]
+
+
+def test_a_mark_lapses_an_hour_after_the_audience_was_served_last(cloud: Cloud, served: Served) -> None:
+    for at in (NOW, NOW + MARKED_EVERY_SECONDS):
+        served.mark([FEED], at)
+        (row,) = cloud.rows("Events")
+        assert row["expires_at"] == at + 3600
+
+
+def test_many_marks_are_read_over_all_pages_as_of_now(cloud: Cloud, served: Served) -> None:
+    class SmallPages:
+        def query(self, **request: Any) -> Any:
+            return cloud.dynamodb.query(**request, Limit=2) if request["ConsistentRead"] else {"Items": []}
+
+    audiences = [f"feed/*/{number}" for number in range(5)]
+    served.mark(audiences, NOW)
+    assert Served(as_client(SmallPages()), "EventsTable").all() == dict.fromkeys(audiences, Service(NOW, NOW))
+
+
+def test_an_error_says_what_was_being_done(logged: LogLines) -> None:
+    class Broken:
+        def query(self, **_: Any) -> None:
+            raise aws_error("AccessDeniedException")
+
+        def update_item(self, **_: Any) -> None:
+            raise aws_error("AccessDeniedException")
+
+    served = Served(as_client(Broken()), "EventsTable")
+    with pytest.raises(ConfigurationError, match="reading which audiences were served: AccessDeniedException"):
+        served.all()
+    served.mark([FEED], NOW)
+    (line,) = logged.lines
+    assert "noting that an audience was served: AccessDeniedException" in line["reason"]

@@ -8,10 +8,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from realtime.errors import ConfigurationError, Unavailable
+from realtime.tables.dynamodb import Cursor
 from realtime.tables.membership import ONLINE_SHARDS, Newcomer, online_shard
 from realtime.tables.transactions import Transaction, Write
 from realtime.tables.users import Users, read_user
 from tests.support.cloud import Cloud
+from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600_400
 
@@ -153,6 +155,48 @@ def test_online_users_are_found_in_all_shards(cloud: Cloud, users: Users) -> Non
     users.leave("user-7", "connection of user-7", NOW + 1)
     users.set_offline("user-7", NOW + 1, NOW + 2)
     assert {user.user_id for user in users.online()} == people - {"user-7"}
+
+
+def test_users_who_are_online_wrongly_are_found_in_all_shards_over_all_pages(cloud: Cloud, users: Users) -> None:
+    class SmallPages:
+        def query(self, **request: Any) -> Any:
+            return cloud.dynamodb.query(**request, Limit=2)
+
+    people = [f"user-{n}" for n in range(24)]
+    for each in people:
+        join(cloud, users, f"connection of {each}", each)
+    gone, old, new = people[:8], people[8:16], people[16:]
+    for each in gone:
+        users.leave(each, f"connection of {each}", NOW + 5)
+    for each in new:
+        join(cloud, users, f"another of {each}", each, NOW + 9)
+    reading, found = Users(as_client(SmallPages()), "UsersTable"), list[str]()
+    cursor: Cursor = None
+    for _ in range(100):
+        page, cursor = reading.stranded(cursor, left_before_ms=NOW + 6, seen_before_ms=NOW + 1)
+        found += [user.user_id for user in page]
+        if cursor is None:
+            break
+    assert sorted(found) == sorted(gone + old)
+    assert cursor is None
+
+
+@pytest.mark.parametrize(
+    ("left_before_ms", "seen_before_ms", "found"),
+    [(NOW + 5, NOW, []), (NOW + 6, NOW, ["1"]), (NOW + 5, NOW + 1, ["2"])],
+)
+def test_a_user_is_online_wrongly_only_after_the_time_in_which_that_is_set_right(
+    cloud: Cloud, users: Users, left_before_ms: int, seen_before_ms: int, found: list[str]
+) -> None:
+    join(cloud, users, "one", "1")
+    users.leave("1", "one", NOW + 5)
+    join(cloud, users, "two", "2")
+    shown: list[str] = []
+    cursor: Cursor = None
+    for _ in range(ONLINE_SHARDS):
+        page, cursor = users.stranded(cursor, left_before_ms=left_before_ms, seen_before_ms=seen_before_ms)
+        shown += [user.user_id for user in page]
+    assert (shown, cursor) == (found, None)
 
 
 def test_the_index_shows_all_that_a_snapshot_needs(cloud: Cloud, users: Users) -> None:

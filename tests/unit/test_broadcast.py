@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from realtime import messages, metrics
 from realtime.audiences import is_wide
 from realtime.broadcast import PASSING_SECONDS, Broadcaster, Report
 from realtime.errors import ConfigurationError, Rejected, Unavailable, Unforeseen
@@ -19,6 +20,7 @@ from realtime.forgetting import result_of
 from realtime.hiding import Hiding
 from realtime.ids import make_event_id
 from realtime.invocation import Deadline
+from realtime.log import logger
 from realtime.positions import Position
 from realtime.posting.delivery import D, Delivery, Outcome, Result
 from realtime.records import Reading, read_record
@@ -26,6 +28,7 @@ from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry, Unreadable
 from realtime.tables.registry import FORGOTTEN_TOGETHER, Gone
 from realtime.tables.stragglers import CAPACITY
+from tests.logs import LogLines
 from tests.samples import names, sample
 from tests.unit.fakes import (
     Clock,
@@ -1079,3 +1082,49 @@ def test_a_position_leaves_out_what_was_handed_back() -> None:
         [[0], [0, 1]],
         [[0], [0, 1]],
     ]
+
+
+@pytest.mark.parametrize(("reach", "lateness"), [("narrow", "Lateness"), ("wide", "WideLateness")])
+def test_deliveries_and_how_late_their_events_were_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reach: str, lateness: str
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "realtime/prod")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "realtime")
+    outcomes = {"gone": Outcome.GONE, "late": Outcome.LATE, "later": Outcome.LATE}
+    service = Service(outcomes, reach=reach)
+    service.audience("calls/123", [subscriber(each) for each in ("one", "two", "three", *outcomes)])
+    at_ms = int(NOW * 1000) - 1500
+    with metrics.of_invocation():
+        service.broadcast(
+            entry("calls/123", messages.encode("call_started", {}, at_ms)),
+            entry("calls/123", messages.encode("call_started", {}, int(NOW * 1000) + 9)),  # another clock is ahead
+            entry("calls/123", "of no known time"),
+        )
+    (line,) = (each for each in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in each)
+    assert (line["Delivered"], line["Gone"], line["Late"]) == ([3.0], [1.0], [2.0])
+    assert line[lateness] == [1500.0, 0.0]
+    assert "Superseded" not in line
+
+
+def test_each_recipient_that_is_told_to_ask_is_counted() -> None:
+    service = Service().audience("presence/*/0", [subscriber("one"), subscriber("two")])
+    assert service.broadcast(presence(NOW - 30)).stale == 2
+
+
+def test_which_events_went_to_which_connection_is_logged_at_debug_alone(logged: LogLines) -> None:
+    service = Service({"gone": Outcome.GONE}).audience("calls/123", [subscriber("one"), subscriber("gone")])
+    events = [entry("calls/123", "A", trace_id="of A"), entry("calls/123", "B", trace_id="of B")]
+    service.broadcast(*events)
+    assert not any(line["message"] == "posted" for line in logged.lines)
+    before = logger().log_level
+    logger().setLevel("DEBUG")
+    try:
+        service.broadcast(*events)
+    finally:
+        logger().setLevel(before)
+    lines = [line for line in logged.lines if line["message"] == "posted"]
+    assert [(line["level"], line["connection_id"], line["outcome"]) for line in lines] == [
+        ("DEBUG", "one", "delivered"),
+        ("DEBUG", "gone", "gone"),
+    ]
+    assert all(line["trace_ids"] == ["of A", "of B"] for line in lines)

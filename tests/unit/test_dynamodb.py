@@ -8,7 +8,19 @@ from hypothesis import strategies as st
 
 from realtime.aws.retries import ATTEMPTS
 from realtime.errors import ConfigurationError, Unavailable
-from realtime.tables.dynamodb import BATCH_GET_LIMIT, BATCH_WRITE_LIMIT, attribute, item, plain, read_all, write_all
+from realtime.tables.dynamodb import (
+    BATCH_GET_LIMIT,
+    BATCH_WRITE_LIMIT,
+    Cursor,
+    attribute,
+    item,
+    pages,
+    plain,
+    read_all,
+    sharded_page,
+    update_if,
+    write_all,
+)
 from tests.unit.fakes import Sleeps, as_client, aws_error
 
 
@@ -175,3 +187,73 @@ def test_an_answer_that_leaves_nothing_out_is_the_last_one() -> None:
     write_all(as_client(client), "Events", requests(1))
     assert list(read_all(as_client(client), "Users", keys(1))) == []
     assert client.calls == 2
+
+
+class Index:
+    """Query on an index over three shards: each has its pages, and the last of them may be empty."""
+
+    def __init__(self) -> None:
+        self.shards: dict[str, list[list[str]]] = {"0": [["a"], ["b", "c"], []], "1": [[]], "2": [["d"]]}
+        self.asked: list[dict[str, Any]] = []
+
+    def query(self, **query: Any) -> dict[str, Any]:
+        self.asked.append(query)
+        shard = query["ExpressionAttributeValues"][":shard"]["S"]
+        number = int(query["ExclusiveStartKey"]["page"]["N"]) if "ExclusiveStartKey" in query else 0
+        answer: dict[str, Any] = {"Items": [{"id": {"S": each}} for each in self.shards[shard][number]]}
+        if number + 1 < len(self.shards[shard]):
+            answer["LastEvaluatedKey"] = {"shard": {"S": shard}, "page": {"N": str(number + 1)}}
+        return answer
+
+
+def test_an_index_over_shards_is_read_a_page_at_a_time_to_the_end_of_the_last_shard() -> None:
+    index = Index()
+    found: list[list[str]] = []
+    cursor: Cursor = None
+    for _ in range(5):
+        rows, cursor = sharded_page(
+            as_client(index), "reading", "shard", 3, cursor, values={":before": 7}, TableName="Users"
+        )
+        found.append([row["id"]["S"] for row in rows])
+    assert cursor is None
+    assert found == [["a"], ["b", "c"], [], [], ["d"]]
+    assert all(each["TableName"] == "Users" for each in index.asked)
+    assert all(each["ExpressionAttributeValues"][":before"] == {"N": "7"} for each in index.asked)
+
+
+def test_a_query_is_read_a_page_at_a_time_and_only_as_far_as_the_caller_goes() -> None:
+    index = Index()
+    query = {"TableName": "Users", "ExpressionAttributeValues": {":shard": {"S": "0"}}}
+    found = pages(as_client(index), "reading", **query)
+    assert next(found) == [{"id": {"S": "a"}}]
+    assert len(index.asked) == 1
+    assert [len(page) for page in found] == [2, 0]
+
+
+def test_errors_of_a_query_name_what_was_being_done() -> None:
+    class Broken:
+        def query(self, **_: Any) -> None:
+            raise aws_error("AccessDeniedException")
+
+    with pytest.raises(ConfigurationError, match="reading an index: AccessDeniedException"):
+        sharded_page(as_client(Broken()), "reading an index", "shard", 3, None, values={})
+    with pytest.raises(ConfigurationError, match="reading an audience: AccessDeniedException"):
+        next(pages(as_client(Broken()), "reading an audience"))
+
+
+def test_an_update_is_made_or_its_condition_fails_or_its_error_names_what_was_being_done() -> None:
+    class Updates:
+        def update_item(self, **update: Any) -> None:
+            updated.append(update)
+            if problem is not None:
+                raise aws_error(problem)
+
+    updated: list[dict[str, Any]] = []
+    problem: str | None = None
+    assert update_if(as_client(Updates()), "updating a user", {"TableName": "Users"}) is True
+    assert updated == [{"TableName": "Users"}]
+    problem = "ConditionalCheckFailedException"
+    assert update_if(as_client(Updates()), "updating a user", {}) is False
+    problem = "AccessDeniedException"
+    with pytest.raises(ConfigurationError, match="updating a user: AccessDeniedException"):
+        update_if(as_client(Updates()), "updating a user", {})

@@ -65,23 +65,23 @@ class Batch:
 
     def __init__(self, entries: Sequence[Entry], positions: Iterable[Mapping[str, str] | None] = ()) -> None:
         self.entries = entries
-        self.audiences: dict[str, EventSet] = {}  # the events for each
+        self.audiences: dict[str, EventSet]  # the events for each
         self.subscribed: dict[str, EventSet] = {}  # the events for the subscribers of each audience
         self.states: list[int] = []  # the numbers of the events that report a user's state
         # By subject: how often the list of their blocks was changed, and the events that those on it must not get.
-        self.listed: dict[str, tuple[int, EventSet]] = {}
+        self.listed: dict[str, tuple[int, EventSet]]
         self._frames = [
             Frame(with_position(entry.message, position), entry.not_after_s)
             for entry, position in zip_longest(entries, positions)
         ]
-        self._kinds: dict[str, EventSet] = {}
-        self._hidden: dict[str, EventSet] = {}  # the events that each user must not get
-        self._shown: dict[str, EventSet] = {}  # of the reserved events, those that each user may get
-        self._reserved = NO_EVENTS
-        self._direct = NO_EVENTS
-        self._closing = NO_EVENTS
+        self._kinds: dict[str, EventSet]
+        self._hidden: dict[str, EventSet]  # the events that each user must not get
+        self._shown: dict[str, EventSet]  # of the reserved events, those that each user may get
+        self._reserved: EventSet
+        self._direct: EventSet
+        self._closing: EventSet
         # Several events about the same part of a state, for one audience; also their numbers, the newest state first.
-        self._chains: list[tuple[EventSet, Sequence[int]]] = []
+        self._chains: list[tuple[EventSet, Sequence[int]]]
         self._framed: dict[tuple[EventSet, bool, Frame | None], Sequence[Frame]] = {}
         self._dues: dict[tuple[EventSet, frozenset[str], EventSet], EventSet] = {}
         self._index()

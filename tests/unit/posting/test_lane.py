@@ -1,8 +1,48 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
-from realtime.posting.lane import LANE_S, LAST_S, Latency
+import pytest
+
+from realtime.posting.lane import CHECK_S, HANGING_S, LANE_S, LAST_S, PROBE_S, STALL_S, Lane, Latency
+from realtime.posting.pacing import Congestion
+
+
+@dataclass
+class Post:
+    """A delivery under way."""
+
+    since: float = 0.0
+    throttled: bool = False
+    failures: int = 0
+
+
+class Account(Congestion):
+    """An account that is throttled, or not; it explains up to so many 429s in a row."""
+
+    def __init__(self, *, throttled: bool = False, explained: int = 0) -> None:
+        super().__init__()
+        self._throttled_now = throttled
+        self._explained = explained
+
+    @property
+    def is_on(self) -> bool:
+        return self._throttled_now
+
+    def explains(self, failures: int) -> bool:
+        return 1 <= failures <= self._explained
+
+
+def lane(account: Account | None = None, latency: Latency | None = None) -> Lane:
+    return Lane(account or Account(), latency or Latency(), 0.0)
+
+
+def stalled(seconds: float) -> Lane:
+    """Return a lane in which nothing could be sent or received for a while from its beginning."""
+    found = lane()
+    found.is_back(seconds)
+    return found
 
 
 def test_before_the_first_answer_the_longest_time_is_assumed() -> None:
@@ -29,3 +69,111 @@ def test_no_answer_is_waited_for_longer_than_a_lane_may_be_held() -> None:
     latency = Latency()
     latency.note(2.0)
     assert latency.longest_s() == LANE_S
+
+
+def test_the_time_of_an_answer_is_estimated_as_tcp_does() -> None:
+    latency, found = Latency(), list[float]()
+    for seconds in (0.04, 0.08, 0.02):
+        latency.note(seconds)
+        found.append(latency.longest_s())
+    # RFC 6298: the mean moves by an eighth, the deviation, half the first answer at first, by a quarter
+    assert found == pytest.approx([0.04 + 4 * 0.02, 0.045 + 4 * 0.025, 0.041875 + 4 * 0.025])
+
+
+def test_a_delivery_is_late_after_the_time_of_a_lane() -> None:
+    assert not lane().is_late(Post(), LANE_S - 0.001)
+    assert lane().is_late(Post(), LANE_S)
+    assert not lane().is_late(Post(since=1.0), 1.0 + LANE_S / 2)
+
+
+def test_a_lane_with_nothing_else_to_do_waits_no_longer_than_an_answer_usually_takes() -> None:
+    latency = Latency()
+    latency.note(0.04)
+    ending = lane(latency=latency)
+    assert not ending.is_late(Post(), 0.2)
+    ending.is_ending = True
+    assert ending.is_late(Post(), 0.13)
+    assert not ending.is_late(Post(), 0.11)
+
+
+def test_time_in_which_nothing_could_be_received_does_not_count() -> None:
+    found = stalled(1.0)
+    assert found.stalled_s == 1.0
+    assert not found.is_late(Post(), 1.0 + LANE_S - 0.01)
+    assert found.is_late(Post(), 1.0 + LANE_S)
+    found.is_away(5.0)
+    found.is_back(5.5)
+    assert found.stalled_s == 1.5
+
+
+def test_a_little_delay_is_no_stall_nor_is_a_wait_that_was_meant() -> None:
+    found = stalled(STALL_S)
+    found.is_back(1.5 * STALL_S)
+    found.is_away(5.0)
+    found.is_back(5.0 + STALL_S / 2)
+    found.is_away(7.0)
+    found.is_back(6.0)  # an answer came before
+    assert found.stalled_s == 0.0
+
+
+def test_a_429_that_the_account_explains_makes_no_delivery_late() -> None:
+    found = lane(Account(explained=1))
+    for failures in (0, 1):
+        post = Post(throttled=True, failures=failures)
+        assert not found.is_late(post, 9.0)
+        assert post.since == 9.0
+    assert found.is_late(Post(throttled=True, failures=2), 9.0)
+    assert found.is_late(Post(failures=1), 9.0)
+
+
+def test_the_time_of_an_answer_is_learned_from_first_tries_without_stalls() -> None:
+    latency = Latency()
+    found = lane(latency=latency)
+    found.is_back(1.0)
+    found.answered(Post(failures=1), 9.0)
+    assert latency.longest_s() == LANE_S, "nothing was learned"
+    found.answered(Post(since=0.5), 1.54)
+    assert latency.longest_s() == pytest.approx(0.04 + 4 * 0.02)
+
+
+def test_a_pause_does_not_count_and_a_frame_has_its_own_time() -> None:
+    found = stalled(1.0)
+    for used, left in ((0.2, 0.15), (0.03, 0.0)):
+        post = Post(since=1.0)
+        found.pause(post, 2.0 + used)
+        found.go_on(post, 8.0)
+        assert 8.0 - found.stalled_s - post.since == pytest.approx(left)
+
+
+def test_deliveries_are_looked_at_every_hundredth_of_a_second() -> None:
+    found = lane()
+    assert [found.must_check(now) for now in (0.0, CHECK_S / 2, CHECK_S, 1.5 * CHECK_S, 2 * CHECK_S)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_deliveries_that_hang_are_counted_at_each_look() -> None:
+    found = lane()
+    assert found.hanging == 0
+    for now in (HANGING_S, 2 * HANGING_S):
+        assert found.must_check(now)
+        assert [found.lets_leave(Post(since), now) for since in (now - HANGING_S, 0.0, now)] == [False] * 3
+        assert found.hanging == 2
+    assert found.lets_leave(Post(), LANE_S)
+    assert found.hanging == 2  # the one that leaves does not hang
+
+
+def test_a_stall_makes_no_delivery_hang() -> None:
+    found = stalled(1.0)
+    assert not found.lets_leave(Post(), 1.0 + HANGING_S / 2)
+    assert found.hanging == 0
+
+
+def test_a_throttled_account_is_probed_every_tenth_of_a_second() -> None:
+    found = lane(Account(throttled=True))
+    assert [found.must_probe(now) for now in (0.0, PROBE_S / 2, PROBE_S, 2 * PROBE_S)] == [True, False, True, True]
+    assert not lane().must_probe(9.0)

@@ -314,3 +314,110 @@ class TestPace:
         pace.answered(0.0, 100, 40, 100, 5)
         pace.answered(0.5, 100, 40, 100, 5)
         assert self.rate(pace, 0.5) == 5_000
+
+    def test_a_round_is_ten_tries_and_a_fifth_of_a_second(self) -> None:
+        for tries, at_s, is_cut in ((10, 0.2, True), (9, 0.2, False), (10, 0.19, False)):
+            pace = Pace(5_000, tolerated=0.1)
+            pace.answered(0.0, 0, 0, 0, 0)
+            pace.answered(at_s, tries, tries, 0, 0)
+            assert (self.rate(pace, at_s) < 5_000) is is_cut
+
+    @pytest.mark.parametrize(("refused", "is_cut"), [(5, True), (6, False), (7, False), (10, False), (11, True)])
+    def test_429s_hit_everyone_if_most_first_tries_or_three_in_four_tries_again_tell_so(
+        self, refused: int, is_cut: bool
+    ) -> None:
+        """Of 20 first tries so many are refused; two later ones are accepted."""
+        pace = Pace(5_000, tolerated=0.1)
+        pace.answered(0.0, 0, 0, 0, 0)
+        pace.answered(0.5, 20, refused, 2, 2)
+        assert (self.rate(pace, 0.5) < 5_000) is is_cut
+
+    def test_it_is_over_as_soon_as_the_rate_is_back_at_the_most(self) -> None:
+        pace = Pace(100, tolerated=0.1)
+        pace.answered(0.0, 0, 0, 0, 0)
+        pace.answered(0.5, 100, 100, 0, 0)
+        pace.refill(2.49)
+        assert pace.tokens < float("inf")
+        pace.refill(2.5)
+        assert (pace.rate, pace.tokens) == (100, float("inf"))
+
+    def test_the_tokens_of_a_fifth_of_a_second_are_saved_up_but_at_least_one(self) -> None:
+        fast = self.pressed(throttled=200)
+        fast.refill(1.5)
+        assert fast.tokens == pytest.approx(fast.rate * 0.2)
+        least = Pace(5_000, tolerated=0.1)
+        least.answered(0.0, 0, 0, 0, 0)
+        least.answered(10.0, 10, 10, 0, 0)
+        least.refill(11.0)
+        assert 2 < least.rate < 3
+        assert least.tokens == 1
+
+    @pytest.mark.parametrize(
+        ("answers", "is_cut"),
+        [
+            ([(10.0, 0, 0, 0, 0), (10.1, 20, 20, 0, 0)], False),  # not yet a fifth of a second
+            ([(0.0, 1, 0, 10, 10), (0.5, 1, 0, 10, 10)], False),  # all tries are accepted
+            ([(0.0, 5, 0, 50, 0), (0.5, 5, 0, 50, 0)], False),  # there are enough first tries, and all are accepted
+            ([(0.0, 10, 0, 3, 3), (0.5, 10, 5, 0, 0)], True),  # later tries were accepted in the round
+            ([(0.0, 10, 0, 0, 0), (0.5, 10, 0, 0, 0), (1.0, 0, 0, 0, 0), (1.3, 9, 9, 0, 0)], False),  # a new round
+        ],
+    )
+    def test_a_round_is_judged_by_all_its_answers(
+        self, answers: list[tuple[float, int, int, int, int]], is_cut: bool
+    ) -> None:
+        pace = Pace(5_000, tolerated=0.1)
+        for each in answers:
+            pace.answered(*each)
+        assert (self.rate(pace, answers[-1][0]) < 5_000) is is_cut
+
+    def test_at_a_cut_one_token_is_left(self) -> None:
+        assert self.pressed(throttled=200).tokens == 1
+
+
+def test_a_bucket_says_how_long_it_takes_to_the_next_token() -> None:
+    bucket = TokenBucket(10, burst=5)
+    bucket.tokens = 0.5
+    assert bucket.seconds_to_next() == pytest.approx(0.05)
+    bucket.tokens = 2
+    assert bucket.seconds_to_next() == 0
+
+
+def test_two_429s_whose_later_tries_are_accepted_may_be_chance() -> None:
+    congestion = Congestion()
+    congestion.answered(0.0, 20, 1, 1, 1)
+    assert not congestion.explains(1)
+    twice = Congestion()
+    twice.answered(0.0, 20, 2, 2, 2)
+    assert twice.explains(1)
+    assert twice.explains(5)
+    assert not twice.explains(6)  # (2 / 30) ** 6 is less than one in ten million
+
+
+@pytest.mark.parametrize(
+    ("first", "throttled", "accepted", "explained", "too_many"),
+    [(20, 4, 4, 6, 8), (20, 4, 100, 6, 8), (400, 100, 4, 3, 4)],
+)
+def test_an_answer_counts_half_after_two_seconds(
+    first: int, throttled: int, accepted: int, explained: int, too_many: int
+) -> None:
+    congestion = Congestion()
+    congestion.answered(0.0, first, throttled, accepted, accepted)
+    congestion.answered(2.0, 0, 0, 0, 0)
+    assert congestion.explains(1)
+    assert congestion.explains(explained)
+    assert not congestion.explains(too_many)
+    congestion.answered(2.1, 0, 0, 0, 0)
+    assert not congestion.explains(1), "that is less than two"
+
+
+def test_a_row_begins_anew_after_congestion() -> None:
+    congestion = Congestion()
+    for _ in range(4):
+        congestion.answered(0.0, 1, 1, 0, 0)
+    assert congestion.is_on
+    congestion.resume(6.0)
+    for _ in range(3):
+        congestion.answered(6.0, 1, 1, 0, 0)
+    assert not congestion.is_on
+    congestion.answered(6.0, 1, 1, 0, 0)
+    assert congestion.is_on

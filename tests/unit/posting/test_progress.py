@@ -353,3 +353,28 @@ def test_frames_that_cannot_be_sent_are_passed_over_one_by_one() -> None:
     each.accepted()
     assert each.next_request(WALL) is None
     assert (each.sent, each.ended()) == (6, Outcome.TOO_LARGE)
+
+
+def test_a_delivery_that_has_not_failed_is_not_throttled_and_has_no_reason() -> None:
+    each = progress()
+    assert each.throttled is False
+    each.accepted()
+    assert each.reason == ""
+
+
+def test_the_answer_to_a_question_is_kept() -> None:
+    each = progress((), ask=True)
+    assert each.method == "GET"
+    assert each.accepted("an answer") is Outcome.DELIVERED
+    assert each.reason == "an answer"
+
+
+def test_all_times_for_which_it_is_held_back_count_together() -> None:
+    """2.5 s at most: 2 s the first time, so half a second the second time."""
+    each = progress(patience_ms=2_500)
+    for held_back_from_s in (0.0, 2.0):
+        assert fail(each, at_ms=held_back_from_s * 1000, jitter=0.0) == held_back_from_s * 1000
+        each.resume(held_back_from_s + 2.0)
+    assert fail(each, at_ms=4_900, jitter=0.0) == 4_900
+    each.resume(4.9)
+    assert fail(each, at_ms=5_000, jitter=0.0) is Outcome.FAILED

@@ -239,3 +239,22 @@ def test_no_mix_of_instances_exceeds_the_budget(posts: list[tuple[Use, float]], 
     assert max(world.claimed.values(), default=0) <= limit
     allowed = sum(20 + budget * use.allowed / use.instances * 1.2 for use, _ in posts if use.allowed)
     assert sum(made) <= sum(world.claimed.values()) + allowed + 1e-6
+
+
+def test_the_next_slot_is_claimed_by_what_this_one_used() -> None:
+    world = World(claim_ms=0.0)
+    quota = world.quota()
+
+    def use(posts: int, at_ms: float) -> None:
+        world.now_ms = at_ms
+        assert quota.refill(at_ms / 1000) >= posts
+        quota.tokens -= posts
+
+    use(0, at_ms=0)
+    quota.seconds_to_next()  # a request waits
+    use(4, at_ms=1)
+    use(0, at_ms=SLOT_MS * 0.55)
+    assert world.asked == [(0, 4), (1, 8)], "twice as much, because it was not enough"
+    use(6, at_ms=SLOT_MS * 1.1)
+    use(0, at_ms=SLOT_MS * 1.6)
+    assert world.asked[2:] == [(2, 13)], "a quarter more than 6 in six tenths of a slot"

@@ -31,7 +31,7 @@ class Latency:
 
     def __init__(self) -> None:
         self._mean_s: float | None = None
-        self._deviation_s = 0.0
+        self._deviation_s: float  # set by the first answer
 
     def note(self, seconds: float) -> None:
         """Note how long an answer took."""

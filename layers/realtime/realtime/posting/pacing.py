@@ -115,8 +115,10 @@ class Pace:
         self.tokens = math.inf
         self._tolerated = tolerated
         self._most = most
-        self._before = most  # the rate that was cut
-        self._cut_at = self._filled_at = 0.0
+        # Set when the rate is cut: before, there are infinitely many tokens.
+        self._before: float  # the rate that was cut
+        self._cut_at: float
+        self._filled_at: float
         self._since: float | None = None
         self._first = self._throttled = self._tries = self._refused = self._accepted = 0
 
