@@ -16,7 +16,7 @@ from realtime.everyone import Everyone
 from realtime.messages import MAX_FRAME_BYTES
 from realtime.presence import Rules, consequences
 from realtime.snapshots import Snapshots, encode_pages
-from realtime.tables.connections import Connection, Connections
+from realtime.tables.connections import Connection, Connections, Session
 from realtime.tables.entries import Entry
 from realtime.tables.outbox import Outbox
 from realtime.tables.users import User, Users
@@ -45,10 +45,13 @@ RULES = Rules(shards=1, feed_role="listener", history_seconds=3600)
 
 
 class LaggingIndex(Connections):
-    """An index of audiences that shows a connection only after `lag` queries."""
+    """An index of audiences that shows a connection only after `lag` queries, if it has not left by then."""
 
-    def __init__(self, lag: int = 0) -> None:
-        self.lag = lag
+    def __init__(self, lag: int = 0, *, has_left: bool = False) -> None:
+        self.lag, self._has_left = lag, has_left
+
+    def session(self, connection_id: str) -> Session | None:
+        return None if self._has_left else Session(FEED, lease_until_s=NOW // 1000 + 90)
 
     def is_indexed(self, audience: str, connection_id: str) -> bool:
         self.lag -= 1
@@ -283,6 +286,16 @@ def test_a_snapshot_fails_if_the_index_does_not_show_the_connection(monkeypatch:
     with pytest.raises(Unavailable, match="the index of audiences lags behind"):
         snapshots.of_audiences(FEED, ["feed/*/0"], NOW)
     assert clock.now < 1000 + 8  # the function has ten seconds
+
+
+def test_nobody_waits_long_for_a_connection_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    began, index = clock.now, LaggingIndex(lag=1000, has_left=True)
+    snapshots = Snapshots(index, _everyone(FakeUsers(), RecentOutbox()), FakeBlocks(), feed_role="listener")
+    assert snapshots.of_audiences(FEED, ["feed/*/0"], NOW)  # which API Gateway will throw away
+    assert clock.now - began < 1
 
 
 def test_a_snapshot_of_nobody_is_one_frame() -> None:

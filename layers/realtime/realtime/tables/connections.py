@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["AUDIENCE_INDEX", "CONNECTION_TTL_SECONDS", "Connection", "Connections", "Session", "Subscriber"]
 
 AUDIENCE_INDEX = "AudienceIndex"  # sparse: by `indexed_audience`, which a session's item has on `live` only
-_INDEXED_WITHIN_SECONDS = 5.0  # the index lags behind its table, usually by milliseconds
+_INDEXED_WITHIN_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 0.5  # the index lags behind its table, usually by milliseconds
 
 
 class Connections:
@@ -97,7 +97,8 @@ class Connections:
     def wait_until_indexed(self, audiences: Collection[str], connection_id: str) -> None:
         """Wait until `broadcast` finds a connection by these audiences: until then it would miss their events.
 
-        Those of watched users are not in the index; it finds them at once. Raises Unavailable if it takes too long.
+        Those of watched users are not in the index; it finds them at once. Nobody waits for who has left meanwhile.
+        Raises Unavailable if it takes too long.
         """
         until = min(time.monotonic() + _INDEXED_WITHIN_SECONDS, retries.latest())
         for audience in audiences:
@@ -105,10 +106,12 @@ class Connections:
                 continue
             pause_s = 0.01
             while not self.is_indexed(audience, connection_id):
+                if pause_s == _LONGEST_PAUSE_SECONDS and self.session(connection_id) is None:
+                    return
                 if time.monotonic() >= until:
                     raise Unavailable("the index of audiences lags behind")
                 time.sleep(pause_s)
-                pause_s = min(pause_s * 2, 0.5)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_SECONDS)
 
     def session(self, connection_id: str) -> Session | None:
         """Return a connection's session, or None if it is not registered.
