@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,24 @@ TOO_BIG = 1009
 
 def options(command: str) -> dict[str, click.Option]:
     """The options of a command, by the names of their parameters."""
-    return {str(each.name): each for each in main.commands[command].params if isinstance(each, click.Option)}
+    found = main.get_command(click.Context(main), command)
+    assert found is not None
+    return {str(each.name): each for each in found.params if isinstance(each, click.Option)}
+
+
+def test_a_client_loads_nothing_of_what_expands_and_deploys() -> None:
+    call = "import sys, samsocket.__main__ as m; m.main(['ls', '--help'], standalone_mode=False)"
+    script = f"{call}; print(sorted({{'aiohttp', 'samtranslator', 'boto3', 'botocore'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "['aiohttp']"
+
+
+def test_all_commands_are_listed_and_others_are_none() -> None:
+    context = click.Context(main)
+    listed = main.list_commands(context)
+    assert {"up", "serve", "connect", "send", "ls", "post", "kill", "env", "setup"} == set(listed)
+    assert all(main.get_command(context, name) for name in listed)
+    assert main.get_command(context, "nothing") is None
 
 
 @pytest.mark.parametrize("command", ["up", "serve"])

@@ -122,8 +122,12 @@ def test_all_templates_are_watched(project: Project, tmp_path: Path) -> None:
     assert project.templates == {tmp_path / "template.yaml", tmp_path / "inner/inner.yaml"}
 
 
-def test_a_stack_whose_template_is_elsewhere_stays(tmp_path: Path) -> None:
-    outer = OUTER.replace("Location: inner/inner.yaml", "Location: https://s3.amazonaws.com/b/inner.yaml")
+@pytest.mark.parametrize(
+    "place",
+    ["https://s3.amazonaws.com/b/inner.yaml", "not-there.yaml", "{ApplicationId: arn:x, SemanticVersion: 1.0.0}"],
+)
+def test_a_stack_whose_template_is_elsewhere_stays_and_nobody_is_asked_for_it(tmp_path: Path, place: str) -> None:
+    outer = OUTER.replace("Location: inner/inner.yaml", f"Location: {place}")
     assert resource(written(tmp_path, outer, INNER), "Inner")["Type"] == "AWS::CloudFormation::Stack"
 
 

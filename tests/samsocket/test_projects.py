@@ -237,11 +237,17 @@ async def test_functions_have_the_rights_of_their_roles_if_that_is_asked_for(
             await tool.prints("is not authorized to perform: dynamodb:Scan")
 
 
-async def test_stacks_in_the_stack_are_served_as_one(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    async with running(PROJECTS / "nested-python", tmp_path) as tool:
+async def test_stacks_in_the_stack_are_served_as_one_and_watched(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    folder = shutil.copytree(PROJECTS / "nested-python", tmp_path / "nested")
+    async with running(folder, tmp_path) as tool:
         assert "not served: Monitoring (AWS::CloudFormation::Stack" in tool.printed()
         async with http.ws_connect(tool.urls["v1"]) as client:
             await client.send_json({"action": "tell"})
+            assert await hears(client) == "told by samsocket-State-lobby"
+            inner = folder / "api/template.yaml"
+            inner.write_text(inner.read_text().replace("        tell: {", "        say: {"))
+            await tool.prints("renewed: the template")
+            await client.send_json({"action": "say"})
             assert await hears(client) == "told by samsocket-State-lobby"
 
 

@@ -195,6 +195,17 @@ def test_a_resource_that_a_condition_leaves_out_is_not_judged(tmp_path: Path) ->
     assert found(template, tmp_path) == []
 
 
+def test_the_size_of_a_stack_with_nested_ones_is_not_judged(tmp_path: Path) -> None:
+    inner: Template = {"Resources": {f"T{n}": {"Type": "AWS::SNS::Topic"} for n in range(490)}}
+    (tmp_path / "inner.yaml").write_text(yaml.safe_dump(inner), encoding="utf-8")
+    template = yaml.safe_load(TEMPLATE)
+    template["Resources"]["Inner"] = {
+        "Type": "AWS::CloudFormation::Stack",
+        "Properties": {"TemplateURL": "inner.yaml"},
+    }
+    assert found(template, tmp_path) == []
+
+
 def test_the_command_ends_with_what_aws_refuses_and_where_that_stands(tmp_path: Path) -> None:
     template = yaml.safe_load(TEMPLATE)
     with_a_second_mapping(template)

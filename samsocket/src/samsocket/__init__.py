@@ -6,5 +6,6 @@ What it does as API Gateway does, and where it differs, is listed with sources a
 Follow one message through the modules in this order: `server` (which path is what) → `clients` (the clients of an API)
 → `connection` (one client) → `events` (the event for the function) → `integrations` (its answer; where it is no Lambda
 proxy, by `mapping_templates` and `backends`) → `management` (a backend posts to the client). `reading` makes of a
-template the `api` that they serve.
+template the `api` that they serve; `reports` tells the `page` what happens. `up` starts all that a template needs:
+`installing` and `deployer` prepare it, `functions` runs its code.
 """

@@ -63,7 +63,7 @@ class Environments:
         base = name if _runs(name) else sys.executable
         lists = ("python", "debugpy") if debugged else ("python",)
         suffix = "-debugged" if debugged else ""
-        return self._python(name + suffix, f"Lambda's packages for {name}", base, lists)
+        return self._python(name + suffix, f"Lambda's packages for {name}", base, lists, has_pip=True)
 
     def node_sdk(self, folders: Iterable[Path]) -> Path:
         """Return a folder with the packages of the AWS SDK that sources import."""
@@ -84,15 +84,17 @@ class Environments:
             staged = target / "staged"
             staged.mkdir(exist_ok=True)
             (staged / "package.json").write_text(trial.read_text("utf-8"), encoding="utf-8")
-            run(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"], "npm install", cwd=staged)
+            # What is in npm's cache is not asked for again: the versions of the SDK are fixed.
+            command = ["npm", "install", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error"]
+            run(command, "npm install", cwd=staged)
             shutil.rmtree(target / "node_modules", ignore_errors=True)
             (staged / "node_modules").rename(target / "node_modules")
             shutil.rmtree(staged)
             trial.rename(manifest)
         return target
 
-    def _python(self, name: str, what: str, base: str, lists: tuple[str, ...] = ()) -> Path:
-        """Return the interpreter of an environment that has what its list says."""
+    def _python(self, name: str, what: str, base: str, lists: tuple[str, ...] = (), *, has_pip: bool = False) -> Path:
+        """Return the interpreter of an environment that has what its list says, and pip where `sam build` uses it."""
         folder = self._folder / name
         python = folder / "bin" / "python"
         files = [_LISTS / f"{each}.txt" for each in lists or (name,)]
@@ -103,10 +105,9 @@ class Environments:
                 return python
             self._say(f"installing {what}")
             program = uv.find_uv_bin()
-            run(
-                [program, "venv", "--quiet", "--clear", "--seed", "--python", base, str(folder)],
-                f"an environment for {what}",
-            )
+            seed = ["--seed"] if has_pip else []
+            venv = [program, "venv", "--quiet", "--clear", *seed, "--python", base, str(folder)]
+            run(venv, f"an environment for {what}")
             listed = [word for file in files for word in ("-r", str(file))]
             install = [program, "pip", "install", "--quiet", "--require-hashes", "--python", str(python), *listed]
             run(install, f"installing {what}")

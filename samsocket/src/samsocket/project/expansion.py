@@ -106,6 +106,7 @@ def _expanded(
     if path in around:
         raise TemplateError(f"{path} is nested in itself")
     document = copy.deepcopy(dict(written))
+    nesting.make_plain(document)
     code = _take_out_folders(document, path.parent)
     expanded = dict(_expand(document, parameters, region, path)) if _is_sam(document) else document
     found, resources, templates = {}, dict(written["Resources"]), {path}

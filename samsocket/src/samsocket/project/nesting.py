@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 STACK: Final = "AWS::CloudFormation::Stack"
+_APPLICATION: Final = "AWS::Serverless::Application"
+_REPOSITORY: Final = "https://serverlessrepo.amazonaws.com/"
 _VARIABLE: Final = re.compile(r"\$\{([^!}][^}]*)\}")
 _STACK_NAME: Final = "AWS::StackName"
 
@@ -25,6 +27,22 @@ class Nested:
     logical_id: str
     document: dict[str, Any]
     outputs: Mapping[str, Any]
+
+
+def make_plain(document: dict[str, Any]) -> None:
+    """Make stacks of a document's applications, as SAM does.
+
+    SAM's own way would ask AWS for those of its Serverless Application Repository, with this user's own key.
+    """
+    for resource in document["Resources"].values():
+        if resource.get("Type") == _APPLICATION:
+            properties = resource.get("Properties") or {}
+            place = properties.get("Location")
+            resource["Type"] = STACK
+            resource["Properties"] = {
+                "TemplateURL": place if isinstance(place, str) else _REPOSITORY,
+                "Parameters": properties.get("Parameters") or {},
+            }
 
 
 def local_stacks(expanded: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:

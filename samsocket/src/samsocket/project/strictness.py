@@ -50,6 +50,7 @@ class View:
     def __init__(self, project: Project, parameters: Mapping[str, str], region: str, stack: str) -> None:
         """Take a project, and what it is deployed with."""
         self.document = project.expanded
+        self.has_nested_stacks = len(project.templates) > 1
         self.template = Template(project.expanded)
         resources = self.template.resources
         self._resolver = Resolver(
@@ -129,7 +130,12 @@ def findings(project: Project, parameters: Mapping[str, str], region: str, stack
 
 @rule(_DOCS + "AWSCloudFormation/latest/UserGuide/cloudformation-limits.html")
 def _sizes_of_a_template(view: View) -> Iterator[tuple[str, str]]:
-    """A template has at most 500 resources, and 200 parameters, mappings and outputs each, and 1 MB."""
+    """A template has at most 500 resources, and 200 parameters, mappings and outputs each, and 1 MB.
+
+    Nested stacks have limits of their own, which cannot be told any more once they are a part of the one around them.
+    """
+    if view.has_nested_stacks:
+        return
     for section, most in (("Resources", 500), ("Parameters", 200), ("Mappings", 200), ("Outputs", 200)):
         count = len(view.document.get(section) or {})
         if count > most:
