@@ -1090,7 +1090,7 @@ def test_deliveries_and_how_late_their_events_were_are_counted(
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "realtime/prod")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "realtime")
-    outcomes = {"gone": Outcome.GONE, "late": Outcome.LATE, "later": Outcome.LATE}
+    outcomes = {"gone": Outcome.GONE, "gone too": Outcome.GONE, "late": Outcome.LATE, "later": Outcome.LATE}
     service = Service(outcomes, reach=reach)
     service.audience("calls/123", [subscriber(each) for each in ("one", "two", "three", *outcomes)])
     at_ms = int(NOW * 1000) - 1500
@@ -1101,9 +1101,21 @@ def test_deliveries_and_how_late_their_events_were_are_counted(
             entry("calls/123", "of no known time"),
         )
     (line,) = (each for each in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in each)
-    assert (line["Delivered"], line["Gone"], line["Late"]) == ([3.0], [1.0], [2.0])
+    assert (line["Delivered"], line["Gone"], line["Late"]) == ([3.0], [2.0], [2.0])
     assert line[lateness] == [1500.0, 0.0]
     assert "Superseded" not in line
+
+
+def test_states_that_a_newer_one_supersedes_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "realtime/prod")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "realtime")
+    service = Service(reach="wide").audience("presence/*/0", [subscriber("one")])
+    with metrics.of_invocation():
+        service.broadcast(presence(NOW - 3), presence(NOW - 2), presence(NOW - 1))
+    (line,) = (each for each in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in each)
+    assert line["Superseded"] == [2.0]
 
 
 def test_each_recipient_that_is_told_to_ask_is_counted() -> None:
@@ -1127,4 +1139,4 @@ def test_which_events_went_to_which_connection_is_logged_at_debug_alone(logged: 
         ("DEBUG", "one", "delivered"),
         ("DEBUG", "gone", "gone"),
     ]
-    assert all(line["trace_ids"] == ["of A", "of B"] for line in lines)
+    assert all((line["trace_ids"], line["reason"]) == (["of A", "of B"], "") for line in lines)

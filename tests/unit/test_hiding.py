@@ -65,3 +65,20 @@ def test_what_could_not_be_read_is_asked_again() -> None:
         known.hidden("1", 600, {"5"})
     blocks.error = None
     assert known.hidden("1", 600, {"5"}) == {"5"}
+
+
+@pytest.mark.parametrize(("changes", "most"), [(0, 1), (299, 1), (300, 2), (599, 2), (600, 3)])
+def test_as_many_users_are_asked_about_as_cost_no_more_than_the_whole_list(changes: int, most: int) -> None:
+    for count, is_read in ((most, False), (most + 1, True)):
+        blocks = FakeBlocks()
+        Hiding(blocks).hidden("1", changes, {str(number) for number in range(count)})
+        assert bool(blocks.read) is is_read
+
+
+def test_the_last_list_is_remembered_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiding, "_KEPT", 1)
+    blocks = FakeBlocks()
+    known = Hiding(blocks)
+    for blocker in ("1", "1", "2", "1"):
+        known.hidden(blocker, 600, {"5", "6"})
+    assert [blocker for blocker, _ in blocks.asked] == ["1", "2", "1"]
