@@ -314,7 +314,10 @@ def test_the_largest_event_for_the_most_recipients_fits_into_one_transaction(clo
 
 
 def test_a_reason_of_any_length_fits_beside_the_event(cloud: Cloud) -> None:
-    cloud.function("ingest")(broken(detail_type="x" * 5000))
+    detail: object = "\ud800"
+    for _ in range(50):  # a reason names the whole path
+        detail = {"x" * 50: detail}
+    cloud.function("ingest")(broken(detail=detail))
     (message,) = cloud.messages("RejectedEvents")
     assert len(message["MessageAttributes"]["reason"]["StringValue"]) == 1000
 
