@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_BEARER = (
-    "bearer"  # in any case: the scheme of an Authorization header, and the subprotocol that a token is offered beside
-)
+# In any case: the scheme of an Authorization header, and the subprotocol that a token is offered beside.
+_BEARER = "bearer"
 
 
 @dataclass(frozen=True, slots=True)
