@@ -113,8 +113,9 @@ class Races:
         event["queryStringParameters"] = {"token": jwt.encode(claims, SECRET, "HS256")}
 
         def open_it() -> None:
-            if connect.handler(event, Context())["statusCode"] != 200:
-                self.failures.append(f"$connect of {connection_id}")
+            answer = connect.handler(event, Context())
+            if answer["statusCode"] != 200:
+                self.failures.append(f"$connect of {connection_id}: {answer}")
 
         return self._timed(open_it)
 
