@@ -12,6 +12,8 @@ export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
 # Where a person's own settings would have pip, uv and Python install or look, in place of the folders below.
 export PIP_USER := 0
+# Without it every process would compile what it loads, each time: five seconds for the linter of templates alone.
+unexport PYTHONDONTWRITEBYTECODE
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PYTHONHOME PYTHONPATH VIRTUAL_ENV CONDA_PREFIX
 unexport UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIR UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX UV_PYTHON
 export PATH := $(CURDIR)/.tools/uv/bin:$(CURDIR)/.tools/sam/bin:$(PATH)
