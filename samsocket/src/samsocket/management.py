@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
-from samsocket.events import new_id
+from samsocket.events import new_request_id
 from samsocket.frames import TOO_BIG
 from samsocket.rights import Request
 
@@ -47,7 +47,7 @@ _ANSWERS: Final[Mapping[type[DeliveryError], tuple[int, str, str | None]]] = {
 def error(status: int, kind: str, message: str | None) -> web.Response:
     """Return an error as AWS shapes it: the SDKs read its kind from a header."""
     body = b"" if message is None else json.dumps({"message": message}).encode()
-    headers = {"x-amzn-RequestId": new_id(), "x-amzn-ErrorType": kind, "Content-Type": "application/json"}
+    headers = {"x-amzn-RequestId": new_request_id(), "x-amzn-ErrorType": kind, "Content-Type": "application/json"}
     return web.Response(status=status, body=body, headers=headers)
 
 
@@ -114,17 +114,17 @@ class Management:
 
     async def _act(self, method: str, connection: Connection, body: bytes) -> web.Response:
         if method == "GET":
-            return web.json_response(_description(connection), headers={"x-amzn-RequestId": new_id()})
+            return web.json_response(_description(connection), headers={"x-amzn-RequestId": new_request_id()})
         if method == "DELETE":
             await connection.close(1000)
-            return web.Response(status=204, headers={"x-amzn-RequestId": new_id()})
+            return web.Response(status=204, headers={"x-amzn-RequestId": new_request_id()})
         if len(body) > self._settings.post_frame_bytes:
             await connection.close(TOO_BIG)
         else:
             payload = _text(body)
             await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
             self._reports.sent(connection.handshake, payload, "post")
-        return web.Response(status=200, headers={"x-amzn-RequestId": new_id()})
+        return web.Response(status=200, headers={"x-amzn-RequestId": new_request_id()})
 
     async def _refusal(
         self, request: BaseRequest, body: bytes, stage: str, connection_id: str, *, emulated: bool

@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from samsocket.fallback import Fallback
 
 _BACKLOG: Final = 1024
-_EXPIRY_SECONDS: Final = 0.25
+_EXPIRY_SECONDS: Final = (0.25, 2.0)
+"""The shortest and the longest pause before the next look which connections have expired."""
 _SHUTDOWN_SECONDS: Final = 5.0
 
 
@@ -171,7 +172,8 @@ class Gateway:
     async def _expire(self) -> None:
         """Close the connections that were idle or open for too long."""
         while True:
-            await asyncio.sleep(_EXPIRY_SECONDS)
+            least, most = _EXPIRY_SECONDS  # a look at 10,000 connections takes 10 ms
+            await asyncio.sleep(max(least, min(most, self._settings.idle_timeout / 100, self._settings.max_age / 100)))
             now = time.monotonic()
             for connection in list(self._connections.values()):
                 if connection.expired(self._settings, now):
