@@ -45,6 +45,8 @@ class Addresses:
 
     def api_of_host(self, request: BaseRequest) -> WebSocketApi | None:
         """Return the API that a request's host name stands for; None if it stands for the whole gateway."""
+        if not self._by_host:
+            return None
         host = request.headers.get("Host", "").rpartition("@")[2].lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return self._by_host.get(name)

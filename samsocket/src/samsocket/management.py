@@ -103,12 +103,12 @@ class Management:
         return body
 
     def _open(self, connection_id: str, stage: str) -> Connection:
-        if _WELL_FORMED.fullmatch(connection_id) is None:
-            raise MalformedIdError(connection_id)
         connection = self._connections.get(connection_id)
-        if connection is None or not connection.is_open or connection.handshake.stage != stage:
-            raise GoneError(connection_id)
-        if connection.handshake.api_id != self._api_id:
+        if connection is None:
+            kind = GoneError if _WELL_FORMED.fullmatch(connection_id) else MalformedIdError
+            raise kind(connection_id)
+        handshake = connection.handshake
+        if not connection.is_open or handshake.stage != stage or handshake.api_id != self._api_id:
             raise GoneError(connection_id)
         return connection
 
