@@ -18,6 +18,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.responses import DynamoHandler
 
 from tests.cloudformation import resources
+from tests.support.moto_transactions import back_up_little
 
 Item = dict[str, dict[str, Any]]
 
@@ -53,6 +54,7 @@ class Tables:
     """All tables, by their logical ids in the template."""
 
     def __init__(self) -> None:
+        back_up_little()
         self._handler = _Handler()
         self._backend = self._handler.own_backend
         self._tables = self._backend.tables

@@ -18,6 +18,7 @@ from samsocket.resolver import Resolver
 from samsocket.template import Stack, Template
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
+from tests.support.moto_transactions import back_up_little
 from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
@@ -72,6 +73,7 @@ class Cloud:
     """The part of the stack that holds data, empty, and the functions that work on it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        back_up_little()
         self._monkeypatch = monkeypatch
         self.dynamodb, self.sqs, self.events = (operator(service) for service in ("dynamodb", "sqs", "events"))
         self.stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
