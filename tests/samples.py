@@ -47,3 +47,8 @@ def queued(*events: object, receives: int = 1) -> dict[str, Any]:
             for number, event in enumerate(events)
         ]
     }
+
+
+def code_points(text: str) -> str:
+    """Return a name of a text for a test's id: one with a backslash cannot be given to pytest."""
+    return " ".join(f"U+{ord(each):04X}" for each in text)

@@ -17,17 +17,12 @@ from realtime.errors import Unavailable
 from realtime.ingest import AHEAD_MS
 from realtime.tables.users import Users
 from tests.logs import LogLines
-from tests.samples import KEY_ID, SECRET, backend_event, queued, sample
+from tests.samples import KEY_ID, SECRET, backend_event, code_points, queued, sample
 from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock
 
 ODD = ["\ud800", "a\udfff", "\ufffe", "a\uffff", "\ufdd0", "\U0001fffe", "\x00", "a\x1f", "\x7f", "a\x85"]
 DONE: dict[str, Any] = {"batchItemFailures": []}
-
-
-def code_points(text: str) -> str:
-    """Return a name of a text for a test's id: one with a backslash cannot be given to pytest."""
-    return " ".join(f"U+{ord(each):04X}" for each in text)
 
 
 def arriving(**query: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, Unavailable
 from realtime.text import make_storable
+from tests.samples import code_points
 from tests.support.fake_sqs import FakeSqs
 from tests.unit.fakes import as_client, aws_error
 
@@ -56,7 +57,7 @@ def test_a_message_is_json_with_its_delay() -> None:
 ODD = ["\ud800", "\udfff", "\ufffe", "\uffff", "\ufdd0", "\x00", "\x0b", "\x7f", "\x85", "\U0001fffe", "Жанна 👋\n\t"]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=ascii)
+@pytest.mark.parametrize("odd", ODD, ids=code_points)
 def test_a_queue_takes_a_message_with_any_character(odd: str) -> None:
     text, attributes = sent({odd: [odd]}, reason=odd)
     assert text.isascii()
