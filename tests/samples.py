@@ -50,5 +50,5 @@ def queued(*events: object, receives: int = 1) -> dict[str, Any]:
 
 
 def code_points(text: str) -> str:
-    """Return a name of a text for a test's id: one with a backslash cannot be given to pytest."""
+    """Return a name of a text for a test's id: `make mutants` did not find some ids with backslashes."""
     return " ".join(f"U+{ord(each):04X}" for each in text)
