@@ -18,7 +18,6 @@ from moto.dynamodb.models.table import Table
 
 Write = Mapping[str, Any]
 
-
 _transaction: ContextVar[Sequence[Write] | None] = ContextVar("transaction", default=None)
 
 

@@ -1,0 +1,56 @@
+"""What tests/support/moto_transactions.py changes in moto: a cancelled transaction still leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.table import Table
+
+from tests.support.cloud import ACCOUNT, REGION, Cloud
+
+TABLE, HASH = "EventsTable", "audience"
+
+
+def key(name: str, partition: str = "one") -> dict[str, Any]:
+    return {HASH: {"S": partition}, "event_id": {"S": name}}
+
+
+def shown(table: Table) -> int:
+    """Return how many changes the table's stream has shown."""
+    assert table.stream_shard is not None
+    return len(table.stream_shard.items)
+
+
+def test_a_cancelled_transaction_leaves_items_and_stream_as_they_were(cloud: Cloud) -> None:
+    client = cloud.dynamodb
+    for name in ("updated", "deleted", "replaced", "other"):
+        client.put_item(TableName=TABLE, Item={**key(name), "seen": {"L": [{"N": "1"}]}})
+    tables = dynamodb_backends[ACCOUNT][REGION].tables
+    before, changes = client.scan(TableName=TABLE)["Items"], shown(tables[TABLE])
+    update = {"UpdateExpression": "SET seen[0] = :two", "ExpressionAttributeValues": {":two": {"N": "2"}}}
+    writes: list[Any] = [
+        {"Update": {"TableName": TABLE, "Key": key("updated"), **update}},
+        {"Delete": {"TableName": TABLE, "Key": key("deleted")}},
+        {"Put": {"TableName": TABLE, "Item": key("replaced")}},
+        {"Put": {"TableName": TABLE, "Item": key("new")}},
+        {"Put": {"TableName": TABLE, "Item": key("new", "another")}},
+    ]
+    never = {"TableName": TABLE, "Key": key("other"), "ConditionExpression": f"attribute_not_exists({HASH})"}
+    with pytest.raises(client.exceptions.TransactionCanceledException):
+        client.transact_write_items(TransactItems=[*writes, {"ConditionCheck": never}])
+    assert client.scan(TableName=TABLE)["Items"] == before
+    assert shown(tables[TABLE]) == changes
+    client.transact_write_items(TransactItems=writes)
+    assert len(client.scan(TableName=TABLE)["Items"]) == len(before) + 1
+    assert shown(tables[TABLE]) == changes + len(writes)
+
+
+def test_outside_a_transaction_a_copy_of_a_table_shares_nothing_with_it(cloud: Cloud) -> None:
+    cloud.dynamodb.put_item(TableName=TABLE, Item=key("one"))
+    table = dynamodb_backends[ACCOUNT][REGION].tables[TABLE]
+    copied = copy.deepcopy(table)
+    cloud.dynamodb.delete_item(TableName=TABLE, Key=key("one"))
+    assert (len(list(copied.all_items())), len(list(table.all_items()))) == (1, 0)
