@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from harness.account import Account
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
+from realtime.posting.lane import PROBED_ID
 from realtime.posting.pacing import TokenBucket
 from realtime.posting.poster import Poster
 from realtime.posting.progress import Progress
@@ -74,6 +75,8 @@ class SimulatedApi:
         self.default: Step = 200
         self.account: Account | None = None  # whose quota the requests take from, if it is to have one
         self.latency_ms = 10.0
+        self.latencies_ms: dict[str, float] = {}  # of single connections
+        self.silent_until_ms = 0.0  # before, nothing is answered
         self.timeout_ms = 2_000.0
         self.most_at_once = 0
         self.is_closed = False
@@ -105,11 +108,14 @@ class SimulatedApi:
         connection_id = unquote(connection_id)
         script = self.scripts.get(connection_id)
         step = script.popleft() if script else self.default
+        if connection_id == PROBED_ID and step == 200:
+            step = 410
         if self.account is not None and not self.account.take():
             step = 429
         now_ms = self._clock.now_ms
         self.requests.append(Request(now_ms, method, stage, connection_id, headers, body, step))
-        delay_ms = self.timeout_ms if step is Trouble.HANG else self.latency_ms
+        latency_ms = max(self.latencies_ms.get(connection_id, self.latency_ms), self.silent_until_ms - now_ms)
+        delay_ms = self.timeout_ms if step is Trouble.HANG else latency_ms
         status, text = (step, "") if isinstance(step, int) else (0, step.value)
         heapq.heappush(self._answers, (now_ms + delay_ms, len(self.requests), task, status, text))
         self.most_at_once = max(self.most_at_once, len(self._answers))

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
-from realtime.posting.lane import CHECK_S, HANGING_S, LANE_S, LAST_S, PROBE_S, STALL_S, Lane, Latency
+from realtime.posting.delivery import Delivery
+from realtime.posting.lane import (
+    CHECK_S,
+    HANGING_S,
+    LANE_S,
+    LAST_S,
+    PROBE_S,
+    PROBING_S,
+    SILENCE_S,
+    SOUND_S,
+    STALL_S,
+    Lane,
+    Latency,
+    probe_of,
+)
 from realtime.posting.pacing import Congestion
+from tests.support.posters import delivery
 
 
 @dataclass
@@ -16,6 +31,7 @@ class Post:
     since: float = 0.0
     throttled: bool = False
     failures: int = 0
+    delivery: Delivery = field(default_factory=lambda: delivery("c"))
 
 
 class Account(Congestion):
@@ -130,9 +146,10 @@ def test_the_time_of_an_answer_is_learned_from_first_tries_without_stalls() -> N
     latency = Latency()
     found = lane(latency=latency)
     found.is_back(1.0)
-    found.answered(Post(failures=1), 9.0)
+    for unlike, status in ((Post(failures=1), 200), (Post(), 410), (Post(), 429), (Post(), 0)):
+        found.answered(unlike, status, 9.0)
     assert latency.longest_s() == LANE_S, "nothing was learned"
-    found.answered(Post(since=0.5), 1.54)
+    found.answered(Post(since=0.5), 200, 1.54)
     assert latency.longest_s() == pytest.approx(0.04 + 4 * 0.02)
 
 
@@ -163,6 +180,7 @@ def test_deliveries_that_hang_are_counted_at_each_look() -> None:
         assert found.must_check(now)
         assert [found.lets_leave(Post(since), now) for since in (now - HANGING_S, 0.0, now)] == [False] * 3
         assert found.hanging == 2
+    found.answered(Post(LANE_S), 200, LANE_S)
     assert found.lets_leave(Post(), LANE_S)
     assert found.hanging == 2  # the one that leaves does not hang
 
@@ -173,7 +191,71 @@ def test_a_stall_makes_no_delivery_hang() -> None:
     assert found.hanging == 0
 
 
+def probes(found: Lane, *times: float, waiting: Post | None = None) -> list[bool]:
+    return [bool(found.stage_to_probe(now, waiting)) for now in times]
+
+
 def test_a_throttled_account_is_probed_every_tenth_of_a_second() -> None:
     found = lane(Account(throttled=True))
-    assert [found.must_probe(now) for now in (0.0, PROBE_S / 2, PROBE_S, 2 * PROBE_S)] == [True, False, True, True]
-    assert not lane().must_probe(9.0)
+    assert probes(found, 0.0, PROBE_S / 2, PROBE_S, 2 * PROBE_S, waiting=Post()) == [True, False, True, True]
+    assert probes(found, 9.0) == [False], "something else is left to be done"
+    assert probes(lane(), 9.0, waiting=Post()) == [False]
+
+
+def looked(found: Lane, post: Post, *times: float) -> list[bool]:
+    """Look at a delivery that has a request under way; return whether it leaves."""
+    return [found.must_check(now) and found.lets_leave(post, now) for now in times]
+
+
+def test_an_api_is_probed_when_an_answer_is_unusually_late_and_nothing_shows_that_it_answers() -> None:
+    found, post = lane(), Post()
+    assert looked(found, post, HANGING_S - 0.001) == [False]
+    assert probes(found, HANGING_S) == [False]
+    assert looked(found, post, 2 * HANGING_S) == [False]
+    assert found.stage_to_probe(2 * HANGING_S, None) == post.delivery.stage
+    found.answered(Post(HANGING_S), 410, 2 * HANGING_S)
+    assert looked(found, post, 3 * HANGING_S) == [False]
+    assert probes(found, 9.0) == [False], "it answers"
+    assert looked(found, post, HANGING_S + SOUND_S + 0.001) == [False]
+    assert probes(found, 9.0) == [True], "it did"
+
+
+def test_an_answer_that_usually_takes_long_is_waited_for_before_the_api_is_probed() -> None:
+    latency = Latency()
+    latency.note(0.05)
+    found = lane(latency=latency)
+    assert looked(found, Post(), 0.09) == [False]
+    assert probes(found, 0.09) == [False]
+    assert looked(found, Post(), 0.101) == [False]
+    assert probes(found, 0.101) == [True]
+
+
+@pytest.mark.parametrize(("status", "leaves"), [(200, True), (410, True), (429, True), (500, False), (0, False)])
+def test_a_delivery_leaves_when_an_answer_shows_that_the_api_works(status: int, leaves: bool) -> None:
+    found = lane()
+    found.answered(Post(LANE_S - SOUND_S), status, LANE_S)
+    assert looked(found, Post(), LANE_S) == [leaves]
+
+
+def test_an_answer_to_what_was_asked_long_ago_does_not_show_how_the_api_is_now() -> None:
+    found = lane()
+    found.answered(Post(LANE_S - SOUND_S - 0.001), 200, LANE_S)
+    assert looked(found, Post(), LANE_S) == [False]
+
+
+def test_without_any_answer_deliveries_stay_for_two_seconds_of_a_lane_and_no_more() -> None:
+    found = lane()
+    first = [number * CHECK_S for number in range(1, 101)]
+    assert looked(found, Post(-LANE_S), *first) == [False] * 100
+    found.answered(Post(1.0), 200, 1.01)
+    assert looked(found, Post(1.0), 1.02) == [False]
+    second = [1.5 + number * CHECK_S for number in range(150)]
+    stays = looked(found, Post(1.0), *second).count(False)
+    assert 1.0 + stays * CHECK_S == pytest.approx(SILENCE_S, abs=3 * CHECK_S)
+
+
+def test_a_probe_is_given_up_after_half_a_second_and_is_no_reason_for_another() -> None:
+    found, probe = lane(), Post(delivery=probe_of("feed"))
+    assert looked(found, probe, PROBING_S - 0.001) == [False]
+    assert probes(found, 9.0) == [False]
+    assert looked(found, probe, PROBING_S + CHECK_S) == [True]

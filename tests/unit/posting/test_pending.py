@@ -6,7 +6,7 @@ import pytest
 
 from realtime.posting import pending as pending_module
 from realtime.posting.delivery import Delivery
-from realtime.posting.lane import EACH_FRAME_S, Lane, Latency
+from realtime.posting.lane import EACH_FRAME_S, HANGING_S, PROBED_ID, Lane, Latency
 from realtime.posting.pacing import Congestion
 from realtime.posting.pending import Pending
 from realtime.posting.progress import AT_ONCE, Patience, Progress
@@ -93,14 +93,21 @@ def test_a_delivery_that_waits_for_its_turn_in_a_lane_uses_up_no_time() -> None:
     assert progress.since == pytest.approx(9.0 - 0.25 + EACH_FRAME_S)
 
 
-def test_a_delivery_that_is_added_begins_now_and_waits_for_its_turn() -> None:
+def test_a_probe_begins_now_and_waits_for_its_turn() -> None:
     lane = Lane(Congestion(), Latency(), 0.0)
+    found = pending("hangs", lane=lane)
+    assert not found.probe(3.0)
+    assert lane.must_check(3.0)
+    assert not lane.lets_leave(take(found, 3.0 - 2 * HANGING_S), 3.0)
     lane.is_back(3.0)
-    found = pending(lane=lane)
-    assert found.take(4.0) is None
-    found.add(delivery("added"), 4.0)
+    assert found.probe(4.0)
     progress = take(found, 5.0)
-    assert (name(progress), progress.since) == ("added", 2.0)
+    assert (name(progress), progress.since) == (PROBED_ID, 2.0)
+    assert not found.probe(4.0)
+
+
+def test_without_a_lane_nothing_is_probed() -> None:
+    assert not pending("a").probe(3.0)
 
 
 def test_some_of_those_in_back_off_can_be_withdrawn() -> None:
@@ -116,5 +123,4 @@ def test_those_that_were_begun_are_in_back_off_or_not() -> None:
     first, second = take(found, 0.0), take(found, 0.0)
     back_off(found, first, 2.0)
     found.put(second, AT_ONCE, 1.0)
-    found.add(delivery("not drawn"), 1.0)
-    assert [name(each) for each in found.begun()] == ["b", "not drawn", "a"]
+    assert [name(each) for each in found.begun()] == ["b", "a"]

@@ -352,10 +352,43 @@ class TestLane:
 
     def test_a_lane_of_nothing_but_stragglers_ends_as_soon(self) -> None:
         simulation = Simulation()
-        simulation.api.default = Trouble.HANG
+        for each in deliveries(30):
+            simulation.api.script(each.connection_id, [Trouble.HANG])
         assert set(simulation.outcomes(deliveries(30), in_lane=True).values()) == {Outcome.LATE}
         assert simulation.clock.now_ms <= HELD_MS
         assert simulation.api.in_flight == 0
+
+    @pytest.mark.parametrize("number", [1, 30])
+    def test_an_api_that_answers_nobody_for_a_while_makes_nobody_late(self, number: int) -> None:
+        """Before, all of them left, and those of which the next batch had news were closed."""
+        simulation = Simulation()
+        simulation.outcomes(deliveries(30), in_lane=True)
+        simulation.api.silent_until_ms = simulation.clock.now_ms + 1_500
+        assert set(simulation.outcomes(deliveries(number), in_lane=True).values()) == {Outcome.DELIVERED}
+        assert simulation.clock.now_ms == pytest.approx(simulation.api.silent_until_ms, abs=20)
+
+    def test_an_api_that_answers_nobody_holds_a_lane_for_two_seconds(self) -> None:
+        simulation = Simulation()
+        simulation.api.default = Trouble.HANG
+        assert set(simulation.outcomes(deliveries(30), in_lane=True).values()) == {Outcome.LATE}
+        assert 2_000 <= simulation.clock.now_ms <= 2_800
+        assert simulation.api.in_flight == 0
+        assert len(simulation.api.requests) <= 60
+
+    def test_an_api_that_is_always_slow_holds_a_lane_for_little_more_than_two_seconds(self) -> None:
+        simulation = Simulation()
+        simulation.api.latency_ms = 200
+        (result,) = simulation.results([delivery("c", frames(100))], in_lane=True).values()
+        assert result.outcome is Outcome.LATE
+        assert 2_000 <= simulation.clock.now_ms <= 5_000
+
+    def test_a_straggler_leaves_a_lane_as_soon_although_the_api_has_to_be_tried(self) -> None:
+        simulation = Simulation()
+        simulation.outcomes(deliveries(30), in_lane=True)
+        began_ms = simulation.clock.now_ms
+        simulation.api.script("hangs", [Trouble.HANG])
+        assert simulation.outcomes([delivery("hangs")], in_lane=True) == {"hangs": Outcome.LATE}
+        assert simulation.clock.now_ms - began_ms <= 80
 
     def test_the_last_connection_is_waited_for_only_as_long_as_answers_take(self) -> None:
         simulation = Simulation()
@@ -415,7 +448,7 @@ class TestLane:
 
     def test_the_frames_of_a_connection_that_is_always_slow_do_not_each_have_250_ms(self) -> None:
         simulation = Simulation()
-        simulation.api.latency_ms = 200
+        simulation.api.latencies_ms["c"] = 200
         (result,) = simulation.results([delivery("c", frames(100))], in_lane=True).values()
         assert (result.outcome, result.sent) == (Outcome.LATE, 1)
 

@@ -5,8 +5,10 @@ A lane is one call of `Poster.deliver` whose caller has more to post afterwards.
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from typing import Any, Protocol
 
+from realtime.posting.delivery import Delivery, Frame
 from realtime.posting.pacing import Congestion
 
 # How long a delivery may be unserved, from its first request, while others are served.
@@ -22,8 +24,21 @@ STALL_S = 0.02
 HANGING_S = 0.03
 # How often a lane looks for deliveries that have to leave it.
 CHECK_S = 0.01
-# How often it tries a connection that does not exist, if it waits only because the account seems to be throttled.
+# How often it tries a connection that does not exist, if it waits only because the account seems to be throttled, or
+# because the API seems to answer nobody.
 PROBE_S = 0.1
+# If nothing that was requested within this time was answered, a missing answer is not the connection's fault …
+SOUND_S = 0.1
+# … but only for so long in each lane.
+SILENCE_S = 2.0
+# For how long such a request is waited for.
+PROBING_S = 0.5
+PROBED_ID, _PROBE = "AAAAAAAAAAAAAAA=", (Frame(b"{}"),)  # the id of no connection
+
+
+def probe_of(stage: str) -> Any:
+    """Return a delivery that nobody gets; its answer shows how the account and the API are."""
+    return Delivery(stage, PROBED_ID, _PROBE, connected_at_s=0.0)
 
 
 class Latency:
@@ -47,6 +62,10 @@ class Latency:
             return LANE_S
         return min(LANE_S, max(LAST_S, self._mean_s + 4 * self._deviation_s))
 
+    def unusual_s(self) -> float:
+        """Return how long an answer seldom takes, at least HANGING_S."""
+        return HANGING_S if self._mean_s is None else max(HANGING_S, self._mean_s + 2 * self._deviation_s)
+
 
 class Unserved(Protocol):
     """What a lane must know of a delivery under way."""
@@ -55,12 +74,15 @@ class Unserved(Protocol):
     throttled: bool
     failures: int
 
+    @property
+    def delivery(self) -> Delivery: ...
+
 
 class Lane:
     """Tells which deliveries have to leave.
 
-    The time in which nothing could be sent or received does not count. Nor does a 429 that the account's `congestion`
-    explains: it says nothing about the connection.
+    What is not the connection's fault does not count: the time in which nothing could be sent or received, a 429 that
+    the account's `congestion` explains, and that nothing comes from an API that answers nobody else either.
     """
 
     def __init__(self, congestion: Congestion, latency: Latency, now: float) -> None:
@@ -73,8 +95,12 @@ class Lane:
         self._due_back_at = now
         self._congestion = congestion
         self._latency = latency
-        self._check_at = now + CHECK_S
+        self._checked_at = now
         self._probe_at = now
+        self._sound_since = -math.inf  # `since` of a delivery that was answered
+        self._silent_s = 0.0  # for how long deliveries have stayed because the API answered nobody
+        self._is_silent = False
+        self._doubted = ""  # the stage of a delivery whose answer is missing, if no other answer shows how the API is
 
     def is_late(self, delivery: Unserved, due: float) -> bool:
         """Return whether a delivery that cannot be served before `due` has to leave now."""
@@ -84,9 +110,12 @@ class Lane:
             return False
         return due - delivery.since >= (self._latency.longest_s() if self.is_ending else LANE_S)
 
-    def answered(self, delivery: Unserved, now: float) -> None:
-        """Note a success, to learn how long one takes."""
-        if not delivery.failures:
+    def answered(self, delivery: Unserved, status: int, now: float) -> None:
+        """Note an answer, which shows that the API works, and if it is a success, how long one takes."""
+        if not 0 < status < 500:
+            return
+        self._sound_since = max(self._sound_since, delivery.since)
+        if status < 300 and not delivery.failures:
             self._latency.note(now - self.stalled_s - delivery.since)
 
     def is_away(self, until: float) -> None:
@@ -109,22 +138,42 @@ class Lane:
 
     def must_check(self, now: float) -> bool:
         """Return whether it is time to ask `lets_leave` of all deliveries that have a request under way."""
-        if now < self._check_at:
+        if now < self._checked_at + CHECK_S:
             return False
-        self._check_at = now + CHECK_S
-        self.hanging = 0
+        if self._is_silent:
+            self._silent_s += now - self._checked_at
+        self._checked_at = now
+        self.hanging, self._is_silent, self._doubted = 0, False, ""
         return True
 
     def lets_leave(self, delivery: Unserved, now: float) -> bool:
-        """Return whether a delivery has to leave now; if not, see whether it hangs."""
-        if self.is_late(delivery, now):
-            return True
-        self.hanging += now - self.stalled_s - delivery.since >= HANGING_S
+        """Return whether a delivery with a request under way has to leave now; if not, see whether it hangs."""
+        unserved_s = now - self.stalled_s - delivery.since
+        if delivery.delivery.connection_id is PROBED_ID:
+            return unserved_s >= PROBING_S
+        is_late = self.is_late(delivery, now)
+        if is_late or unserved_s >= self._latency.unusual_s():  # before it is late, so that the answer has come by then
+            is_sound = self._is_sound(delivery, now)
+            if is_late and (is_sound or self._silent_s >= SILENCE_S):
+                return True
+            self._is_silent = self._is_silent or is_late
+        self.hanging += unserved_s >= HANGING_S
         return False
 
-    def must_probe(self, now: float) -> bool:
-        """Return whether it is time to find out whether the account is still throttled."""
-        if not self._congestion.is_on or now < self._probe_at:
-            return False
+    def _is_sound(self, delivery: Unserved, now: float) -> bool:
+        """Return whether the API answers at present; if nothing shows that, let a connection be tried."""
+        if now - self.stalled_s - self._sound_since <= SOUND_S:
+            return True
+        self._doubted = delivery.delivery.stage
+        return False
+
+    def stage_to_probe(self, now: float, throttled: Unserved | None) -> str:
+        """Return the stage of the connection to try now that does not exist; "" if there is nothing to find out.
+
+        `throttled` is a delivery that waits for the account, if nothing else is left to be done.
+        """
+        stage = throttled.delivery.stage if throttled is not None and self._congestion.is_on else self._doubted
+        if not stage or now < self._probe_at:
+            return ""
         self._probe_at = now + PROBE_S
-        return True
+        return stage

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic
 
 from realtime.posting.delivery import D
+from realtime.posting.lane import probe_of
 from realtime.posting.progress import AT_ONCE, Patience, Progress
 
 _MAX_WAITING = 10_000  # connections in back-off; at this limit no new delivery is begun, so that memory stays bounded
@@ -56,9 +57,14 @@ class Pending(Generic[D]):
         """Return whether the back-off of a delivery has ended."""
         return bool(self.waiting) and self.waiting[0][0] <= now
 
-    def add(self, delivery: D, now: float) -> None:
-        """Begin a delivery that was not drawn."""
-        self.put(self._begin(delivery, now), AT_ONCE, now)
+    def probe(self, now: float) -> bool:
+        """Begin to find out how the account or the API is, if the lane has to know; return whether that is so."""
+        if self.lane is None:
+            return False
+        stage = self.lane.stage_to_probe(now, self.waiting[0][2] if self.waiting and self.drawn is None else None)
+        if stage:
+            self.put(self._begin(probe_of(stage), now), AT_ONCE, now)
+        return bool(stage)
 
     def _begin(self, delivery: D, now: float) -> Progress[D]:
         return Progress(delivery, self._patience, now if self.lane is None else now - self.lane.stalled_s)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from realtime import metrics
-from realtime.posting.delivery import D, Delivery, Frame, Outcome, Result
-from realtime.posting.lane import CHECK_S, Lane, Latency
+from realtime.posting.delivery import D, Outcome, Result
+from realtime.posting.lane import CHECK_S, PROBED_ID, Lane, Latency
 from realtime.posting.pacing import Congestion, Quota, Window
 from realtime.posting.pending import Pending
 from realtime.posting.progress import Patience, Progress
@@ -20,7 +20,6 @@ _CONSECUTIVE_REFUSALS = 3
 _TICK_S = 0.05  # how often to let libcurl check its timeouts
 _new_tuple = tuple.__new__
 _Refusals: TypeAlias = dict[tuple[str, str], int]  # consecutive ones, by stage and method
-_PROBED_ID, _PROBE = "AAAAAAAAAAAAAAA=", (Frame(b"{}"),)  # the id of no connection
 _SHORTEST_WAIT_S = 0.001  # for the quota, so that each round sends several posts
 
 
@@ -139,8 +138,8 @@ class Poster:
         self, pending: Pending[D], answers: list[tuple[Progress[D], int, str]], refusals: _Refusals, now: float
     ) -> Iterator[Result[D]]:
         """Do what follows from answers; yield the deliveries that end."""
-        if pending.lane is not None and 200 <= answers[0][1] < 300:  # one of them is enough
-            pending.lane.answered(answers[0][0], now)
+        if pending.lane is not None:
+            pending.lane.answered(*answers[-1][:2], now)  # one of them is enough
         throttled = repeated = recovered = refused = 0
         for progress, status, text in answers:
             is_first = not progress.failures  # later tries say less about the others
@@ -158,7 +157,7 @@ class Poster:
                 else:
                     repeated += 1
                 step = self._failed(progress, status, text, refusals)
-            if progress.delivery.connection_id is _PROBED_ID:
+            if progress.delivery.connection_id is PROBED_ID:
                 continue  # it was counted, which is all
             if isinstance(step, float):
                 pending.put(progress, step, now)
@@ -213,10 +212,8 @@ class Poster:
     def _wait(self, pending: Pending[D], pool: Pool, until: float) -> None:
         """Wait for answers, the quota, the end of a back-off or the end of the time, whichever is first."""
         now = self._clock.monotonic()
-        # If all that is left in a lane waits for the account, other tries have to show how the account is.
-        if pending.lane is not None and pending.waiting and pending.drawn is None and pending.lane.must_probe(now):
-            probe: Any = Delivery(pending.waiting[0][2].delivery.stage, _PROBED_ID, _PROBE, connected_at_s=0.0)
-            pending.add(probe, now)
+        if pending.probe(now):
+            return
         seconds = min(_TICK_S if pending.lane is None else CHECK_S, until - now)
         if pending.ready or pending.drawn is not None or pending.is_due(now):
             if self._quota.tokens < 1:
@@ -240,7 +237,7 @@ def _unfinished(pending: Pending[D], pool: Pool) -> Iterator[Result[D]]:
 
 
 def _reported(progress: Progress[D], outcome: Outcome) -> Iterator[Result[D]]:
-    if progress.delivery.connection_id is not _PROBED_ID:
+    if progress.delivery.connection_id is not PROBED_ID:
         yield _result(progress, outcome)
 
 
