@@ -237,6 +237,13 @@ def test_a_delivery_leaves_when_an_answer_shows_that_the_api_works(status: int, 
     assert looked(found, Post(), LANE_S) == [leaves]
 
 
+def test_an_answer_to_what_was_asked_at_the_same_time_shows_only_that_the_api_is_at_it() -> None:
+    """A window of posts that the API answers one after another: the last of them is no straggler."""
+    found = lane()
+    found.answered(Post(LANE_S), 200, 2 * LANE_S)
+    assert looked(found, Post(LANE_S), 2 * LANE_S) == [False]
+
+
 def test_an_answer_to_what_was_asked_long_ago_does_not_show_how_the_api_is_now() -> None:
     found = lane()
     found.answered(Post(LANE_S - SOUND_S - 0.001), 200, LANE_S)

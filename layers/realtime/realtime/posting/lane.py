@@ -27,7 +27,8 @@ CHECK_S = 0.01
 # How often it tries a connection that does not exist, if it waits only because the account seems to be throttled, or
 # because the API seems to answer nobody.
 PROBE_S = 0.1
-# If nothing that was requested within this time was answered, a missing answer is not the connection's fault …
+# Unless something was answered that was requested later than a delivery, and within this time, a missing answer is not
+# the connection's fault …
 SOUND_S = 0.1
 # … but only for so long in each lane.
 SILENCE_S = 2.0
@@ -97,7 +98,7 @@ class Lane:
         self._latency = latency
         self._checked_at = now
         self._probe_at = now
-        self._sound_since = -math.inf  # `since` of a delivery that was answered
+        self._sound_since = -math.inf  # the latest `since` of a delivery that was answered
         self._silent_s = 0.0  # for how long deliveries have stayed because the API answered nobody
         self._is_silent = False
         self._doubted = ""  # the stage of a delivery whose answer is missing, if no other answer shows how the API is
@@ -161,8 +162,8 @@ class Lane:
         return False
 
     def _is_sound(self, delivery: Unserved, now: float) -> bool:
-        """Return whether the API answers at present; if nothing shows that, let a connection be tried."""
-        if now - self.stalled_s - self._sound_since <= SOUND_S:
+        """Return whether the API answers what was requested later; if nothing shows that, let a connection be tried."""
+        if self._sound_since > delivery.since and now - self.stalled_s - self._sound_since <= SOUND_S:
             return True
         self._doubted = delivery.delivery.stage
         return False

@@ -122,6 +122,8 @@ class Poster:
             if now >= until:
                 yield from _unfinished(pending, pool)
                 return
+            if lane is not None:
+                lane.is_back(now)  # before `now` is the beginning of a delivery
             yield from self._send(pending, pool, refusals, now)
             if lane is not None:
                 now = clock.monotonic()
