@@ -150,12 +150,12 @@ class World:
         at += self.turns.now
         name = make_event_id(int(at * 1000), audience)
         self.recorded_at[name] = at
-        self.records[lane].append((at, Entry(audience, name, "call_started", name, int(at) + 3600)))
+        self.records[lane].append((at, Entry(audience, name, "call_started", name + "}", int(at) + 3600)))
 
     def heard(self, body: bytes, connection_id: str) -> None:
-        """Note that a connection heard a frame."""
+        """Note that a connection heard a frame: the name of its event, and a position."""
         endpoint = self.users[connection_id][1].split("/")[0]
-        self.latencies[endpoint].append(self.turns.now - self.recorded_at[body.decode()])
+        self.latencies[endpoint].append(self.turns.now - self.recorded_at[body.decode().split(",")[0].rstrip("}")])
 
     # The functions
 
