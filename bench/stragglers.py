@@ -42,7 +42,7 @@ from realtime.tables.registry import Gone, Registry
 from realtime.tables.stragglers import Behind, Stragglers, mark_of
 from tools import results
 
-SEED = 33
+SEEDS = (33, 34, 35, 36, 37)  # of a single one, which connections are bad decides more than they do
 USERS = 5_000  # with a connection to feed and one to calls each
 SECONDS = 30.0
 CALLS_A_SECOND, FEED_EVERY_S = 50, 2.0
@@ -61,9 +61,9 @@ ENDLESS = 1e9
 class World:
     """API Gateway, the tables and the queue, on one clock; `bad` are the parts of connections that hang or get 429s."""
 
-    def __init__(self, bad: tuple[float, float]) -> None:
+    def __init__(self, bad: tuple[float, float], seed: int) -> None:
         self.turns = Turns()
-        self.chance = random.Random(SEED)
+        self.chance = random.Random(seed)
         self.kinds: dict[str, str] = {}  # of each open connection: fine, hangs or throttled
         self.users: dict[str, tuple[str, str]] = {}  # and its audience
         self.subscribers: dict[str, dict[str, Subscriber]] = defaultdict(dict)
@@ -387,9 +387,9 @@ class InlineExecutor(Executor):
         return future
 
 
-def simulate(bad: tuple[float, float]) -> World:
+def simulate(bad: tuple[float, float], seed: int) -> World:
     """Run the service for some seconds."""
-    world = World(bad)
+    world = World(bad, seed)
     lanes = [f"{kind} {number}" for kind in ("narrow", "wide") for number in range(LANES)]
     actions = [partial(world.run_lane, name) for name in lanes]
     with patch.object(broadcast, "ThreadPoolExecutor", InlineExecutor), patch.object(late, "time", world):
@@ -399,19 +399,24 @@ def simulate(bad: tuple[float, float]) -> World:
 
 def main() -> None:
     """Measure, print and store the figures."""
-    without, among = simulate((0.0, 0.0)), simulate((HANGING, THROTTLED))
-    figures: dict[str, float] = {"held_ms": among.longest_held_s * 1000}
+    without = [simulate((0.0, 0.0), seed) for seed in SEEDS]
+    among = [simulate((HANGING, THROTTLED), seed) for seed in SEEDS]
+    figures: dict[str, float] = {"held_ms": max(world.longest_held_s for world in among) * 1000}
     print(f"{'ms':<8}{'p50':>10}{'p99':>10}{'among stragglers':>20}{'':>10}{'p99 ratio':>12}")
     for endpoint in ("calls", "feed"):
-        rows = [statistics.quantiles(world.latencies[endpoint], n=100) for world in (without, among)]
+        rows = [
+            statistics.quantiles([each for world in worlds for each in world.latencies[endpoint]], n=100)
+            for worlds in (without, among)
+        ]
         figures[f"{endpoint}_p99"] = rows[1][98] / rows[0][98]
         (p50, p99), (bad_p50, bad_p99) = ((row[49] * 1000, row[98] * 1000) for row in rows)
         print(f"{endpoint:<8}{p50:>10.1f}{p99:>10.1f}{bad_p50:>20.1f}{bad_p99:>10.1f}{bad_p99 / p99:>12.2f}")
-    served = sum(len(each) for each in among.latencies.values())
-    figures["false_late"] = among.ends["late though healthy"] / served
+    ends = sum((world.ends for world in among), Counter[str]())
+    served = sum(len(each) for world in among for each in world.latencies.values())
+    figures["false_late"] = ends["late though healthy"] / served
     print(f"the longest time for which stragglers held a lane: {figures['held_ms']:.0f} ms")
     print(f"healthy deliveries that left their lane: {figures['false_late']:.5f}")
-    print(", ".join(f"{name}: {count:,}" for name, count in sorted(among.ends.items())))
+    print(", ".join(f"{name}: {count:,}" for name, count in sorted(ends.items())))
     results.save("stragglers", figures)
 
 

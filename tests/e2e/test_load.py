@@ -27,9 +27,9 @@ WITHIN = 60.0
 class Member:
     """A client that comes back and resumes if the service closes its connection.
 
-    How many are closed depends on the machine, which the service shares with its clients here: a post that takes 250 ms
-    makes a straggler (docs/decisions/0033-a-lane-that-nobody-can-hold-up.md). `bench stragglers` prints
-    how many healthy deliveries leave their lane, on a clock of its own.
+    How many are closed depends on the machine, which the service shares with its clients here: a post that takes
+    longer than others makes a straggler (docs/decisions/0033-a-lane-that-nobody-can-hold-up.md). `bench stragglers`
+    prints how many healthy deliveries leave their lane, on a clock of its own.
     """
 
     connect: Callable[[], AbstractAsyncContextManager[Client]]
