@@ -130,7 +130,9 @@ async def test_a_client_with_many_drops_hears_every_numbered_event_and_few_of_th
     assert expected - heard == set()
     assert all(each["recovered"] for each in me.answers)
     assert me.repeated < 0.02 * len(me.heard)
-    assert me.overlapping <= 3 * drops  # those that were recorded while it was away, and posted when it was back
+    # Those that were recorded while it was away, and posted when it was back: more on a busy machine, where posts come
+    # late. A resume that repeated the last minutes would bring some thousands.
+    assert me.overlapping <= 10 * drops
 
 
 async def test_a_client_that_had_received_nothing_misses_nothing(stack: Stack) -> None:
