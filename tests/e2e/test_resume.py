@@ -131,7 +131,7 @@ async def test_a_client_with_many_drops_hears_every_numbered_event_and_few_of_th
     assert all(each["recovered"] for each in me.answers)
     assert me.repeated < 0.02 * len(me.heard)
     # Those that were recorded while it was away, and posted when it was back: more on a busy machine, where posts come
-    # late. A resume that repeated the last minutes would bring some thousands.
+    # late. A resume that repeated the last five minutes brought over a thousand.
     assert me.overlapping <= 10 * drops
 
 

@@ -480,6 +480,20 @@ class TestLane:
         simulation.api.latency_ms = 5_010
         assert set(simulation.outcomes(deliveries(3), in_lane=True).values()) == {Outcome.DELIVERED}
 
+    def test_the_time_in_which_the_process_does_not_run_gives_none_to_what_begins_afterwards(self) -> None:
+        simulation = Simulation(posts_per_second=20)
+        simulation.outcomes(deliveries(10), in_lane=True)  # so that the next waits for the quota
+        simulation.api.script("hangs", [Trouble.HANG])
+        wait = simulation.api.wait
+
+        def oversleep(seconds: float) -> None:
+            simulation.api.wait = wait  # type: ignore[method-assign]
+            simulation.clock.advance(1.5)
+
+        simulation.api.wait = oversleep  # type: ignore[method-assign]
+        assert simulation.outcomes([delivery("hangs")], in_lane=True) == {"hangs": Outcome.LATE}
+        assert simulation.clock.now_ms <= 1_500 + 2 * HELD_MS
+
     def test_a_throttled_account_makes_nobody_late(self) -> None:
         simulation = Simulation(jitter=0.5)
         account = simulation.api.account = Account(rate=1000, burst=50, clock=simulation.clock.monotonic)
