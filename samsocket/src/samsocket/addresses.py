@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-
-    from aiohttp.web import BaseRequest
 
     from samsocket.api import WebSocketApi
 
@@ -32,10 +31,17 @@ class Addresses:
         self._by_host = {name: api for api in self._apis for name in api.hosts}
         self._by_name = {name: api for api in self._apis for name in (api.name, api.api_id) if name}
         self.names = self._given | self._by_host.keys()
+        self.managed = lru_cache(maxsize=256)(self._managed)
 
-    def apis_of(self, request: BaseRequest, path: str) -> tuple[Sequence[WebSocketApi], str]:
-        """Return the APIs that a request may mean, and what is left of its path."""
-        if (api := self.api_of_host(request)) is not None:
+    def _managed(self, host: str, head: str) -> tuple[Sequence[WebSocketApi], str]:
+        """Return the APIs, and their stage, that a request to `{head}/@connections/…` of a host may mean."""
+        apis, rest = self.apis_of(host, f"{head.rstrip('/')}/")
+        stage = rest.strip("/")
+        return [api for api in apis if stage in api.stages], stage
+
+    def apis_of(self, host: str, path: str) -> tuple[Sequence[WebSocketApi], str]:
+        """Return the APIs that a request to a path of a host may mean, and what is left of the path."""
+        if (api := self.api_of_host(host)) is not None:
             return (api,), path
         named = path.removeprefix(EXECUTE_API) if path.startswith(EXECUTE_API) else path[1:]
         first, slash, rest = named.partition("/")
@@ -43,11 +49,11 @@ class Addresses:
             return (api,), f"/{rest}"
         return ((), path) if path.startswith(EXECUTE_API) else (self._apis, path)
 
-    def api_of_host(self, request: BaseRequest) -> WebSocketApi | None:
-        """Return the API that a request's host name stands for; None if it stands for the whole gateway."""
+    def api_of_host(self, host: str) -> WebSocketApi | None:
+        """Return the API that a `Host` header stands for; None if it stands for the whole gateway."""
         if not self._by_host:
             return None
-        host = request.headers.get("Host", "").rpartition("@")[2].lower()
+        host = host.rpartition("@")[2].lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         return self._by_host.get(name)
 

@@ -200,7 +200,8 @@ class Gateway:
 
     async def _serve(self, request: BaseRequest, path: str, query_string: str) -> web.StreamResponse:
         """Answer a request that is neither control nor management: a client's, or one for the other server."""
-        apis, rest = self.addresses.apis_of(request, path)
+        host = request.headers["Host"]
+        apis, rest = self.addresses.apis_of(host, path)
         for prefix in (self.addresses.prefix, "/"):
             stage = rest[len(prefix) :].removesuffix("/") if rest.startswith(prefix) else ""
             having = [api for api in apis if stage in api.stages]
@@ -212,15 +213,13 @@ class Gateway:
                 return _turned_away(FORBIDDEN, f"several APIs have the stage {stage}: connect to {names}")
         if self._fallback is not None:
             return await self._fallback.handle(request)
-        is_of_no_api = path == "/" and self.addresses.api_of_host(request) is None
+        is_of_no_api = path == "/" and self.addresses.api_of_host(host) is None
         if self._page is not None and is_of_no_api and "Upgrade" not in request.headers:
             return await self._page.handle(request, "")
         return management.forbidden()
 
     async def _manage(self, request: BaseRequest, head: str, connection_id: str) -> web.Response:
-        apis, rest = self.addresses.apis_of(request, f"{head.rstrip('/')}/")
-        stage = rest.strip("/")
-        having = [api for api in apis if stage in api.stages]
+        having, stage = self.addresses.managed(request.headers["Host"], head)
         if not having:
             return management.forbidden()
         if not self._rates.admits_management():
