@@ -202,6 +202,14 @@ def test_a_throttled_account_is_probed_every_tenth_of_a_second() -> None:
     assert probes(lane(), 9.0, waiting=Post()) == [False]
 
 
+@pytest.mark.parametrize(("status", "again"), [(410, True), (429, False), (503, False), (0, False)])
+def test_an_account_that_seems_not_to_be_throttled_is_probed_again_at_once(status: int, again: bool) -> None:
+    found = lane(Account(throttled=True))
+    assert probes(found, 0.0, 0.01, waiting=Post()) == [True, False]
+    found.probed(status, 0.01)
+    assert probes(found, 0.01, waiting=Post()) == [again]
+
+
 def looked(found: Lane, post: Post, *times: float) -> list[bool]:
     """Look at a delivery that has a request under way; return whether it leaves."""
     return [found.must_check(now) and found.lets_leave(post, now) for now in times]

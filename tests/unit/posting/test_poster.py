@@ -11,6 +11,7 @@ import pytest
 from harness.account import Account
 from realtime.posting import pending
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
+from realtime.posting.lane import PROBED_ID
 from realtime.posting.progress import CONGESTED_PATIENCE_S
 from tests.support.posters import Frozen
 from tests.unit.posting.simulated import EPOCH, Simulation, Step, Trouble, bodies, deliveries, delivery, frames
@@ -518,7 +519,13 @@ class TestLane:
         outcomes = simulation.outcomes(slow, in_lane=True)
         assert set(outcomes.values()) == {Outcome.LATE}
         assert len(outcomes) == 12
-        assert simulation.clock.now_ms < 2_500
+        assert simulation.clock.now_ms <= HELD_MS
+
+    def test_an_account_that_stays_throttled_is_tried_ten_times_a_second(self) -> None:
+        simulation = Simulation()
+        simulation.api.default = 429
+        simulation.outcomes(deliveries(12), in_lane=True, within_ms=5_000)
+        assert len(simulation.api.times_ms(PROBED_ID)) <= 50
 
 
 class TestTime:

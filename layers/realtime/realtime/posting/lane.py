@@ -25,7 +25,7 @@ HANGING_S = 0.03
 # How often a lane looks for deliveries that have to leave it.
 CHECK_S = 0.01
 # How often it tries a connection that does not exist, if it waits only because the account seems to be throttled, or
-# because the API seems to answer nobody.
+# because the API seems to answer nobody. If the account is not throttled after all, one try follows the other at once.
 PROBE_S = 0.1
 # Unless something was answered that was requested later than a delivery, and within this time, a missing answer is not
 # the connection's fault …
@@ -118,6 +118,11 @@ class Lane:
         self._sound_since = max(self._sound_since, delivery.since)
         if status < 300 and not delivery.failures:
             self._latency.note(now - self.stalled_s - delivery.since)
+
+    def probed(self, status: int, now: float) -> None:
+        """Note the answer of a connection that does not exist."""
+        if 0 < status < 500 and status != 429:
+            self._probe_at = now
 
     def is_away(self, until: float) -> None:
         """Note that the Poster waits for answers, and means to be back by then."""

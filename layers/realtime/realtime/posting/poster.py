@@ -159,8 +159,9 @@ class Poster:
                 else:
                     repeated += 1
                 step = self._failed(progress, status, text, refusals)
-            if progress.delivery.connection_id is PROBED_ID:
-                continue  # it was counted, which is all
+            if pending.lane is not None and progress.delivery.connection_id is PROBED_ID:
+                pending.lane.probed(status, now)
+                continue
             if isinstance(step, float):
                 pending.put(progress, step, now)
             else:
