@@ -14,6 +14,8 @@ from listener_realtime import Event, InvalidEvent, NotPublished, Publisher, even
 from realtime import backend_events
 from realtime.errors import InvalidEvent as Refused
 from tests.samples import backend_event
+from tests.support import contract as promised
+from tools.contract import examples
 
 CALL: dict[str, Any] = {"call_id": 456, "user_id": 123, "listener_id": 789}
 SOCIAL: dict[str, Any] = {"user_id": 123, "username": "jane", "to": [789]}
@@ -56,6 +58,11 @@ def test_each_type_has_a_function_whose_events_the_service_accepts() -> None:
     assert [event.type for event in ALL] == list(backend_events.EVENT_TYPES)
     for event in ALL:
         backend_events.validate("id", "s", event.type, json.loads(event.detail), 0)
+
+
+def test_each_event_is_one_that_the_published_schema_allows() -> None:
+    for event in ALL:
+        promised.validator("backend-event").validate(examples.bus_event(event.type, json.loads(event.detail), "s"))
 
 
 def test_each_event_has_a_key_of_its_own_or_yours() -> None:

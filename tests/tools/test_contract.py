@@ -366,6 +366,7 @@ DELIVERIES: list[Any] = [
     *({"to": list(range(count)), "ack_within": 5} for count in (45, 46)),
     {"to": "everyone", "ack_within": 5},
     {"to": "everyone", "expires_in": 5},
+    *({**to, "idempotency_key": each} for to in ({}, {"to": [1]}) for each in ("a", "", None, 5, "x" * 257)),
     {"ack_within": 5},
     {"expires_in": 5},
     {"to": [1], "more": 1},

@@ -156,7 +156,7 @@ def _deliveries(options: Schema) -> dict[str, Schema]:
         "DeliveryByPresence": {
             "description": "Presence decides who receives the event.",
             "type": "object",
-            "properties": {"expires_in": properties["expires_in"]},
+            "properties": {name: properties[name] for name in ("expires_in", "idempotency_key")},
             "additionalProperties": False,
         },
     }

@@ -648,6 +648,7 @@ class DeliveryByPresence(TypedDict):
     """Presence decides who receives the event."""
 
     expires_in: NotRequired[int | None]
+    idempotency_key: NotRequired[Name | None]
 
 
 class CallStartedDetail(TypedDict):
