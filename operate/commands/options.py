@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -57,6 +57,22 @@ def deployment_option(command: Callable[..., None]) -> Callable[..., None]:
             help="A stack in the cloud, by your AWS credentials and Region, in place of the embedded one.",
         )(with_deployment)
     )
+
+
+class Ago(click.ParamType[float]):
+    """A time before now, such as `90s`, `15m`, `2h` or `7d`; in seconds."""
+
+    name = "ago"
+    _UNITS: ClassVar = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        if isinstance(value, float):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if not number.isdecimal() or unit not in self._UNITS:
+            self.fail(f"{value!r} is no time: write 90s, 15m, 2h or 7d", param, ctx)
+        return float(int(number) * self._UNITS[unit])
 
 
 def token_options(command: Callable[..., None]) -> Callable[..., None]:

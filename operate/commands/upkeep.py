@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from operate.commands.options import deployment_option, short_path
+from operate.commands.options import Ago, deployment_option, short_path
 
 if TYPE_CHECKING:
     from operate.deployment import Deployment
@@ -169,8 +169,9 @@ def user(deployment: Deployment, user_id: str) -> None:
 @click.command()
 @click.argument("function", required=False)
 @click.option("--follow", is_flag=True, help="Go on printing as more is logged.")
+@click.option("--since", "ago_s", type=Ago(), default="1h", show_default=True, help="How far back: 90s, 15m, 2h or 7d.")
 @deployment_option
-def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
+def logs(deployment: Deployment, function: str | None, *, follow: bool, ago_s: float) -> None:
     """Print the logs of all functions, or of one FUNCTION."""
     from operate.logs import LogReader, log_groups
 
@@ -179,7 +180,8 @@ def logs(deployment: Deployment, function: str | None, *, follow: bool) -> None:
         raise click.BadParameter(
             f"there is no function {function}; there are: {', '.join(groups)}", param_hint="FUNCTION"
         )
-    reader = LogReader(deployment.clients.logs(), {function: groups[function]} if function else groups)
+    wanted = {function: groups[function]} if function else groups
+    reader = LogReader(deployment.clients.logs(), wanted, int((time.time() - ago_s) * 1000))
     with suppress(KeyboardInterrupt):
         for lines in reader.follow() if follow else [reader.read()]:
             for line in lines:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from operate import tokens
 from operate.cli import main
+from operate.commands.options import Ago
 from operate.forgetting import FAILURES
 from operate.listening import _advice
 from operate.state import Running, StateFolder
@@ -70,6 +71,18 @@ def test_an_endpoint_that_does_not_exist_is_refused(state: Path) -> None:
     result = realtime("listen", "everything", "--user", "5")
     assert result.exit_code == 2
     assert "feed" in result.output
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800), (5.0, 5)])
+def test_how_far_back_is_a_number_and_a_unit(text: str | float, seconds: float) -> None:
+    assert Ago().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "5", "-5m", "1.5h", "soon"])
+def test_another_form_of_how_far_back_is_refused_with_examples(state: Path, text: str) -> None:
+    result = realtime("logs", "--since", text)
+    assert result.exit_code == 2
+    assert "write 90s, 15m, 2h or 7d" in result.output
 
 
 def test_a_token_has_the_claims_that_were_asked_for() -> None:

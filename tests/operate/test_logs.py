@@ -71,6 +71,12 @@ def test_a_line_of_the_same_millisecond_that_comes_later_is_not_missed(logs: Log
     assert texts(reader) == []
 
 
+def test_lines_before_a_given_time_are_left_out(logs: Logs) -> None:
+    logs.log("connect", 1, "before")
+    logs.log("connect", 2, "since")
+    assert texts(LogReader(logs, GROUPS, since_ms=2)) == ["since"]  # type: ignore[arg-type]
+
+
 def test_a_function_that_never_ran_has_no_lines(logs: Logs, reader: LogReader) -> None:
     logs.log("connect", 1, "first")
     assert texts(reader) == ["first"]

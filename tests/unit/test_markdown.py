@@ -74,3 +74,12 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: str) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in headings(target.read_text(encoding="utf-8")), link
+
+
+def test_the_list_of_decisions_has_each_with_its_own_heading() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    pages = [(page.name, page.read_text(encoding="utf-8").partition("\n")[0]) for page in sorted(folder.glob("0*.md"))]
+    assert [(file, f"# {number} {title}") for number, file, title in listed] == pages
