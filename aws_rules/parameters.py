@@ -134,7 +134,7 @@ def sets(document: Document) -> list[ParameterSet]:
         ParameterSet(
             "CloudFront, both domains", {**DOMAIN, **CLOUDFRONT, "DisableExecuteApiEndpoint": "true"}, thorough=True
         ),
-        ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake"}, thorough=True),
+        ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake", "LiveShare": "most"}, thorough=True),
         ParameterSet("secret", SECRET),
         ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
         ParameterSet("bus of another name", {"BusName": "marketplace", "EventSchemas": "true", "SnapStart": "clients"}),

@@ -77,6 +77,7 @@ def simulated(few: dict[str, float], number: int) -> dict[str, float]:
         watched=0,
         connect_share=1.0,
         message_share=0.0,
+        live_share=1.0,
         wide_share=1.0,
         poll_s=few["one"],
         posts_a_core=posts,

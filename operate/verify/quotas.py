@@ -71,8 +71,11 @@ def judge_concurrency(quota: float, ingest: float) -> Judgement:
 
 def judge_connections(quota: float) -> Judgement:
     """Say how long a reconnect of all clients takes."""
-    minutes = 400_000 / quota / 60
-    return Judgement(f"{quota:,.0f} a second in the account: 100,000 users with 4 sockets each take {minutes:,.0f} min")
+    minutes = 100_000 / quota / 60
+    return Judgement(
+        f"{quota:,.0f} a second in the account: 100,000 clients take {minutes:,.1f} min, and longer where the stages "
+        "let in fewer (RequestsPerSecond, LiveShare)"
+    )
 
 
 def judge_throughput(place: str, setting: str, connections: float | None) -> Judgement:

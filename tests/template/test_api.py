@@ -25,7 +25,9 @@ def test_every_endpoint_and_live_is_a_stage_that_deploys_itself() -> None:
 
 def test_every_stage_throttles_what_clients_send_once_its_routes_exist() -> None:
     def throttles(share: str) -> dict[str, Any]:
-        limit = {"Fn::FindInMap": ["Shares", {"Ref": "RequestsPerSecond"}, share]}
+        divisions = ("SharesMostlyLive", "Shares")
+        each = [{"Fn::FindInMap": [name, {"Ref": "RequestsPerSecond"}, share]} for name in divisions]
+        limit = {"Fn::If": ["LiveHasMost", *each]}
         return {"ThrottlingRateLimit": limit, "ThrottlingBurstLimit": limit}
 
     for stage in resources("AWS::ApiGatewayV2::Stage").values():
@@ -53,6 +55,11 @@ def test_posts_and_what_all_stages_let_in_stay_within_the_requests_of_the_stack(
     live = int(parts["LiveConnects"]), int(parts["LiveMessages"])
     assert live == (2 * connects, 2 * messages)
     assert posts + len(ENDPOINTS) * (connects + messages) + sum(live) <= int(whole)
+    mostly = {name: int(value) for name, value in template()["Mappings"]["SharesMostlyLive"][whole].items()}
+    for each in ("Connects", "Messages"):
+        assert 20 * mostly[each] <= mostly[f"Live{each}"], "live has at least 20 of 24 parts"
+        together = len(ENDPOINTS) * mostly[each] + mostly[f"Live{each}"]
+        assert together == len(ENDPOINTS) * int(parts[each]) + int(parts[f"Live{each}"])
 
 
 @pytest.mark.parametrize(("key", "name"), ROUTES.items())

@@ -64,7 +64,7 @@ def test_a_quantile_counts_amounts() -> None:
 
 
 def test_a_storm_lasts_as_long_as_the_quota_of_new_connections_needs() -> None:
-    storm = storms.simulate(100_000, DESIGN, PLENTY)
+    storm = storms.simulate(100_000, replace(DESIGN, live_share=1), PLENTY)
     assert storm.limit == "connects"
     assert storm.most_s >= 100_000 / 500 - 1
     assert storm.all_s < 100_000 / 500 + 40, "the last ones come back within their longest pause"
@@ -79,7 +79,8 @@ def test_clients_that_come_slowly_are_let_in_as_they_come() -> None:
 
 
 def test_four_sockets_take_four_times_as_long() -> None:
-    one, four = (storms.simulate(50_000, replace(DESIGN, sockets=number), PLENTY).most_s for number in (1, 4))
+    design = replace(DESIGN, live_share=0.5)
+    one, four = (storms.simulate(50_000, replace(design, sockets=number), PLENTY).most_s for number in (1, 4))
     assert four == pytest.approx(4 * one, rel=0.1)
 
 
@@ -95,7 +96,13 @@ def test_what_a_connection_writes_may_be_the_tightest_quota() -> None:
 def test_a_small_region_lets_the_share_of_handshakes_through() -> None:
     storm = storms.simulate(25_000, DESIGN, with_defaults(requests=2_500, table_writes=1e9))
     assert storm.limit == "requests"
-    assert storm.most_s == pytest.approx(25_000 / 125, rel=0.05)
+    assert storm.most_s == pytest.approx(25_000 / (125 * 5 / 6), rel=0.05)  # the stage `live`
+
+
+def test_a_third_of_the_handshakes_on_live_makes_a_storm_longer() -> None:
+    quotas = with_defaults(requests=2_500, table_writes=1e9)
+    most, third = (storms.simulate(25_000, replace(DESIGN, live_share=share), quotas) for share in (5 / 6, 1 / 3))
+    assert third.most_s == pytest.approx(2.5 * most.most_s, rel=0.05)
 
 
 def test_a_new_account_has_too_few_executions_for_a_storm() -> None:
@@ -185,7 +192,7 @@ def test_a_change_that_many_watch_takes_a_post_for_each() -> None:
 
 def test_silent_connections_need_their_pings_and_the_sweeps_questions() -> None:
     need = demand.idle(240_000, replace(DESIGN, lease_s=300))
-    assert need.needs["requests"] == pytest.approx(1_000 / 0.3)
+    assert need.needs["requests"] == pytest.approx(1_000 / 0.3 / (5 / 6))
     assert replace(DESIGN, lease_s=300).gets_a_second == 0, "a ping renews the lease before it lapses"
     assert replace(DESIGN, lease_s=150).gets_a_second == 1 / 240
 

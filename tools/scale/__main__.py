@@ -30,6 +30,7 @@ def main() -> None:
     design = replace(
         measured(),
         sockets=given.sockets,
+        live_share=5 / 6 if given.sockets == 1 else 1 / 3,
         audience_shards=given.shards,
         watched=given.watched,
         batch=not given.no_batch,

@@ -59,7 +59,7 @@ def idle(connections: float, design: Design) -> Need:
         "silent connections",
         "pings answered",
         {
-            "requests": max(messages / design.message_share, gets / design.posts_share, messages + gets),
+            "requests": max(messages / design.messages_share, gets / design.posts_share, messages + gets),
             "connects": sockets / ADVICE_S,
             "table_reads": sockets * design.connection_bytes / 4096 / 2 / SWEEP_S + messages / 2,
         },
@@ -76,7 +76,7 @@ def storm(connections: float, design: Design) -> Need:
         f"all within {STORM_S / 60:.0f} min",
         {
             "connects": sockets,
-            "requests": max(sockets / design.message_share, posts / design.posts_share),
+            "requests": max(sockets / design.messages_share, posts / design.posts_share),
             "table_writes": sockets * design.busiest_writes,
             "partition_writes": a_second / design.audience_shards,
             "concurrency": sockets * design.connect_ms / 1000,

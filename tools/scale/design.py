@@ -44,6 +44,8 @@ class Design:
     connect_share: float = 0.05
     message_share: float = 0.30
     """Of the account's requests, for handshakes and for clients' messages; posts have the rest."""
+    live_share: float = 5 / 6
+    """Of these two, what the stage `live` has (LiveShare=most; else a third); the four endpoints have the rest."""
     wide_share: float = 0.9
     """Of the posts, what events for everybody may take: calls and notifications come through beside them."""
     lease_s: float = 90
@@ -85,6 +87,16 @@ class Design:
     def posts_share(self) -> float:
         """Return the posts' share of the account's requests."""
         return 1 - self.connect_share - self.message_share
+
+    @property
+    def stages_share(self) -> float:
+        """Return what the stages of the clients' sockets have of the requests for handshakes and messages."""
+        return self.live_share if self.sockets == 1 else 1 - self.live_share
+
+    @property
+    def messages_share(self) -> float:
+        """Return the share of the account's requests that messages of these clients may take."""
+        return self.message_share * self.stages_share
 
     @property
     def gets_a_second(self) -> float:

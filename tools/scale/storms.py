@@ -148,7 +148,7 @@ class _Door:
     """All quotas that a handshake needs something of."""
 
     def __init__(self, design: Design, quotas: Mapping[str, Quota]) -> None:
-        handshakes = quotas["requests"].default * design.connect_share  # what the stages let through
+        handshakes = quotas["requests"].default * design.connect_share * design.stages_share
         writes = quotas["table_writes"].default
         self._buckets = {
             "connects": Bucket(quotas["connects"].default, quotas["connects"].burst),

@@ -111,6 +111,7 @@ def figure_table(design: Design) -> str:
         ),
         "of the account's requests: handshakes, clients' messages, posts": (
             f"{design.connect_share:.0%}, {design.message_share:.0%}, {design.posts_share:.0%}; "
+            f"{design.stages_share:.0%} of the first two for the stages in use; "
             f"{design.wide_share:.0%} of the posts for everybody's events"
         ),
         "`AudienceShards`, sockets a user, watched listeners": (
