@@ -209,29 +209,42 @@ def test_connections_are_forgotten_together_with_and_without_known_audiences(clo
     assert cloud.user("789")["connection_ids"] == {"three"}
 
 
-def test_partly_forgotten_connections_keep_the_items_that_the_next_post_finds(
-    strict_cloud: Cloud,
+@pytest.mark.parametrize("is_looked_up", [False, True])
+@pytest.mark.parametrize(("stage", "audiences"), [("live", ["live/123"]), ("live", ["feed/7"]), ("feed", ["feed/*/0"])])
+def test_wherever_forgetting_stops_a_connection_that_its_user_still_has_keeps_all_its_items(
+    strict_cloud: Cloud, stage: str, audiences: list[str], is_looked_up: bool
 ) -> None:
-    names = [f"connection {number}" for number in range(3)]
-    for name in names:
-        register(registry(strict_cloud), name)
-    client = clients.client("dynamodb")
-    batches: list[set[str]] = []
+    """They lead to it: one that hears only calls has no other item than its session."""
+    left: list[int] = []
 
-    def fails(params: dict[str, Any], **_: object) -> None:
-        """Make the time run out before the second batch is written."""
-        requests = params["RequestItems"]["ConnectionsTable"]
-        batches.append({each["DeleteRequest"]["Key"]["audience"]["S"] for each in requests})
-        if len(batches) == 2:
+    def stops(**_: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
             raise Unavailable("the function's time ran out")
 
-    client.meta.events.register("provide-client-params.dynamodb.BatchWriteItem", fails)
-    gone = [Gone(name, "123", [direct(name), "feed/*/0"]) for name in names]
-    assert registry(strict_cloud).forget_all(gone, NOW + 1).keys() == set(names)
-    assert batches == [{direct(name) for name in names}, {"feed/*/0"}]
-    assert {row["audience"] for row in strict_cloud.rows("Connections")} == {"feed/*/0"}
-    assert registry(strict_cloud).forget_all([Gone(name) for name in names], NOW + 2) == {}
-    assert strict_cloud.rows("Connections") == []
+    connections = [
+        Connection(name, stage, "123", NOW, NOW // 1000 + 3600, chosen=frozenset({"calls"})) for name in ("one", "two")
+    ]
+    client = clients.client("dynamodb")
+    for calls in range(6):
+        for each in connections:
+            registry(strict_cloud).register(
+                each, audiences, issued_at_s=0, username=None, role=None, now_ms=NOW, lease_seconds=90, limit=2,
+                dismiss=None,
+            )  # fmt: skip
+        before = {each.connection_id: audiences_of(strict_cloud, each.connection_id) for each in connections}
+        gone = [Gone(name) if is_looked_up else Gone(name, "123", sorted(before[name])) for name in before]
+        left[:] = [calls]
+        client.meta.events.register("provide-client-params.dynamodb", stops)
+        failed = registry(strict_cloud).forget_all(gone, NOW + 1)
+        client.meta.events.unregister("provide-client-params.dynamodb", stops)
+        still = strict_cloud.user().get("connection_ids", set())
+        assert still <= failed.keys()
+        assert {name: audiences_of(strict_cloud, name) for name in still} == {name: before[name] for name in still}
+        assert registry(strict_cloud).forget_all([Gone(name) for name in before], NOW + 2) == {}
+        assert "connection_ids" not in strict_cloud.user()
+    assert calls == 5
+    assert failed == {}
 
 
 @pytest.mark.parametrize("count", [1, 98, 99, 120])

@@ -17,7 +17,7 @@ from realtime.tables.users import Users
 _REPLACEMENTS = 40  # tries; each that fails means that another newcomer of the same user has got in
 _ITEMS_IN_TRANSACTION = TRANSACTION_LIMIT - 1  # the other one writes the user
 
-FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # one batch deletes the sessions, usually a second one the rest
+FORGOTTEN_TOGETHER = BATCH_WRITE_LIMIT  # connections; they usually have two items each, which two batches delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,42 +118,31 @@ class Registry:
         """Remove every trace of a connection; return its user, or None if it was forgotten already.
 
         `seen_ms` is its last sign of life, if that was not just now.
-
-        The user is changed first: if the second step fails, the next post or sweep finds and deletes the other items.
         """
-        found = self._connections.subscriptions(connection_id)
+        found = self._look_up(Gone(connection_id))
         if found.user_id is None:
             return None
-        self._users.leave(found.user_id, connection_id, now_ms, seen_ms)
-        self._connections.delete((connection_id, audience) for audience in found.stored)
+        for problem in self._remove([found], now_ms, seen_ms).values():
+            raise problem
         return found.user_id
 
     def forget_all(self, gone: Sequence[Gone], now_ms: int) -> dict[str, Exception]:
         """Remove every trace of connections; return those that may not be removed completely, with the reason.
 
-        The sessions are deleted first: if a later step fails, or is done only in part, the remaining items are
-        subscriptions, through which the next post finds the connection again. A connection that may be alive is
-        forgotten as a whole or not at all, because it must never continue with only a part of its audiences.
+        A connection that may be alive is forgotten as a whole or not at all, because it must never continue with only a
+        part of its audiences.
         """
         failed: dict[str, Exception] = {}
-        known: dict[str, Gone] = {}
+        known: list[Gone] = []
         for each in gone:
             try:
                 found = self._look_up(each)
                 if found.may_live and found.user_id is not None:
                     found = self._expel(found, found.user_id, now_ms)
-                known[each.connection_id] = found
+                known.append(found)
             except RealtimeError as problem:
                 failed[each.connection_id] = problem
-        failed |= self._delete(known.values(), is_session=True)
-        for each in known.values():
-            try:
-                if each.user_id is not None and each.connection_id not in failed:
-                    self._users.leave(each.user_id, each.connection_id, now_ms)
-            except RealtimeError as problem:
-                failed[each.connection_id] = problem
-        left = [each for each in known.values() if each.connection_id not in failed]
-        return failed | self._delete(left, is_session=False)
+        return failed | self._remove(known, now_ms)
 
     def _look_up(self, gone: Gone) -> Gone:
         if gone.user_id is not None:
@@ -174,19 +163,27 @@ class Registry:
             return gone
         return replace(gone, user_id=None, audiences=beyond)
 
-    def _delete(self, gone: Iterable[Gone], *, is_session: bool) -> dict[str, Exception]:
-        """Delete the sessions of connections, or their other items; return the connections for which that failed."""
-        items = [
-            (each.connection_id, audience)
-            for each in gone
-            for audience in each.audiences
-            if (audience == direct(each.connection_id)) is is_session
-        ]
+    def _remove(self, gone: Iterable[Gone], now_ms: int, seen_ms: int | None = None) -> dict[str, Exception]:
+        """Take connections from their users, and then delete their items; return those for which that failed.
+
+        In this order something always leads to what is not done: a connection that its user still has keeps all its
+        items, and of one that is taken from them, the next post finds a subscription and `sweep` finds the session.
+        """
+        failed: dict[str, Exception] = {}
+        left: list[Gone] = []
+        for each in gone:
+            try:
+                if each.user_id is not None:
+                    self._users.leave(each.user_id, each.connection_id, now_ms, seen_ms)
+                left.append(each)
+            except RealtimeError as problem:
+                failed[each.connection_id] = problem
+        items = [(each.connection_id, audience) for each in left for audience in each.audiences]
         try:
             self._connections.delete(items)
         except RealtimeError as problem:
-            return {connection_id: problem for connection_id, _ in items}
-        return {}
+            failed |= {connection_id: problem for connection_id, _ in items}
+        return failed
 
 
 def _session_first(connection_id: str, audiences: Iterable[str]) -> list[str]:
