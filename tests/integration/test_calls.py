@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from realtime.tables.calls import OPEN_CALLS_SHARDS, CallEnded, OpenCall, Report
 from realtime.tables.dynamodb import Cursor
 from realtime.tables.outbox import Duplicate
 from realtime.tables.transactions import Transaction
+from tests.samples import backend_event
 from tests.support.cloud import Cloud
 from tests.unit.fakes import as_client
 
@@ -48,6 +50,22 @@ class Line:
     def _change(self, call_id: str, at: int, *, ongoing: bool) -> None:
         writes = self.calls.call_writes(call_id, BOTH, at * 1000, ongoing=ongoing)
         Transaction(self._cloud.dynamodb).add(*writes).commit("a call")
+
+
+class Sender:
+    """Sends events of calls, as a backend does."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._ingest = cloud.function("ingest")
+
+    def __call__(self, kind: str, user_id: str, listener_id: str) -> dict[str, Any]:
+        event = backend_event(kind)
+        event |= {"id": str(uuid4()), "detail": {**event["detail"], "user_id": user_id, "listener_id": listener_id}}
+        self.again(event)
+        return event
+
+    def again(self, event: dict[str, Any]) -> None:
+        assert self._ingest(event) == {"batchItemFailures": []}
 
 
 @pytest.fixture
@@ -103,6 +121,37 @@ def test_a_search_of_all_shards_finds_old_open_calls_alone(line: Line) -> None:
         line.start(f"old {n:02}", at=NOW)
     line.start("young", at=NOW + 50)
     assert [call.call_id for call in line.open(since=NOW + 50)] == [f"old {n:02}" for n in range(OPEN_CALLS_SHARDS * 5)]
+
+
+@pytest.mark.parametrize("named_by_the_end", [("123", "789"), ("123", "5"), ("6", "7")])
+def test_nobody_stays_busy_with_a_call_whose_participants_changed(
+    cloud: Cloud, line: Line, named_by_the_end: tuple[str, str]
+) -> None:
+    send = Sender(cloud)
+    send("call_started", "123", "789")
+    send("call_started", "123", "5")
+    assert (line.busy("123"), line.busy("789"), line.busy("5")) == ({"456"}, set(), {"456"})
+    assert line.open() == [OpenCall("456", frozenset({"123", "5"}))]
+    send("call_ended", *named_by_the_end)
+    assert [user_id for user_id in ("123", "789", "5", "6", "7") if line.busy(user_id)] == []
+    assert line.open() == []
+    send("call_started", "123", "8")
+    assert line.busy("123") == line.busy("8") == set()
+
+
+def test_an_event_that_comes_again_after_the_participants_changed_changes_nothing(cloud: Cloud, line: Line) -> None:
+    send = Sender(cloud)
+    first = send("call_started", "123", "789")
+    send("call_started", "123", "5")
+    send.again(first)
+    assert (line.busy("123"), line.busy("789"), line.busy("5")) == ({"456"}, set(), {"456"})
+
+
+def test_a_call_is_ended_for_those_who_are_in_it_though_the_index_shows_others(line: Line) -> None:
+    line.start()
+    line.calls.end(OpenCall("456", frozenset({"123", "5"})), NOW * 1000)
+    assert line.busy("123") == line.busy("789") == set()
+    assert line.open() == []
 
 
 @pytest.mark.parametrize("ongoing", [True, False])

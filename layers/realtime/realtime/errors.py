@@ -17,6 +17,7 @@ RealtimeError
 ├── ConditionFailed        (tables/transactions) nothing was written, because a condition does not hold
 │   ├── CallEnded              (tables/calls) the call cannot start, because it has ended
 │   ├── Duplicate              (tables/outbox) the event was recorded before
+│   ├── OtherParticipants      (tables/calls) the call has participants who are not those that were expected
 │   ├── LimitReached           (tables/membership) the user has the maximum number of connections already
 │   └── NotConnected           (tables/membership) the user does not have this connection any more
 └── Unreadable             (tables/outbox) an item that none of our functions wrote: it goes to a dead-letter queue

@@ -17,7 +17,7 @@ from realtime.errors import AuthFailed, InvalidEvent
 from realtime.ids import event_time_ms, id_as_json, make_event_id
 from realtime.revocation import last_frames, revoke
 from realtime.tables import Tables
-from realtime.tables.calls import CallEnded, Report
+from realtime.tables.calls import CallEnded, OtherParticipants, Report
 from realtime.tables.entries import Entry
 from realtime.tables.outbox import Recorded
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
@@ -128,16 +128,24 @@ class Ingestion:
         return Ingested(recorded.event_id, len(entries), duplicate=not recorded.is_new)
 
     def _record(
-        self, event: BackendEvent, entries: Sequence[Entry], acknowledging: Sequence[str], now_ms: int
+        self,
+        event: BackendEvent,
+        entries: Sequence[Entry],
+        acknowledging: Sequence[str],
+        now_ms: int,
+        in_call: frozenset[str] | None = None,
     ) -> Recorded:
+        """Record an event; `in_call` are the participants that its call has, if they are not those of the event."""
         awaits: list[Write] = []
         if acknowledging:
             first = entries[0]
             awaits = self._tables.acknowledgements.await_writes(acknowledging, first.event_id, first.expires_at_s)
         put_once = self._tables.outbox.put_once
         try:
-            effects = [*self._effects(event, entries, now_ms), *awaits]
+            effects = [*self._effects(event, entries, now_ms, in_call), *awaits]
             return put_once(event.event_id, now_ms, entries, effects, is_marked=event.kind in _OF_CALLS)
+        except OtherParticipants as others:  # of the event that came before
+            return self._record(event, entries, acknowledging, now_ms, others.participants)
         except CallEnded:  # clients still receive its start, but it makes nobody busy
             return put_once(event.event_id, now_ms, entries, awaits)
         except ManyBlocks:
@@ -181,7 +189,9 @@ class Ingestion:
         event_id = make_event_id(now_ms, event.event_id)
         return last_frames(sessions, frame, event_id, now_ms // 1000 + self._history_seconds)
 
-    def _effects(self, event: BackendEvent, entries: Sequence[Entry], now_ms: int) -> list[Write]:
+    def _effects(
+        self, event: BackendEvent, entries: Sequence[Entry], now_ms: int, in_call: frozenset[str] | None
+    ) -> list[Write]:
         """Return the writes by which an event changes users and calls."""
         users, data = self._tables.users, event.data
         match event.kind:
@@ -189,8 +199,9 @@ class Ingestion:
                 participants = frozenset({data["user_id"], data["listener_id"]})
                 ongoing = event.kind == "call_started"
                 report = Report(event.event_id, entries[0].event_id)
-                call_writes = self._tables.calls.call_writes
-                return call_writes(data["call_id"], participants, now_ms, ongoing=ongoing, report=report)
+                return self._tables.calls.call_writes(
+                    data["call_id"], participants, now_ms, ongoing=ongoing, report=report, before=in_call
+                )
             case "status_change":
                 return [users.busy_write(data["user_id"], now_ms, busy=data["is_busy"])]
             case "user_blocked" | "user_unblocked":

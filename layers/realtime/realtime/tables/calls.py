@@ -6,7 +6,8 @@ finds the calls whose end never came.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -26,6 +27,14 @@ OPEN_CALLS_SHARDS = 4
 
 class CallEnded(ConditionFailed):
     """The call cannot start, because it has ended."""
+
+
+class OtherParticipants(ConditionFailed):
+    """The call has these participants, who are not those that were expected."""
+
+    def __init__(self, participants: frozenset[str]) -> None:
+        super().__init__("the call has other participants")
+        self.participants = participants
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +67,41 @@ class Calls:
         self._users = users
 
     def call_writes(
-        self, call_id: str, participants: frozenset[str], now_ms: int, *, ongoing: bool, report: Report | None = None
+        self,
+        call_id: str,
+        participants: frozenset[str],
+        now_ms: int,
+        *,
+        ongoing: bool,
+        report: Report | None = None,
+        before: frozenset[str] | None = None,
     ) -> list[Write]:
         """Return the writes that start or end a call for all its participants.
 
         The start of a call that has ended fails with CallEnded. If an event reports it, the call keeps that it was
-        recorded, and a second time fails with Duplicate.
+        recorded, and a second time fails with Duplicate. If the call has other participants already, it fails with
+        OtherParticipants; given these as `before`, the writes end the call for them as well.
         """
-        write = (self._start_write if ongoing else self._end_write)(call_id, participants, now_ms // 1000, report)
+        expected = participants if before is None else before
+        write = (self._start_write if ongoing else self._end_write)(
+            call_id, participants, expected, now_ms // 1000, report
+        )
+        busy = participants if ongoing else frozenset()
         return [
             write,
-            *(self._users.call_write(each, call_id, now_ms, ongoing=ongoing) for each in sorted(participants)),
+            *(
+                self._users.call_write(each, call_id, now_ms, ongoing=each in busy)
+                for each in sorted(participants | expected)
+            ),
         ]
 
     def end(self, call: OpenCall, now_ms: int) -> None:
-        """End a call whose end never came."""
+        """End a call whose end never came, for the participants that it has by now."""
         writes = self.call_writes(call.call_id, call.participants, now_ms, ongoing=False)
-        Transaction(self._client).add(*writes).commit("ending a call")
+        try:
+            Transaction(self._client).add(*writes).commit("ending a call")
+        except OtherParticipants as others:  # the index lags behind the table
+            self.end(replace(call, participants=others.participants), now_ms)
 
     def open_since(self, started_before_s: int, after: Cursor = None) -> tuple[list[OpenCall], Cursor]:
         """Read a page of the ongoing calls that started before a time; return them and where to go on."""
@@ -92,11 +119,14 @@ class Calls:
         found = map(plain, rows)
         return [OpenCall(call_id_of(each["audience"]), each["participants"]) for each in found], cursor
 
-    def _start_write(self, call_id: str, participants: frozenset[str], now_s: int, report: Report | None) -> Write:
+    def _start_write(
+        self, call_id: str, participants: frozenset[str], expected: frozenset[str], now_s: int, report: Report | None
+    ) -> Write:
         return self._update(
             call_id,
             "SET participants = :participants, open_shard = :shard, expires_at = :expires, "
             "started_at = if_not_exists(started_at, :now)",
+            expected=expected,
             conditions=["attribute_not_exists(ended_at)"],  # its end may have come first
             values={
                 ":participants": participants,
@@ -107,12 +137,14 @@ class Calls:
             report=report,
         )
 
-    def _end_write(self, call_id: str, participants: frozenset[str], now_s: int, report: Report | None) -> Write:
+    def _end_write(
+        self, call_id: str, participants: frozenset[str], expected: frozenset[str], now_s: int, report: Report | None
+    ) -> Write:
         return self._update(
             call_id,
             "SET participants = :participants, expires_at = :expires, ended_at = if_not_exists(ended_at, :now)",
             removing=" REMOVE open_shard",
-            conditions=[],
+            expected=expected,
             values={":participants": participants, ":expires": now_s + ENDED_CALL_TTL_SECONDS, ":now": now_s},
             report=report,
         )
@@ -122,26 +154,34 @@ class Calls:
         call_id: str,
         setting: str,
         *,
-        conditions: list[str],
+        expected: frozenset[str],
+        conditions: Sequence[str] = (),
         values: dict[str, Value],
         report: Report | None,
         removing: str = "",
     ) -> Write:
-        update: dict[str, Any] = {"TableName": self._table, "Key": call_key(call_id)}
+        conditions = [*conditions, "(attribute_not_exists(participants) OR participants = :expected)"]
+        values = {**values, ":expected": expected}
+        update: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": call_key(call_id),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
         if report:
             setting += ", #mark = :recorded_as"
             conditions = [*conditions, "attribute_not_exists(#mark)"]
             values = {**values, ":recorded_as": report.event_id}
             update["ExpressionAttributeNames"] = {"#mark": report.mark}
-            update["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-        if conditions:
-            update["ConditionExpression"] = " AND ".join(conditions)
+        update["ConditionExpression"] = " AND ".join(conditions)
         update["UpdateExpression"] = setting + removing
         update["ExpressionAttributeValues"] = {name: attribute(value) for name, value in values.items()}
 
         def fail(found: Item) -> ConditionFailed:
-            if report and report.mark in found:
-                return Duplicate(plain(found)[report.mark])
+            call = plain(found)
+            if report and report.mark in call:
+                return Duplicate(call[report.mark])
+            if (others := call.get("participants", expected)) != expected:
+                return OtherParticipants(others)
             return CallEnded("the call has ended")
 
         return Write("Update", update, failure=fail)
