@@ -114,7 +114,14 @@ def test_some_of_those_in_back_off_can_be_withdrawn() -> None:
     found = pending("a", "b", "c")
     for step in (4.0, 2.0, 3.0):
         back_off(found, take(found, 0.0), step)
-    assert [name(each) for each in found.withdraw(lambda progress: progress.delivery.connection_id == "b")] == ["b"]
+    due: dict[str | None, float] = {}
+
+    def is_b(progress: Progress[Delivery], until: float) -> bool:
+        due[name(progress)] = until
+        return name(progress) == "b"
+
+    assert [name(each) for each in found.withdraw(is_b)] == ["b"]
+    assert due == {"a": 4.0, "b": 2.0, "c": 3.0}
     assert [name(found.take(9.0)) for _ in range(3)] == ["c", "a", None]
 
 

@@ -495,6 +495,14 @@ class TestLane:
         assert simulation.outcomes([delivery("hangs")], in_lane=True) == {"hangs": Outcome.LATE}
         assert simulation.clock.now_ms <= 1_500 + 2 * HELD_MS
 
+    @pytest.mark.parametrize("step", [500, 429, Trouble.RESET], ids=str)
+    def test_the_time_in_which_a_second_try_waits_for_the_quota_makes_nobody_late(self, step: Step) -> None:
+        simulation = Simulation(posts_per_second=10, jitter=0.5)
+        simulation.api.script("c3=", [step])
+        everyone = deliveries(5)  # as many as the quota lets through at once
+        assert set(simulation.outcomes(everyone, in_lane=True).values()) == {Outcome.DELIVERED}
+        assert simulation.api.times_ms("c3=") == [0, pytest.approx(100, abs=2)]  # the back-off ended after 35 ms
+
     def test_a_throttled_account_makes_nobody_late(self) -> None:
         simulation = Simulation(jitter=0.5)
         account = simulation.api.account = Account(rate=1000, burst=50, clock=simulation.clock.monotonic)

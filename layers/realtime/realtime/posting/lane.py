@@ -104,7 +104,10 @@ class Lane:
         self._doubted = ""  # the stage of a delivery whose answer is missing, if no other answer shows how the API is
 
     def is_late(self, delivery: Unserved, due: float) -> bool:
-        """Return whether a delivery that cannot be served before `due` has to leave now."""
+        """Return whether a delivery that cannot be served before `due` has to leave now.
+
+        If the account explains that it is not served, the time until then does not count, now or later.
+        """
         due -= self.stalled_s
         if delivery.throttled and self._congestion.explains(max(1, delivery.failures)):
             delivery.since = due

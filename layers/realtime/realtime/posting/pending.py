@@ -69,13 +69,20 @@ class Pending(Generic[D]):
     def _begin(self, delivery: D, now: float) -> Progress[D]:
         return Progress(delivery, self._patience, now if self.lane is None else now - self.lane.stalled_s)
 
-    def withdraw(self, which: Callable[[Progress[D]], bool]) -> list[Progress[D]]:
-        """Take out some of the deliveries in back-off."""
-        withdrawn = [each for each in self.waiting if which(each[2])]
+    def withdraw(self, which: Callable[[Progress[D], float], bool]) -> list[Progress[D]]:
+        """Take out some of the deliveries in back-off; `which` is also given when that ends, or has ended."""
+        kept: list[tuple[float, int, Progress[D]]] = []
+        withdrawn: list[Progress[D]] = []
+        for each in self.waiting:
+            due, _, progress = each
+            if which(progress, due):
+                withdrawn.append(progress)
+            else:
+                kept.append(each)
         if withdrawn:
-            self.waiting = [each for each in self.waiting if each not in withdrawn]
-            heapq.heapify(self.waiting)
-        return [progress for _, _, progress in withdrawn]
+            heapq.heapify(kept)
+            self.waiting = kept
+        return withdrawn
 
     def begun(self) -> list[Progress[D]]:
         """Return the deliveries that were begun and have no request under way."""

@@ -197,7 +197,8 @@ class Poster:
         lane.is_ending = pending.drawn is None and not pending.ready
         stragglers = pool.abandon(lambda progress: lane.lets_leave(progress, now))
         if lane.is_ending:  # until then, those in back-off leave when they fail again
-            stragglers += pending.withdraw(lambda progress: lane.is_late(progress, now))
+            # Whose back-off has ended waits for quota or window, which is not the connection's fault.
+            stragglers += pending.withdraw(lambda progress, due: lane.is_late(progress, min(now, due)))
         for progress in stragglers:
             progress.reason = progress.reason or "no answer"
             yield from _reported(progress, Outcome.LATE)
