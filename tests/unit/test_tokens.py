@@ -296,6 +296,23 @@ def test_claims_of_the_wrong_type_are_refused(tokens: Tokens, claims: dict[str, 
         tokens.verify(signed(**claims))
 
 
+ODD_TIMES = ["null", "{}", "[1]", '""', "Infinity", "-Infinity", "NaN", "1e400", f"1{'0' * 400}", "9" * 5000]
+
+
+@pytest.mark.parametrize(("alg", "key", "kid"), [("HS256", NEW, "new"), ("RS256", RSA, "rsa")])
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
+@pytest.mark.parametrize("time_", ODD_TIMES, ids=lambda text: text[:9])
+def test_a_signed_time_that_is_none_is_refused(
+    tokens: Tokens, claim: str, time_: str, alg: str, key: Any, kid: str
+) -> None:
+    claims = {"sub": '"123"', "exp": str(IN_AN_HOUR), claim: time_}
+    payload = "{" + ",".join(f'"{name}":{value}' for name, value in claims.items()) + "}"
+    token = jwt.PyJWS().encode(payload.encode(), key, algorithm=alg, headers={"kid": kid})
+    with pytest.raises(AuthFailed) as caught:
+        tokens.verify(token)
+    assert caught.value.reason
+
+
 @pytest.mark.parametrize("sub", ["", "a/b", "a b", True, 1.5, [], {}, "x" * 129, 10**200, "a\x85"])
 def test_an_invalid_user_id_as_subject_is_refused(tokens: Tokens, sub: object) -> None:
     with refused("sub must be a whole number, or 1 to 128 characters with no '/', space or control character"):
