@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import botocore.session
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from realtime.aws import clients
+from realtime.aws import clients, retries
+from realtime.aws.retries import Passing
 from realtime.errors import ConfigurationError, Rejected, Unavailable
 from tests.unit.fakes import aws_error
 
@@ -39,6 +41,32 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def test_a_missing_right_or_resource_is_a_configuration_error(code: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^reading: {code}: {code} happened$"), clients.aws_errors("reading"):
         raise aws_error(code)
+
+
+def answered(name: str) -> str:
+    """Return the code by which SQS answers an error, as its description in Smithy has it (`awsQueryError`)."""
+    code = {"KmsThrottled": "ThrottlingException", "KmsOptInRequired": "OptInRequired"}.get(name)
+    return f"KMS.{code or name.removeprefix('Kms') + 'Exception'}"
+
+
+@pytest.mark.parametrize(
+    ("service", "shown"),
+    [("sqs", "KmsKeyArn"), ("secretsmanager", "TokenKeysKmsKeyArn"), ("ssm", "TokenKeysKmsKeyArn")],
+)
+def test_each_error_of_a_customers_key_names_the_setting_or_may_pass(service: str, shown: str) -> None:
+    model = botocore.session.get_session().get_service_model(service)
+    names = {"secretsmanager": ["DecryptionFailure"], "ssm": ["InvalidKeyId"]}.get(service)
+    names = names or [each for each in model.shape_names if each.startswith("Kms")]
+    assert set(names) <= set(model.shape_names)
+    assert names
+    for code in [*names, *(answered(each) for each in names if service == "sqs")]:
+        error = clients.translate(aws_error(code), "reading")
+        if "Thrott" in code:
+            assert isinstance(error, Unavailable)
+            assert retries.passing({"Error": {"Code": code}}, 400, None) is Passing.THROTTLED
+        else:
+            assert isinstance(error, ConfigurationError)
+            assert str(error) == f"reading: {code} (the key is {shown}): {code} happened"
 
 
 @pytest.mark.parametrize("code", ["ValidationException", "SerializationException", "InvalidMessageContents"])

@@ -53,6 +53,30 @@ _OPERATORS = frozenset(
     }
 )
 
+# Codes of errors of a customer's KMS key, which is missing, disabled or closed to the caller, and the setting that
+# names the key. SQS's have two names: in answers to botocore, and in its description.
+_KEYS = {
+    **dict.fromkeys(
+        (
+            "KMS.AccessDeniedException",
+            "KMS.DisabledException",
+            "KMS.InvalidKeyUsageException",
+            "KMS.InvalidStateException",
+            "KMS.NotFoundException",
+            "KMS.OptInRequired",
+            "KmsAccessDenied",
+            "KmsDisabled",
+            "KmsInvalidKeyUsage",
+            "KmsInvalidState",
+            "KmsNotFound",
+            "KmsOptInRequired",
+        ),
+        "KmsKeyArn",
+    ),
+    "DecryptionFailure": "TokenKeysKmsKeyArn",  # Secrets Manager
+    "InvalidKeyId": "TokenKeysKmsKeyArn",  # Parameter Store
+}
+
 # Codes of requests that would fail every time: an item is too large, for example.
 _REJECTIONS = frozenset(
     {
@@ -149,14 +173,15 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> ConfigurationEr
         return Rejected(f"{doing}: {type(error).__name__}")
     if not isinstance(error, ClientError):
         return Unavailable(f"{doing}: {type(error).__name__}")
-    code = error_code(error)
+    return refusal(error_code(error), doing, error.response.get("Error", {}).get("Message", ""))
+
+
+def refusal(code: str, doing: str, message: str = "") -> ConfigurationError | Unavailable | Rejected:
+    """Return the error for one of AWS's codes: of a call, of a part of a batch or transaction."""
     if code in _OPERATORS:
-        return ConfigurationError(f"{doing}: {code}: {error.response['Error'].get('Message', '')}")
-    return refusal(code, doing)
-
-
-def refusal(code: str, doing: str) -> Rejected | Unavailable:
-    """Return the error for one of AWS's codes, or of the reasons why a transaction was cancelled."""
+        return ConfigurationError(f"{doing}: {code}: {message}")
+    if code in _KEYS:
+        return ConfigurationError(f"{doing}: {code} (the key is {_KEYS[code]}): {message}")
     return Rejected(f"{doing}: {code}") if code in _REJECTIONS else Unavailable(f"{doing}: {code}")
 
 

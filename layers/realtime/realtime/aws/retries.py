@@ -49,6 +49,8 @@ _CONFLICTS = frozenset({"TransactionConflictException", "TransactionInProgressEx
 _THROTTLES = frozenset(
     {
         "BandwidthLimitExceeded",
+        "KMS.ThrottlingException",
+        "KmsThrottled",
         "LimitExceeded",
         "LimitExceededException",
         "PriorRequestNotComplete",
