@@ -16,6 +16,22 @@ NOW = 1_705_314_600
 FEED = "feed/*/0"
 
 
+class Failing:
+    """DynamoDB, whose writes may fail."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.fails = False
+        self._client = cloud.dynamodb
+
+    def query(self, **request: Any) -> Any:
+        return self._client.query(**request)
+
+    def update_item(self, **request: Any) -> Any:
+        if self.fails:
+            raise aws_error("ThrottlingException")
+        return self._client.update_item(**request)
+
+
 @pytest.fixture
 def served(cloud: Cloud) -> Served:
     return Served(cloud.dynamodb, "EventsTable")
@@ -55,6 +71,17 @@ def test_a_mark_that_fails_is_logged_and_nothing_else(cloud: Cloud, logged: LogL
     (line,) = logged.lines
     assert (line["level"], line["message"]) == ("WARNING", "cannot note what was served")
     assert "ResourceNotFoundException" in line["reason"]
+
+
+def test_a_mark_that_failed_is_written_the_next_time(cloud: Cloud) -> None:
+    client = Failing(cloud)
+    served = Served(as_client(client), "EventsTable")
+    client.fails = True
+    served.mark(["feed/*/0", "feed/*/1"], NOW)
+    assert served.all() == {}
+    client.fails = False
+    served.mark(["feed/*/0", "feed/*/1"], NOW + 1)
+    assert served.all() == dict.fromkeys(["feed/*/0", "feed/*/1"], Service(NOW + 1, NOW + 1))
 
 
 def test_a_mark_lapses_an_hour_after_the_audience_was_served_last(cloud: Cloud, served: Served) -> None:

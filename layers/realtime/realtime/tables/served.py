@@ -48,10 +48,10 @@ class Served:
 
     def _mark(self, audiences: Iterable[str], now_s: int) -> None:
         for audience in audiences:
-            self._marked_at_s[audience] = now_s
             if not self._update(audience, now_s, "", "served_at BETWEEN :recent AND :now"):
                 was_quiet = "attribute_not_exists(served_at) OR served_at < :recent"
                 self._update(audience, now_s, ", busy_since = :now", was_quiet)
+            self._marked_at_s[audience] = now_s
 
     def all(self) -> dict[str, Service]:
         """Return the marks, as of now."""
