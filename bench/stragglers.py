@@ -360,11 +360,11 @@ class LateQueue(Queue):
         self._world.pass_time(QUEUE_S)
         self._put(body, delay_seconds)
 
-    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]], *, delay_seconds: int = 0) -> None:
         """Send messages."""
         self._world.pass_time(QUEUE_S * -(-len(messages) // 10))
         for body, _ in messages:
-            self._put(body, 0)
+            self._put(body, delay_seconds)
 
     def _put(self, body: dict[str, Any], delay_s: float) -> None:
         at = self._world.turns.now + delay_s + QUEUE_S

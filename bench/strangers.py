@@ -99,10 +99,10 @@ class DelayQueue(Queue):
             self._sent += 1
             heapq.heappush(self._waiting, (time.monotonic() + delay_seconds, self._sent, body))
 
-    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]], *, delay_seconds: int = 0) -> None:
         """Send messages."""
         for body, _ in messages:
-            self.send(body)
+            self.send(body, delay_seconds=delay_seconds)
 
     def receive(self) -> list[Farewell]:
         """Return up to ten messages whose time has come."""

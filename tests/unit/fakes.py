@@ -105,9 +105,9 @@ class FakeQueue(Queue):
         self.sent.append((body, delay_seconds, attributes or {}))
         self.journal.append("queue")
 
-    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]], *, delay_seconds: int = 0) -> None:
         for body, attributes in messages:
-            self.send(body, attributes=dict(attributes))
+            self.send(body, delay_seconds=delay_seconds, attributes=dict(attributes))
 
 
 class FakeBus(Bus):

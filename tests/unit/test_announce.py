@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from realtime.announce import Announcer, read_change
+from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
 from realtime.presence import Rules
 from realtime.tables.entries import Entry
 from tests.samples import sample
-from tests.unit.fakes import FakeBus, FakeOutbox, FakeQueue
+from tests.unit.fakes import FakeBus, FakeOutbox, FakeQueue, as_client
 
 CAME, LEFT, WENT, BUSY = (
     sample(f"announce.{name}")["Records"][0]
@@ -48,6 +50,23 @@ def test_a_record_is_read_as_the_user_before_and_after_the_change() -> None:
 def test_changes_go_to_clients_first_and_to_backends_last(fixture: AnnouncerFixture) -> None:
     fixture.announcer.announce([CAME, LEFT])
     assert fixture.journal == ["outbox", "queue", "bus"]
+
+
+def test_the_checks_of_all_who_left_are_ordered_in_one_call(fixture: AnnouncerFixture) -> None:
+    calls: list[list[tuple[str, int]]] = []
+
+    class Sqs:
+        def send_message_batch(self, **request: Any) -> dict[str, Any]:
+            entries = request["Entries"]
+            calls.append([(json.loads(each["MessageBody"])["user_id"], each["DelaySeconds"]) for each in entries])
+            return {}
+
+    rules = Rules(shards=1, feed_role="listener", history_seconds=3600)
+    queue = Queue(as_client(Sqs()), "https://sqs")
+    announcer = Announcer(fixture.outbox, fixture.bus, queue, rules, grace_seconds=10)
+    left = [{**LEFT, "dynamodb": json.loads(json.dumps(LEFT["dynamodb"]).replace('"123"', f'"{n}"'))} for n in range(3)]
+    announcer.announce([CAME, *left])
+    assert calls == [[("0", 10), ("1", 10), ("2", 10)]]
 
 
 def test_a_visible_change_is_recorded_for_clients_and_sent_to_backends(fixture: AnnouncerFixture) -> None:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime.aws.queues import Queue
-from realtime.errors import ConfigurationError, Unavailable
+from realtime.errors import ConfigurationError, Rejected, Unavailable
 from realtime.text import make_storable
 from tests.samples import code_points
 from tests.support.fake_sqs import FakeSqs
-from tests.unit.fakes import as_client, aws_error
+from tests.unit.fakes import Sleeps, as_client, aws_error
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=10)  # lone surrogates too
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/deadlines"
@@ -143,17 +143,21 @@ def test_an_error_of_aws_names_the_operation(code: str, error: type[Exception]) 
 
 
 class BatchSqs:
-    """SendMessageBatch, which takes all messages but some."""
+    """SendMessageBatch, which does not take the first message of a call so many times, for this reason."""
 
-    def __init__(self, failed: int = 0) -> None:
+    def __init__(self, failed: int = 0, code: str = "InternalError", *, sender_fault: bool = False) -> None:
         self.calls: list[list[str]] = []
+        self.delays: set[int] = set()
         self._failed = failed
+        self._reason = {"Code": code, "SenderFault": sender_fault, "Message": "no"}
 
     def send_message_batch(self, **request: Any) -> dict[str, Any]:
         assert request["QueueUrl"] == URL
         assert len({each["Id"] for each in request["Entries"]}) == len(request["Entries"]) <= 10
         self.calls.append([each["MessageBody"] for each in request["Entries"]])
-        return {"Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": False}] * self._failed}
+        self.delays.update(each.get("DelaySeconds", 0) for each in request["Entries"])
+        self._failed -= 1
+        return {"Failed": [{"Id": request["Entries"][0]["Id"], **self._reason}]} if self._failed >= 0 else {}
 
 
 def test_messages_are_sent_with_as_few_calls_as_sqs_allows() -> None:
@@ -175,6 +179,33 @@ def test_no_message_is_no_call() -> None:
     assert client.calls == []
 
 
-def test_a_message_that_sqs_did_not_take_is_an_error() -> None:
-    with pytest.raises(Unavailable, match="InternalError"):
-        Queue(as_client(BatchSqs(failed=1)), URL).send_all([({}, {})])
+def test_messages_may_all_be_delayed() -> None:
+    client = BatchSqs()
+    Queue(as_client(client), URL).send_all([({}, {})] * 11, delay_seconds=10)
+    assert client.delays == {10}
+
+
+@pytest.mark.parametrize(
+    ("code", "sender_fault"), [("InternalError", False), ("KMS.ThrottlingException", True), ("RequestThrottled", True)]
+)
+def test_a_message_that_sqs_does_not_take_is_sent_again(sleeps: Sleeps, code: str, sender_fault: bool) -> None:
+    client = BatchSqs(2, code, sender_fault=sender_fault)
+    Queue(as_client(client), URL).send_all([({"n": number}, {}) for number in range(3)])
+    assert client.calls == [['{"n":0}', '{"n":1}', '{"n":2}'], ['{"n":0}'], ['{"n":0}']]
+    assert len(sleeps) == 2
+
+
+def test_a_message_that_sqs_does_not_take_for_long_is_an_error(sleeps: Sleeps) -> None:
+    with pytest.raises(Unavailable, match=r"^sending to a queue: InternalError$"):
+        Queue(as_client(BatchSqs(failed=100)), URL).send_all([({}, {})])
+    assert len(sleeps) > 5
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("InvalidMessageContents", Rejected), ("KMS.DisabledException", ConfigurationError)]
+)
+def test_a_message_that_sqs_never_takes_is_not_sent_again(code: str, error: type[Exception]) -> None:
+    client = BatchSqs(1, code, sender_fault=True)
+    with pytest.raises(error, match=f"^sending to a queue: {code}"):
+        Queue(as_client(client), URL).send_all([({}, {})])
+    assert len(client.calls) == 1

@@ -117,10 +117,11 @@ class Announcer:
         self._outbox.put_all([change for each in batch for change in each.follows.changes])
 
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
-        for each in batch:
-            if each.follows.may_have_left:
-                order = offline_check(each.user.user_id, each.user.left_at_ms, each.user.trace_id)
-                self._deadlines.send(order, delay_seconds=self._grace_seconds)
+        left = [each.user for each in batch if each.follows.may_have_left]
+        orders: list[tuple[dict[str, Any], dict[str, str]]] = [
+            (offline_check(user.user_id, user.left_at_ms, user.trace_id), {}) for user in left
+        ]
+        self._deadlines.send_all(orders, delay_seconds=self._grace_seconds)
 
     def _send_bus_events(self, batch: Sequence[_Work]) -> None:
         self._bus.put_all([event for each in batch for event in each.follows.bus_events])

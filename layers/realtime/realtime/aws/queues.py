@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from realtime.aws.clients import aws_errors
-from realtime.errors import Unavailable
+from realtime.aws import retries
+from realtime.aws.clients import aws_errors, refusal
+from realtime.aws.retries import Passing
 from realtime.text import MAX_DEPTH, MAX_INTEGER_BITS, dumps, make_storable
 
 if TYPE_CHECKING:
@@ -53,10 +54,11 @@ class Queue:
         clean = _REFUSED.sub(lambda refused: json.dumps(refused.group())[1:-1], text)
         self._send([clean], delay_seconds, attributes or {})
 
-    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]]) -> None:
+    def send_all(self, messages: Sequence[tuple[dict[str, Any], Mapping[str, str]]], *, delay_seconds: int = 0) -> None:
         """Send messages of ASCII text that are known to fit, as JSON, with as few calls as possible.
 
-        Each is a body and its attributes. Raises Unavailable if SQS did not take all of them.
+        Each is a body and its attributes. Those that SQS does not take are sent again. Raises Unavailable if some stay
+        refused.
         """
         group: list[tuple[str, Mapping[str, str]]] = []
         size = 0
@@ -64,22 +66,34 @@ class Queue:
             text = json.dumps(body, separators=(",", ":"))
             given = {name: value for name, value in attributes.items() if value}
             if group and (len(group) == _BATCH_LIMIT or size + _size(text, given) > _SAFE_BYTES):
-                self._send_batch(group)
+                self._send_batch(group, delay_seconds)
                 group, size = [], 0
             group.append((text, given))
             size += _size(text, given)
         if group:
-            self._send_batch(group)
+            self._send_batch(group, delay_seconds)
 
-    def _send_batch(self, messages: Sequence[tuple[str, Mapping[str, str]]]) -> None:
-        entries: Any = [
-            {"Id": str(number), "MessageBody": text, "MessageAttributes": _strings(attributes)}
+    def _send_batch(self, messages: Sequence[tuple[str, Mapping[str, str]]], delay_seconds: int) -> None:
+        rest: list[Any] = [
+            {
+                "Id": str(number),
+                "MessageBody": text,
+                "DelaySeconds": delay_seconds,
+                "MessageAttributes": _strings(attributes),
+            }
             for number, (text, attributes) in enumerate(messages)
         ]
-        with aws_errors("sending to a queue"):
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
-        for failed in answer.get("Failed", ()):
-            raise Unavailable(f"sending to a queue: {failed['Code']}")
+        with retries.rounds() as tries:
+            while rest:
+                with aws_errors("sending to a queue"):
+                    answer = self._client.send_message_batch(QueueUrl=self._url, Entries=rest)
+                failed = {each["Id"]: each for each in answer.get("Failed", ())}
+                if failed:
+                    worst = min(failed.values(), key=_may_pass)
+                    progress = len(failed) < len(rest)
+                    if not _may_pass(worst) or not tries.wait(Passing.THROTTLED, progress=progress):
+                        raise refusal(worst["Code"], "sending to a queue", worst.get("Message", ""))
+                rest = [each for each in rest if each["Id"] in failed]
 
     def put_off(self, receipt: str, seconds: int) -> None:
         """Hide a received message for some seconds from now, up to 43,200."""
@@ -95,6 +109,11 @@ class Queue:
                 DelaySeconds=delay_seconds,
                 MessageAttributes=_strings(given),
             )
+
+
+def _may_pass(failed: Mapping[str, Any]) -> bool:
+    """Return whether SQS may take a message that it did not take."""
+    return not failed["SenderFault"] or retries.passing({"Error": {"Code": failed["Code"]}}, 400, None) is not None
 
 
 def _strings(attributes: Mapping[str, str]) -> dict[str, Any]:
