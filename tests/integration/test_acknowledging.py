@@ -93,6 +93,12 @@ def test_a_message_to_be_acknowledged_says_so(cloud: Cloud) -> None:
     assert awaited(cloud) == {"awaited/123", "awaited/789"}
 
 
+def test_what_is_awaited_is_deleted_with_the_message(cloud: Cloud) -> None:
+    cloud.function("ingest")(call())
+    rows = [row for row in cloud.rows("Events") if row["audience"] in ("calls/123", "awaited/123")]
+    assert len({row["expires_at"] for row in rows}) == 1, "or it would stay for ever"
+
+
 def test_an_event_without_ack_within_awaits_no_acknowledgement(cloud: Cloud) -> None:
     cloud.function("ingest")(backend_event("call_started"))
     assert awaited(cloud) == set()

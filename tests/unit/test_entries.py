@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from realtime.tables.entries import Change, Entry, Message, Unreadable, read_entries
+from realtime.tables.entries import Change, Entry, Message, Unreadable, read_entries, read_entry
 
 ONLINE = Change(
     audience="presence/*/3",
@@ -52,6 +52,12 @@ def test_a_change_of_one_shard_stands_for_those_who_watch_the_user_as_well() -> 
     assert stored["reach"] == {"S": "wide"}
     assert read_entries(stored, "narrow") == []
     assert len(read_entries(stored, "wide")) == 2
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_an_entry_is_read_as_it_was_written(is_streamed: bool) -> None:
+    entry = Entry("calls/123", "018d", "call_started", "{}", 60, is_streamed=is_streamed, subject="5", version=2)
+    assert read_entry(entry.as_item()) == entry
 
 
 @pytest.mark.parametrize("endpoint", ["presence", "feed"])
