@@ -135,6 +135,16 @@ def test_a_missing_right_is_a_configuration_error(cloud: Cloud, clock: Clock) ->
         sweep(cloud, {FEED: Outcome.FORBIDDEN})
 
 
+def test_a_sweep_that_may_not_ask_keeps_how_far_it_came_and_settles_what_it_knows(cloud: Cloud, clock: Clock) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    first, second = CALLS, FEED  # in the order in which they are asked about
+    with pytest.raises(ConfigurationError):
+        sweep(cloud, {first: Outcome.GONE, second: Outcome.FORBIDDEN})
+    assert [each.connection_id for each in cloud.poster.deliveries] == [first, second]
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {second}
+    assert [row for row in cloud.rows("Events") if row["audience"] == "sweep"]
+
+
 def test_a_connection_may_be_a_little_older_than_api_gateway_allows(cloud: Cloud, clock: Clock) -> None:
     clock.now = STORY_BEGINS + 2 * 3600 + 300  # its $disconnect may be on its way, and clocks differ
     sweep(cloud)

@@ -100,7 +100,8 @@ class SessionChecks:
         for result in self._poster.deliver(map(_question, suspects.values()), until=until):
             counts[result.outcome.value] += 1
             if result.outcome is Outcome.FORBIDDEN:
-                raise ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}")
+                self._problems.append(ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}"))
+                break
             if result.outcome in {Outcome.GONE, Outcome.DELIVERED}:
                 done.append(threads.submit(self._settle, suspects[result.delivery.connection_id], result))
         for each in done:

@@ -292,13 +292,55 @@ class TestForbidden:
         return outcomes
 
     def test_the_third_refusal_in_a_row_stops_posts_to_the_stage(self) -> None:
-        forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
-        assert self.in_turn(403, 403, 200) == [forbidden, forbidden, delivered]
+        failed, forbidden, delivered = Outcome.FAILED, Outcome.FORBIDDEN, Outcome.DELIVERED
+        assert self.in_turn(403, 403, 200) == [failed, failed, delivered]
         assert self.in_turn(403, 403, 403, 200) == [forbidden] * 4
 
-    def test_a_success_between_refusals_clears_them(self) -> None:
-        forbidden, delivered = Outcome.FORBIDDEN, Outcome.DELIVERED
-        assert self.in_turn(403, 403, 200, 403, 403, 200) == [forbidden, forbidden, delivered] * 2
+    @pytest.mark.parametrize(("status", "outcome"), [(200, Outcome.DELIVERED), (410, Outcome.GONE)])
+    def test_an_answer_that_needs_the_right_clears_refusals(self, status: int, outcome: Outcome) -> None:
+        refused = Outcome.FAILED
+        assert self.in_turn(403, 403, status, 403, 403, status) == [refused, refused, outcome] * 2
+
+    def test_an_answer_that_needs_no_right_clears_no_refusals(self) -> None:
+        assert self.in_turn(403, 403, 400, 403) == [Outcome.FAILED, *[Outcome.FORBIDDEN] * 3]
+
+    @pytest.mark.parametrize(("in_lane", "outcome"), [(False, Outcome.FAILED), (True, Outcome.LATE)])
+    @pytest.mark.parametrize("position", [0, 500, 999])
+    def test_a_single_refusal_among_successes_is_the_connections_alone(
+        self, position: int, in_lane: bool, outcome: Outcome
+    ) -> None:
+        simulation = Simulation()
+        simulation.api.script(f"c{position}=", [403] * 9)
+        results = simulation.results(deliveries(1000), in_lane=in_lane)
+        odd = results.pop(f"c{position}=")
+        assert (odd.outcome, odd.reason) == (outcome, "403")
+        assert {each.outcome for each in results.values()} == {Outcome.DELIVERED}
+        assert simulation.clock.now_ms < 1_000
+
+    @pytest.mark.parametrize("in_lane", [False, True])
+    @pytest.mark.parametrize(("more", "method"), [({}, "POST"), ({"close": True}, "DELETE"), ({"ask": True}, "GET")])
+    def test_whether_a_lone_refusal_is_a_missing_right_is_asked_of_a_connection_that_does_not_exist(
+        self, more: dict[str, bool], method: str, in_lane: bool
+    ) -> None:
+        for status, outcome in (
+            (403, Outcome.FORBIDDEN),
+            (410, Outcome.LATE if in_lane else Outcome.FAILED),
+            (429, Outcome.LATE if in_lane else Outcome.FAILED),  # no answer that tells
+        ):
+            simulation = Simulation()
+            simulation.api.script("odd=", [403])
+            simulation.api.default = status
+            each = delivery("odd=", [] if more else frames(1), **more)
+            assert simulation.outcomes([each], in_lane=in_lane) == {"odd=": outcome}
+            asked = [(each.method, each.connection_id) for each in simulation.api.requests]
+            assert asked == [(method, "odd="), (method, PROBED_ID), (method, PROBED_ID)]
+
+    def test_a_refusal_that_nothing_explains_when_the_time_is_up_is_a_failure(self) -> None:
+        simulation = Simulation()
+        simulation.api.script("odd=", [403])
+        simulation.api.script("slow=", [Trouble.HANG])
+        outcomes = simulation.outcomes([delivery("odd="), delivery("slow=")], within_ms=100)
+        assert outcomes == {"odd=": Outcome.FAILED, "slow=": Outcome.NOT_TRIED}
 
     def test_a_right_to_post_does_not_include_a_right_to_ask(self) -> None:
         simulation = Simulation(max_in_flight=1)

@@ -37,9 +37,10 @@ PROBING_S = 0.5
 PROBED_ID, _PROBE = "AAAAAAAAAAAAAAA=", (Frame(b"{}"),)  # the id of no connection
 
 
-def probe_of(stage: str) -> Any:
-    """Return a delivery that nobody gets; its answer shows how the account and the API are."""
-    return Delivery(stage, PROBED_ID, _PROBE, connected_at_s=0.0)
+def probe_of(stage: str, method: str = "POST") -> Any:
+    """Return a delivery that nobody gets; its answer shows how the account and the API are, and what the role may."""
+    frames = _PROBE if method == "POST" else ()
+    return Delivery(stage, PROBED_ID, frames, connected_at_s=0.0, close=method == "DELETE", ask=method == "GET")
 
 
 class Latency:

@@ -19,6 +19,7 @@ class Pending(Generic[D]):
 
     def __init__(self, deliveries: Iterable[D], patience: Patience) -> None:
         self.lane = patience.lane
+        self.failed = patience.failed
         self._deliveries = iter(deliveries)
         self._patience = patience
         self.drawn = next(self._deliveries, None)  # the one that is drawn ahead
@@ -66,6 +67,13 @@ class Pending(Generic[D]):
             self.put(self._begin(probe_of(stage), now), AT_ONCE, now)
         return bool(stage)
 
+    def ask(self, rights: Iterable[tuple[str, str]], now: float) -> bool:
+        """Begin to find out whether the role has rights, each a stage and a method; return whether there are any."""
+        asked = [self._begin(probe_of(*right), now) for right in rights]
+        for each in asked:
+            self.put(each, AT_ONCE, now)
+        return bool(asked)
+
     def _begin(self, delivery: D, now: float) -> Progress[D]:
         return Progress(delivery, self._patience, now if self.lane is None else now - self.lane.stalled_s)
 
@@ -83,6 +91,10 @@ class Pending(Generic[D]):
             heapq.heapify(kept)
             self.waiting = kept
         return withdrawn
+
+    def is_any(self) -> bool:
+        """Return whether a delivery waits for its next request."""
+        return bool(self.drawn is not None or self.ready or self.waiting)
 
     def begun(self) -> list[Progress[D]]:
         """Return the deliveries that were begun and have no request under way."""

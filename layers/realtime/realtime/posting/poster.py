@@ -6,7 +6,7 @@ The loop draws deliveries, paces their requests, gives them to the pool, and doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from realtime import metrics
 from realtime.posting.delivery import D, Outcome, Result
@@ -14,12 +14,11 @@ from realtime.posting.lane import CHECK_S, PROBED_ID, Lane, Latency
 from realtime.posting.pacing import Congestion, Quota, Window
 from realtime.posting.pending import Pending
 from realtime.posting.progress import Patience, Progress
+from realtime.posting.rights import Rights, shows_right
 from realtime.posting.signing import Signer
 
-_CONSECUTIVE_REFUSALS = 3
 _TICK_S = 0.05  # how often to let libcurl check its timeouts
 _new_tuple = tuple.__new__
-_Refusals: TypeAlias = dict[tuple[str, str], int]  # consecutive ones, by stage and method
 _SHORTEST_WAIT_S = 0.001  # for the quota, so that each round sends several posts
 
 
@@ -116,15 +115,15 @@ class Poster:
 
     def _deliver(self, pending: Pending[D], pool: Pool, until: float) -> Iterator[Result[D]]:
         clock, lane = self._clock, pending.lane
-        refusals: _Refusals = {}
-        while pending.drawn is not None or pool.in_flight or pending.ready or pending.waiting:
+        rights: Rights[D] = Rights()
+        while pending.is_any() or pool.in_flight or pending.ask(rights.to_ask(), clock.monotonic()):
             now = clock.monotonic()
             if now >= until:
-                yield from _unfinished(pending, pool)
+                yield from _unfinished(pending, pool, rights)
                 return
             if lane is not None:
                 lane.is_back(now)  # before `now` is the beginning of a delivery
-            yield from self._send(pending, pool, refusals, now)
+            yield from self._send(pending, pool, rights, now)
             if lane is not None:
                 now = clock.monotonic()
                 lane.is_back(now)
@@ -132,12 +131,13 @@ class Poster:
             if lane is not None and lane.must_check(now):
                 yield from self._let_leave(lane, pending, pool, now)
             if answers:
-                yield from self._take_in(pending, answers, refusals, now)
+                yield from self._take_in(pending, answers, rights, now)
             else:
                 self._wait(pending, pool, until)
+        yield from _reported(rights.held(), pending.failed)
 
     def _take_in(
-        self, pending: Pending[D], answers: list[tuple[Progress[D], int, str]], refusals: _Refusals, now: float
+        self, pending: Pending[D], answers: list[tuple[Progress[D], int, str]], rights: Rights[D], now: float
     ) -> Iterator[Result[D]]:
         """Do what follows from answers; yield the deliveries that end."""
         if pending.lane is not None:
@@ -145,24 +145,24 @@ class Poster:
         throttled = repeated = recovered = refused = 0
         for progress, status, text in answers:
             is_first = not progress.failures  # later tries say less about the others
+            repeated += not is_first
             if 200 <= status < 300:
-                if not is_first:
-                    repeated += 1
-                    recovered += 1
-                if refusals:
-                    refusals.pop((progress.delivery.stage, progress.method), None)
+                recovered += not is_first
                 step = progress.accepted(text)
             else:
                 refused += status == 429
-                if is_first:
-                    throttled += status == 429
-                else:
-                    repeated += 1
-                step = self._failed(progress, status, text, refusals)
-            if pending.lane is not None and progress.delivery.connection_id is PROBED_ID:
+                throttled += is_first and status == 429
+                step = self._failed(progress, status, text)
+            if rights.refused and shows_right(status):
+                yield from _reported(rights.show(progress), pending.failed)
+            is_probe = progress.delivery.connection_id is PROBED_ID
+            if is_probe and pending.lane is not None:
                 pending.lane.probed(status, now)
+            if status == 403:
+                yield from _reported(rights.refuse(progress), Outcome.FORBIDDEN)
+            elif is_probe:
                 continue
-            if isinstance(step, float):
+            elif isinstance(step, float):
                 pending.put(progress, step, now)
             else:
                 yield _result(progress, step)
@@ -172,7 +172,7 @@ class Poster:
         self._congestion.answered(now, len(answers) - repeated, throttled, repeated, recovered)
         self._quota.answered(now, len(answers) - repeated, throttled, repeated, recovered)
 
-    def _send(self, pending: Pending[D], pool: Pool, refusals: _Refusals, now: float) -> Iterator[Result[D]]:
+    def _send(self, pending: Pending[D], pool: Pool, rights: Rights[D], now: float) -> Iterator[Result[D]]:
         """Start as many requests as quota and window allow; yield the deliveries that turn out to need none."""
         wall = self._clock.time()
         hanging = 0 if pending.lane is None else min(pending.lane.hanging, self._window.size)
@@ -183,9 +183,9 @@ class Poster:
                 yield _result(progress, progress.ended())
                 continue
             delivery, method = progress.delivery, progress.method
-            if refusals and refusals.get((delivery.stage, method), 0) >= _CONSECUTIVE_REFUSALS:
+            if rights.refused and rights.is_missing(progress):
                 progress.reason = self.refusal
-                yield _result(progress, Outcome.FORBIDDEN)
+                yield from _reported([progress], Outcome.FORBIDDEN)
                 continue
             path, signed_path = self._paths(delivery.stage, delivery.connection_id)
             pool.send(progress, method, path, self._signer.headers(method, signed_path, frame.sha256, wall), frame.body)
@@ -201,16 +201,14 @@ class Poster:
             stragglers += pending.withdraw(lambda progress, due: lane.is_late(progress, min(now, due)))
         for progress in stragglers:
             progress.reason = progress.reason or "no answer"
-            yield from _reported(progress, Outcome.LATE)
+        yield from _reported(stragglers, Outcome.LATE)
 
-    def _failed(self, progress: Progress[D], status: int, text: str, refusals: _Refusals) -> Outcome | float:
+    def _failed(self, progress: Progress[D], status: int, text: str) -> Outcome | float:
         now, wall = self._clock.monotonic(), self._clock.time()
         step = progress.failed(status, text, now=now, wall=wall, jitter=self._jitter())
         if status == 403:
-            stage, method = progress.delivery.stage, progress.method
-            refusals[stage, method] = refusals.get((stage, method), 0) + 1
-            path, _ = self._paths(stage, "")
-            self.refusal = f"{method} {self._origin}{path}*: {progress.reason}"
+            path, _ = self._paths(progress.delivery.stage, "")
+            self.refusal = f"{progress.method} {self._origin}{path}*: {progress.reason}"
         return step
 
     def _wait(self, pending: Pending[D], pool: Pool, until: float) -> None:
@@ -232,17 +230,17 @@ class Poster:
             pool.wait(seconds)
 
 
-def _unfinished(pending: Pending[D], pool: Pool) -> Iterator[Result[D]]:
+def _unfinished(pending: Pending[D], pool: Pool, rights: Rights[D]) -> Iterator[Result[D]]:
     """Yield the outcomes of the deliveries that are not finished when the time is up."""
-    for progress in (*pool.abandon(), *pending.begun()):
-        yield from _reported(progress, progress.unfinished)
+    for progress in (*pool.abandon(), *pending.begun(), *rights.held()):
+        yield from _reported([progress], progress.unfinished)
     if pending.drawn is not None:
         yield Result(pending.drawn, Outcome.NOT_TRIED)
 
 
-def _reported(progress: Progress[D], outcome: Outcome) -> Iterator[Result[D]]:
-    if progress.delivery.connection_id is not PROBED_ID:
-        yield _result(progress, outcome)
+def _reported(ended: Iterable[Progress[D]], outcome: Outcome) -> Iterator[Result[D]]:
+    """Yield the results of deliveries; nobody waits for that of a probe."""
+    return (_result(each, outcome) for each in ended if each.delivery.connection_id is not PROBED_ID)
 
 
 def _result(progress: Progress[D], outcome: Outcome) -> Result[D]:

@@ -7,7 +7,8 @@
     429, 5xx, no answer  the request is tried again with full jitter, for this connection alone, until its patience runs
                          out; THROTTLED or FAILED. While the whole account gets 429s, the patience is extended, by 10 s
                          at most; while quota or window hold it back, by 2.5 s at most
-    403                  FORBIDDEN; after three in a row, no more such requests are made to the stage
+    403                  FORBIDDEN if others of the stage and method show that the role lacks the right (rights.py), and
+                         then no more such requests are made; otherwise FAILED
     any other            FAILED at once: another request would not change it
 
 In a lane (lane.py), a delivery is given up much sooner, whatever it meets: instead of NOT_YET_OPEN, THROTTLED or FAILED
@@ -53,6 +54,11 @@ class Patience:
     seconds: float
     congestion: Congestion
     lane: Lane | None = None
+
+    @property
+    def failed(self) -> Outcome:
+        """The outcome of a delivery that another request would not change."""
+        return Outcome.LATE if self.lane else Outcome.FAILED
 
 
 class Progress(Generic[D]):
@@ -160,14 +166,15 @@ class Progress(Generic[D]):
                 return self._retry(Outcome.NOT_YET_OPEN, now, jitter)
             return Outcome.GONE
         if status == 403:
-            return Outcome.FORBIDDEN
+            self.unfinished = Outcome.FAILED
+            return Outcome.FORBIDDEN  # unless it turns out to be this connection's alone
         if status == 413 and self.method == "POST":
             self._too_large = True
             self.sent += 1
             return AT_ONCE
         if status in {0, 429} or status >= 500:
             return self._retry(Outcome.THROTTLED if self.throttled else Outcome.FAILED, now, jitter)
-        return Outcome.LATE if self._patience.lane else Outcome.FAILED
+        return self._patience.failed
 
     def _retry(self, outcome: Outcome, now: float, jitter: float) -> Step:
         """Wait for a random time, which grows with each consecutive failure, or give up with this outcome."""
