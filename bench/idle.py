@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from realtime.tables.blocks import Blocks
 from realtime.tables.posted import LastPosted, PostedPositions
@@ -27,8 +27,9 @@ class NobodyBehind(Stragglers):
         """Return that nobody is behind."""
         return Behind()
 
-    def add(self, marks: Iterable[str], now_s: int) -> None:
+    def add(self, marks: Sequence[str], now_s: int) -> bool:
         """Note nothing."""
+        return True
 
 
 class NotNoted(Served):

@@ -15,7 +15,7 @@ import random
 import statistics
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
@@ -321,10 +321,11 @@ class Marks(Stragglers):
         skipped = frozenset(self._world.skipped)
         return Behind(dict(marks), skipped, len(self._world.late) + len(skipped))
 
-    def add(self, marks: Iterable[str], now_s: int) -> None:
+    def add(self, marks: Sequence[str], now_s: int) -> bool:
         """Note stragglers."""
         self._world.pass_time(TABLE_S)
         self._world.late |= set(marks)
+        return True
 
     def skip(self, marks: Mapping[str, Sequence[str]]) -> bool:
         """Note that connections miss events."""

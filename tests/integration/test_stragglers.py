@@ -93,6 +93,15 @@ def test_a_full_item_is_at_most_100_kb(cloud: Cloud) -> None:
     assert size(item) <= 100 * 1024
 
 
+def test_no_more_fall_behind_than_the_item_takes_however_many_add_at_once(strict_cloud: Cloud) -> None:
+    table = stragglers(strict_cloud)
+    for begin in range(0, CAPACITY, 500):
+        assert table.add([f"c{number} a" for number in range(begin, begin + 500)], NOW_S)
+    assert not table.add(["one a1", "two a2"], NOW_S)
+    assert table.add(["c0 a", "c1 a"], NOW_S)  # after a lost answer
+    assert table.read().count == CAPACITY
+
+
 @pytest.mark.parametrize("change", ["add", "skip", "heal", "remove"])
 def test_a_lost_answer_changes_no_answer(strict_cloud: Cloud, change: str) -> None:
     table = stragglers(strict_cloud)
@@ -101,7 +110,7 @@ def test_a_lost_answer_changes_no_answer(strict_cloud: Cloud, change: str) -> No
     for _ in range(5):
         match change:
             case "add":
-                table.add(["one b2"], NOW_S)
+                assert table.add(["one b2"], NOW_S)
             case "skip":
                 assert table.skip({"one": ["one a1"]})
             case "heal":

@@ -19,7 +19,7 @@ from realtime.tables.outbox import Outbox
 from realtime.tables.posted import LastPosted, PostedPositions
 from realtime.tables.registry import Gone, Registry
 from realtime.tables.served import Served
-from realtime.tables.stragglers import Behind, Stragglers, mark_of
+from realtime.tables.stragglers import CAPACITY, Behind, Stragglers, mark_of
 
 
 class Sleeps:
@@ -296,9 +296,12 @@ class FakeStragglers(Stragglers):
             marks.setdefault(mark.partition(" ")[0], []).append(mark)
         return Behind(marks, frozenset(self.skipped), len(self.late) + len(self.skipped))
 
-    def add(self, marks: Iterable[str], now_s: int) -> None:
+    def add(self, marks: Sequence[str], now_s: int) -> bool:
         self._begin("add")
+        if len(self.late) >= CAPACITY:
+            return False
         self.late |= set(marks)
+        return True
 
     def skip(self, marks: Mapping[str, Sequence[str]]) -> bool:
         self._begin("skip")

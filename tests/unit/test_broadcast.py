@@ -591,6 +591,33 @@ def test_a_straggler_for_which_there_is_no_place_is_forgotten_as_a_whole() -> No
     assert not service.late.sent
 
 
+def test_a_straggler_whose_place_others_took_meanwhile_is_forgotten_as_a_whole() -> None:
+    service = Service({"one": Outcome.LATE}).audience("calls/123", [subscriber("one")])
+    others = [f"c{number} a" for number in range(CAPACITY)]
+    service.stragglers.before["add"] = lambda: service.stragglers.late.update(others)
+    report = service.broadcast(entry("calls/123", "A"))
+    assert (report.done, report.problem) == (1, None)
+    assert service.registry.gone == [Gone("one", may_live=True)]
+    assert not service.late.sent
+
+
+@pytest.mark.parametrize("failing", ["add", "skip", "queue"])
+def test_what_aws_rejects_about_a_straggler_costs_the_connection_its_place_and_no_record_is_given_up(
+    failing: str,
+) -> None:
+    service = Service({"one": Outcome.LATE}).audience("calls/123", [subscriber("one")])
+    if failing == "skip":
+        service.stragglers.late = {"one a1"}
+    if failing == "queue":
+        service.late.error = Rejected("queueing stragglers: InvalidMessageContents")
+    else:
+        service.stragglers.errors[failing] = Rejected("noting stragglers: ValidationException")
+    records = [each for each in sample("broadcast.personal")["Records"] if "calls/123" in str(each)]
+    report = service.handle(*records)
+    assert (report.done, report.problem, len(service.failures)) == (len(records), None, 0)
+    assert service.registry.gone == [Gone("one", may_live=True)]
+
+
 def test_a_straggler_for_which_there_is_no_place_and_that_cannot_be_forgotten_is_tried_again() -> None:
     service = Service({"one": Outcome.LATE}, forget_error=Unavailable("reading a connection: InternalServerError"))
     service.audience("calls/123", [subscriber("one")])

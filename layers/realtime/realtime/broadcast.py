@@ -137,7 +137,9 @@ class Broadcaster:
         # Two pools, so that no page waits for forgetting.
         readers, writers = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_THREADS)
         forgetting = Forgetting(self._registry, writers, int(now_s * 1000))
-        lateness = Lateness(self._stragglers, self._late_queue, writers, int(now_s), new_token(), batch.traces)
+        lateness = Lateness(
+            self._stragglers, self._late_queue, writers, forgetting.add, int(now_s), new_token(), batch.traces
+        )
         until = deadline.post_until
         is_detailed = logger().log_level <= logging.DEBUG
         try:
@@ -182,8 +184,10 @@ class Broadcaster:
         outcome = result.outcome
         if outcome in _UNFINISHED:
             backlog.undo(result.delivery.events, self._problem(outcome))
-        elif outcome is Outcome.GONE or not lateness.add(result):
+        elif outcome is Outcome.GONE:
             forgetting.add(result)
+        else:
+            lateness.add(result)
 
     def _problem(self, outcome: Outcome) -> RealtimeError:
         if outcome is not Outcome.FORBIDDEN:

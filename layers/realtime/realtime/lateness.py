@@ -15,10 +15,10 @@ from itertools import islice
 from realtime.aws.queues import Queue
 from realtime.backlog import BatchDelivery
 from realtime.batch import EventSet
-from realtime.errors import RealtimeError
+from realtime.errors import RealtimeError, Rejected
 from realtime.forgetting import result_of
 from realtime.late import Straggler
-from realtime.posting.delivery import Result
+from realtime.posting.delivery import Outcome, Result
 from realtime.tables.stragglers import CAPACITY, SKIPPED_TOGETHER, Behind, Stragglers, mark_of
 
 _QUEUED_TOGETHER = 25  # stragglers; they are noted with one write
@@ -30,13 +30,17 @@ def new_token() -> str:
 
 
 class Lateness:
-    """Keeps stragglers apart, in threads, while other connections are posted to. Times are on the monotonic clock."""
+    """Keeps stragglers apart, in threads, while other connections are posted to. Times are on the monotonic clock.
+
+    Those for which there is no place are given to `forget`: they must not go on without what they miss.
+    """
 
     def __init__(
         self,
         stragglers: Stragglers,
         queue: Callable[[], Queue],
         threads: Executor,
+        forget: Callable[[Result[BatchDelivery]], None],
         now_s: int,
         token: str,
         traces: Callable[[EventSet], Sequence[str]],
@@ -45,6 +49,7 @@ class Lateness:
         self._stragglers = stragglers
         self._queue = queue
         self._threads = threads
+        self._forget = forget
         self._now_s = now_s
         self._token = token
         self._traces = traces
@@ -53,7 +58,7 @@ class Lateness:
         self._held: list[BatchDelivery] = []
         self._failed: list[tuple[BatchDelivery, RealtimeError]] = []
         self._group: list[tuple[Result[BatchDelivery], str]] = []  # each with its own token
-        self._calls: list[tuple[list[tuple[Result[BatchDelivery], str]], Future[None]]] = []
+        self._calls: list[tuple[list[tuple[Result[BatchDelivery], str]], Future[bool]]] = []
 
     def behind(self, until: float) -> Collection[str]:
         """Return the ids of the connections that are behind.
@@ -78,6 +83,10 @@ class Lateness:
         if news:
             try:
                 healed = result_of(self._threads.submit(self._skip, news, behind), until)
+            except Rejected:
+                for each in held:
+                    self._forget(Result(each, Outcome.LATE))
+                return
             except RealtimeError as problem:
                 self._failed += [(each, problem) for each in held]
                 return
@@ -102,15 +111,15 @@ class Lateness:
 
     # ---- connections that fall behind ------------------------------------------------------------------------------
 
-    def add(self, result: Result[BatchDelivery]) -> bool:
-        """Put the rest of a delivery into the late lane; return False if there is no place for it."""
+    def add(self, result: Result[BatchDelivery]) -> None:
+        """Put the rest of a delivery into the late lane."""
         if self._reading.result().count + self._noted >= CAPACITY:
-            return False
+            self._forget(result)
+            return
         self._noted += 1
         self._group.append((result, f"{self._token}{self._noted}"))
         if len(self._group) == _QUEUED_TOGETHER:
             self._call()
-        return True
 
     def failed(self, until: float) -> Iterator[tuple[BatchDelivery, RealtimeError]]:
         """Wait until all are in the late lane; yield each delivery that may be neither there nor posted, and why."""
@@ -119,18 +128,30 @@ class Lateness:
         yield from self._failed
         for group, call in self._calls:
             try:
-                result_of(call, until)
+                has_place = result_of(call, until)
             except RealtimeError as problem:
                 for result, _ in group:
                     yield result.delivery, problem
+                continue
+            if not has_place:
+                for result, _ in group:
+                    self._forget(result)
 
     def _call(self) -> None:
         self._calls.append((self._group, self._threads.submit(self._put, self._group)))
         self._group = []
 
-    def _put(self, group: Sequence[tuple[Result[BatchDelivery], str]]) -> None:
-        self._stragglers.add((mark_of(each.delivery.connection_id, token) for each, token in group), self._now_s)
-        stragglers = [
-            Straggler.of(each.delivery, token, each.sent, self._traces(each.delivery.events)) for each, token in group
-        ]
-        self._queue().send_all([each.message() for each in stragglers])
+    def _put(self, group: Sequence[tuple[Result[BatchDelivery], str]]) -> bool:
+        """Note stragglers, and queue their frames; return False if there is no place for them."""
+        try:
+            marks = [mark_of(each.delivery.connection_id, token) for each, token in group]
+            if not self._stragglers.add(marks, self._now_s):
+                return False
+            stragglers = [
+                Straggler.of(each.delivery, token, each.sent, self._traces(each.delivery.events))
+                for each, token in group
+            ]
+            self._queue().send_all([each.message() for each in stragglers])
+        except Rejected:  # the record is not at fault, so it must not be given up for it
+            return False
+        return True

@@ -10,7 +10,7 @@ theirs: if it is healed first, the condition of `skip` fails; if it is skipped f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from realtime.tables.events import STRAGGLERS_TTL_SECONDS, stragglers_key
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# So many marks and skipped connections make an item of 100 KB, which costs 25 read units for each batch.
+# So many marks and skipped connections make an item of 100 KB, which costs 25 read units for each batch. No batch adds
+# marks to more; whoever adds at the same time may exceed it by one write.
 CAPACITY = 3500
 SKIPPED_TOGETHER = 50  # connections; DynamoDB takes conditions of 4 KB
 
@@ -63,10 +64,20 @@ class Stragglers:
             marks.setdefault(mark.partition(" ")[0], []).append(mark)
         return Behind(marks, skipped, len(late) + len(skipped))
 
-    def add(self, marks: Iterable[str], now_s: int) -> None:
-        """Note that messages of the late queue hold frames for connections."""
-        values = {":marks": frozenset(marks), ":ttl": now_s + STRAGGLERS_TTL_SECONDS}
-        self._update("ADD late :marks SET expires_at = :ttl", values)
+    def add(self, marks: Sequence[str], now_s: int) -> bool:
+        """Note that messages of the late queue hold frames for connections; return False if there is no place for them.
+
+        Who adds may have read the item long ago: without the condition, several could fill it beyond the 400 KB that
+        DynamoDB takes. A mark of these that is there already was written by this same call, whose answer was lost.
+        """
+        values = {
+            ":marks": frozenset(marks),
+            ":ttl": now_s + STRAGGLERS_TTL_SECONDS,
+            ":capacity": CAPACITY,
+            ":mark": marks[0],
+        }
+        has_place = "attribute_not_exists(late) OR size(late) < :capacity OR contains(late, :mark)"
+        return self._update("ADD late :marks SET expires_at = :ttl", values, has_place)
 
     def skip(self, marks: Mapping[str, Sequence[str]]) -> bool:
         """Note that connections miss events; return False, and change nothing, if one of them has none of its marks.
