@@ -28,10 +28,11 @@ from realtime.tables.membership import online_shard
 from realtime.tables.outbox import Outbox
 from realtime.tables.registry import Registry
 from realtime.tables.served import Served
-from realtime.tables.session_scan import SessionScan
+from realtime.tables.session_scan import Progress, SessionScan
 from realtime.tables.users import Users
 from tests.logs import LogLines
 from tests.samples import KEY_ID, SECRET, backend_event, sample
+from tests.support import cloud as cloud_module
 from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.unit.fakes import Clock, FakePoster, aws_error
 
@@ -127,6 +128,32 @@ def test_the_user_of_a_gone_suspect_goes_offline_like_any_other(cloud: Cloud, cl
     event["Records"][0]["body"] = message["Body"]
     cloud.function("deadlines")(event)
     assert cloud.user()["is_online"] is False
+
+
+def test_a_user_whom_a_sweep_finds_gone_is_followed_by_the_sweeps_id(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloud_module.Context, "aws_request_id", "a-sweep", raising=False)
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud, {FEED: Outcome.GONE})
+    assert cloud.user()["trace_id"] == "a-sweep"
+
+
+def test_a_farewell_of_a_sweep_has_its_id_but_the_advice_to_reconnect_is_one_entry_for_all_sweeps(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = []
+    for number in range(2):
+        monkeypatch.setattr(cloud_module.Context, "aws_request_id", f"sweep-{number}", raising=False)
+        clock.now = STORY_BEGINS + 110 * 60
+        monkeypatch.setattr(SessionScan, "progress", lambda *_: Progress())  # that of the first was lost
+        sweep(cloud)
+        items.append([row for row in cloud.rows("Events") if row.get("kind") == "reconnect"])
+    assert items[0]
+    assert items[1] == items[0]
+    clock.now = STORY_BEGINS + 2 * 3600 + 301
+    sweep(cloud)
+    assert {row.get("trace_id") for row in cloud.rows("Events") if row.get("close")} == {"sweep-1"}
 
 
 def test_a_missing_right_is_a_configuration_error(cloud: Cloud, clock: Clock) -> None:

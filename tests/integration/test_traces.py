@@ -13,6 +13,7 @@ from realtime.log import logger
 from realtime.posting.delivery import Outcome
 from tests.logs import LogLines
 from tests.samples import backend_event, sample
+from tests.support import cloud as cloud_module
 from tests.support.cloud import Cloud, for_broadcast
 from tests.unit.fakes import FakePoster
 
@@ -117,6 +118,20 @@ def test_a_user_who_left_is_followed_through_the_delay_queue(connected: Cloud, l
     assert lines_of(logged, "DISCONNECTEDBY00=") == [
         *("disconnected", "announced", "checked", "announced", "broadcast", "broadcast")
     ]
+
+
+def test_a_user_whose_connection_is_found_to_be_gone_is_followed_by_the_functions_own_id(
+    connected: Cloud, logged: LogLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected.function("connect")(sample("connect.token-in-header"))
+    gone = next(row["connection_id"] for row in connected.rows("Connections") if row["audience"] == "calls/123")
+    start_call(connected)
+    monkeypatch.setattr(cloud_module.Context, "aws_request_id", "found-gone", raising=False)
+    connected.poster = FakePoster({gone: Outcome.GONE})
+    for name, records in for_broadcast(connected.stream("Events")).items():
+        connected.function(name)({"Records": records})
+    assert gone not in connected.user().get("connection_ids", ())
+    assert connected.user()["trace_id"] == "found-gone"
 
 
 def test_no_line_of_a_call_names_both_users(connected: Cloud, logged: LogLines) -> None:

@@ -20,7 +20,7 @@ An event goes out         broadcast → records (as entries), batch (which event
 Shared by them            audiences, messages, ids, positions (what a client has received of each audience), text (which
                           characters may be stored), refusals, errors, settings, log, trace (what began the work),
                           metrics, dead_letters, cached_keys, snapstart, invocation (a function's ids, time and answer),
-                          orders (between our functions)
+                          threads (which keep both), orders (between our functions)
 
 contract/                 what clients and backends are promised, as types; loaded by no function
 

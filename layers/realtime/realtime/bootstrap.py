@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from realtime import settings
@@ -276,10 +276,11 @@ def poster(endpoint: str, posts_per_second: int, events_table: str, purpose: Pur
     from realtime.posting.api import make_poster
     from realtime.posting.shared_quota import SharedQuota
     from realtime.posting.uses import USES
+    from realtime.threads import submit
 
     quota = SharedQuota(
         _tables(TableNames(events=events_table)).budget.claim,
-        ThreadPoolExecutor(1).submit,  # it starts no thread before the first claim
+        partial(submit, ThreadPoolExecutor(1)),  # it starts no thread before the first claim
         posts_per_second=posts_per_second,
         use=USES[purpose],
     )

@@ -12,6 +12,7 @@ from realtime.backlog import BatchDelivery
 from realtime.errors import Unavailable
 from realtime.posting.delivery import Outcome, Result
 from realtime.tables.registry import FORGOTTEN_TOGETHER, Gone, Registry
+from realtime.threads import submit
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class Forgetting:
 
     def _call(self) -> None:
         gone = [_gone(each) for each in self._group]
-        self._calls.append((self._group, self._threads.submit(self._registry.forget_all, gone, self._now_ms)))
+        self._calls.append((self._group, submit(self._threads, self._registry.forget_all, gone, self._now_ms)))
         self._group = []
 
 

@@ -20,6 +20,7 @@ from realtime.forgetting import result_of
 from realtime.late import Straggler
 from realtime.posting.delivery import Outcome, Result
 from realtime.tables.stragglers import CAPACITY, SKIPPED_TOGETHER, Behind, Stragglers, mark_of
+from realtime.threads import submit
 
 _QUEUED_TOGETHER = 25  # stragglers; they are noted with one write
 
@@ -53,7 +54,7 @@ class Lateness:
         self._now_s = now_s
         self._token = token
         self._traces = traces
-        self._reading = threads.submit(stragglers.read)
+        self._reading = submit(threads, stragglers.read)
         self._noted = 0
         self._held: list[BatchDelivery] = []
         self._failed: list[tuple[BatchDelivery, RealtimeError]] = []
@@ -82,7 +83,7 @@ class Lateness:
         healed: Collection[str] = ()
         if news:
             try:
-                healed = result_of(self._threads.submit(self._skip, news, behind), until)
+                healed = result_of(submit(self._threads, self._skip, news, behind), until)
             except Rejected:
                 for each in held:
                     self._forget(Result(each, Outcome.LATE))
@@ -138,7 +139,7 @@ class Lateness:
                     self._forget(result)
 
     def _call(self) -> None:
-        self._calls.append((self._group, self._threads.submit(self._put, self._group)))
+        self._calls.append((self._group, submit(self._threads, self._put, self._group)))
         self._group = []
 
     def _put(self, group: Sequence[tuple[Result[BatchDelivery], str]]) -> bool:

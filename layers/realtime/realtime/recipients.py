@@ -16,6 +16,7 @@ from realtime.forgetting import result_of
 from realtime.hiding import Hiding
 from realtime.lateness import Lateness
 from realtime.tables.connections import Connections, Subscriber
+from realtime.threads import submit
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Recipients:
             stage = entry.stage or ""  # `read_record` checks that there is one
             connected_at_ms = entry.connected_at_ms or int(backlog.now_s * 1000)
             recipients[connection_id] = _Recipient(stage, Subscriber(connection_id, "", connected_at_ms), events)
-        readings = [(audience, self._readers.submit(self._read, audience)) for audience in backlog.narrow()]
+        readings = [(audience, submit(self._readers, self._read, audience)) for audience in backlog.narrow()]
         for audience, reading in readings:
             try:
                 subscribers = result_of(reading, until)
@@ -120,7 +121,7 @@ class Recipients:
         for blocker, (changes, about) in batch.listed.items():
             asked = frozenset[str]().union(*(of_events for events, of_events in users.items() if events & about))
             if asked:
-                readings.append((about, self._readers.submit(self._hiding.hidden, blocker, changes, asked)))
+                readings.append((about, submit(self._readers, self._hiding.hidden, blocker, changes, asked)))
         for about, reading in readings:
             try:
                 for user_id in result_of(reading, self._until):
@@ -137,7 +138,7 @@ class Recipients:
     def _pages(self, audience: str) -> Iterator[list[Subscriber]]:
         """Yield the subscribers of an audience, page by page; the next is read while the last is posted to."""
         pages = self._subscribers(audience)
-        reading = self._readers.submit(next, pages, None)
+        reading = submit(self._readers, next, pages, None)
         while (page := result_of(reading, self._until)) is not None:
-            reading = self._readers.submit(next, pages, None)
+            reading = submit(self._readers, next, pages, None)
             yield page

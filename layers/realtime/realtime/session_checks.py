@@ -25,6 +25,7 @@ from realtime.tables import Tables
 from realtime.tables.entries import Entry
 from realtime.tables.session_scan import Pass, Progress, SweepWindow
 from realtime.tables.sessions import Session
+from realtime.threads import submit
 
 SESSION_SECONDS = 2 * 3600  # API Gateway ends a connection after this time
 SLACK_SECONDS = 300  # for a $disconnect to arrive, and for differences between clocks
@@ -88,22 +89,23 @@ class SessionChecks:
             found = _Segment(passes.get(segment), self._now_ms, room=MAX_ASKED // asking)
             return self._scan(found, segment, segments, scan_until, silent=segment in turns)
 
-        found = list(threads.map(scan, range(segments)))
+        scans = [submit(threads, scan, segment) for segment in range(segments)]
+        found = [each.result() for each in scans]
         expired = [session for each in found for session in each.expired]
         old = [session for each in found for session in each.old]
         by_suspicion = sorted((suspect for each in found for suspect in each.suspects), reverse=True)
         suspects = {connection_id: session for *_, connection_id, session in by_suspicion}
         lapsed = sum(each.lapsed for each in found)
         counts: Counter[str] = Counter(expired=len(expired), told_to_reconnect=len(old), suspects=lapsed)
-        done: list[Future[object]] = [threads.submit(self._end, each) for each in expired]
-        done += [threads.submit(self._tell_to_reconnect, each) for each in old]
+        done: list[Future[object]] = [submit(threads, self._end, each) for each in expired]
+        done += [submit(threads, self._tell_to_reconnect, each) for each in old]
         for result in self._poster.deliver(map(_question, suspects.values()), until=until):
             counts[result.outcome.value] += 1
             if result.outcome is Outcome.FORBIDDEN:
                 self._problems.append(ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}"))
                 break
             if result.outcome in {Outcome.GONE, Outcome.DELIVERED}:
-                done.append(threads.submit(self._settle, suspects[result.delivery.connection_id], result))
+                done.append(submit(threads, self._settle, suspects[result.delivery.connection_id], result))
         for each in done:
             with noted(self._problems):
                 counts["closed_as_silent"] += each.result() is True
@@ -214,6 +216,7 @@ class SessionChecks:
                 expires_at_s=at_ms // 1000 + SESSION_SECONDS,
                 stage=connection.stage,
                 connected_at_ms=connection.connected_at_ms,
+                trace_id="",  # that of this sweep would make it another entry, which is posted again
             )
         )
 

@@ -15,6 +15,7 @@ from realtime.errors import Unavailable
 from realtime.tables.dynamodb import item
 from realtime.tables.membership import ONLINE_SHARDS
 from realtime.tables.users import ONLINE_INDEX
+from realtime.threads import submit
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -77,14 +78,15 @@ class Census:
 
     def _each(self, count: int, read: Callable[[int], dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         """Make a number of reads at the same time; yield the pages of each."""
-        latest = retries.latest()
         with ThreadPoolExecutor(count) as threads:
-            yield from threads.map(lambda number: list(_pages(latest, **read(number))), range(count))
+            readings = [submit(threads, lambda each: list(_pages(**each)), read(number)) for number in range(count)]
+            for reading in readings:
+                yield reading.result()
 
 
-def _pages(latest: float, call: Callable[..., Any], **request: Any) -> Iterator[dict[str, Any]]:
+def _pages(call: Callable[..., Any], **request: Any) -> Iterator[dict[str, Any]]:
     while True:
-        if time.monotonic() > latest:
+        if time.monotonic() > retries.latest():
             raise Unavailable("there is more to count than the function's time allows")
         with aws_errors("counting"):
             page = call(**request)
