@@ -8,8 +8,9 @@ from typing import Any
 from realtime import bootstrap, snapstart
 from realtime.invocation import Deadline, invoked
 from realtime.log import logger
+from realtime.sweep import SETTLING_SECONDS
 
-MARGIN_SECONDS = 8.0  # of the function's time, kept to record what was found
+MARGIN_SECONDS = SETTLING_SECONDS + 3.0  # of the function's time, kept to settle and record what was found
 
 snapstart.prepare(bootstrap.sweeper, logger)
 

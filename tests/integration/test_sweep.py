@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,6 +155,27 @@ def test_a_farewell_of_a_sweep_has_its_id_but_the_advice_to_reconnect_is_one_ent
     clock.now = STORY_BEGINS + 2 * 3600 + 301
     sweep(cloud)
     assert {row.get("trace_id") for row in cloud.rows("Events") if row.get("close")} == {"sweep-1"}
+
+
+def test_a_sweep_ends_in_time_and_keeps_how_far_it_came_however_slow_the_tables_are(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.now = STORY_BEGINS + LEASE + 1
+    answers, begun, kept = threading.Event(), [], []
+
+    def forget(_registry: Registry, connection_id: str, *_: object) -> None:
+        begun.append(connection_id)
+        answers.wait(10)
+
+    monkeypatch.setattr(Registry, "forget", forget)
+    monkeypatch.setattr(sweeping, "SEGMENTS", 1)
+    monkeypatch.setattr(SessionScan, "keep", lambda *_: kept.append(answers.is_set()))
+    poster = FakePoster({FEED: Outcome.GONE, CALLS: Outcome.GONE})
+    end = sweeping.SETTLING_SECONDS  # on a clock that shows this time
+    found = sweeper(poster, clock=lambda: end).sweep(int(clock.now * 1000), 0.0)
+    was_waited_for = len(begun) > 1
+    answers.set()
+    assert (found["unsettled"], kept, was_waited_for) == (2, [False], False)
 
 
 def test_a_missing_right_is_a_configuration_error(cloud: Cloud, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """The part of a sweep that is about connections: scan for those to check, ask API Gateway, and do what follows.
 
 It is bounded and paced in every part, and whatever it cannot do now, the next sweep does: a scan goes on where it
-stopped, and the connections that were not asked about are still suspects.
+stopped, and the connections that were not asked about, or not settled in time, are still suspects.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -76,11 +76,15 @@ class SessionChecks:
         self._clock = clock
         self._pause = pause
         self._now_ms = now_ms
+        self._begun: list[Future[object]] = []
 
     def check(
         self, last: Progress, segments: int, threads: Executor, scan_until: float, until: float
     ) -> tuple[Counter[str], Progress]:
-        """Go on with the passes over all segments; return what was found and done, and how far they have come."""
+        """Go on with the passes over all segments; return what was found, and how far they have come.
+
+        What follows from it is begun; `finish` waits for it.
+        """
         passes: dict[int, Pass] = dict(enumerate(last.passes))
         asking = last.asking or segments
         turns = {(last.first + each) % segments for each in range(asking)}  # the segments with the silent to ask about
@@ -97,20 +101,27 @@ class SessionChecks:
         suspects = {connection_id: session for *_, connection_id, session in by_suspicion}
         lapsed = sum(each.lapsed for each in found)
         counts: Counter[str] = Counter(expired=len(expired), told_to_reconnect=len(old), suspects=lapsed)
-        done: list[Future[object]] = [submit(threads, self._end, each) for each in expired]
-        done += [submit(threads, self._tell_to_reconnect, each) for each in old]
+        self._begun = [submit(threads, self._end, each) for each in expired]
+        self._begun += [submit(threads, self._tell_to_reconnect, each) for each in old]
         for result in self._poster.deliver(map(_question, suspects.values()), until=until):
             counts[result.outcome.value] += 1
             if result.outcome is Outcome.FORBIDDEN:
                 self._problems.append(ConfigurationError(f"the role of sweep may not ask: {self._poster.refusal}"))
                 break
             if result.outcome in {Outcome.GONE, Outcome.DELIVERED}:
-                done.append(submit(threads, self._settle, suspects[result.delivery.connection_id], result))
-        for each in done:
-            with noted(self._problems):
-                counts["closed_as_silent"] += each.result() is True
+                self._begun.append(submit(threads, self._settle, suspects[result.delivery.connection_id], result))
         progress = Progress([each.progress for each in found], _asking_next(asking, segments, lapsed))
         return counts, replace(progress, first=(last.first + asking) % segments)
+
+    def finish(self, until: float) -> Counter[str]:
+        """Wait until everything is done, or the time is up; return what was done, and how much was not."""
+        _, left = wait(self._begun, max(0.0, until - self._clock()))
+        counts: Counter[str] = Counter(unsettled=len(left))
+        for each in self._begun:
+            if each not in left:
+                with noted(self._problems):
+                    counts["closed_as_silent"] += each.result() is True
+        return counts
 
     def _scan(self, segment: _Segment, number: int, segments: int, until: float, *, silent: bool) -> _Segment:
         """Scan a segment until the time is up or a page cannot be read; the next sweep goes on from there."""

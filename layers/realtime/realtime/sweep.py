@@ -26,6 +26,9 @@ SEGMENTS = 8  # of the table, which are scanned in parallel
 # When each part has to stop, as a part of a sweep's time; API Gateway may be asked until its end.
 _CALLS_UNTIL, _USERS_UNTIL, _SCAN_UNTIL = 0.1, 0.35, 0.75
 
+# How long to wait for what follows from API Gateway's answers, once it may not be asked any more.
+SETTLING_SECONDS = 5.0
+
 T = TypeVar("T")
 
 
@@ -58,8 +61,9 @@ class Sweeper:
         self._pause = pause
 
     def sweep(self, now_ms: int, until: float) -> Counter[str]:
-        """Sweep once; return what was found and done. `until` is on the monotonic clock.
+        """Sweep once; return what was found and done.
 
+        `until` is on the monotonic clock; SETTLING_SECONDS after it, nothing is waited for any more.
         After a failure everything else is still done. The first problem is raised at the end, so that an operator sees
         it, and the next sweep tries again. Raises ConfigurationError if this function's role may not ask API Gateway.
         """
@@ -80,10 +84,14 @@ class Sweeper:
         checks = SessionChecks(
             self._tables, self._poster, judge, problems, now_ms=now_ms, clock=self._clock, pause=self._pause
         )
-        with ThreadPoolExecutor(SEGMENTS) as threads:
+        threads = ThreadPoolExecutor(SEGMENTS)
+        try:
             counts, progress = checks.check(last, SEGMENTS, threads, scan_until, until)
-        with noted(problems):
-            self._tables.session_scan.keep(replace(progress, users=users, calls=calls), now_ms)
+            with noted(problems):  # before anything is waited for: it must not be lost with the function's time
+                self._tables.session_scan.keep(replace(progress, users=users, calls=calls), now_ms)
+            counts.update(checks.finish(until + SETTLING_SECONDS))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
         if problems:
             raise problems[0]
         found.update(counts)
