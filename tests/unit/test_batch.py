@@ -7,11 +7,24 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime.batch import NO_EVENTS, Batch, EventSet, before, events_of, first, only, pack
+from realtime.batch import NO_EVENTS, Batch, EventSet, before, events_of, first, only
 from realtime.messages import MAX_FRAME_BYTES
+from realtime.packing import pack
 from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry
+
+
+def test_recipients_share_the_frames_of_a_set_but_only_the_latest_sets_are_kept() -> None:
+    batch = Batch([entry("presence/*/0", f"{number}") for number in range(200)])
+    sets = [EventSet(batch.every & ~only(number)) for number in range(200)]  # each hidden from somebody else
+    first_frames = batch.frames(sets[0], packed=True)
+    assert batch.frames(sets[0], packed=True) is first_frames
+    for each in sets:
+        last_frames = batch.frames(each, packed=True)
+    assert batch.frames(sets[-1], packed=True) is last_frames
+    assert batch.frames(sets[0], packed=True) is not first_frames
+    assert [each.body for each in batch.frames(sets[0], packed=True)] == [each.body for each in first_frames]
 
 
 def frames(*sizes: int, not_after_s: float | None = None) -> list[Frame]:

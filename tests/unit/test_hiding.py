@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from realtime import hiding
@@ -55,6 +57,40 @@ def test_what_was_not_used_for_longest_is_forgotten_first(monkeypatch: pytest.Mo
     for blocker in ("1", "2", "1", "3", "1", "2"):
         known.hidden(blocker, 600, {"5"})
     assert [blocker for blocker, _ in blocks.asked] == ["1", "2", "3", "2"]
+
+
+def test_what_is_known_counts_once_however_often_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiding, "_KEPT", 6)
+    blocks = FakeBlocks()
+    known = Hiding(blocks)
+    for _ in range(10):
+        for blocker in ("1", "2"):
+            for user_id in ("5", "6", "7"):
+                known.hidden(blocker, 900, {user_id})
+    assert len(blocks.asked) == 6
+    known.hidden("3", 900, {"5"})  # one too many
+    known.hidden("2", 900, {"5", "6", "7"})
+    assert len(blocks.asked) == 7
+    known.hidden("1", 900, {"5", "6", "7"})
+    assert len(blocks.asked) == 8
+
+
+def test_what_two_threads_learn_of_one_list_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiding, "_KEPT", 2)
+    blocks = FakeBlocks()
+    known = Hiding(blocks)
+
+    class Meanwhile(FakeBlocks):
+        def listed_among(self, blocker: str, others: Collection[str]) -> frozenset[str]:
+            known._blocks = blocks  # the other thread asks about the same list, and is the first to keep it
+            known.hidden("1", 600, {"5"})
+            return frozenset()
+
+    known._blocks = Meanwhile()
+    known.hidden("1", 600, {"5"})
+    known.hidden("2", 600, {"5"})
+    known.hidden("1", 600, {"5"})
+    assert [blocker for blocker, _ in blocks.asked] == ["1", "2"]
 
 
 def test_what_could_not_be_read_is_asked_again() -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
-from typing import NewType
+from typing import NewType, TypeVar
 
 from realtime import trace
 from realtime.audiences import connection_of, subscribed_for
-from realtime.messages import MAX_FRAME_BYTES, PART_OF, with_position
+from realtime.messages import PART_OF, with_position
+from realtime.packing import pack
 from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry
@@ -21,6 +22,12 @@ from realtime.tables.entries import Entry
 # A set of a batch's events: bit n stands for event n. `|` is union, `&` intersection and `& ~` difference.
 EventSet = NewType("EventSet", int)
 NO_EVENTS = EventSet(0)
+# Sets whose frames are kept for the next recipients. Whoever must not see some user has a set of their own, which may
+# take 160 KB.
+_KEPT = 64
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 def first(events: EventSet) -> int:
@@ -154,7 +161,8 @@ class Batch:
         key = events, subscriber.types, EventSet(forbidden)
         due = self._dues.get(key)
         if due is None:
-            due = self._dues[key] = self._current(self._wanted(EventSet(events & ~forbidden), subscriber.types))
+            due = self._current(self._wanted(EventSet(events & ~forbidden), subscriber.types))
+            _keep(self._dues, key, due)
         return due
 
     def hide(self, user_id: str, events: EventSet) -> None:
@@ -199,7 +207,8 @@ class Batch:
 
     def frames(self, events: EventSet, *, packed: bool, notice: Frame | None = None) -> Sequence[Frame]:
         """Return the frames of a notice and of these events: one for each, or arrays if `packed`."""
-        frames = self._framed.get((events, packed, notice))
+        key = events, packed, notice
+        frames = self._framed.get(key)
         if frames is None:
             bits = f"{events:b}"[::-1]
             frames = [frame for frame, bit in zip(self._frames, bits, strict=False) if bit == "1"]
@@ -207,8 +216,14 @@ class Batch:
                 frames.insert(0, notice)
             if packed:
                 frames = pack(frames)
-            self._framed[events, packed, notice] = frames
+            _keep(self._framed, key, frames)
         return frames
+
+
+def _keep(results: dict[K, V], key: K, result: V) -> None:
+    if len(results) >= _KEPT:
+        del results[next(iter(results))]  # the oldest
+    results[key] = result
 
 
 def _by_user(numbers: Mapping[frozenset[str], list[int]]) -> dict[str, EventSet]:
@@ -219,28 +234,3 @@ def _by_user(numbers: Mapping[frozenset[str], list[int]]) -> dict[str, EventSet]
         for user in users:
             found[user] = EventSet(found.get(user, NO_EVENTS) | events)
     return found
-
-
-def pack(frames: Sequence[Frame]) -> list[Frame]:
-    """Join messages into JSON arrays of at most 32 KB, one step of the bill; a single message becomes no array.
-
-    Only messages with the same `not_after_s` are joined: an array is sent whole or not at all.
-    """
-    packed: list[Frame] = []
-    group: list[Frame] = []
-    size = 0
-    for frame in frames:
-        if group and (size + 1 + len(frame.body) > MAX_FRAME_BYTES or frame.not_after_s != group[0].not_after_s):
-            packed.append(_joined(group))
-            group, size = [], 0
-        size += len(frame.body) + (1 if group else 2)  # a comma, or the two brackets
-        group.append(frame)
-    if group:
-        packed.append(_joined(group))
-    return packed
-
-
-def _joined(group: Sequence[Frame]) -> Frame:
-    if len(group) == 1:
-        return group[0]
-    return Frame(b"[" + b",".join(frame.body for frame in group) + b"]", group[0].not_after_s)

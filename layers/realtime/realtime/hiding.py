@@ -40,11 +40,12 @@ class Hiding:
         self._blocks = blocks
         self._lock = Lock()  # several blockers are asked about in threads
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by blocker, the last one used at the end
+        self._size = 0  # of all that is known
 
     def hidden(self, blocker: str, changes: int, others: Set[str]) -> Set[str]:
         """Return from which of these users the blocker's list hides them; it was changed at least so often."""
         with self._lock:
-            known = self._known.pop(blocker, None)
+            known = self._take(blocker)
         if known is None or known.changes < changes:
             known = _Known(changes)
         if known.listed is None:
@@ -61,9 +62,18 @@ class Hiding:
 
     def _keep(self, blocker: str, known: _Known) -> None:
         with self._lock:
+            self._take(blocker)  # another thread may have asked about the same one
             self._known[blocker] = known
-            while len(self._known) > 1 and sum(each.size() for each in self._known.values()) > _KEPT:
-                self._known.popitem(last=False)
+            self._size += known.size()
+            while len(self._known) > 1 and self._size > _KEPT:
+                self._take(next(iter(self._known)))
+
+    def _take(self, blocker: str) -> _Known | None:
+        """Return what is known of a list, and keep it no longer: whoever has it may change it."""
+        known = self._known.pop(blocker, None)
+        if known is not None:
+            self._size -= known.size()
+        return known
 
 
 class HistoryHiding:
