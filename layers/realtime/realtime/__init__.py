@@ -13,8 +13,8 @@ A backend asks            admin → tables/census;  revocation (the end of a use
 Later checks              deadlines (at a set time) → acknowledgement_checks
                           sweep (every minute) → session_checks → liveness (who is alive)
 An event goes out         broadcast → records (as entries), batch (which events a connection gets), packing (several
-                          in a frame), staleness (of presence), backlog (what is left to post), recipients → hiding (who is
-                          blocked), tables/blocks → posting → lateness (connections that are behind: late serves or
+                          in a frame), staleness (of presence), backlog (what is left to post), recipients → hiding (who
+                          is blocked), tables/blocks → posting → lateness (connections that are behind: late serves or
                           closes them), forgetting (connections that are gone), posted (what was posted, for positions)
 
 Shared by them            audiences, messages, ids, positions (what a client has received of each audience), text (which
