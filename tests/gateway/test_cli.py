@@ -124,6 +124,17 @@ async def test_the_gateway_says_when_it_is_ready_and_ends_cleanly_on_a_signal(
         assert await process.wait() == 0
 
 
+async def test_neither_a_proxy_nor_a_profile_of_the_users_stands_in_the_way(
+    tmp_path: Path, endpoint_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HTTP_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", ""), ("AWS_PROFILE", "nope")):
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.lower(), value)
+    async with run(tmp_path, endpoint_url, "--stack", "there") as process, asyncio.timeout(3 * DEADLINE):
+        assert process.stdout is not None
+        assert (await process.stdout.readline()).startswith(b"gateway ready")
+
+
 @pytest.mark.parametrize(("options", "status"), [((), 200), (("--no-page",), 403)])
 async def test_the_gateway_has_a_page_unless_it_is_told_not_to(
     tmp_path: Path, endpoint_url: str, options: tuple[str, ...], status: int

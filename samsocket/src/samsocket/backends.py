@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
-import botocore.session
 from botocore.exceptions import BotoCoreError
 
+from samsocket import sdk
 from samsocket.errors import BrokenIntegrationError, IntegrationTimeoutError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _speaks_json(model: Any, content_type: str) -> bool:
 def _model(service: str) -> Any:
     """Return botocore's description of a service; None if there is no such service."""
     try:
-        return botocore.session.Session().get_service_model(service)
+        return sdk.session().get_service_model(service)
     except BotoCoreError:
         return None
 

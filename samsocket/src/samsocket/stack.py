@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from samsocket import sdk
 from samsocket.errors import EmulatorUnreachableError, StackNotFoundError, StartError
 from samsocket.template import Stack
 
@@ -22,16 +21,15 @@ def describe(name: str, *, endpoint_url: str, region: str, access_key: str, secr
         StackNotFoundError: the stack is not deployed.
         StartError: CloudFormation refuses.
     """
-    session = botocore.session.Session()
 
     def new_client(service: str) -> Any:
-        return session.create_client(
+        return sdk.client(
             service,
-            region_name=region,
             endpoint_url=endpoint_url,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            config=Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=30),
+            region=region,
+            access_key=access_key,
+            secret_key=secret_key,
+            read_timeout=30,
         )
 
     client = new_client("cloudformation")

@@ -15,6 +15,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.public.exceptions import InvalidDocumentException
 from samtranslator.translator.translator import Translator
 
+from samsocket import sdk
 from samsocket.errors import TemplateError
 from samsocket.project import nesting
 from samsocket.template import parse_document
@@ -132,7 +133,8 @@ def _is_sam(document: Mapping[str, Any]) -> bool:
 def _expand(document: dict[str, Any], parameters: Mapping[str, str], region: str, path: Path) -> Mapping[str, Any]:
     for name in ("samtranslator", "botocore"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=region))
+    own = boto3.Session(botocore_session=sdk.session(), region_name=region)
+    translator = Translator({}, Parser(), boto_session=own)
     try:
         expanded: Mapping[str, Any] = translator.translate(document, dict(parameters))
     except InvalidDocumentException as error:
