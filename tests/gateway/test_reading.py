@@ -135,6 +135,8 @@ def test_a_stage_needs_a_deployment_even_if_the_emulator_knows_none(tmp_path: Pa
         ("IntegrationType: HTTP\nConnectionType: VPC_LINK\nIntegrationUri: x", "VPC links are not served"),
         ("IntegrationType: GRPC", "integrations of type GRPC do not exist"),
         ("IntegrationType: AWS_PROXY\nIntegrationUri: nobody", "nobody is no Lambda function"),
+        ("IntegrationType: MOCK\nTimeoutInMillis: soon", "cannot resolve the number soon"),
+        ("IntegrationType: MOCK\nRequestTemplates: [x]", "cannot resolve the map ['x']"),
     ],
 )
 def test_an_integration_that_cannot_work_is_broken_and_named(tmp_path: Path, integration: str, problem: str) -> None:

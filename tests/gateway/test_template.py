@@ -118,6 +118,15 @@ def test_an_unknowable_value_is_an_error_that_names_the_expression(resolver: Res
         resolver.resolve(expression)
 
 
+@pytest.mark.parametrize(
+    "malformed",
+    [{"Fn::Select": [5, ["a"]]}, {"Fn::GetAtt": "Api"}, {"Fn::Sub": 5}, {"Fn::Join": "x"}, {"Fn::If": ["IsProd"]}],
+)
+def test_an_intrinsic_function_that_is_malformed_is_an_unknowable_value(resolver: Resolver, malformed: Any) -> None:
+    with pytest.raises(UnresolvedError, match=next(iter(malformed))):
+        resolver.resolve(malformed)
+
+
 def test_short_forms_are_read_as_long_ones(template: Template) -> None:
     assert template.conditions["IsLocal"] == {"Fn::Not": [{"Condition": "IsProd"}]}
 

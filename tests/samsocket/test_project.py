@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from samsocket.project import parameters
 from samsocket.project.adaptation import INVOKE, adapt
 from samsocket.project.expansion import Project, find_template, read_project
 from samsocket.project.sources import sources
+from samsocket.terminal import Terminal
+from samsocket.up import Options, Run
 
 PROJECTS = Path(__file__).parent / "projects"
 
@@ -180,3 +183,30 @@ def test_a_folder_without_a_template_is_named(tmp_path: Path, monkeypatch: pytes
         find_template(None)
     (tmp_path / "template.yml").write_text("")
     assert find_template(None) == tmp_path / "template.yml"
+
+
+INLINE = "{Type: AWS::Serverless::Function, Properties: {Handler: a.b, Runtime: python3.12, InlineCode: x}}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Parameters:\n  Stage:\nResources:\n  F: {INLINE}\n",
+        f"Parameters: []\nResources:\n  F: {INLINE}\n",
+        f"Globals:\n  Function: x\nResources:\n  F: {INLINE}\n",
+        "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties:\n",
+        "Resources:\n  A: {Type: AWS::Serverless::WebSocketApi, Properties: {Routes: {$connect: }}}\n",
+        "Resources:\n  F: {Type: AWS::Lambda::Function, Properties: Cod}\n",
+        "Resources:\n  A: {Type: AWS::ApiGatewayV2::Api, Properties: Pro}\n",
+    ],
+)
+def test_a_template_that_is_half_typed_is_named_and_ends_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "template.yaml"
+    path.write_text(f"Transform: AWS::Serverless-2016-10-31\n{text}")
+    with pytest.raises(TemplateError, match=re.escape(str(path))):
+        Run(Options(template=path), Terminal())
+
+
+def test_a_profile_that_does_not_exist_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    assert "Hello" in project(tmp_path, FUNCTION).expanded["Resources"]

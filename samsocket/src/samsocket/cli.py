@@ -22,7 +22,7 @@ from samsocket.options import page_option, settings_of, settings_options
 from samsocket.reading import read_api, read_apis
 from samsocket.resolver import Resolver
 from samsocket.server import Gateway
-from samsocket.template import Template
+from samsocket.template import Template, being_read
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
@@ -88,11 +88,12 @@ def serve(
         parsed = Template.read(template)
         deployed = stacks.describe(stack, endpoint_url=endpoint_url, region=region, **credentials)
         resolver = Resolver(parsed, deployed)
-        apis = (
-            read_apis(parsed, deployed, resolver, name=str(template))
-            if logical_id is None
-            else [read_api(parsed, deployed, resolver, name=str(template), logical_id=logical_id)]
-        )
+        with being_read(template):
+            apis = (
+                read_apis(parsed, deployed, resolver, name=str(template))
+                if logical_id is None
+                else [read_api(parsed, deployed, resolver, name=str(template), logical_id=logical_id)]
+            )
         emulator = Emulator(endpoint_url, region=region, concurrency=concurrency, **credentials)
         fallback = Fallback(fallback_url) if fallback_url else None
         gateway = Gateway(

@@ -11,7 +11,7 @@ from samsocket.emulation.deployment import Deployment
 from samsocket.project.preparing import not_served, prepared
 from samsocket.project.sources import specs
 from samsocket.resolver import Resolver
-from samsocket.template import Template
+from samsocket.template import Template, being_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,9 +74,10 @@ class Deployer:
         deployed = await asyncio.to_thread(self._deployment.put, project, parameters, self._pool.invoke_url)
         described = await asyncio.to_thread(stacks.describe, STACK, **dataclasses.asdict(self._account))
         resolver = Resolver(Template(project.expanded), described)
-        offered = await asyncio.to_thread(
-            lambda: list(specs(project, self.found, deployed.functions, resolver, self._variables_of_role))
-        )
+        with being_read(project.path):
+            offered = await asyncio.to_thread(
+                lambda: list(specs(project, self.found, deployed.functions, resolver, self._variables_of_role))
+            )
         self._pool.offer(offered)
         return resolver, list(not_served(project, deployed.left_out, self.found))
 

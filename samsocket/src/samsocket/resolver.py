@@ -49,7 +49,10 @@ class Resolver:
             if name == "Condition" and isinstance(argument, str):
                 return self.holds(argument)
             if name.startswith("Fn::"):
-                return self._function(name, argument)
+                try:
+                    return self._function(name, argument)
+                except (AttributeError, LookupError, TypeError, ValueError) as error:  # its argument has another shape
+                    raise UnresolvedError(f"{name} {argument}") from error
         return {key: self.resolve(item) for key, item in value.items()}
 
     def holds(self, condition: str | None) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from samsocket.errors import TemplateError
+from samsocket.errors import GatewayError, TemplateError
 
 
 class _Loader(yaml.SafeLoader):
@@ -32,6 +33,21 @@ def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]
 
 
 _Loader.add_multi_constructor("!", _short_form)
+
+
+@contextmanager
+def being_read(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong meanwhile that it is the template's fault: an editor saves it half typed, too.
+
+    Raises:
+        TemplateError: something went wrong that is no error of the gateway's.
+    """
+    try:
+        yield
+    except GatewayError:
+        raise
+    except Exception as error:
+        raise TemplateError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def parse_document(text: str) -> Any:

@@ -44,15 +44,15 @@ class Terminal(logging.Handler):
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Print an error that ends what is done now, and go on."""
+        """Print an error that ends what is done now, whatever it is, and go on."""
         try:
             yield
-        except StartError as error:
-            self.say(f"✗ {error}")
+        except Exception as error:  # noqa: BLE001 - the connections must outlive it
+            self.say(f"✗ {error}" if isinstance(error, StartError) else f"✗ {type(error).__name__}: {error}")
 
     def function(self, name: str, line: str) -> None:
         """Print what a function wrote."""
-        colour = self._colour_of.setdefault(name, next(self._colours))
+        colour = self._colour_of.get(name) or self._colour_of.setdefault(name, next(self._colours))
         click.echo(f"{click.style(f'{name} |', fg=colour)} {line}")
         if self.activity is not None:
             self.activity.add("log", function=name, text=shortened(line))

@@ -37,9 +37,9 @@ from samsocket.resolver import Resolver
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 from samsocket.shell import folder_of, told
-from samsocket.template import Template
+from samsocket.template import Template, being_read
 from samsocket.tls import Authority
-from samsocket.watching import Changed, changes
+from samsocket.watching import Changed, Watching
 
 if TYPE_CHECKING:
     from samsocket.api import WebSocketApi
@@ -80,8 +80,6 @@ class Run:
         self._path = find_template(options.template)
         self._parameters = parameters.of_project(self._path.parent) | parameters.parse(options.overrides)
         self._project = self._read()
-        if not _has_a_websocket_api(Template(self._project.expanded)):
-            raise NoWebSocketApiError(str(self._path))
         if unknown := options.debugged.keys() - functions(self._project).keys():
             raise StartError(f"--debug-function {', '.join(unknown)}: one of {', '.join(functions(self._project))}")
         self._environments = Environments(home(), self._say)
@@ -94,10 +92,13 @@ class Run:
             StartError: it cannot be run, or AWS refuses it, and strictness is asked for.
         """
         region = self._options.region
-        project = read_project(self._path, self._parameters, region)
-        if self._options.strict and (found := findings(project, self._parameters, region, STACK)):
-            listed = "\n".join(f"  {finding}" for finding in found)
-            raise StartError(f"AWS refuses {self._path}:\n{listed}")
+        with being_read(self._path):
+            project = read_project(self._path, self._parameters, region)
+            if not _has_a_websocket_api(Template(project.expanded)):
+                raise NoWebSocketApiError(str(self._path))
+            if self._options.strict and (found := findings(project, self._parameters, region, STACK)):
+                listed = "\n".join(f"  {finding}" for finding in found)
+                raise StartError(f"AWS refuses {self._path}:\n{listed}")
         return project
 
     async def go(self) -> None:
@@ -182,22 +183,25 @@ class Run:
         self._say("Ctrl-C ends it.")
         if not self._options.watch:
             await asyncio.Event().wait()
-        while True:
-            async for changed in changes(self._project.templates, deployer.found.values()):
+        async with Watching() as watching:
+            watching.look_at(self._project.templates, deployer.found.values())
+            while True:
+                changed = await watching.changed()
                 with self._terminal.errors():
-                    await self._renew(changed, deployer)
-                if changed.template:
-                    break  # other folders may have to be watched
+                    await self._renew(changed, deployer, watching)
 
-    async def _renew(self, changed: Changed, deployer: Deployer) -> None:
+    async def _renew(self, changed: Changed, deployer: Deployer, watching: Watching) -> None:
         """Take over a change of files."""
         if changed.template:
             self._project = await asyncio.to_thread(self._read)
         await deployer.prepare(self._project)
+        watching.look_at(self._project.templates, deployer.found.values())
         if changed.template:
-            resolver, _ = await deployer.deploy(self._project, self._parameters)
+            resolver, not_served = await deployer.deploy(self._project, self._parameters)
             if self._gateway is not None:
                 self._gateway.adopt(self._apis(resolver))
+            for line in not_served:
+                self._say(line)
         deployer.renew(changed.sources)
         self._say(f"renewed: {', '.join(sorted(changed.sources)) or 'the template'}")
 
@@ -220,7 +224,8 @@ class Run:
 
     def _apis(self, resolver: Resolver) -> list[WebSocketApi]:
         """Read the APIs, and name each resource that the gateway cannot serve as AWS would."""
-        apis = read_apis(Template(self._project.expanded), resolver.stack, resolver, name=str(self._path))
+        with being_read(self._path):
+            apis = read_apis(Template(self._project.expanded), resolver.stack, resolver, name=str(self._path))
         for note in (note for api in apis for note in api.notes):
             self._say(f"note: {note}")
         return apis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import secrets
@@ -10,19 +11,19 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import boto3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from samsocket import sdk
 from samsocket.emulation.vault import ROLES
 from samsocket.errors import StartError
 from samsocket.project.adaptation import adapt
+from samsocket.template import being_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from samsocket.project.expansion import Project
 
@@ -55,19 +56,7 @@ class Account:
 
     def client(self, service: str) -> Any:
         """Return a client of a service."""
-        return boto3.session.Session().client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self.endpoint_url,
-            region_name=self.region,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(
-                retries={"max_attempts": 2},
-                proxies={},
-                read_timeout=120,
-                s3={"addressing_style": "path"},
-            ),
-        )
+        return sdk.client(service, **dataclasses.asdict(self), read_timeout=120)
 
     def variables_of_role(self, function: Mapping[str, Any]) -> dict[str, str]:
         """Return the variables by which a deployed function has its role's rights, and no others."""
@@ -114,8 +103,11 @@ class Deployment:
         Raises:
             StartError: it cannot be deployed, whatever is left out.
         """
+        # A type stays unknown; a resource that failed may have been corrected.
+        self._not_deployed = {name: why for name, why in self._not_deployed.items() if "::" in name}
         for _ in range(_ATTEMPTS):
-            template, removed = adapt(project.expanded, invoke_url, self._not_deployed)
+            with being_read(project.path):
+                template, removed = adapt(project.expanded, invoke_url, self._not_deployed)
             problem = self._try(template, parameters)
             if not problem:
                 return Deployed({**removed, **self._reasons(project)}, self._functions())
@@ -132,7 +124,7 @@ class Deployment:
 
     def _try(self, template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
         """Deploy, and return the types and logical ids that prevent it, with the reason."""
-        status = self._status()
+        status, before = self._status(), {event["EventId"] for event in self._events()}
         request = {
             "StackName": self._stack,
             "Capabilities": _CAPABILITIES,
@@ -157,7 +149,7 @@ class Deployment:
             raise StartError(f"the emulator refuses the template: {message}") from error
         if self._settled() in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             return {}
-        failed = self._first_failure(template)
+        failed = self._first_failure(template, before)
         if status is None:
             self._client.delete_stack(StackName=self._stack)
             self._settled()
@@ -187,17 +179,23 @@ class Deployment:
             time.sleep(0.1)
         return status
 
-    def _first_failure(self, template: Mapping[str, Any]) -> dict[str, str]:
-        """Return the resource that failed first.
+    def _events(self) -> list[Mapping[str, Any]]:
+        """Return what happened to the stack, the oldest last; nothing if there is none."""
+        try:
+            pages = self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack)
+            return [event for page in pages for event in page["StackEvents"]]
+        except ClientError:
+            return []
+
+    def _first_failure(self, template: Mapping[str, Any], before: Collection[str]) -> dict[str, str]:
+        """Return the resource that failed first; `before` are the ids of the events before this attempt.
 
         Raises:
             StartError: no single resource is to blame.
         """
-        pages = self._client.get_paginator("describe_stack_events").paginate(StackName=self._stack)
-        events = [event for page in pages for event in page["StackEvents"]]
-        for event in reversed(events):  # the oldest is last
-            failed = event["ResourceStatus"].endswith("_FAILED") and event["LogicalResourceId"] in template["Resources"]
-            if failed and event["LogicalResourceId"] not in self._not_deployed:
+        events = [event for event in self._events() if event["EventId"] not in before]
+        for event in reversed(events):
+            if event["ResourceStatus"].endswith("_FAILED") and event["LogicalResourceId"] in template["Resources"]:
                 reason = str(event.get("ResourceStatusReason", "no reason given"))
                 self._say(f"  {event['LogicalResourceId']} is left out: {reason}")
                 return {event["LogicalResourceId"]: reason}

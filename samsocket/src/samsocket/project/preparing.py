@@ -9,6 +9,7 @@ from samsocket.functions.spec import family_of
 from samsocket.processes import Program, environment
 from samsocket.project import building
 from samsocket.project.sources import functions, inline_code, sources
+from samsocket.template import being_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +33,8 @@ async def prepared(
     Raises:
         StartError: the SAM CLI cannot be installed, or the build fails.
     """
-    found = sources(project, build) | inline_code(project, scratch / "inline")
+    with being_read(project.path):
+        found = sources(project, build) | inline_code(project, scratch / "inline")
     wanted = building.stale(found.values())
     if wanted:
         sam = await asyncio.to_thread(environments.sam)

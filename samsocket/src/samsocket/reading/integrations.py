@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from samsocket.api import DEFAULT, INTEGRATION_TIMEOUT, Integration, IntegrationResponse
 from samsocket.errors import UnresolvedError
-from samsocket.reading.values import RAW, texts
+from samsocket.reading.values import RAW, number, texts
 
 if TYPE_CHECKING:
     from samsocket.reading.values import Values
@@ -81,4 +81,4 @@ def sam_integration(values: Values, route: Mapping[str, Any]) -> Integration:
 
 
 def _seconds(milliseconds: Any) -> float:
-    return INTEGRATION_TIMEOUT if milliseconds is None else min(float(milliseconds) / 1000, INTEGRATION_TIMEOUT)
+    return INTEGRATION_TIMEOUT if milliseconds is None else min(number(milliseconds) / 1000, INTEGRATION_TIMEOUT)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from samsocket.api import Throttle
 from samsocket.errors import UnresolvedError
-from samsocket.reading.values import is_true
+from samsocket.reading.values import is_true, number
 
 if TYPE_CHECKING:
     from samsocket.reading.values import Values
@@ -63,4 +63,4 @@ def throttle_of(values: Values, stage: Mapping[str, Any], route_key: str) -> Thr
 
 def throttle(rate: Any, burst: Any) -> Throttle | None:
     """Return a limit, if both of its parts are set."""
-    return None if rate is None or burst is None else Throttle(rate=float(rate), burst=float(burst))
+    return None if rate is None or burst is None else Throttle(rate=number(rate), burst=number(burst))

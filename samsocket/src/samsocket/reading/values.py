@@ -86,6 +86,24 @@ def is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 
 
+def number(value: Any) -> float:
+    """Return a number; CloudFormation takes the text, too.
+
+    Raises:
+        UnresolvedError: it is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise UnresolvedError(f"the number {value}") from error
+
+
 def texts(value: Any) -> dict[str, str]:
-    """Return a map of texts; empty for None."""
+    """Return a map of texts; empty for None.
+
+    Raises:
+        UnresolvedError: it is no map.
+    """
+    if not isinstance(value, Mapping | None):
+        raise UnresolvedError(f"the map {value}")
     return {str(key): str(text) for key, text in (value or {}).items()}
