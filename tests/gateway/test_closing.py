@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -11,11 +12,23 @@ import pytest
 
 from samsocket.connection import expired
 from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
+from samsocket.tls import Authority
 from tests.gateway.test_frames import frame
 from tests.support.gateways import DEADLINE, without
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.gateways import Client, FakeAws, RunningGateway, Starter
+
+
+HANDSHAKE = (
+    b"GET /ws/feed HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"
 
 
 async def disconnected(aws: FakeAws) -> tuple[int, str]:
@@ -77,6 +90,40 @@ async def test_disconnect_runs_after_the_connection_is_gone(gateway: RunningGate
     await client.close()
     async with asyncio.timeout(DEADLINE):
         assert await statuses.get() == 410
+
+
+async def test_a_client_does_not_wait_for_its_disconnect_function(gateway: RunningGateway, aws: FakeAws) -> None:
+    answer = asyncio.Event()
+
+    async def disconnect(_: dict[str, Any]) -> dict[str, int]:
+        await answer.wait()
+        return {"statusCode": 200}
+
+    aws.functions["disconnect"] = disconnect
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(HANDSHAKE + CLOSE)
+    async with asyncio.timeout(DEADLINE):
+        assert (await reader.read()).endswith(b"\x88\x02\x03\xe8"), "the answer to the close frame, and the end"
+    answer.set()
+    writer.close()
+
+
+async def test_the_end_of_a_connection_by_tls_is_no_error(
+    start: Starter, aws: FakeAws, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    gateway = await start(tls=authority.server_context())
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trusting, server_hostname="localhost")
+    writer.write(HANDSHAKE)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(CLOSE)
+    await reader.readexactly(4)
+    writer.close()
+    assert await disconnected(aws) == (1000, "")
+    await gateway.gateway.close()
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert (await aws.event("CONNECT"))["headers"]["x-forwarded-proto"] == "https"
 
 
 async def test_a_disconnect_function_that_fails_harms_nobody(gateway: RunningGateway, aws: FakeAws) -> None:

@@ -22,6 +22,7 @@ from samsocket.server import Gateway
 from samsocket.settings import Settings
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from samsocket.activity import Activity
@@ -225,6 +226,7 @@ class Starter:
         hosts: Collection[str] = (),
         activity: Activity | None = None,
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> RunningGateway:
         apis = apis or (sample_api(),)
         emulator = await self._stack.enter_async_context(
@@ -243,7 +245,7 @@ class Starter:
             activity=activity,
         )
         await self._stack.enter_async_context(gateway)
-        port = await gateway.listen("127.0.0.1", port)
+        port = await gateway.listen("127.0.0.1", port, tls)
         client = await self._stack.enter_async_context(aiohttp.ClientSession())
         running = RunningGateway(self.aws, gateway, client, port, apis[0].api_id)
         self._stack.callback(running.drop)

@@ -122,7 +122,9 @@ class Clients:
             domain_name=request.headers.get("Host", ""),
             source_ip=source_ip,
             user_agent=request.headers.get("User-Agent"),
-            headers=events.handshake_headers(pairs, source_ip=source_ip, port=port, lower_case=lower_case),
+            headers=events.handshake_headers(
+                pairs, source_ip=source_ip, port=port, scheme=request.scheme, lower_case=lower_case
+            ),
             query=events.query_values(query_string),
         )
 
@@ -166,8 +168,9 @@ class Clients:
         finally:
             del self._connections[connection.id]
         self._reports.closed(connection.handshake, status_code, reason)
-        await self._disconnected(connection.handshake, status_code, reason)
-        await connection.hang_up(reading)
+        # Neither waits for the other: a client should not wait for the function, nor the function for its answer.
+        disconnected = self._disconnected(connection.handshake, status_code, reason)
+        await asyncio.gather(connection.hang_up(reading), disconnected)
 
     async def _read(self, connection: Connection) -> None:
         """Take a connection's messages, each in a task of its own."""

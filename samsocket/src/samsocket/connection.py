@@ -146,7 +146,8 @@ class Connection:
         `reading` is the task that takes the messages.
         """
         await asyncio.wait({reading}, timeout=_CLOSE_SECONDS)
-        if not reading.done() or self._transport.get_write_buffer_size():
+        # A transport of TLS that is closed cannot tell its buffer's size.
+        if not reading.done() or (not self._transport.is_closing() and self._transport.get_write_buffer_size()):
             reading.cancel()
             self._transport.abort()  # a client that does not read would keep the socket open for ever
         else:

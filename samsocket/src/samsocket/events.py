@@ -93,7 +93,7 @@ def query_values(query_string: str) -> dict[str, list[str]]:
 
 
 def handshake_headers(
-    pairs: Iterable[tuple[str, str]], *, source_ip: str, port: int, lower_case: bool
+    pairs: Iterable[tuple[str, str]], *, source_ip: str, port: int, scheme: str, lower_case: bool
 ) -> dict[str, list[str]]:
     """Return the headers that `$connect` sees: the client's without hop-by-hop ones, and those that API Gateway adds.
 
@@ -104,7 +104,7 @@ def handshake_headers(
         "X-Amzn-Trace-Id": f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()}",
         "X-Forwarded-For": source_ip,
         "X-Forwarded-Port": str(port),
-        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Proto": scheme,
     }
     headers.update({name: [value] for name, value in added.items()})
     if lower_case:

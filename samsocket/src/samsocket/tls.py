@@ -6,8 +6,10 @@ Its key is readable by this user alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +17,9 @@ from typing import Any, Final
 import botocore
 import trustme
 
+from samsocket.held import held
+
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
-_PRIVATE: Final = 0o600
 
 
 class Authority:
@@ -26,23 +29,24 @@ class Authority:
         """Read the authority, or make it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.certificate, key, self.bundle = folder / "ca.pem", folder / "ca.key", folder / "bundle.pem"
-        if not (self.certificate.is_file() and key.is_file()):
-            made = trustme.CA(organization_name="samsocket on this machine")
-            key.unlink(missing_ok=True)
-            with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "wb") as file:
-                file.write(made.private_key_pem.bytes())
-            self.certificate.write_bytes(made.cert_pem.bytes())
-        self._authority = trustme.CA.from_pem(self.certificate.read_bytes(), key.read_bytes())
-        public = (Path(botocore.__file__).parent / "cacert.pem").read_bytes()
-        self.bundle.write_bytes(public + b"\n" + self.certificate.read_bytes())
+        with held(folder / ".lock"):
+            if not _fit(self.certificate, key):
+                made = trustme.CA(organization_name="samsocket on this machine")
+                _replace(key, made.private_key_pem.bytes())
+                _replace(self.certificate, made.cert_pem.bytes())
+            self._authority = trustme.CA.from_pem(self.certificate.read_bytes(), key.read_bytes())
+            public = (Path(botocore.__file__).parent / "cacert.pem").read_bytes()
+            _replace(self.bundle, public + b"\n" + self.certificate.read_bytes())
 
     def server_context(self) -> ssl.SSLContext:
         """Return the side of a server that has a certificate for whatever name it is called by."""
         context_for = lru_cache(maxsize=256)(self._context_for)
 
         def called_by(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-            if name is not None:
-                connection.context = context_for(name)
+            for each in () if name is None else (name, f"*.{name.partition('.')[2]}"):
+                with contextlib.suppress(ValueError):  # such as a bucket's name, whose `--` or `_` IDNA forbids
+                    connection.context = context_for(each)
+                    return
 
         context = self._context_for(*_LOCAL)
         named: Any = context
@@ -54,3 +58,20 @@ class Authority:
         context.set_alpn_protocols(["http/1.1"])
         self._authority.issue_cert(*names).configure_cert(context)
         return context
+
+
+def _fit(certificate: Path, key: Path) -> bool:
+    """Return whether both files are there, and the key is the certificate's."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError:  # an SSLError is one
+        return False
+    return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that this user alone can read; who reads it meanwhile gets all of the old or of the new one."""
+    number, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(number, "wb") as file:
+        file.write(content)
+    Path(name).replace(path)

@@ -6,7 +6,6 @@ The emulator and the SAM CLI pin libraries in versions that exclude each other, 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -14,13 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 import uv
 
 from samsocket.errors import StartError
+from samsocket.held import held
 
 _LISTS: Final = Path(__file__).parent
 _PRIVATE: Final = 0o700
@@ -114,12 +114,9 @@ class Environments:
             ready.write_text(wanted, encoding="utf-8")
         return python
 
-    @contextmanager
-    def _held(self, name: str) -> Iterator[None]:
+    def _held(self, name: str) -> AbstractContextManager[None]:
         """Let one process at a time install an environment."""
-        with (self._folder / f".{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return held(self._folder / f".{name}.lock")
 
 
 def run(command: list[str], what: str, cwd: Path | None = None) -> None:
