@@ -20,7 +20,8 @@ from botocore.credentials import Credentials
 from samsocket.api import Integration, Route, WebSocketApi
 from samsocket.emulator import Emulator
 from samsocket.events import Handshake
-from samsocket.rights import Denial, Request, Rights
+from samsocket.questions import Denial, Request
+from samsocket.rights import Rights
 from samsocket.server import Gateway
 from samsocket.settings import Settings
 

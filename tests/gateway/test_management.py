@@ -272,17 +272,26 @@ async def test_the_emulator_gets_the_request_as_it_came(gateway: RunningGateway,
     assert shown.items() >= {**headers, "Host": f"127.0.0.1:{gateway.port}"}.items()
 
 
-async def test_a_granted_right_is_remembered_for_each_key_method_and_stage(
-    gateway: RunningGateway, aws: FakeAws
+@pytest.mark.parametrize(("headers", "asked"), [({}, 2), (signed("A"), 6)])
+async def test_a_granted_right_is_remembered_for_each_method_unless_the_next_signature_may_be_wrong(
+    gateway: RunningGateway, aws: FakeAws, headers: dict[str, str], asked: int
 ) -> None:
     client = await gateway.connect()
     aws.requests.clear()
-    for key in ("A", "A", "B"):
-        for method in ("POST", "GET", "POST"):
-            url = gateway.management_url(client.connection_id)
-            async with gateway.client.request(method, url, data=b"x", headers=signed(key)) as response:
-                assert response.status == 200
-    assert len(aws.requests) == 4
+    for method in ("POST", "GET") * 3:
+        url = gateway.management_url(client.connection_id)
+        async with gateway.client.request(method, url, data=b"x", headers=headers) as response:
+            assert response.status == 200
+    assert len(aws.requests) == asked
+
+
+async def test_an_emulator_that_fails_grants_nothing(gateway: RunningGateway, aws: FakeAws) -> None:
+    client = await gateway.connect()
+    aws.failing = 503
+    for plain in (False, True):
+        assert (await gateway.post(client.connection_id, "x", plain=plain)).status == 500
+    aws.failing = None
+    assert (await gateway.post(client.connection_id, "x")).status == 200
 
 
 async def test_a_burst_of_requests_checks_the_right_once(gateway: RunningGateway, aws: FakeAws) -> None:

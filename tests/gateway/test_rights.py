@@ -101,6 +101,26 @@ async def test_policies_decide_by_whichever_path_a_role_comes(
     assert await post(gateway, client, OURS, plain=plain) == (200, "")
 
 
+async def test_the_right_to_one_api_is_none_to_another_with_the_same_stage(start: Starter, aws: FakeAws) -> None:
+    aws.secrets = dict(KEYS)
+    gateway = await start(sample_api(api_id="one"), sample_api(api_id="two"))
+    aws.enforces = lambda request: "/two/" in request.path
+    for api_id, status in (("one", 200), ("two", 403)):
+        client = await gateway.connect(f"/{api_id}/feed")
+        gateway.api_id = api_id
+        assert (await post(gateway, client, ROLE, plain=False))[0] == status
+
+
+async def test_an_emulator_that_fails_at_first_is_asked_again_whether_it_tells_secrets(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
+    client = await gateway.connect()
+    aws.failing = 503
+    assert (await post(gateway, client, ROLE, plain=True))[0] == 500
+    aws.failing = None
+    assert (await post(gateway, client, ROLE, plain=True))[0] == 200
+
+
 async def test_a_right_is_remembered_and_the_signature_is_checked_again(gateway: RunningGateway, aws: FakeAws) -> None:
     client = await gateway.connect()
     aws.requests.clear()

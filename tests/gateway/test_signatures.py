@@ -77,6 +77,7 @@ async def test_a_signature_of_another_secret_or_of_another_path_is_refused(
         (403, "InvalidSignatureException", False),
         (400, "IncompleteSignature", False),
         (403, "UnrecognizedClientException", False),
+        (503, "ServiceUnavailable", False),
     ],
 )
 async def test_the_emulator_judges_the_signatures_of_its_own_keys(
@@ -93,7 +94,7 @@ async def test_the_emulator_judges_the_signatures_of_its_own_keys(
     if let_in:
         await gateway.connect(path, headers=headers)
     else:
-        assert (await gateway.refused(path, headers=headers)).status == 403
+        assert (await gateway.refused(path, headers=headers)).status == (500 if status == 503 else 403)
     assert asked == [("GET", unquote(path))]
 
 

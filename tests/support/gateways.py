@@ -44,7 +44,7 @@ class FakeAws:
 
     `events` are what functions got, in order. `policies` are by function, None for a function without one; others let
     everybody in. `services` answers the requests to other services. `secrets` makes it an emulator that tells the
-    secrets of its keys, to whoever signs with the key `test`.
+    secrets of its keys, to whoever signs with the key `test`. `failing` is the status of all its answers.
     """
 
     def __init__(self) -> None:
@@ -52,6 +52,7 @@ class FakeAws:
         self.events: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.invoke_status = 200
+        self.failing: int | None = None
         self.policies: dict[str, dict[str, Any] | None] = {}
         self.services: Callable[[web.BaseRequest, bytes], web.Response] = lambda *_: web.Response(status=404)
         self.enforces: Callable[[web.BaseRequest], bool] = lambda _: False
@@ -61,6 +62,8 @@ class FakeAws:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
+        if self.failing is not None:
+            return web.json_response({"message": "the emulator fails"}, status=self.failing)
         if request.path.startswith(KEYS):
             return self._told(request)
         if request.path.startswith("/_aws/execute-api/"):

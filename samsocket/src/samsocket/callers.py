@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from samsocket.api import API_KEY_OF_THE_AUTHORIZER
-from samsocket.errors import RefusedError
+from samsocket.errors import NoVerdictError, RefusedError
 from samsocket.signatures import Signature
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ async def signed_by(emulator: Emulator, request: BaseRequest, api: WebSocketApi)
         raise RefusedError(403, "Missing Authentication Token")
     try:
         counts = await emulator.rights.authenticates(request.method, request.raw_path, request.headers, b"")
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except NoVerdictError as error:
         raise RefusedError(500, "Internal server error") from error
     if not counts:
         raise RefusedError(403, "The request signature we calculated does not match the signature you provided.")

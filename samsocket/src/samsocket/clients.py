@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from aiohttp import web
 from samsocket import authorizer, callers, events
 from samsocket.api import CONNECT, DISCONNECT
 from samsocket.connection import ABNORMAL, POLICY_VIOLATION, Connection, new_websocket
+from samsocket.error_frames import error_frame, error_text
 from samsocket.errors import BrokenIntegrationError, DeliveryError, IntegrationError, RefusedError
 from samsocket.frames import GuardedProtocol
 from samsocket.integrations import ProxyResponse, ask
@@ -77,7 +77,7 @@ class Clients:
         except (RefusedError, IntegrationError) as error:
             _logger.warning("$connect: %s", error)
             self._reports.answered(handshake, CONNECT, error.status, began=began)
-            return web.json_response(_error_frame(handshake, error.message), status=error.status)
+            return web.json_response(error_frame(handshake, error.message), status=error.status)
         self._reports.answered(handshake, CONNECT, response.status, began=began)
         if not 200 <= response.status < 300:
             return web.Response(status=response.status)
@@ -196,7 +196,7 @@ class Clients:
         handshake, began = connection.handshake, time.monotonic()
         if route is None:
             self._reports.answered(handshake, "-", 403, of=number)
-            await self._reply(connection, _error_frame(handshake, "Forbidden"))
+            await self._reply(connection, error_frame(handshake, "Forbidden"))
             return
         event = events.message_event(handshake, route.key, message)
         request_id = event["requestContext"]["requestId"]
@@ -207,7 +207,7 @@ class Clients:
         except IntegrationError as error:
             _logger.warning("%s: %s", route.key, error)
             self._reports.answered(handshake, route.key, error.status, began=began, of=number)
-            await self._reply(connection, _error_frame(handshake, error.message, request_id))
+            await self._reply(connection, error_frame(handshake, error.message, request_id))
             return
         self._reports.answered(handshake, route.key, response.status, began=began, of=number)
         if route.two_way and not self._settings.withhold_route_response:
@@ -215,7 +215,7 @@ class Clients:
             await self._reply(connection, response.body)
 
     async def _reply(self, connection: Connection, frame: str | dict[str, str]) -> None:
-        text, origin = (frame, "answer") if isinstance(frame, str) else (_error_text(frame), "error")
+        text, origin = (frame, "answer") if isinstance(frame, str) else (error_text(frame), "error")
         payload = text.encode(errors="replace")
         try:
             await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
@@ -236,17 +236,3 @@ class Clients:
             self._reports.answered(handshake, DISCONNECT, error.status, began=began)
         else:
             self._reports.answered(handshake, DISCONNECT, response.status, began=began)
-
-
-def _error_frame(handshake: Handshake, message: str, request_id: str | None = None) -> dict[str, str]:
-    return {
-        "message": message,
-        "connectionId": handshake.connection_id,
-        "requestId": request_id or events.new_id(),
-    }
-
-
-def _error_text(frame: dict[str, str]) -> str:
-    """Return an error frame with API Gateway's own spacing."""
-    message = json.dumps(frame["message"])
-    return f'{{"message": {message}, "connectionId":"{frame["connectionId"]}", "requestId":"{frame["requestId"]}"}}'

@@ -19,6 +19,7 @@ GatewayError
 │   ├── UnsupportedMediaError     415
 │   └── IntegrationTimeoutError   504
 ├── RefusedError                  the authorizer refuses a client; carries the handshake's status
+├── NoVerdictError                the emulator does not say what a caller may do
 └── DeliveryError                 a management request cannot be carried out
     ├── GoneError
     ├── MalformedIdError
@@ -199,6 +200,10 @@ class RefusedError(GatewayError):
 
     def __str__(self) -> str:
         return f"{self.status} {self.message}"
+
+
+class NoVerdictError(GatewayError):
+    """The emulator does not say what a caller may do: it fails, or does not answer."""
 
 
 class DeliveryError(GatewayError):

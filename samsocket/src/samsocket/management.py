@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 from aiohttp import web
 
-from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, TooLargeError
+from samsocket.errors import BufferFullError, DeliveryError, GoneError, MalformedIdError, NoVerdictError, TooLargeError
 from samsocket.events import new_request_id
 from samsocket.frames import TOO_BIG
-from samsocket.rights import Request
+from samsocket.questions import Request
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
@@ -143,7 +142,7 @@ class Management:
         )
         try:
             denial = await self._emulator.rights.permission(asked, counts_for=self._settings.decision_seconds)
-        except (aiohttp.ClientError, TimeoutError):
+        except NoVerdictError:
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
             return error(500, "InternalServerErrorException", "Internal server error")
         return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
