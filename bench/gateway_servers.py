@@ -49,7 +49,7 @@ async def gateway() -> None:
         connects_per_second=UNLIMITED, requests_per_second=UNLIMITED, requests_burst=UNLIMITED, idle_timeout=UNLIMITED
     )
     emulator = Emulator("http://127.0.0.1:1", region="us-east-1", access_key="test", secret_key="test")
-    emulator.rights = Generous(Credentials("test", "test"), emulator.ask)
+    emulator.rights = Generous(Credentials("test", "test"), emulator.ask, "us-east-1")
     async with emulator, Gateway([api], emulator, settings) as served:
         print(await served.listen("127.0.0.1", 0), flush=True)
         await asyncio.Event().wait()

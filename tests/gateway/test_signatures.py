@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,7 @@ from aiohttp import web
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from multidict import CIMultiDict
 
 from samsocket.api import Integration, Route
 from samsocket.signatures import Signature
@@ -156,6 +158,10 @@ def test_a_signature_counts_for_a_time(age: int, expires: str, current: bool) ->
         {"X-Amz-Credential": "AKIA"},
         {"X-Amz-Credential": ""},
         {"X-Amz-Expires": "soon"},
+        {"X-Amz-Expires": "0"},
+        {"X-Amz-Expires": "604801"},
+        {"X-Amz-Expires": "999999999999"},
+        {"X-Amz-Credential": "%C3%BC/20260101/us-east-1/execute-api/aws4_request"},
         {"X-Amz-Signature": ""},
         {"X-Amz-SignedHeaders": ""},
         {"X-Amz-Algorithm": "none"},
@@ -165,8 +171,83 @@ def test_a_signature_that_cannot_be_read_is_none(changes: dict[str, str]) -> Non
     assert Signature.of({}, query(**changes)) is None
 
 
-def test_a_date_that_is_none_never_counts() -> None:
-    fields: dict[str, Any] = {"X-Amz-Date": "yesterday"}
+@pytest.mark.parametrize("date", ["yesterday", "99991231T235959Z", "00010101T000000Z"])
+def test_a_date_that_is_none_never_counts(date: str) -> None:
+    fields: dict[str, Any] = {"X-Amz-Date": date}
     signature = Signature.of({}, query(**fields))
     assert signature is not None
     assert not signature.is_current(NOW)
+
+
+def test_a_plus_in_a_session_token_is_a_plus() -> None:
+    signature = Signature.of({}, query(**{"X-Amz-Security-Token": "a+b%2Bc"}))
+    assert signature is not None
+    assert signature.session_token == "a+b+c"
+
+
+AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIA/20260101/us-east-1/execute-api/aws4_request"
+PATH = "/feed/@connections/AAAAAAAAAAAAAAA%3D"
+
+
+def is_of(lines: list[tuple[str, str]], body: bytes = b"hello", path: str = PATH) -> bool:
+    """Sign a POST of `hello` with these header lines, and judge it with another body or path, if one is given."""
+    request = AWSRequest("POST", f"http://127.0.0.1{PATH}", data=b"hello")
+    for name, value in lines:
+        request.headers[name] = value
+    SigV4Auth(OURS, "execute-api", "us-east-1").add_auth(request)
+    headers = CIMultiDict([*request.headers.items(), ("Host", "127.0.0.1")])
+    signature = Signature.of(headers, "")
+    assert signature is not None
+    return signature.is_of("test", "POST", path, headers, body)
+
+
+def test_lines_of_one_name_are_signed_as_one() -> None:
+    assert is_of([("X-A", "one  two"), ("X-A", "three")])
+
+
+def test_bytes_that_are_no_utf_8_do_no_harm() -> None:
+    authorization = f"{AUTHORIZATION}, SignedHeaders=host;x-a, Signature=\udcff"
+    headers = CIMultiDict({"Host": "x", "X-A": "\udcff", "Authorization": authorization})
+    signature = Signature.of(headers, "")
+    assert signature is not None
+    assert not signature.is_of("test", "POST", f"{PATH}\udcff?\udcff=\udcff", headers, b"")
+
+
+class WithoutHost(SigV4Auth):
+    """Signs no Host."""
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        headers = super().headers_to_sign(request)
+        del headers["host"]
+        return headers
+
+
+def test_a_signature_that_leaves_out_the_host_is_none() -> None:
+    request = AWSRequest("POST", f"http://127.0.0.1{PATH}", data=b"hello")
+    WithoutHost(OURS, "execute-api", "us-east-1").add_auth(request)
+    headers = CIMultiDict([*request.headers.items(), ("Host", "127.0.0.1")])
+    signature = Signature.of(headers, "")
+    assert signature is not None
+    assert signature.signed_headers == ("x-amz-date",)
+    assert not signature.is_of("test", "POST", PATH, headers, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("digest", "body", "counts"),
+    [
+        (hashlib.sha256(b"hello").hexdigest(), b"hello", True),
+        (hashlib.sha256(b"hello").hexdigest(), b"other", False),
+        ("UNSIGNED-PAYLOAD", b"other", True),
+    ],
+)
+def test_the_body_is_the_one_that_was_signed(digest: str, body: bytes, counts: bool) -> None:
+    assert is_of([("X-Amz-Content-SHA256", digest)], body) is counts
+
+
+@pytest.mark.parametrize(("service", "region"), [("s3", "us-east-1"), ("execute-api", "eu-west-9")])
+async def test_a_signature_for_another_service_or_region_is_refused(
+    gateway: RunningGateway, service: str, region: str
+) -> None:
+    request = AWSRequest("GET", f"{gateway.url}/feed")
+    SigV4Auth(OURS, service, region).add_auth(request)
+    assert (await gateway.refused("/feed", headers=dict(request.headers.items()))).status == 403

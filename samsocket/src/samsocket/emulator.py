@@ -55,7 +55,7 @@ class Emulator:
         self._concurrency = concurrency
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._permitted_at: dict[tuple[str, str], float] = {}
-        self.rights = Rights(self._credentials, self.ask)
+        self.rights = Rights(self._credentials, self.ask, region)
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:

@@ -13,6 +13,8 @@ from botocore.credentials import Credentials
 from samsocket.errors import NoVerdictError
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from samsocket.emulator import Asked
 
 _GRANTED: Final = (200, 404, 410)
@@ -41,7 +43,7 @@ class Request:
 
     method: str
     raw_path: str
-    headers: Mapping[str, str]
+    headers: MultiMapping[str]
     body: bytes
     api_id: str
     stage: str

@@ -27,8 +27,11 @@ from samsocket.questions import Ask, Denial, Request, denial
 from samsocket.signatures import Signature
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from samsocket.emulator import Asked
 
+_SERVICE: Final = "execute-api"
 _SECRET_SECONDS: Final = 60.0
 _THROTTLED: Final = 429
 _SERVER_ERROR: Final = 500
@@ -40,15 +43,15 @@ _Key = tuple[str, str, str, str]
 class Rights:
     """Judges callers. Its methods raise `NoVerdictError` if the emulator fails or does not answer."""
 
-    def __init__(self, own: Credentials, ask: Ask) -> None:
-        """Take the gateway's own key, which may do everything, and a way to ask the emulator."""
-        self._own, self._ask_emulator = own, ask
+    def __init__(self, own: Credentials, ask: Ask, region: str) -> None:
+        """Take the gateway's own key, which may do everything, a way to ask the emulator, and its APIs' Region."""
+        self._own, self._ask_emulator, self._scope = own, ask, (_SERVICE, region)
         self._tells_secrets: bool | None = None
         self._secrets: dict[str, tuple[Credentials, float]] = {}
         self._allowed_at: dict[_Key, float] = {}
         self._asking: dict[_Key, asyncio.Lock] = {}
 
-    async def authenticates(self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    async def authenticates(self, method: str, raw_path: str, headers: MultiMapping[str], body: bytes) -> bool:
         """Return whether a request's signature counts; `raw_path` is path and query string as they came.
 
         An emulator that keeps its secrets looks at the signature before it looks for the path, unless it does not check
@@ -129,9 +132,11 @@ class Rights:
         return known
 
     async def _signer(
-        self, signature: Signature, method: str, raw_path: str, headers: Mapping[str, str], body: bytes
+        self, signature: Signature, method: str, raw_path: str, headers: MultiMapping[str], body: bytes
     ) -> Credentials | None:
         """Return the credentials with which a request was signed; None if it is not signed with its key's secret."""
+        if (signature.service, signature.region) != self._scope:
+            return None
         known = await self._credentials(signature.access_key)
         if known is None or (known.token or "") != signature.session_token:
             return None

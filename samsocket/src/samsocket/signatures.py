@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
-from urllib.parse import parse_qsl, quote, unquote
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from botocore.utils import normalize_url_path
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 _WITHOUT_EXPIRES: Final = timedelta(minutes=15)
 """How long a query string without `X-Amz-Expires` counts."""
+_MOST_EXPIRES: Final = 604_800
+_UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+_BYTES: Final = "surrogateescape"
+"""How bytes that are not UTF-8 stand in the texts of a request, and become bytes again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class Signature:
 
         `headers` are looked up without case.
         """
-        fields = {name.lower(): value for name, value in parse_qsl(query_string)} if query_string else {}
+        fields = _fields(query_string) if query_string else {}
         in_query = fields.get("x-amz-algorithm") == ALGORITHM
         if not in_query:
             algorithm, _, rest = headers.get("Authorization", "").partition(" ")
@@ -54,7 +61,8 @@ class Signature:
             fields["x-amz-security-token"] = headers.get("X-Amz-Security-Token", "")
         try:
             access_key, _date, region, service, _ = fields["x-amz-credential"].split("/")
-            lasts = timedelta(seconds=int(fields["x-amz-expires"])) if "x-amz-expires" in fields else _WITHOUT_EXPIRES
+            if not access_key.isascii():
+                return None
             return cls(
                 access_key=access_key,
                 region=region,
@@ -62,7 +70,7 @@ class Signature:
                 signed_headers=tuple(fields["x-amz-signedheaders"].split(";")),
                 value=fields["x-amz-signature"],
                 made_at=fields["x-amz-date"],
-                lasts=lasts if in_query else _CLOCK_SKEW,
+                lasts=_lasts(fields.get("x-amz-expires")) if in_query else _CLOCK_SKEW,
                 session_token=fields.get("x-amz-security-token", ""),
             )
         except (KeyError, ValueError):
@@ -71,40 +79,67 @@ class Signature:
     def is_current(self, now: datetime) -> bool:
         """Return whether the signature counts now."""
         made_at = _moment(self.made_at)
-        return made_at is not None and made_at - _CLOCK_SKEW <= now <= made_at + self.lasts
+        return made_at is not None and -_CLOCK_SKEW <= now - made_at <= self.lasts
 
-    def is_of(self, secret: str, method: str, raw_path: str, headers: Mapping[str, str], body: bytes) -> bool:
+    def is_of(self, secret: str, method: str, raw_path: str, headers: MultiMapping[str], body: bytes) -> bool:
         """Return whether the request was signed with a secret. `raw_path` is path and query string as they came."""
         path, _, query = raw_path.partition("?")
         names = sorted(name.lower() for name in self.signed_headers)
-        payload = (headers.get("X-Amz-Content-SHA256") if "x-amz-content-sha256" in names else None) or _sha256(body)
+        if "host" not in names:  # it would be good for each server with that path
+            return False
+        payload = _UNSIGNED if headers.get("X-Amz-Content-SHA256") == _UNSIGNED else _sha256(body)
         canonical = "\n".join(
             (
                 method,
                 _canonical_path(path),
                 _canonical_query(query) if query else "",
-                *(f"{name}:{' '.join(headers.get(name, '').split())}" for name in names),
+                *(f"{name}:{_canonical_values(headers.getall(name, ()))}" for name in names),
                 "",
                 ";".join(names),
                 payload,
             )
         )
         scope = f"{self.made_at[:8]}/{self.region}/{self.service}/aws4_request"
-        text = f"{ALGORITHM}\n{self.made_at}\n{scope}\n{_sha256(canonical.encode())}"
+        text = f"{ALGORITHM}\n{self.made_at}\n{scope}\n{_sha256(canonical.encode(errors=_BYTES))}"
         key = _signing_key(secret, self.made_at[:8], self.region, self.service)
-        return hmac.compare_digest(_hmac(key, text).hex().encode(), self.value.encode())
+        return hmac.compare_digest(_hmac(key, text).hex().encode(), self.value.encode(errors=_BYTES))
 
 
 @lru_cache(maxsize=16_384)
 def _canonical_path(path: str) -> str:
     """Return a path as it is signed; all posts to a connection have the same."""
-    return quote(normalize_url_path(path), safe="/~")
+    return quote(normalize_url_path(path), safe="/~", errors=_BYTES)
 
 
 def _canonical_query(query: str) -> str:
     """Return a query string as it is signed; not every client encodes in its URL what it encoded when it signed."""
-    pairs = [[quote(unquote(part), safe="-_.~") for part in pair.partition("=")[::2]] for pair in query.split("&")]
+    raw = query.encode(errors=_BYTES).split(b"&")
+    pairs = [[quote(unquote_to_bytes(part), safe="-_.~") for part in pair.partition(b"=")[::2]] for pair in raw]
     return "&".join(f"{name}={value}" for name, value in sorted(pairs) if name.lower() != "x-amz-signature")
+
+
+def _canonical_values(values: Sequence[str]) -> str:
+    """Return a header as it is signed: the values of all lines with its name."""
+    return " ".join(values[0].split()) if len(values) == 1 else ",".join(" ".join(value.split()) for value in values)
+
+
+def _fields(query: str) -> dict[str, str]:
+    """Return a query string's values by name in lower case; a plus in a session token is no space."""
+    pairs = (pair.partition("=")[::2] for pair in query.split("&"))
+    return {unquote(name).lower(): unquote(value) for name, value in pairs}
+
+
+def _lasts(expires: str | None) -> timedelta:
+    """Return how long a query string counts.
+
+    Raises:
+        ValueError: it says no time between a second and a week.
+    """
+    if expires is None:
+        return _WITHOUT_EXPIRES
+    if not 1 <= (seconds := int(expires)) <= _MOST_EXPIRES:
+        raise ValueError(expires)
+    return timedelta(seconds=seconds)
 
 
 @lru_cache(maxsize=256)
