@@ -15,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from samsocket.api import Integration, Route, WebSocketApi
+from samsocket.aws_names import AwsNames
 from samsocket.emulation.vault import KEYS
 from samsocket.emulator import Emulator
 from samsocket.fallback import Fallback
@@ -61,7 +62,7 @@ class FakeAws:
         self._changed = asyncio.Condition()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
+        body = await request.content.read()
         if self.failing is not None:
             return web.json_response({"message": "the emulator fails"}, status=self.failing)
         if request.path.startswith(KEYS):
@@ -230,6 +231,7 @@ class Starter:
         activity: Activity | None = None,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        has_aws_names: bool = False,
     ) -> RunningGateway:
         apis = apis or (sample_api(),)
         emulator = await self._stack.enter_async_context(
@@ -238,6 +240,7 @@ class Starter:
             )
         )
         fallback = await self._stack.enter_async_context(Fallback(fallback_url)) if fallback_url else None
+        names = await self._stack.enter_async_context(AwsNames(self.aws.endpoint_url)) if has_aws_names else None
         gateway = Gateway(
             apis,
             emulator,
@@ -246,6 +249,7 @@ class Starter:
             fallback=fallback,
             hosts=hosts,
             activity=activity,
+            aws_names=names,
         )
         await self._stack.enter_async_context(gateway)
         port = await gateway.listen("127.0.0.1", port, tls)

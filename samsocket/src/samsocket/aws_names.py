@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _SUFFIXES: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "expect"})
+_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "expect"})
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=900, connect=5)
 
 
@@ -35,7 +35,8 @@ class AwsNames:
     async def __aenter__(self) -> Self:
         """Open the client."""
         self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            # A body that passes through cannot be sent again when the emulator has just closed an idle connection.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_TIMEOUT,
@@ -54,21 +55,29 @@ class AwsNames:
         return host.endswith(_SUFFIXES) and ".execute-api." not in host
 
     async def handle(self, request: BaseRequest) -> web.StreamResponse:
-        """Answer as the emulator answers."""
+        """Answer as the emulator answers; bodies of any size pass through."""
         if self._client is None or not request.raw_path.startswith("/"):
             return web.Response(status=403)
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        response: web.StreamResponse | None = None
         try:
             async with self._client.request(
                 request.method,
                 URL(self._url + request.raw_path, encoded=True),
                 headers=headers,
-                data=await request.read() if request.body_exists else None,
+                data=request.content if request.body_exists else None,
                 allow_redirects=False,
             ) as answer:
-                response = web.Response(status=answer.status, body=await answer.read())
+                response = web.StreamResponse(status=answer.status)
                 response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP)
+                await response.prepare(request)
+                async for part in answer.content.iter_any():
+                    await response.write(part)
+                await response.write_eof()
                 return response
         except (aiohttp.ClientError, TimeoutError) as error:
+            if response is not None and request.transport is not None:
+                request.transport.abort()  # the client must not take the part that it has for the whole
+                return response
             _logger.warning("the emulator does not answer: %s", error)
             return web.json_response({"message": "the emulator does not answer"}, status=502)

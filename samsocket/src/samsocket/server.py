@@ -181,6 +181,8 @@ class Gateway:
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         """Send a request where its path leads."""
+        if "Expect" in request.headers and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._aws_names is not None and self._aws_names.takes(request):
             return await self._aws_names.handle(request)
         if not is_own_host(request.headers.getall("Host", []), names=self.addresses.names):
@@ -224,8 +226,6 @@ class Gateway:
             return management.forbidden()
         if not self._rates.admits_management():
             return management.error(429, "LimitExceededException", "Too Many Requests")
-        if "Expect" in request.headers and request.transport is not None:
-            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         connection = self._connections.get(connection_id)
         # Ids are unique, so that it does not matter which of several APIs with such a stage the caller means.
         api = next((api for api in having if connection and connection.handshake.api_id == api.api_id), having[0])
