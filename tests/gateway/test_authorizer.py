@@ -100,13 +100,17 @@ def broken(_: dict[str, Any]) -> None:
         (lambda _: {"policyDocument": policy("Allow", "arn:aws:execute-api:*:*:*/calls/*")}, 403),
         (lambda _: None, 500),
         (lambda _: {"principalId": "me"}, 500),
+        (lambda _: {"policyDocument": {"Statement": ["Allow"]}}, 500),
+        (lambda _: {"policyDocument": {"Statement": [{"Effect": ["Allow"], "Action": "*", "Resource": "*"}]}}, 500),
     ],
 )
 async def test_a_client_that_is_not_allowed_is_refused(
     gateway: RunningGateway, aws: FakeAws, function: Any, status: int
 ) -> None:
     aws.functions["guard"] = function
-    assert (await gateway.refused("/feed?token=t", **CREDENTIALS)).status == status
+    refusal = await gateway.refused("/feed?token=t", **CREDENTIALS)
+    assert refusal.status == status
+    assert (refusal.headers or {})["Content-Type"].startswith("application/json"), "the gateway's own answer"
     assert [event.get("type") for event in aws.events] == ["REQUEST"]
 
 
@@ -187,6 +191,12 @@ async def test_an_authorizer_that_is_not_there_lets_nobody_in(start: Starter) ->
         (policy("Allow", ARN.replace("feed", "fee?")), True),
         (policy("Allow", ARN.replace("feed", "calls")), False),
         (policy("Allow", ARN, "execute-api:ManageConnections"), False),
+        (policy("Allow", ARN, "Execute-API:invoke"), True),
+        (policy("Allow", ARN.upper()), False),
+        ({"Statement": {"Effect": "Allow", "NotAction": "execute-api:Manage*", "NotResource": "none"}}, True),
+        ({"Statement": {"Effect": "Allow", "NotAction": "execute-api:*", "Resource": "*"}}, False),
+        ({"Statement": {"Effect": "Allow", "Action": "*", "NotResource": ARN}}, False),
+        ({"Statement": {"Effect": "Allow", "Resource": "*"}}, False),
         ({"Statement": policy("Allow")["Statement"][0]}, True),
         ({"Statement": policy("Allow")["Statement"] + policy("Deny", "*")["Statement"]}, False),
         ({}, False),

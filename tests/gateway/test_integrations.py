@@ -211,6 +211,26 @@ async def test_without_an_integration_response_a_two_way_route_answers_with_an_e
     assert aws.events[-1] == {"body": "x"}
 
 
+@pytest.mark.parametrize(
+    "integration",
+    [
+        {"kind": "MOCK", "responses": {"/2(0/": IntegrationResponse()}},
+        {
+            "kind": "AWS",
+            "uri": f"{PREFIX}:sns:action/Publish",
+            "parameters": {"integration.request.header.X-A": "route.request.body.line"},
+            "responses": ANY,
+        },
+    ],
+)
+async def test_whatever_goes_wrong_with_a_message_the_client_is_told_and_the_log_says_why(
+    start: Starter, caplog: pytest.LogCaptureFixture, integration: dict[str, Any]
+) -> None:
+    gateway = await start(api_with(**integration))
+    assert_is_error(await ask(await gateway.connect(), '{"line": "a\\r\\nb"}'))
+    assert [record for record in caplog.records if "Error: " in record.getMessage() or "error: " in record.getMessage()]
+
+
 async def test_a_one_way_route_needs_no_integration_response(start: Starter, aws: FakeAws) -> None:
     aws.functions["plain"] = lambda event: event
     gateway = await start(api_with("note", two_way=False, kind="AWS", function="plain"))

@@ -28,6 +28,7 @@ def source(pattern: str, operator: str = "ArnLike") -> dict[str, Any]:
         ([], False),
         ([statement()], True),
         ([statement(action="lambda:*")], True),
+        ([statement(action="lambda:invokefunction")], True),
         ([statement("*")], True),
         ([statement({"Service": "sns.amazonaws.com"})], False),
         ([statement({"AWS": "arn:aws:iam::000000000000:root"})], False),

@@ -15,7 +15,7 @@ from samsocket.api import INTEGRATION_TIMEOUT
 from samsocket.errors import FunctionFailedError, FunctionUnavailableError, IntegrationError, RefusedError
 from samsocket.events import authorizer_event
 from samsocket.integrations import with_stage_variables
-from samsocket.policies import matches
+from samsocket.policies import names
 from samsocket.selection import MISSING, walk
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ async def authorize(
     if not all(_present(source, handshake, event) for source in authorizer.identity_sources):
         raise RefusedError(401, "Unauthorized")
     answer = await _invoke(emulator, authorizer, handshake, event, source_arn)
-    if not isinstance(answer, Mapping) or not isinstance(answer.get("policyDocument"), Mapping):
-        _logger.warning("authorizer %s returned no policyDocument", authorizer.function)
+    if not isinstance(answer, Mapping) or not _is_policy(answer.get("policyDocument")):
+        _logger.warning("authorizer %s returned no policyDocument, or one that is no policy", authorizer.function)
         raise RefusedError(500, "Internal server error")
     if len(json.dumps(answer, separators=(",", ":")).encode()) > _ANSWER_BYTES:
         _logger.warning("authorizer %s returned more than %s bytes", authorizer.function, _ANSWER_BYTES)
@@ -89,13 +89,24 @@ async def _invoke(
 
 def allows(policy: Mapping[str, Any], method_arn: str) -> bool:
     """Return whether a policy document lets `execute-api:Invoke` through; a Deny wins."""
-    statements = policy.get("Statement") or []
     effects = {
-        statement.get("Effect")
-        for statement in (statements if isinstance(statements, list) else [statements])
-        if matches(statement.get("Action"), _INVOKE) and matches(statement.get("Resource"), method_arn)
+        statement["Effect"]
+        for statement in _statements(policy)
+        if names(statement, "Action", _INVOKE) and names(statement, "Resource", method_arn)
     }
     return "Allow" in effects and "Deny" not in effects
+
+
+def _statements(policy: Mapping[str, Any]) -> list[Any]:
+    statements = policy.get("Statement") or []
+    return statements if isinstance(statements, list) else [statements]
+
+
+def _is_policy(document: Any) -> bool:
+    return isinstance(document, Mapping) and all(
+        isinstance(statement, Mapping) and statement.get("Effect") in ("Allow", "Deny")
+        for statement in _statements(document)
+    )
 
 
 def _present(source: str, handshake: Handshake, event: Mapping[str, Any]) -> bool:

@@ -71,8 +71,8 @@ async def call_service(
         return await emulator.call(call, method, seconds=seconds)
     except TimeoutError as error:
         raise IntegrationTimeoutError(f"{uri}: no answer in {seconds:g} s") from error
-    except aiohttp.ClientError as error:
-        raise BrokenIntegrationError(f"{uri}: {error}") from error
+    except (aiohttp.ClientError, ValueError) as error:  # ValueError: a header with a line break, for one
+        raise BrokenIntegrationError(f"{uri}: {type(error).__name__}: {error}") from error
 
 
 def service_call(uri: str, headers: Mapping[str, str], query: Mapping[str, str], body: str) -> ServiceCall:

@@ -7,6 +7,7 @@ Sources: docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websock
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from samsocket import mapping_templates
 from samsocket.backends import Answer, call_http, call_service
-from samsocket.errors import BrokenIntegrationError, FunctionFailedError, UnsupportedMediaError
+from samsocket.errors import BrokenIntegrationError, FunctionFailedError, GatewayError, UnsupportedMediaError
 from samsocket.request import Request, mapped_parameters, passed_on
 
 if TYPE_CHECKING:
     from samsocket.api import Integration, Route
     from samsocket.emulator import Emulator
 
+_logger = logging.getLogger(__name__)
 
 _STAGE_VARIABLE: Final = re.compile(r"\$\{stageVariables\.([A-Za-z0-9_]+)\}")
 
@@ -40,6 +42,16 @@ async def ask(emulator: Emulator, route: Route, request: Request, source_arn: st
     Raises:
         IntegrationError: there is no usable answer.
     """
+    try:
+        return await _ask(emulator, route, request, source_arn)
+    except GatewayError:
+        raise
+    except Exception as error:  # the client must be told, whatever it is
+        _logger.exception("route %s", route.key)
+        raise BrokenIntegrationError(f"route {route.key}: {type(error).__name__}: {error}") from error
+
+
+async def _ask(emulator: Emulator, route: Route, request: Request, source_arn: str) -> ProxyResponse:
     integration = route.integration
     if integration.problem is not None:
         raise BrokenIntegrationError(f"route {route.key}: {integration.problem}")
