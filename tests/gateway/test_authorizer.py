@@ -110,7 +110,8 @@ async def test_a_client_that_is_not_allowed_is_refused(
     aws.functions["guard"] = function
     refusal = await gateway.refused("/feed?token=t", **CREDENTIALS)
     assert refusal.status == status
-    assert (refusal.headers or {})["Content-Type"].startswith("application/json"), "the gateway's own answer"
+    assert refusal.headers is not None
+    assert refusal.headers["Content-Type"].startswith("application/json"), "the gateway's own answer"
     assert [event.get("type") for event in aws.events] == ["REQUEST"]
 
 

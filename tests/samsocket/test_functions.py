@@ -207,6 +207,15 @@ async def test_handlers_of_node_are_found_in_each_kind_of_module(functions: Func
             await functions.ask(do="raise")
 
 
+async def test_a_handler_of_node_that_neither_returns_nor_calls_back_answers_null(functions: Functions) -> None:
+    code = "exports.handler = (event, context, callback) => { setTimeout(() => console.log(event.do), 10); };"
+    (functions.folder / "silent.js").write_text(code)
+    functions.offer(runtime="nodejs20.x", handler="silent.handler")
+    for said in ("one", "two"):
+        assert await functions.ask(do=said) is None
+        assert said in functions.lines[-1]
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [

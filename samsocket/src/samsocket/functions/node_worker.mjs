@@ -57,8 +57,12 @@ const load = async (handler) => {
   throw new Error(`Cannot find module '${stem}' in ${env.SAMSOCKET_PATH}`);
 };
 
-const invoke = (handler, event, context) =>
-  new Promise((resolve, reject) => {
+const invoke = (handler, event, context) => {
+  let nothingMore;
+  const answer = new Promise((resolve, reject) => {
+    // Without a callback the result is null, once nothing is left to do. An idle connection of ours does not count.
+    nothingMore = () => resolve(null);
+    process.once("beforeExit", nothingMore);
     const callback = (error, value) => (error ? reject(error) : resolve(value));
     Object.assign(context, { done: callback, succeed: resolve, fail: reject });
     const returned = handler(event, context, callback);
@@ -66,6 +70,8 @@ const invoke = (handler, event, context) =>
     else if (returned !== undefined && handler.length < 3) resolve(returned);
     else if (returned === undefined && handler.length < 2) resolve(null);
   });
+  return answer.finally(() => process.off("beforeExit", nothingMore));
+};
 
 const contextOf = (headers) => {
   const deadline = Number(headers["lambda-runtime-deadline-ms"]);
