@@ -186,7 +186,7 @@ class Gateway:
         if self._aws_names is not None and self._aws_names.takes(request):
             return await self._aws_names.handle(request)
         if not is_own_host(request.headers.getall("Host", []), names=self.addresses.names):
-            return _turned_away(MISDIRECTED, "not a name of this gateway; if it should be: --allow-host NAME")
+            return _turned_away(MISDIRECTED, "not a name of this gateway; samsocket serve takes more: --allow-host")
         path, _, query_string = request.raw_path.partition("?")
         if "%" in path:
             # Most are those of posts, whose connection id ends in the path's one escape.

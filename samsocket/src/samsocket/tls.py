@@ -17,6 +17,7 @@ from typing import Any, Final
 import botocore
 import trustme
 
+from samsocket.environments import CERTIFICATE
 from samsocket.held import held
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
@@ -28,7 +29,7 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         """Read the authority, or make it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.certificate, key, self.bundle = folder / "ca.pem", folder / "ca.key", folder / "bundle.pem"
+        self.certificate, key, self.bundle = folder / CERTIFICATE, folder / "ca.key", folder / "bundle.pem"
         with held(folder / ".lock"):
             if not _fit(self.certificate, key):
                 made = trustme.CA(organization_name="samsocket on this machine")

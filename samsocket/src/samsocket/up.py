@@ -21,7 +21,7 @@ from samsocket.aws_names import AwsNames
 from samsocket.deployer import STACK, Deployer
 from samsocket.emulation import ministack
 from samsocket.emulation.deployment import Account
-from samsocket.environments import Environments, home
+from samsocket.environments import Environments, authority, home
 from samsocket.errors import NoWebSocketApiError, StartError
 from samsocket.functions.commands import Host
 from samsocket.functions.local import LocalEmulator
@@ -159,13 +159,13 @@ class Run:
 
     def _host(self, account: Account, port: int) -> Host:
         """Return what all functions share, once it is installed."""
-        authority = Authority(home() / "authority")
-        self._tls = authority.server_context()
+        own = Authority(authority())
+        self._tls = own.server_context()
         return host_of(
             self._project,
             account,
             self._environments,
-            authority,
+            own,
             port=port,
             debugged=self._options.debugged,
             say=self._say,

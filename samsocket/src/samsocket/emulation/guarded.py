@@ -85,7 +85,8 @@ FOREIGN_HOST: Final = Refusal(MISDIRECTED, "AccessDeniedException", "the AWS emu
 UNSIGNED: Final = Refusal(
     FORBIDDEN,
     "UnrecognizedClientException",
-    'the AWS emulator takes the access key of this run alone, in signed headers: eval "$(realtime env)"',
+    "the AWS emulator takes the access key of this run alone, in signed headers: "
+    'eval "$(samsocket env)", or eval "$(realtime env)"',
 )
 
 Secret = Callable[[str], str | None]

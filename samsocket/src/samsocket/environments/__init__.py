@@ -24,6 +24,7 @@ from samsocket.held import held
 
 _LISTS: Final = Path(__file__).parent
 _PRIVATE: Final = 0o700
+CERTIFICATE: Final = "ca.pem"
 SDK_VERSION: Final = "3.1169.0"
 """Of the AWS SDK for JavaScript, which Lambda's Node runtimes bring."""
 
@@ -40,6 +41,11 @@ def home() -> Path:
     folder = Path(given) if given else cache / "samsocket"
     folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
     return folder.resolve()
+
+
+def authority() -> Path:
+    """Return the folder of the authority for this machine's own certificates; its file CERTIFICATE is to be trusted."""
+    return home() / "authority"
 
 
 class Environments:
