@@ -216,6 +216,18 @@ def test_a_second_change_of_a_watched_user_in_the_same_millisecond_is_not_missed
     assert sorted(names) == ["1 listener_available", "1 listener_offline"]
 
 
+@pytest.mark.parametrize("behind_ms", [4, 3500])
+def test_a_later_state_of_a_watched_user_with_an_earlier_time_is_not_missed(behind_ms: int) -> None:
+    """The time of a change is that of its handler's begin; clocks differ, and a write may be tried again."""
+    heard = watched("1", AWAY, is_online=True)
+    (message, _) = current_messages(heard, "feed", "listener")
+    later = replace(heard, version=heard.version + 1, is_online=False, changed_at_ms=AWAY - behind_ms)
+    position = {"since": Position.at(AWAY - 60_000).text, "feed/1": Position(message.event_id).text}
+    names, reached = resumed_watching(later, position=position)
+    assert sorted(names) == ["1 listener_available", "1 listener_offline"]
+    assert resumed_watching(later, position=position | reached["position"])[0] == []
+
+
 def test_resuming_again_from_the_position_of_watched_users_brings_nothing_more() -> None:
     user = watched("1", AWAY + 1, is_online=True)
     _, resumed = resumed_watching(user, position={"since": Position.at(AWAY).text})

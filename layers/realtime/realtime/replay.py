@@ -195,18 +195,21 @@ class Replay:
         if not watched:
             return []
         since = given[SINCE]
-        known = {
-            audience: max(since, given.get(audience, since), key=lambda each: each.highest) for audience in watched
+        known = {audience: given[audience] for audience in watched if audience in given}
+        # The clocks of two writers differ, and a write may be tried again: a later state may have an earlier id.
+        after_ms = {
+            audience: max(since.at_ms, known[audience].at_ms - LATEST_MS) if audience in known else since.at_ms
+            for audience in watched
         }
         of_audience: dict[str, list[Entry]] = {}
-        for entry in self._states.since(watched, min(each.at_ms for each in known.values())):
+        for entry in self._states.since(watched, min(after_ms.values())):
             of_audience.setdefault(entry.audience, []).append(entry)
         changed = [
             entry
             for audience, entries in of_audience.items()
-            if known[audience].highest not in {entry.event_id for entry in entries}
+            if audience not in known or known[audience].highest not in {entry.event_id for entry in entries}
             for entry in entries
-            if event_time_ms(entry.event_id) >= known[audience].at_ms
+            if event_time_ms(entry.event_id) >= after_ms[audience]
         ]
         return sorted(changed, key=lambda entry: entry.event_id)
 
