@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.tables.calls import CallEnded
-from realtime.tables.entries import Entry, read_entry
+from realtime.tables.entries import Change, Entry, Message, read_entry
 from realtime.tables.outbox import Outbox, Recorded
 from realtime.tables.session_scan import Pass, Progress, SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
@@ -200,6 +200,28 @@ def test_an_item_that_none_of_our_functions_wrote_is_no_part_of_the_history(clou
     cloud.dynamodb.put_item(TableName="EventsTable", Item=foreign)
     assert [each.event_id for each in outbox.since("calls/123", "0")] == ["0001", "0003"]
     assert [each.event_id for each in outbox.newest("calls/123", "0", 2)] == ["0003", "0001"]
+
+
+def test_who_changed_since_an_id_is_read_over_all_pages_and_without_the_messages(cloud: Cloud) -> None:
+    class SmallPages:
+        def query(self, **request: Any) -> Any:
+            answer = cloud.dynamodb.query(**request, Limit=2)
+            fetched.update(name for each in answer["Items"] for name in each)
+            return answer
+
+    fetched: set[str] = set()
+    message = {"presence": Message("0001", "presence_update", "{}")}
+    changes = [
+        Change("presence/*/0", str(n), {"presence": replace(message["presence"], event_id=f"{n:04}")}, NOW + 60, True)
+        for n in range(5)
+    ]
+    Outbox(cloud.dynamodb, "EventsTable").put_all([replace(each, version=7) for each in changes])
+    foreign = {"audience": {"S": "presence/*/0"}, "event_id": {"S": "0009"}, "message": {"S": "{}"}}
+    cloud.dynamodb.put_item(TableName="EventsTable", Item=foreign)
+    client: Any = SmallPages()
+    found = Outbox(client, "EventsTable").changed_since("presence/*/0", "0001")
+    assert list(found) == [("2", 7), ("3", 7), ("4", 7)]
+    assert fetched == {"subject", "version"}
 
 
 def test_no_more_of_the_history_is_read_than_is_wanted(cloud: Cloud) -> None:

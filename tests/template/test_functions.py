@@ -11,6 +11,7 @@ import pytest
 
 from ingest import LONGEST_BACK_OFF_SECONDS
 from realtime import settings
+from realtime.everyone import CLAIM_MS
 from realtime.posting.uses import FAREWELL, LATE
 from tests.cloudformation import ROOT, resources, template
 
@@ -109,6 +110,10 @@ def test_an_event_that_ingest_fails_on_is_tried_for_hours_and_kept() -> None:
     assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["FailedEventsQueue", "Arn"]}
     hours = redrive["maxReceiveCount"] * LONGEST_BACK_OFF_SECONDS / 2 / 3600  # full jitter: half of it, as a rule
     assert 3 <= hours <= 24
+
+
+def test_whoever_makes_a_view_still_has_its_claim_when_its_time_is_over() -> None:
+    assert FUNCTIONS["DefaultFunction"].get("Timeout", GLOBALS["Timeout"]) * 1000 <= CLAIM_MS
 
 
 def test_a_sweep_ends_before_the_next_begins() -> None:

@@ -78,8 +78,10 @@ class RecentOutbox(Outbox):
     def __init__(self, *entries: Entry) -> None:
         self._entries = entries
 
-    def log_since(self, log: str, event_id: str, **options: Any) -> Iterator[Entry]:
-        return (each for each in self._entries if log_of(each.audience) == log and each.event_id > event_id)
+    def changed_since(self, log: str, event_id: str) -> Iterator[tuple[str, int]]:
+        for each in self._entries:
+            if log_of(each.audience) == log and each.event_id > event_id:
+                yield str(each.subject), each.version
 
 
 class NoViews(Views):
@@ -255,7 +257,7 @@ def test_changes_older_than_the_lag_of_the_index_are_not_read() -> None:
     read: list[str] = []
 
     class JournalingOutbox(RecentOutbox):
-        def log_since(self, log: str, event_id: str, **options: Any) -> Iterator[Entry]:
+        def changed_since(self, log: str, event_id: str) -> Iterator[tuple[str, int]]:
             read.append(event_id)
             return iter(())
 

@@ -108,8 +108,9 @@ class Internal(ClientError):
 
     @classmethod
     def because_of(cls, problem: RealtimeError) -> Internal:
-        """Return the client's error for a failure: try again in a second, unless AWS would reject it every time."""
-        return cls(retry_after=None if isinstance(problem, Rejected) else 1)
+        """Return the client's error for a failure: try again soon, unless AWS would reject it every time."""
+        soon = problem.retry_after if isinstance(problem, Unavailable) else 1
+        return cls(retry_after=None if isinstance(problem, Rejected) else soon)
 
 
 class InvalidRequest(RealtimeError):
@@ -130,7 +131,11 @@ class ConfigurationError(RealtimeError):
 
 
 class Unavailable(RealtimeError):
-    """An AWS service refused a call or failed; a later try may succeed."""
+    """An AWS service refused a call or failed; a later try may succeed, a client's after `retry_after` (s)."""
+
+    def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Rejected(RealtimeError):

@@ -46,8 +46,8 @@ ENDPOINT_OF = {kind: endpoint for endpoint, kinds in TYPES.items() for kind in k
 
 def rfc3339(at_ms: int) -> str:
     """Format milliseconds since the epoch as RFC 3339 in UTC with `Z`, to the millisecond."""
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat()}.{at_ms % 1000:03d}Z"
 
 
 def time_ms(frame: str) -> int | None:

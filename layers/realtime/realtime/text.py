@@ -23,6 +23,9 @@ _NONCHARACTERS = "\ufdd0-\ufdef\ufffe\uffff" + "".join(
     chr(plane << 16 | last) for plane in range(1, 17) for last in (0xFFFE, 0xFFFF)
 )
 _UNSTORABLE = re.compile(f"[{_CONTROLS}{_SURROGATES}{_NONCHARACTERS}]")
+_compact, _with_nan = (
+    json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=each) for each in (False, True)
+)
 _LONE_SURROGATE = re.compile(f"[{_SURROGATES}]")
 
 
@@ -63,7 +66,9 @@ def dumps(value: object, *, allow_nan: bool = False) -> str:
     Parsing it gives the same strings. Raises ValueError if JSON cannot express a value (NaN, unless it is allowed), and
     RecursionError if the value is nested too deeply.
     """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=allow_nan)
+    text = (_with_nan if allow_nan else _compact).encode(value)
+    if text.isprintable():  # the search takes longer than all the rest
+        return text
     return _UNSTORABLE.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 

@@ -170,6 +170,24 @@ class Outbox:
             with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
                 yield from (each for each in read_entries(image, "wide") if after < each.event_id < before)
 
+    def changed_since(self, log: str, event_id: str) -> Iterator[tuple[str, int]]:
+        """Yield the user and the version of each change of presence in a partition after an id, as of now.
+
+        Thousands are read for one `sync`, so nothing else of them is fetched and parsed.
+        """
+        found = pages(
+            self._client,
+            "reading the outbox",
+            TableName=self._table,
+            KeyConditionExpression="audience = :audience AND event_id > :id",
+            ProjectionExpression="subject, version",
+            ExpressionAttributeValues={":audience": attribute(log), ":id": attribute(event_id)},
+            ConsistentRead=True,
+        )
+        for image in chain.from_iterable(found):
+            if "subject" in image and "version" in image:  # otherwise none of our functions wrote it
+                yield image["subject"]["S"], int(image["version"]["N"])
+
     def _of_audience(self, audience: str, event_id: str, **options: Any) -> Iterator[Entry]:
         log = log_of(audience)
         if log is not None:

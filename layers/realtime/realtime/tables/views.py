@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from realtime.aws.clients import aws_errors
 from realtime.tables.dynamodb import attribute, item, plain, update_if, write_all
@@ -17,16 +17,20 @@ from realtime.tables.events import view_head_key, view_part_key
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# A partition key carries 3,000 read units a second, so a part can be read about 240 times a second.
-_PART_BYTES = 100_000
+# A partition key carries 3,000 read units a second, so a part can be read about 460 times a second.
+_PART_BYTES = 50_000
 # An instance that found a making in the head reads it within seconds.
 _ROWS_TTL_SECONDS = 600
 _HEAD_TTL_SECONDS = 86_400
 
+Part = Literal["base", "tail"]
+# A version of before claims either by the name that now is the tail's: then both may be made twice at a time.
+_CLAIMS: Mapping[Part, str] = {"base": "base_claimed_until", "tail": "claimed_until"}
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Rows that were made: where they are, and when their making began (ms since the epoch)."""
+    """Rows that were made: where they are, and before when nothing was recorded that they lack (ms since the epoch)."""
 
     view_id: str
     begun_ms: int
@@ -42,12 +46,14 @@ class Head:
     step: Made | None = None  # how the base differs from the one before, whose id is `step_from`
     step_from: str = ""
     tail: Made | None = None  # what has changed since the base
-    claimed_until_ms: int = 0  # somebody is making it, and has until then
+    base_claimed_until_ms: int = 0  # somebody is making a base, and has until then
+    claimed_until_ms: int = 0  # likewise a tail
     claimed_at_ms: int = 0
+    awaited_at_ms: int = 0  # since when somebody waits for a part that is being made
 
     @property
     def begun_ms(self) -> int:
-        """When the making of what it shows began: it lacks nothing that was recorded before."""
+        """The time before which nothing was recorded that it lacks."""
         made = self.tail or self.base
         return made.begun_ms if made else 0
 
@@ -65,27 +71,36 @@ class Views:
             answer = self._client.get_item(TableName=self._table, Key=view_head_key(name))
         return _read_head(plain(answer["Item"])) if "Item" in answer else None
 
-    def claim(self, name: str, now_ms: int, until_ms: int) -> bool:
-        """Claim to make a view until a time; return False if somebody else has claimed it."""
+    def claim(self, name: str, part: Part, now_ms: int, until_ms: int) -> bool:
+        """Claim to make a part of a view until a time; return False if somebody else has claimed it."""
+        claim = _CLAIMS[part]
         return self._update(
             name,
-            {"claimed_until": until_ms, "claimed_at": now_ms, "expires_at": now_ms // 1000 + _HEAD_TTL_SECONDS},
-            "attribute_not_exists(claimed_until) OR claimed_until < :now",
+            {claim: until_ms, "claimed_at": now_ms, "expires_at": now_ms // 1000 + _HEAD_TTL_SECONDS},
+            f"attribute_not_exists({claim}) OR {claim} < :now",
             {":now": now_ms},
         )
 
-    def release(self, name: str, users: int, until_ms: int) -> None:
-        """Give up the claim that ends then; note how many users the view would show."""
-        self._settle(name, {"users": users}, until_ms)
+    def wait_for(self, name: str, now_ms: int) -> None:
+        """Say that somebody waits for what is being made."""
+        self._update(name, {"awaited_at": now_ms}, "attribute_exists(claimed_at)", {})
+
+    def release(self, name: str, part: Part, until_ms: int, users: int | None = None) -> None:
+        """Give up the claim that ends then; note how many users the view would show, if that is known."""
+        self._settle(name, part, {} if users is None else {"users": users}, until_ms)
 
     def publish_base(self, name: str, users: int, base: Made, step: Made | None, step_from: str, until_ms: int) -> bool:
-        """Show a base, which has no tail yet, made under the claim that ends then; return False if that was lost."""
+        """Show a base, which has no tail yet, made under the claim that ends then; return False if that was lost.
+
+        It ends the claim of whoever makes a tail: that would belong to the base before.
+        """
         made = {**_as_values("base", base), **_as_values("step", step), **_as_values("tail", None)}
-        return self._settle(name, {"users": users, "step_from": step_from, **made}, until_ms)
+        no_tail = {"users": users, "step_from": step_from, **made, _CLAIMS["tail"]: 0}
+        return self._settle(name, "base", no_tail, until_ms)
 
     def publish_tail(self, name: str, tail: Made, until_ms: int) -> bool:
         """Show a tail that was made under the claim that ends then; return False if the claim was lost meanwhile."""
-        return self._settle(name, _as_values("tail", tail), until_ms)
+        return self._settle(name, "tail", _as_values("tail", tail), until_ms)
 
     def write(self, rows: bytes, begun_ms: int) -> Made:
         """Store rows, in parts."""
@@ -117,8 +132,9 @@ class Views:
                 return bytes(answer["Item"]["rows"]["B"])
         return None
 
-    def _settle(self, name: str, values: Mapping[str, str | int], until_ms: int) -> bool:
-        return self._update(name, {**values, "claimed_until": 0}, "claimed_until = :until", {":until": until_ms})
+    def _settle(self, name: str, part: Part, values: Mapping[str, str | int], until_ms: int) -> bool:
+        claim = _CLAIMS[part]
+        return self._update(name, {**values, claim: 0}, f"{claim} = :until", {":until": until_ms})
 
     def _update(self, name: str, values: Mapping[str, str | int], condition: str, more: Mapping[str, int]) -> bool:
         names = {f"#{number}": each for number, each in enumerate(values)}
@@ -154,6 +170,8 @@ def _read_head(values: Mapping[str, Any]) -> Head:
         step=step,
         step_from=values.get("step_from", ""),
         tail=tail,
-        claimed_until_ms=values.get("claimed_until", 0),
+        base_claimed_until_ms=values.get(_CLAIMS["base"], 0),
+        claimed_until_ms=values.get(_CLAIMS["tail"], 0),
         claimed_at_ms=values.get("claimed_at", 0),
+        awaited_at_ms=values.get("awaited_at", 0),
     )
