@@ -8,6 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
+from realtime import inbox
 from realtime.ids import make_event_id
 from realtime.tables.entries import Entry
 from realtime.tables.outbox import Outbox
@@ -85,6 +86,30 @@ def test_what_has_expired_or_is_older_than_the_history_is_not_shown(cloud: Cloud
     kept(cloud, "calls/123", 90_000)
     here = kept(cloud, "calls/123", 80_000)
     assert page(connect(cloud, "calls")) == ([here], None)
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+def test_of_very_many_expired_messages_a_page_reads_some_and_says_where_to_go_on(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, *, oldest_first: bool
+) -> None:
+    monkeypatch.setattr(inbox, "_MOST_READ", 5)
+    first = kept(cloud, "notifications/*/0", 50_000)
+    for age in range(1000, 1012):
+        kept(cloud, "notifications/*/0", age, not_after_s=NOW // 1000 - 30)
+    last = kept(cloud, "notifications/*/0", 40)
+    mine = [kept(cloud, "notifications/123", age) for age in (30, 1004, 60_000)]
+    default = connect(cloud, "notifications")
+    found: list[str] = []
+    where = make_event_id(NOW - 80_000_000) if oldest_first else None
+    pages = 0
+    key = "after" if oldest_first else "before"
+    while where is not None or not pages:
+        pages += 1
+        ids, where = page(default, **({key: where} if where else {}))
+        found += ids
+    every = [mine[0], last, mine[1], first, mine[2]]
+    assert found == (every[::-1] if oldest_first else every)
+    assert pages > 2
 
 
 def test_a_page_ends_where_its_frame_is_full_and_names_what_fits_into_none(cloud: Cloud) -> None:

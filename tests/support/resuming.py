@@ -22,7 +22,7 @@ from realtime.posted import SharedPositions
 from realtime.replay import Replay
 from realtime.tables.connections import Connection, Connections, Subscriber
 from realtime.tables.entries import Entry
-from realtime.tables.outbox import Outbox
+from realtime.tables.outbox import Item, Outbox
 from realtime.tables.users import Users
 from realtime.watched_states import WatchedStates
 from tests.unit.fakes import FakeBlocks
@@ -42,9 +42,10 @@ class Log(Outbox):
         self.logs.setdefault(entry.audience, []).append(entry)
         insort(self._by_id.setdefault(entry.audience, []), entry, key=lambda each: each.event_id)
 
-    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
+    def since(self, audience: str, event_id: str) -> Iterator[Item]:
         found = self._by_id.get(audience, [])
-        return islice(found, bisect(found, event_id, key=lambda each: each.event_id), None)
+        later = islice(found, bisect(found, event_id, key=lambda each: each.event_id), None)
+        return (Item(each.event_id, [each]) for each in later)
 
 
 class VisibleAtOnce(Connections):

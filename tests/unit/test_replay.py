@@ -1,22 +1,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from realtime.audiences import log_of
 from realtime.errors import BadRequest
 from realtime.hiding import HistoryHiding
 from realtime.ids import make_event_id
-from realtime.positions import LATEST_MS, SINCE, Position, floor
+from realtime.positions import LATEST_MS, SINCE, SLICE_MS, SLICES, Position, floor
 from realtime.posted import Posted
 from realtime.presence import Rules, consequences, current_messages
 from realtime.replay import MAX_READ, MAX_REPLAYED, OVERLAP_OF_SEVERAL_MS, Replay
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.entries import Entry
-from realtime.tables.outbox import Outbox
+from realtime.tables.outbox import Item, Outbox
 from realtime.tables.users import User, Users
 from realtime.watched_states import WatchedStates
 from tests.unit.fakes import FakeBlocks, entries_of
@@ -40,17 +41,28 @@ class VisibleIndex(Connections):
 
 
 class RecordedOutbox(Outbox):
-    """An outbox with these entries, in the order in which they were recorded."""
+    """An outbox with these entries, in the order in which they were recorded; it counts the items that are read."""
 
     def __init__(self, *entries: Entry) -> None:
         self._entries = entries
+        self.read = 0
 
-    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
-        return iter(reversed(self.newest(audience, event_id, len(self._entries))))
+    def since(self, audience: str, event_id: str) -> Iterator[Item]:
+        return self._counted(self._found(audience, event_id))
 
-    def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
-        found = [entry for entry in self._entries if entry.audience == audience and entry.event_id > event_id]
-        return sorted(found, key=lambda entry: entry.event_id, reverse=True)[:limit]
+    def newest(self, audience: str, event_id: str, limit: int) -> Iterator[Item]:
+        return self._counted(reversed(self._found(audience, event_id)))
+
+    def _found(self, audience: str, event_id: str) -> list[Item]:
+        log = log_of(audience)
+        found = [each for each in self._entries if log_of(each.audience) == log and each.event_id > event_id]
+        in_order = sorted(found, key=lambda each: each.event_id)
+        return [Item(each.event_id, [each] if each.audience == audience else []) for each in in_order]
+
+    def _counted(self, items: Iterable[Item]) -> Iterator[Item]:
+        for each in items:
+            self.read += 1
+            yield each
 
 
 class KnownUsers(Users):
@@ -333,9 +345,9 @@ def test_history_is_read_after_the_index_shows_the_connection() -> None:
             order.append(f"await {connection_id} on {list(audiences)}")
 
     class JournalingOutbox(RecordedOutbox):
-        def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
+        def newest(self, audience: str, event_id: str, limit: int) -> Iterator[Item]:
             order.append(f"read {audience}")
-            return []
+            return iter(())
 
     states = WatchedStates(KnownUsers(), feed_role="listener", history_seconds=60)
     replay = Replay(JournalingIndex(), JournalingOutbox(), states, UNBLOCKED, **HISTORY)
@@ -494,6 +506,53 @@ def test_a_slice_that_has_to_be_sent_again_does_not_keep_a_client_from_going_on(
         position |= more
     assert data["complete"]
     assert resumed(*entries, position=position)[0] == []
+
+
+def of_customers(count: int) -> list[Entry]:
+    """Return changes of users who are no listeners: the log has them, and feed shows nothing of them."""
+    return [recorded(f"{n:05}", AWAY + n, "presence/*/0", "presence_update", subject=str(n)) for n in range(count)]
+
+
+@pytest.mark.parametrize("given", [{}, {"feed/*/0": after(recorded("heard", AWAY - 20_000))}])
+def test_a_client_of_feed_goes_on_through_a_log_that_has_nothing_for_it_and_reads_no_part_twice(
+    given: dict[str, str],
+) -> None:
+    """A partition of presence has the changes of everybody. Each read of it costs, whatever it yields."""
+    shown = recorded("listener", AWAY + 3 * MAX_READ, "feed/*/0", "listener_online", subject="x")
+    outbox = RecordedOutbox(*of_customers(3 * MAX_READ), shown)
+    states = WatchedStates(KnownUsers(), feed_role="listener", history_seconds=3600)
+    replay = Replay(VisibleIndex(), outbox, states, UNBLOCKED, **HISTORY)
+    position = {SINCE: Position.at(AWAY - 20_000).text} | given
+    answers = []
+    for _ in range(4):
+        outbox.read = 0
+        *frames, last = map(json.loads, replay.since_position(FEED, ["feed/*/0"], position, NOW))
+        answers.append((len(frames), last["data"]["complete"]))
+        position |= last["position"]
+        slices = SLICES * SLICE_MS  # an entry a millisecond; these are read again to find what was written late
+        assert outbox.read <= MAX_READ + 1 + slices
+    assert answers == [(0, False), (0, False), (0, False), (1, True)]
+
+
+def test_what_is_written_late_is_found_after_a_log_that_had_nothing() -> None:
+    entries = of_customers(MAX_READ + 100)
+    position: dict[str, str] = {SINCE: Position.at(AWAY - 20_000).text}
+    names, data, reached = resumed(*entries, position=position, connection=FEED, audiences=["feed/*/0"])
+    assert (names, data["complete"]) == ([], False)
+    late = recorded("late", AWAY + MAX_READ - 500, "feed/*/0", "listener_online", subject="x")
+    names, data, _ = resumed(*entries, late, position=position | reached, connection=FEED, audiences=["feed/*/0"])
+    assert (names, data["complete"]) == (["late"], True)
+
+
+def test_by_last_id_a_log_that_has_nothing_for_the_client_is_not_read_whole() -> None:
+    """The client is told that something may be missing, and asks for the state."""
+    entries = of_customers(2 * MAX_READ)
+    outbox = RecordedOutbox(*entries)
+    states = WatchedStates(KnownUsers(), feed_role="listener", history_seconds=3600)
+    replay = Replay(VisibleIndex(), outbox, states, UNBLOCKED, **HISTORY)
+    (last,) = map(json.loads, replay.since_id(FEED, ["feed/*/0"], LAST, NOW))
+    assert last["data"] == {"recovered": False, "replayed": 0}
+    assert outbox.read == MAX_READ + 1
 
 
 def test_entries_that_nobody_is_to_get_are_passed_over_but_not_all_in_one_answer() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from realtime import messages, positions, snapshots
@@ -218,7 +219,8 @@ class FrameHandler:
 
         A client that was refused or sent away before gets the same last frame again.
         """
-        for entry in self._tables.outbox.since(direct(connection_id), make_event_id(0)):
+        refusals = self._tables.outbox.since(direct(connection_id), make_event_id(0))
+        for entry in chain.from_iterable(each.entries for each in refusals):
             if entry.close:
                 return entry.message
         message = messages.encode("reconnect", {"within_seconds": 0}, now_ms)

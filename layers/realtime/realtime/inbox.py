@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realtime import messages, positions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OWN = ("calls", "notifications")
 MOST, USUAL = 100, 50  # messages of a page
 _LAST = "f" * 28  # the highest id
+_MOST_READ = 1000  # messages of an audience for one page: very many may have expired
 _EVERYONES_SHARD = "0"  # an event for everyone is recorded for each shard
 
 
@@ -59,21 +60,38 @@ class Inbox:
         if "notifications" in endpoints:
             audiences.append(wide("notifications", _EVERYONES_SHARD))
         read = [self._read(audience, wanted, now_ms) for audience in audiences]
-        found = {entry.event_id: entry for entry in chain.from_iterable(read)}
+        found = {entry.event_id: entry for entry in chain.from_iterable(entries for entries, _ in read)}
         in_order = [found[each] for each in sorted(found, reverse=wanted.newest_first)]
-        return [_page(in_order, wanted.limit, connection, now_ms)]
+        ends = [end for _, end in read if end is not None]
+        if not ends:
+            return [_page(in_order, wanted.limit, connection, now_ms)]
+        # What is beyond the end of a partition that was not read to its end may have gaps.
+        if wanted.newest_first:
+            end = max(ends)
+            in_order = [each for each in in_order if each.event_id >= end]
+        else:
+            end = min(ends)
+            in_order = [each for each in in_order if each.event_id <= end]
+        return [_page(in_order, wanted.limit, connection, now_ms, end)]
 
-    def _read(self, audience: str, wanted: Wanted, now_ms: int) -> Sequence[Entry]:
-        """Return one message more than a page has, so that it is known whether there are more."""
+    def _read(self, audience: str, wanted: Wanted, now_ms: int) -> tuple[Sequence[Entry], str | None]:
+        """Return one message more than a page has, so that it is known whether there are more.
+
+        If it read many that are of no use any more, it returns fewer, and the id of the last one that it read.
+        """
         oldest = make_event_id(now_ms - self._history_seconds * 1000)
         after, before = max(oldest, wanted.after or ""), wanted.before or _LAST
         if before <= after:
-            return []  # DynamoDB refuses to look between two ids in the wrong order
-        entries = self._outbox.between(
-            audience, after, before, newest_first=wanted.newest_first, limit=wanted.limit + 1
-        )
-        worth_sending = (each for each in entries if each.is_worth_sending(now_ms // 1000))
-        return list(islice(worth_sending, wanted.limit + 1))
+            return [], None  # DynamoDB refuses to look between two ids in the wrong order
+        items = self._outbox.between(audience, after, before, newest_first=wanted.newest_first, limit=wanted.limit + 1)
+        found: list[Entry] = []
+        for number, (event_id, entries) in enumerate(items, start=1):
+            found += (each for each in entries if each.is_worth_sending(now_ms // 1000))
+            if len(found) > wanted.limit:
+                break
+            if number == _MOST_READ:
+                return found, event_id
+        return found, None
 
 
 def parse_wanted(data: Mapping[str, Any]) -> Wanted:
@@ -93,8 +111,11 @@ def parse_wanted(data: Mapping[str, Any]) -> Wanted:
     return Wanted(data.get("after"), data.get("before"), limit)
 
 
-def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: int) -> str:
-    """Return the frame with as many messages as it and the page hold; one that fits into no page is named."""
+def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: int, end: str | None = None) -> str:
+    """Return the frame with as many messages as it and the page hold; one that fits into no page is named.
+
+    `end` is the id up to which there are no others, if there may be more after it.
+    """
     position = positions.floor(connection.connected_at_ms, now_ms)
     room = MAX_FRAME_BYTES - 1000  # for the envelope
     shown: list[Any] = []
@@ -112,6 +133,6 @@ def _page(entries: Sequence[Entry], limit: int, connection: Connection, now_ms: 
             room -= size
         last = entry.event_id
     else:
-        last = None  # there are no more
+        last = end
     data: HistoryPageData = {"messages": shown, "left_out": left_out, "next": last}
     return messages.encode("history_page", data, now_ms, position=position)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from realtime.contract.to_clients import ResumedData
 
 MAX_REPLAYED = 250  # messages of one answer: the client waits for the last
-MAX_READ = 1_000  # entries of each audience, after the last that the client received, that are read for one answer
+# Items of each audience's partition, after the last that the client received, that are read for one answer. Most may
+# have no entry for the audience: a partition of presence has the changes of all users, and feed shows listeners only.
+MAX_READ = 1_000
 # Without a position nobody knows how far each audience is. Each gets its messages in order, but one may be behind
 # another: usually by a batch, by minutes if more events for everyone are recorded than the quota lets us post.
 OVERLAP_OF_SEVERAL_MS = 300_000
@@ -39,7 +41,7 @@ class _Log:
     oldest: Position  # of the history
     since: str  # the id before which nothing is missing, whatever the position says
     entries: list[Entry]  # those that may be missing, and those that tell which are, oldest first
-    is_whole: bool  # there are no later ones
+    end: str | None  # the id up to which it was read; None: there is nothing later
     missing: set[str] = field(init=False)  # ids
 
     def __post_init__(self) -> None:
@@ -58,7 +60,9 @@ class _Log:
             for entry in self.entries
             if through is None or entry.event_id <= through or entry.event_id not in self.missing
         ]
-        return Posted.of(max(self.known.highest, *received), received).position() if received else self.known
+        if through is None and not received:
+            return self.known
+        return Posted.of(max(self.known.highest, through or "", *received), received).position()
 
 
 class Replay:
@@ -119,7 +123,7 @@ class Replay:
         }
         reached = {} if through else positions.floor(connection.connected_at_ms, now_ms)
         for log in logs:
-            if log.entries:
+            if log.entries or through is not None:
                 reached |= dict.fromkeys(log.names, log.position(through).text)
         for entry in states:
             if through is None or entry.event_id <= through:
@@ -170,22 +174,23 @@ class Replay:
         read = [self._read(each, after) for each in names]
         entries = {entry.event_id: entry for found, _ in read for entry in found}
         # What is beyond the end of a history that was not read to its end may have gaps.
-        ends = [found[-1].event_id for found, is_whole in read if not is_whole]
-        in_order = [entries[each] for each in sorted(entries) if not ends or each <= min(ends)]
-        return _Log(names, known, oldest, since.highest, in_order, is_whole=not ends)
+        end = min((end for _, end in read if end is not None), default=None)
+        in_order = [entries[each] for each in sorted(entries) if end is None or each <= end]
+        return _Log(names, known, oldest, since.highest, in_order, end)
 
-    def _read(self, audience: str, known: Position) -> tuple[list[Entry], bool]:
-        """Return an audience's entries from the slices of a position on, and whether there are no later ones."""
+    def _read(self, audience: str, known: Position) -> tuple[list[Entry], str | None]:
+        """Return an audience's entries from the slices of a position on, and up to which id; None: to the end."""
         found: list[Entry] = []
         unknown = 0
-        for entry in self._outbox.since(audience, known.begin):
-            if not is_event_id(entry.event_id):
-                continue
-            unknown += entry.event_id > known.highest
+        end: str | None = None
+        for event_id, entries in self._outbox.since(audience, known.begin):
+            unknown += event_id > known.highest
             if unknown > MAX_READ:
-                return found, False
-            found.append(entry)
-        return found, True
+                return found, end
+            if is_event_id(event_id):
+                end = event_id
+                found += entries
+        return found, None
 
     def _changed(self, watched: Sequence[str], given: Mapping[str, Position]) -> list[Entry]:
         """Return the states of watched users that changed after a client's position, in the order of their ids.
@@ -215,23 +220,28 @@ class Replay:
 
     def _newest(self, audiences: Sequence[str], last_id: str, after: str, now_ms: int) -> tuple[list[Entry], bool]:
         """Return the newest entries after an id, oldest first, and whether they are complete."""
-        newest = self._newest_of_each(audiences, after)
+        newest = [self._newest_of(audience, after) for audience in audiences if log_of(audience) is not None]
+        watched = [audience for audience in audiences if log_of(audience) is None]
+        states = self._states.since(watched, event_time_ms(after)) if watched else ()
         entries = {
             entry.event_id: entry
-            for entry in chain.from_iterable(newest)
+            for entry in chain(*(found for found, _ in newest), states)
             if entry.event_id != last_id and entry.is_worth_sending(now_ms // 1000)
         }
         in_order = [entries[each] for each in sorted(entries)]
-        return in_order[-MAX_REPLAYED:], len(in_order) <= MAX_REPLAYED
+        is_complete = len(in_order) <= MAX_REPLAYED and all(is_whole for _, is_whole in newest)
+        return in_order[-MAX_REPLAYED:], is_complete
 
-    def _newest_of_each(self, audiences: Sequence[str], after: str) -> Iterator[list[Entry]]:
-        """Yield the newest entries after an id: those of each audience, and the states of the watched users."""
-        for audience in audiences:
-            if log_of(audience) is not None:
-                yield self._outbox.newest(audience, after, MAX_REPLAYED + 1)
-        watched = [audience for audience in audiences if log_of(audience) is None]
-        if watched:
-            yield list(self._states.since(watched, event_time_ms(after)))
+    def _newest_of(self, audience: str, after: str) -> tuple[list[Entry], bool]:
+        """Return the newest entries of an audience after an id; False if too many items have none for it."""
+        found: list[Entry] = []
+        for number, (_, entries) in enumerate(self._outbox.newest(audience, after, MAX_REPLAYED + 1)):
+            if number == MAX_READ:
+                return found, False
+            found += entries
+            if len(found) > MAX_REPLAYED:
+                break
+        return found, True
 
 
 def _name(audience: str, given: Mapping[str, Position]) -> str | None:
@@ -245,7 +255,7 @@ def _name(audience: str, given: Mapping[str, Position]) -> str | None:
 
 def _missing(logs: Sequence[_Log], states: Sequence[Entry], now_ms: int) -> tuple[list[Entry], str | None]:
     """Return what is missing, oldest first, and the id up to which this is all; None: it is all."""
-    through = min((log.entries[-1].event_id for log in logs if not log.is_whole), default=None)
+    through = min((log.end for log in logs if log.end is not None), default=None)
     missing = {
         entry.event_id: entry
         for log in logs

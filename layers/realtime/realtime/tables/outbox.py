@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -36,6 +36,16 @@ class Recorded:
 
     event_id: str | None  # None if it has no audience
     is_new: bool
+
+
+class Item(NamedTuple):
+    """An item of a partition: its id, and its entries for the audience that was asked for, perhaps none.
+
+    A partition may hold thousands that have none. Who reads it has to count the items, each of which costs.
+    """
+
+    event_id: str
+    entries: Sequence[Entry]
 
 
 class Outbox:
@@ -142,33 +152,30 @@ class Outbox:
             answer = self._client.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         return read_entry(answer["Item"]) if "Item" in answer else None
 
-    def since(self, audience: str, event_id: str) -> Iterator[Entry]:
-        """Yield an audience's entries after an id, oldest first, as of now.
+    def since(self, audience: str, event_id: str) -> Iterator[Item]:
+        """Yield what is recorded in the partition of an audience after an id, oldest first, as of now.
 
         Changes of presence have one id in the log and another on feed; only the time is the same in both. An audience
         of those who watch a user has no entries.
         """
         return self._of_audience(audience, event_id)
 
-    def newest(self, audience: str, event_id: str, limit: int) -> list[Entry]:
-        """Return up to `limit` of an audience's entries after an id, newest first, as of now."""
-        return list(islice(self._of_audience(audience, event_id, ScanIndexForward=False, Limit=limit), limit))
+    def newest(self, audience: str, event_id: str, limit: int) -> Iterator[Item]:
+        """Yield the same, newest first; `limit` are read at a time."""
+        return self._of_audience(audience, event_id, ScanIndexForward=False, Limit=limit)
 
-    def between(self, audience: str, after: str, before: str, *, newest_first: bool, limit: int) -> Iterator[Entry]:
-        """Yield an audience's entries between two ids, without these, as of now; `limit` are read at a time."""
-        found = pages(
-            self._client,
-            "reading the outbox",
-            TableName=self._table,
+    def between(self, audience: str, after: str, before: str, *, newest_first: bool, limit: int) -> Iterator[Item]:
+        """Yield what is recorded for an audience between two ids, without these, as of now.
+
+        `limit` are read at a time.
+        """
+        found = self._items(
             KeyConditionExpression="audience = :audience AND event_id BETWEEN :after AND :before",
             ExpressionAttributeValues=item({":audience": audience, ":after": after, ":before": before}),
-            ConsistentRead=True,
             ScanIndexForward=not newest_first,
             Limit=limit,
         )
-        for image in chain.from_iterable(found):
-            with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
-                yield from (each for each in read_entries(image, "wide") if after < each.event_id < before)
+        return (each for each in found if after < each.event_id < before)
 
     def changed_since(self, log: str, event_id: str) -> Iterator[tuple[str, int]]:
         """Yield the user and the version of each change of presence in a partition after an id, as of now.
@@ -188,23 +195,22 @@ class Outbox:
             if "subject" in image and "version" in image:  # otherwise none of our functions wrote it
                 yield image["subject"]["S"], int(image["version"]["N"])
 
-    def _of_audience(self, audience: str, event_id: str, **options: Any) -> Iterator[Entry]:
+    def _of_audience(self, audience: str, event_id: str, **options: Any) -> Iterator[Item]:
         log = log_of(audience)
-        if log is not None:
-            found = self.log_since(log, event_id, **options)
-            yield from (each for each in found if each.audience == audience)
-
-    def log_since(self, log: str, event_id: str, **options: Any) -> Iterator[Entry]:
-        """Yield the entries in a partition after an id, for whichever audience, as of now; `options` of the query."""
-        found = pages(
-            self._client,
-            "reading the outbox",
-            TableName=self._table,
+        if log is None:
+            return
+        found = self._items(
             KeyConditionExpression="audience = :audience AND event_id > :id",
             ExpressionAttributeValues={":audience": attribute(log), ":id": attribute(event_id)},
-            ConsistentRead=True,
             **options,
         )
+        for each in found:
+            yield Item(each.event_id, [entry for entry in each.entries if entry.audience == audience])
+
+    def _items(self, **query: Any) -> Iterator[Item]:
+        found = pages(self._client, "reading the outbox", TableName=self._table, ConsistentRead=True, **query)
         for image in chain.from_iterable(found):
+            entries: list[Entry] = []
             with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
-                yield from read_entries(image, "wide")
+                entries = read_entries(image, "wide")
+            yield Item(image["event_id"]["S"], entries)
