@@ -23,9 +23,9 @@ child.wait()
 """
 
 
-def start(script: str) -> subprocess.Popen[str]:
+def start(script: str, *, guarded: bool = True) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, guard.__file__, sys.executable, "-c", script],
+        [*([sys.executable, guard.__file__] if guarded else []), sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,6 +33,12 @@ def start(script: str) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     return process
+
+
+def guarding(script: str, *, seconds: float) -> str:
+    """Return a script that guards another one, which has so many seconds to end by itself."""
+    command = f"[{sys.executable!r}, '-c', {script!r}]"
+    return f"from samsocket import guard; guard.GRACE_SECONDS = {seconds}; raise SystemExit(guard.main({command}))"
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -86,17 +92,26 @@ def test_processes_that_the_command_started_end_with_it() -> None:
         assert ends(grandchild)
 
 
-def test_a_command_that_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = f"from samsocket import guard; guard.GRACE_SECONDS = 0.2; guard.main([{sys.executable!r}, '-c', {DEAF!r}])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
+def test_a_command_that_does_not_listen_is_killed() -> None:
+    with start(guarding(DEAF, seconds=0.2), guarded=False) as process:
         assert first_line(process) == "up"
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(DEADLINE) == -signal.SIGKILL
+        assert process.wait(DEADLINE) == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", ["the starter ends", "the command ends"])
+def test_what_the_command_started_and_does_not_listen_is_killed_before_the_guard_ends(how: str) -> None:
+    seconds = 600 if how == "the starter ends" else 0.5
+    parent = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {DEAF!r}], stdout=subprocess.PIPE)\n"
+        f"child.stdout.readline(); print(child.pid, flush=True); time.sleep({seconds})"
+    )
+    with start(guarding(parent, seconds=0.5), guarded=False) as process:
+        grandchild = int(first_line(process))
+        assert process.stdin is not None
+        if how == "the starter ends":
+            process.stdin.close()
+        process.wait(DEADLINE)
+        assert ends(grandchild)
