@@ -180,6 +180,7 @@ class PythonDriver:
         self._seen: Report = {
             "states": [], "heard": [], "sent": [], "asked": [], "iterated": [], "iterationOver": False, "failures": [],
             "told": [],
+            "syncing": 0,
         }  # fmt: skip
         self._ends: dict[str, Callable[[], None]] = {}
         self._iteration: asyncio.Task[None] | None = None
@@ -261,10 +262,14 @@ class PythonDriver:
             if message["type"] == closeOn:
                 realtime.close()
 
+        def synced(_value: None) -> None:
+            seen["syncing"] += 1
+
         if failOn:
             realtime.on(failOn, fail)
         realtime.on("state", changed)
         realtime.on("message", heard)
+        realtime.on("syncing", synced)
         realtime.on("sent", lambda frame: seen["sent"].append({"type": frame.type, "heard": len(seen["heard"])}))
         self._presence, self._calls = Presence(realtime), Calls(realtime)
 
@@ -309,6 +314,12 @@ class PythonDriver:
     def _on(self, type: str) -> None:  # noqa: A002
         collected = self._seen[f"on {type}"] = []
         self._ends[type] = self._realtime.on(type, collected.append)
+
+    def _on_twice(self, type: str) -> None:  # noqa: A002
+        collected = self._seen[f"on {type}"] = []
+        listener = collected.append
+        self._ends[type] = self._realtime.on(type, listener)
+        self._realtime.on(type, listener)
 
     def _off(self, type: str) -> None:  # noqa: A002
         self._ends[type]()

@@ -81,6 +81,23 @@ async def test_a_line_that_takes_nothing_any_more_is_closed_in_time(monkeypatch:
         await until(lambda: len(asyncio.all_tasks()) == 1, asyncio.all_tasks)
 
 
+async def test_a_fault_while_a_frame_is_handled_is_reported_and_closes_the_connection() -> None:
+    class Faulty(Hearing):
+        def heard(self, text: str) -> None:
+            raise LookupError(text)
+
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+    async with Server.run() as server:
+        hearing = Faulty()
+        made = WebSocket(server.url, "a-token", hearing)
+        (await server.connection(0)).says("a frame")
+        await asyncio.wait_for(made.wait_closed(), 10)
+        await server.connections[0].ends()
+    assert hearing.told == ["opened", "closed with 1011"]
+    assert [repr(each) for each in reported] == ["LookupError('a frame')"]
+
+
 async def test_a_redirect_is_not_followed_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Server.run() as server:
         server.plans.append(302)

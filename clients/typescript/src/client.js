@@ -80,7 +80,7 @@ export class Realtime extends Emitter {
     for (const stage of oneSocket ? ["live"] : named) {
       const presence = (oneSocket ? named : [stage]).some((name) => name === "feed" || name === "presence");
       const query = [
-        "batch=true", oneSocket && endpoints && `endpoints=${endpoints.join()}`, types && `types=${types.map(encodeURIComponent).join()}`,
+        "batch=true", oneSocket && endpoints && `endpoints=${endpoints.join()}`, types?.length && `types=${types.map(encodeURIComponent).join()}`,
       ];
       const line = new Line({
         address: (ids) => `${url.replace(/\/$/, "")}/${stage}?${[...query, presence && ids && `watch=${ids}`].filter(Boolean).join("&")}`,

@@ -4,7 +4,7 @@
 /** @template {string} T @typedef {Extract<Message, { type: T }>} MessageOf */
 
 export class Emitter {
-  /** @type {Map<string, Set<(message: any) => void>>} */
+  /** @type {Map<string, Set<(message: any, stage: string) => void>>} */
   #listeners = new Map();
   /** @type {Set<() => void>} */
   #ends = new Set();
@@ -18,8 +18,9 @@ export class Emitter {
    */
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners.add(/** @type {any} */ (listener)));
-    return () => { listeners.delete(/** @type {any} */ (listener)); };
+    const call = (/** @type {any} */ value, /** @type {string} */ stage) => listener(value, stage); // once for each `on`
+    this.#listeners.set(type, listeners.add(call));
+    return () => { listeners.delete(call); };
   }
 
   /** Messages from the first `next` on, until `close`. @returns {AsyncGenerator<Message, void, void>} */
@@ -52,9 +53,9 @@ export class Emitter {
   tell(type, value, stage = value.endpoint) {
     for (const listener of this.#listeners.get(type) ?? []) {
       try {
-        /** @type {any} */ (listener)(value, stage);
+        listener(value, stage);
       } catch (error) {
-        queueMicrotask(() => { throw error; });
+        (globalThis.reportError ?? console.error)(error); // to throw it later would end a process of Node
       }
     }
   }

@@ -41,6 +41,7 @@ const SYNC_APART = 60_000; // ms
 const RENEW_BEFORE = 60_000; // ms before a token expires
 const RENEW_AGAIN = 10_000; // ms
 const RESUME_AGAIN = 5; // s, where the service does not say
+const RESUME_WITHIN = 30_000; // ms for the next frame of the answer
 const MANY = 30; // failures, after which the pause no longer grows
 const REMEMBERED = 1_000; // ids
 const WATCH_IN_URL = 1_500; // characters; API Gateway takes URLs of 4,096
@@ -55,9 +56,10 @@ class Link {
   /** @type {Message[]} live messages that wait likewise */
   later = [];
   refusal = "";
-  /** @param {Socket} socket @param {string[]} ids  the users whom its URL names */
-  constructor(socket, ids) {
+  /** @param {Socket} socket @param {string} token @param {string[]} ids  the users whom its URL names */
+  constructor(socket, token, ids) {
     this.socket = socket;
+    this.token = token;
     this.ids = ids;
   }
 }
@@ -76,6 +78,7 @@ export class Line {
   #expiry;
   #skew = 0; // ms that the service's clock is ahead of ours
   #synced = -Infinity;
+  #isBehind = false; // presence is not known until a snapshot is complete
   /** @type {Record<string, any>} */
   #timers = {};
   /** @type {Record<string, string>} */
@@ -83,7 +86,10 @@ export class Line {
   #seen = new Set();
   /** @type {Map<string, number | string>} */
   #watched = new Map();
+  /** @type {string[]} whom it unwatched last: where nobody is left, a URL that names nobody would mean everyone */
+  #last = [];
   #unlisten = () => {};
+  #acknowledge = () => {}; // the message that is being heard
   #of;
   #world;
 
@@ -111,6 +117,7 @@ export class Line {
 
   /** Close, and do not come back. */
   stop(/** @type {State} */ state = "off", why = "") {
+    this.#acknowledge(); // also if who hears it closes
     this.#isRunning = false;
     this.#attempts += 1;
     this.#unlisten();
@@ -135,15 +142,16 @@ export class Line {
 
   /** @param {(number | string)[]} ids */
   unwatch(ids) {
-    ids.forEach((id) => this.#watched.delete(String(id)));
+    ids.forEach((id) => { if (this.#watched.delete(String(id))) this.#last = [String(id)]; });
     this.#ask("unwatch", { user_ids: ids });
   }
 
   sync() {
     this.#cancel("stale");
     this.#synced = this.#world.now();
+    this.#isBehind = true;
     this.#of.syncing();
-    this.#ask("sync");
+    if (this.#link) this.#tell(this.#link, "sync");
   }
 
   // ---- connecting ----
@@ -165,12 +173,12 @@ export class Line {
       let token = await this.#of.token({ anew });
       if (!anew && (expiryOf(token) ?? Infinity) <= this.#world.now() + this.#skew) token = await this.#of.token({ anew: true });
       if (attempt !== this.#attempts) return;
-      let keys = [...this.#watched.keys()];
+      let keys = this.#watched.size ? [...this.#watched.keys()] : this.#last;
       if (keys.map(encodeURIComponent).join().length > WATCH_IN_URL) keys = [];
-      const link = new Link(this.#world.open(this.#of.address(keys.map(encodeURIComponent).join()), ["bearer", token]), keys);
+      const link = new Link(this.#world.open(this.#of.address(keys.map(encodeURIComponent).join()), ["bearer", token]), token, keys);
       this.#next = link;
       this.#anew = false;
-      link.socket.onopen = () => this.#opened(link, token);
+      link.socket.onopen = () => this.#opened(link);
       link.socket.onmessage = (/** @type {{ data: unknown }} */ { data }) => this.#received(link, data);
       link.socket.onclose = (/** @type {{ code: number }} */ { code }) => this.#lost(link, link.refusal || `closed with ${code}`);
       // A close follows. Only Node's `ws` tells the status of a refused handshake.
@@ -183,11 +191,11 @@ export class Line {
     }
   }
 
-  /** @param {Link} link @param {string} token */
-  #opened(link, token) {
-    this.#renewBefore(expiryOf(token));
+  /** @param {Link} link */
+  #opened(link) {
     const isMove = this.#link !== null;
     if (!isMove) this.#use(link);
+    if (!this.#isCurrent(link)) return; // who heard of it has stopped the line
     const added = [...this.#watched].filter(([key]) => !link.ids.includes(key)).map(([, id]) => id);
     const removed = link.ids.filter((key) => !this.#watched.has(key)); // while it connected
     if (added.length) this.#tell(link, "watch", { user_ids: added });
@@ -204,6 +212,7 @@ export class Line {
     this.#drop(this.#link);
     this.#link = link;
     this.#next = null;
+    this.#renewBefore(expiryOf(link.token));
     this.#become("open");
     this.#quiet();
     this.#set("lived", LIVED, () => { this.#failures = 0; });
@@ -214,7 +223,7 @@ export class Line {
     this.#drop(link);
     if (link && link === this.#link) {
       this.#link = null;
-      ["silence", "pong", "lived", "stale", "again", "renew"].forEach((name) => this.#cancel(name));
+      ["silence", "pong", "lived", "renew"].forEach((name) => this.#cancel(name));
       if (this.#next) return this.#become("connecting", why); // a move is under way, and becomes the connection
     } else {
       this.#next = null;
@@ -222,9 +231,9 @@ export class Line {
     }
     const wait = this.#notBefore - this.#world.now();
     const pause = Math.max(0, wait) + this.#jitter(FIRST_PAUSE * 2 ** this.#failures);
-    this.#failures = Math.min(this.#failures + 1, MANY);
+    this.#failures += 1;
     if (!this.#link) this.#become("waiting", why);
-    if (this.#world.isOnline()) this.#set("retry", pause, () => this.#attempt()); // else `online` wakes us
+    if (this.#link || this.#world.isOnline()) this.#set("retry", pause, () => this.#attempt()); // else `online` wakes us
   }
 
   /** @param {number} most */
@@ -254,21 +263,33 @@ export class Line {
     }
     if (link === this.#link) this.#quiet();
     for (const message of Array.isArray(heard) ? heard : [heard]) {
-      if (link !== this.#link && link !== this.#next) return; // closed by what an earlier message led to
-      if (!message?.type) return this.#lost(link, String(message?.message ?? "no message")); // API Gateway's own refusal
+      if (!this.#isCurrent(link)) return; // closed by what an earlier message led to
+      if (typeof message?.type !== "string") return this.#lost(link, String(message?.message ?? "no message")); // API Gateway's own refusal
       message.data ??= {};
       if (link.held && message.id && message.position) link.later.push(message); // it is live; those missed come before
-      else this.#report(link, message);
+      else {
+        if (link.held) this.#expect(link, false);
+        this.#report(link, message);
+      }
       if (!this.#isRunning) return; // who heard it has stopped the line
       this.#learn(link, message);
       this.#act(link, message);
     }
   }
 
+  /** @param {Link} link */
+  #isCurrent(link) {
+    return link === this.#link || link === this.#next;
+  }
+
   /** @param {Link} link @param {Message} message */
   #report(link, message) {
+    this.#acknowledge = () => {
+      this.#acknowledge = () => {};
+      if (message.ack) this.#say(link, "ack", { id: message.id });
+    };
     if (this.#isNew(message)) this.#of.heard(message);
-    if (message.ack) this.#say(link, "ack", { id: message.id });
+    this.#acknowledge();
   }
 
   /** Delivery is at least once: a repeated message has the same id. @param {Message} message */
@@ -290,10 +311,12 @@ export class Line {
       return;
     }
     Object.assign(this.#position, message.position);
+    if (!message.data.recovered) this.#isBehind = true;
     if (message.data.complete === false) return this.#resume(link);
     Object.assign(this.#position, link.held);
     link.held = null;
-    link.later.splice(0).forEach((each) => this.#report(link, each));
+    this.#cancel("resume");
+    link.later.splice(0).forEach((each) => this.#isRunning && this.#report(link, each));
   }
 
   /** @param {Link} link @param {Message} message */
@@ -313,29 +336,32 @@ export class Line {
     const answered = { snapshot: ["sync", "watch", "unwatch"], resumed: ["resume"], authenticated: ["authenticate"], pong: ["ping"] };
     const index = link.asked.findIndex((frame) => answered[type]?.includes(frame.type));
     if (index < 0 || /** @type {any} */ (data).complete === false) return; // more of the answer is to come
-    link.asked.splice(index, 1);
+    const [frame] = link.asked.splice(index, 1);
+    if (frame.type === "sync") this.#isBehind = false;
     if (link === this.#next && !link.held) this.#use(link);
-    if (type === "resumed" && !data.recovered && this.#of.presence) this.sync();
+    const mustSync = this.#isBehind && this.#of.presence && link === this.#link && !link.held;
+    if (mustSync && !link.asked.some(({ type }) => type === "sync")) this.sync();
   }
 
   /** @param {Link} link @param {import("./messages.js").ErrorData} data */
   #refused(link, { code, message, retry_after: after }) {
-    const renewal = link.asked.findIndex(({ type }) => type === "authenticate");
     const ends = code === "AUTH_FAILED" || code === "PERMISSION_DENIED";
-    if (ends && renewal >= 0) { // this connection lives until its old token expires
-      link.asked.splice(renewal, 1);
-      return this.#set("renew", RENEW_AGAIN, () => this.#renew());
-    }
+    // this connection lives until its old token expires
+    if (ends && this.#forget(link, "authenticate")) return this.#set("renew", RENEW_AGAIN, () => this.#renew());
     if (code === "PERMISSION_DENIED") return this.stop("refused", `${code}: ${message}`);
     if (code === "AUTH_FAILED") this.#anew = true;
-    if (code === "BAD_REQUEST" && !Object.keys(this.#position).length) this.#tell(link, "ping"); // `sync` without presence
+    if (code === "BAD_REQUEST") { // `sync`, with a token that is good for no presence
+      if (this.#forget(link, "sync")) this.#isBehind = false;
+      if (!Object.keys(this.#position).length) this.#tell(link, "ping");
+    }
     if (ends || code === "CONNECTION_LIMIT") link.refusal = `${code}: ${message}`;
-    if (message?.startsWith("Replaced")) this.#failures = MANY; // this user is elsewhere: no hurry
+    if (`${message}`.startsWith("Replaced")) this.#failures = MANY; // this user is elsewhere: no hurry
     const seconds = after ?? (link.held && !link.refusal ? RESUME_AGAIN : 0);
     if (!seconds) return;
     const ms = seconds * 1000;
     this.#notBefore = this.#world.now() + ms;
-    this.#set("again", ms, () => link.asked.splice(0).forEach((frame) => (
+    if (link.held) this.#cancel("resume");
+    this.#set("again", ms, () => this.#isCurrent(link) && link.asked.splice(0).forEach((frame) => (
       frame.type === "resume" ? this.#resume(link) : this.#tell(link, frame.type, frame.data))));
   }
 
@@ -350,8 +376,26 @@ export class Line {
   /** @param {Link} link */
   #resume(link) {
     link.held ??= {};
-    link.asked = link.asked.filter(({ type }) => type !== "resume");
+    this.#forget(link, "resume");
     this.#tell(link, "resume", { position: this.#position });
+    this.#expect(link, false);
+  }
+
+  /** Until `resumed`, live events wait: for an answer that does not come, ask once more. @param {Link} link @param {boolean} isLast */
+  #expect(link, isLast) {
+    this.#set("resume", RESUME_WITHIN, () => {
+      if (!this.#isCurrent(link)) return;
+      if (isLast) return this.#lost(link, "no answer to resume");
+      this.#resume(link);
+      this.#expect(link, true);
+    });
+  }
+
+  /** Await no answer to frames of a type any more; returns whether there was one. @param {Link} link @param {string} type */
+  #forget(link, type) {
+    const before = link.asked;
+    link.asked = before.filter((frame) => frame.type !== type);
+    return link.asked.length < before.length;
   }
 
   #syncSoon() {
@@ -399,9 +443,9 @@ export class Line {
   /** @param {number | undefined} expiry  ms since the epoch, by the service's clock */
   #renewBefore(expiry) {
     this.#expiry = expiry;
-    if (expiry === undefined) return this.#cancel("renew");
+    if (!expiry) return this.#cancel("renew");
     const left = expiry - this.#world.now() - this.#skew;
-    const ms = left - Math.min(RENEW_BEFORE, left / 2) * (1 + this.#world.random());
+    const ms = left - Math.min(RENEW_BEFORE, left / 4) * (1 + this.#world.random());
     this.#set("renew", Math.min(LONGEST_TIMER, Math.max(RENEW_AGAIN, ms)), () => (
       ms > LONGEST_TIMER ? this.#renewBefore(expiry) : this.#renew()));
   }
@@ -412,7 +456,7 @@ export class Line {
     try {
       const token = await this.#of.token({ anew: true });
       if (link && link === this.#link) {
-        link.asked = link.asked.filter(({ type }) => type !== "authenticate");
+        this.#forget(link, "authenticate");
         this.#tell(link, "authenticate", { token });
       }
     } catch { /* the timer tries again; at the end the connection is closed, and that is reported */ }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { begin, message, opened, refusal, reopened, resumed, settled, tokenFor } from "./world.mjs";
 
@@ -426,4 +426,15 @@ test("`on` hears one type until its end", async () => {
   off();
   socket.says(message("call_started", {}, { id: "3" }));
   assert.deepEqual(ids, ["2"]);
+});
+
+test("a listener that fails is printed where nothing else reports errors, and ends no process", async () => {
+  const printed = mock.method(console, "error", () => {});
+  const { realtime, sockets: [socket], heard } = await opened();
+  realtime.on("call_started", () => { throw new Error("a listener failed"); });
+  socket.says(message("call_started"));
+  await settled();
+  assert.deepEqual(printed.mock.calls.map(({ arguments: [error] }) => error.message), ["a listener failed"]);
+  assert.deepEqual(heard, ["call_started"]);
+  printed.mock.restore();
 });

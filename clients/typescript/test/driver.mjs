@@ -9,11 +9,11 @@ import { Calls, Presence } from "../src/stores.js";
 import { Clock, settled, tokenFor } from "./world.mjs";
 
 const clock = new Clock();
-const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [], told: [] };
+const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [], told: [], syncing: 0 };
 const sockets = [];
 let realtime, presence, calls, isOnline = true, wake = () => {}, isListening = false, offs = {}, give;
 
-process.on("uncaughtException", (error) => seen.failures.push(String(error.message))); // of listeners
+globalThis.reportError = (error) => seen.failures.push(String(error.message)); // of listeners
 
 /** The real `ws`, and how many frames have come. */
 function open(url, protocols) {
@@ -73,6 +73,7 @@ const commands = {
       seen.heard.push(message);
       if (message.type === closeOn) realtime.close();
     });
+    realtime.on("syncing", () => { seen.syncing += 1; });
     realtime.on("sent", ({ type }) => seen.sent.push({ type, heard: seen.heard.length }));
     presence = new Presence(realtime);
     calls = new Calls(realtime);
@@ -92,6 +93,12 @@ const commands = {
   on({ type }) {
     seen[`on ${type}`] = [];
     offs[type] = realtime.on(type, (message) => seen[`on ${type}`].push(message));
+  },
+  on_twice({ type }) {
+    const listener = (message) => seen[`on ${type}`].push(message);
+    seen[`on ${type}`] = [];
+    offs[type] = realtime.on(type, listener);
+    realtime.on(type, listener);
   },
   off: ({ type }) => offs[type](),
   async iterate() {

@@ -8,7 +8,7 @@ export class Clock {
   #next = 1;
 
   setTimeout = (call, ms) => {
-    this.#timers.set(this.#next, { call, due: this.at + ms });
+    this.#timers.set(this.#next, { call, due: this.at + (ms || 0) }); // NaN is 0, as everywhere
     return this.#next++;
   };
 

@@ -40,6 +40,12 @@ async def test_b01_a_client_of_calls_alone_watches_nobody(scene: Scene) -> None:
     assert (await scene.reopens()).query == {"batch": "true", "endpoints": "calls"}
 
 
+async def test_b01_no_types_are_all_types(scene: Scene) -> None:
+    connection = await scene.opens(types=[])
+    assert connection.query == {"batch": "true", "endpoints": "calls"}
+    assert "types" not in scene.report["opened"][0]
+
+
 async def test_b02_each_endpoint_may_have_a_socket(scene: Scene) -> None:
     scene.server.plans += ["accept", "hold"]
     await scene.begins(endpoints=["feed", "calls"], oneSocket=False)
@@ -174,6 +180,14 @@ async def test_b13_other_refusals_are_failures_and_the_fifth_suspects_the_token(
         await scene.sees(lambda report, count=count: report["states"][-1]["state"] == "waiting")  # type: ignore[misc]
     await scene.reopens()
     assert scene.report["asked"] == [False, False, False, False, True]
+
+
+async def test_b13_the_token_is_suspected_again_and_again(scene: Scene) -> None:
+    scene.server.plans += [503] * 40
+    await scene.begins(chances=[0.001])
+    await scene.do("open")
+    await scene.reopens()
+    assert [at for at, anew in enumerate(scene.report["asked"]) if anew] == [4, 9, 14, 19, 24, 29, 34, 39]
 
 
 async def test_b14_at_the_limit_it_tries_again_and_says_why(scene: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -113,9 +114,12 @@ async def test_b27_a_token_is_renewed_on_the_open_connection_again_and_again(
     assert len(scene.server.connections) == 1
 
 
-async def test_b27_a_short_token_is_renewed_in_the_second_half_of_its_life(scene: Scene) -> None:
-    connection = await scene.opens(tokens=[{"lasts": 60}], chances=[0])
-    await scene.passes(29_999)
+@pytest.mark.parametrize(("chance", "after_s"), [(0, 75), (1, 50)])
+async def test_b27_a_short_token_is_renewed_in_the_third_quarter_of_its_life(
+    scene: Scene, chance: float, after_s: int
+) -> None:
+    connection = await scene.opens(tokens=[{"lasts": 100}], chances=[chance])
+    await scene.passes(after_s * 1000 - 1)
     assert scene.report["asked"] == [False]
     await scene.passes(1)
     await connection.hears("authenticate")
@@ -144,6 +148,43 @@ async def test_b29_a_provider_that_fails_to_renew_is_asked_again(scene: Scene) -
     assert scene.report["state"] == "open"
 
 
+async def test_b27_a_token_is_renewed_after_a_move_whose_old_connection_broke(scene: Scene) -> None:
+    old, young = await move(scene, tokens=[{"lasts": 3600}])
+    old.drops()
+    await scene.sees(lambda report: report["state"] == "connecting")
+    await scene.says(young, resumed())
+    await minutes(scene, young, 60)
+    await young.hears("authenticate")
+
+
+async def test_b27_an_answer_that_does_not_say_when_it_ends_is_no_reason_to_renew(scene: Scene) -> None:
+    connection = await scene.opens(tokens=[{"lasts": 3600}], chances=[0])
+    await minutes(scene, connection, 59)
+    await connection.hears("authenticate")
+    await scene.says(connection, message("authenticated"))
+    await minutes(scene, connection, 2)
+    assert scene.report["asked"] == [False, True]
+
+
+async def test_b29_a_slow_provider_is_given_the_time_it_takes(scene: Scene) -> None:
+    connection = await scene.opens(tokens=[{"lasts": 3600}, {"waits": True}, {"hangs": True}], chances=[0])
+    await minutes(scene, connection, 59)
+    await scene.passes(12_000)
+    await scene.do("give")
+    await connection.hears("authenticate")
+
+
+async def test_b29_a_provider_that_hangs_does_not_keep_the_next_connection_from_renewing(scene: Scene) -> None:
+    tokens = [{"lasts": 3600}, {"hangs": True}, {"lasts": 100}, {"lasts": 100}]
+    connection = await scene.opens(tokens=tokens, chances=[0])
+    await minutes(scene, connection, 58)
+    await scene.passes(MINUTE)
+    connection.drops()
+    young = await scene.reopens()
+    await scene.passes(75_000)
+    await young.hears("authenticate")
+
+
 @pytest.mark.parametrize("wrong_ms", [3_600_000, -1_800_000])
 async def test_b30_expiry_is_judged_by_the_clock_of_the_service(scene: Scene, wrong_ms: int) -> None:
     connection = await scene.opens(tokens=[{"lasts": 3600 + wrong_ms / 1000}], chances=[0])
@@ -154,9 +195,9 @@ async def test_b30_expiry_is_judged_by_the_clock_of_the_service(scene: Scene, wr
     await connection.hears("authenticate")
 
 
-async def move(scene: Scene, within_s: float = 60) -> tuple[Connection, Connection]:
+async def move(scene: Scene, within_s: float = 60, **options: Any) -> tuple[Connection, Connection]:
     """Have a client move; returns the old connection, and the new one, of which it awaits an answer to `resume`."""
-    old = await scene.opens()
+    old = await scene.opens(**options)
     await scene.says(old, SINCE, message("reconnect", {"within_seconds": within_s}))
     await scene.passes(within_s * 1000)
     young = await scene.server.connection(1)
@@ -219,6 +260,28 @@ async def test_b32_a_move_that_fails_keeps_the_old_connection(scene: Scene, fail
     await old.ends()
     assert scene.calls() == [1]
     assert scene.states() == ["connecting", "open"]
+
+
+async def test_b32_a_move_that_fails_without_a_network_is_tried_again(scene: Scene) -> None:
+    scene.server.plans += ["accept", 500]
+    old = await scene.opens()
+    await scene.do("online", is_known=False)
+    await scene.says(old, SINCE, message("reconnect", {"within_seconds": 1}))
+    await scene.passes(1000)
+    await (await scene.server.connection(1)).ends()
+    await scene.do("online", is_known=True)
+    await scene.do("wake", why="online")
+    await scene.says(old, message("pong"))
+    await (await scene.attempts(3)).hears("resume")
+
+
+async def test_b33_a_refused_resume_is_sent_again_though_the_old_connection_ended(scene: Scene) -> None:
+    old, young = await move(scene)
+    await scene.says(young, refusal("RATE_LIMITED", retry_after=3))
+    old.drops()
+    await scene.sees(lambda report: report["state"] == "connecting")
+    await scene.passes(3_000)
+    await young.hears("resume", 2)
 
 
 async def test_b33_if_the_old_connection_ends_the_new_one_goes_on_alone(scene: Scene) -> None:

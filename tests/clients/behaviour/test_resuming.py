@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.clients.scenes import SINCE, Scene, event, message, refusal, resumed
@@ -88,6 +90,16 @@ async def test_b39_if_history_does_not_reach_back_it_requests_a_snapshot(scene: 
     assert second.sent == ["resume", "sync"]
 
 
+async def test_b39_a_gap_in_any_part_of_the_answer_counts(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"], positions={"live": {"since": "old"}})
+    await connection.hears("resume")
+    await scene.says(connection, resumed({"a": "1"}, complete=False, recovered=False))
+    await connection.hears("resume", 2)
+    await scene.says(connection, resumed({"a": "2"}))
+    await connection.hears("sync")
+    assert connection.sent == ["resume", "resume", "sync"]
+
+
 async def test_b39_without_presence_the_application_hears_that_it_missed_events(scene: Scene) -> None:
     connection = await scene.opens()
     await scene.says(connection, SINCE)
@@ -128,11 +140,79 @@ async def test_b42_an_event_is_acknowledged_after_the_listeners_each_time(scene:
     assert heard == [2, 2]  # the answer to the ping, and the event
 
 
+async def test_b62_a_resume_without_an_answer_is_sent_again_once(scene: Scene) -> None:
+    connection = await scene.opens()
+    await scene.says(connection, SINCE)
+    second = await comes_back(scene, connection)
+    await scene.says(second, event(2))
+    await scene.passes(29_999)
+    assert second.sent == ["resume"]
+    await scene.passes(1)
+    await second.hears("resume", 2)
+    await scene.says(second, event(3))
+    await scene.passes(29_999)
+    assert scene.report["state"] == "open"
+    await scene.passes(1)
+    assert (scene.report["state"], scene.states()[-1]) == ("waiting", "waiting")
+    assert scene.report["states"][-1]["why"] == "no answer to resume"
+    third = await scene.reopens()
+    await third.hears("resume")
+    await scene.says(third, [replayed(2), replayed(3)], resumed())
+    assert scene.calls() == [2, 3]
+    await scene.passes(100_000)
+    assert third.sent == ["resume"]
+
+
+async def test_b62_an_answer_may_take_long_as_long_as_it_goes_on(scene: Scene) -> None:
+    connection = await scene.opens()
+    await scene.says(connection, SINCE)
+    second = await comes_back(scene, connection)
+    for number in range(1, 5):
+        await scene.passes(29_000)
+        await scene.says(second, [replayed(number)])
+    await scene.passes(29_000)
+    assert second.sent == ["resume"]
+    await scene.says(second, refusal("RATE_LIMITED", retry_after=50))
+    await scene.passes(49_999)
+    assert second.sent == ["resume"]
+    await scene.passes(1)
+    await second.hears("resume", 2)
+
+
 async def test_b44_a_frame_may_be_an_array_and_in_pieces(scene: Scene) -> None:
     connection = await scene.opens()
     connection.splits([event(1), event(2)])
     await scene.says(connection, event(3))
     assert scene.calls() == [1, 2, 3]
+
+
+ODD = [
+    {"type": "news", "data": "a text"},
+    {"type": "news", "data": [1], "id": ["a"], "ack": True},
+    {"type": "news", "position": None, "timestamp": ["a"]},
+    {"type": "resumed", "data": "a text"},
+    {"type": "error", "data": {"code": ["a"], "message": 5, "retry_after": "1"}},
+    {"type": "snapshot", "data": {"users": 5}},
+    {"type": "authenticated", "data": {"expires_at": ["a"]}},
+    {"type": "reconnect", "data": {"within_seconds": "5"}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_b45_a_message_of_an_unexpected_shape_ends_nothing(scene: Scene, odd: dict[str, Any]) -> None:
+    connection = await scene.opens()
+    await scene.says(connection, SINCE, odd, event(7))
+    assert scene.heard() == ["pong", odd["type"], "call_started"]
+    assert scene.report["state"] == "open"
+    assert scene.report["positions"]["live"] == {"since": "s", "calls/1": "7"}
+
+
+@pytest.mark.parametrize("frame", ["5", "[null]", '{"type": ["x"]}'])
+async def test_b17_a_frame_whose_type_is_no_text_has_none(scene: Scene, frame: str) -> None:
+    connection = await scene.opens()
+    connection.says(frame)
+    await scene.sees(lambda report: report["state"] == "waiting")
+    assert scene.report["failures"] == []
 
 
 @pytest.mark.parametrize("frame", ["", "{", "[]", '{"type": "error"}', '{"type": "reconnect", "data": null, "id": 3}'])

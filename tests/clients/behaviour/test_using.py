@@ -33,6 +33,28 @@ async def test_b46_watched_users_are_watched_by_later_connections(scene: Scene) 
     assert (await scene.reopens()).query["watch"] == "2,c d"
 
 
+async def test_b46_who_watches_nobody_any_more_hears_nobody_later(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"], watch=[1, "a b"])
+    await scene.says(connection, snapshot())
+    await scene.do("unwatch", ids=[1, "a b", 9])
+    await connection.hears("unwatch")
+    for _ in range(2):  # a URL that named nobody would mean everyone
+        connection.drops()
+        connection = await scene.reopens()
+        assert connection.query["watch"] == "a b"
+        assert await connection.hears("unwatch") == {"user_ids": ["a b"]}
+    await scene.do("watch", ids=[2])
+    connection.drops()
+    assert (await scene.reopens()).query["watch"] == "2"
+
+
+async def test_b46_who_never_watched_hears_everyone(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"])
+    await scene.do("unwatch", ids=[9])
+    connection.drops()
+    assert "watch" not in (await scene.reopens()).query
+
+
 async def test_b47_changes_while_it_connects_are_made_up_for(scene: Scene) -> None:
     scene.server.plans.append("hold")
     await scene.begins(endpoints=["presence"], watch=[1, 2])
@@ -66,6 +88,83 @@ async def test_b49_after_stale_it_requests_one_snapshot_in_time(scene: Scene) ->
     assert [each["type"] for each in scene.report["sent"]].count("sync") == 2
     await scene.passes(1)
     await connection.hears("sync", 3)
+
+
+STALE = message("stale", {"since": "2026-01-01T00:00:00Z"})
+
+
+async def test_b49_stale_is_heeded_though_its_connection_ends(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"])
+    await scene.says(connection, snapshot(), STALE)
+    connection.drops()
+    young = await scene.reopens()
+    await scene.says(young, resumed())
+    await scene.passes(69_000)
+    assert young.sent == ["resume"]
+    await scene.passes(1_000)
+    await young.hears("sync")
+
+
+async def test_b49_the_time_to_heed_stale_may_come_without_a_connection(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"])
+    await scene.says(connection, snapshot())
+    await scene.passes(60_000)
+    await scene.says(connection, STALE)
+    await scene.do("online", is_known=False)
+    connection.drops()
+    await scene.sees(lambda report: report["state"] == "waiting")
+    await scene.passes(20_000)
+    await scene.do("online", is_known=True)
+    await scene.do("wake", why="online")
+    young = await scene.reopens()
+    await scene.says(young, resumed())
+    await young.hears("sync")
+    await scene.says(young, snapshot())
+    await scene.passes(200_000)
+    assert young.of("sync") == [{}]
+
+
+async def test_b61_a_snapshot_that_is_cut_off_is_requested_again(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"])
+    await connection.hears("sync")
+    await scene.says(connection, snapshot(user(1, 1), complete=False))
+    for _ in range(2):
+        connection.drops()
+        connection = await scene.reopens()
+        await connection.hears("resume")
+        assert connection.sent == ["resume"]
+        await scene.says(connection, resumed())
+        await connection.hears("sync")
+    await scene.says(connection, snapshot(user(1, 1), user(2, 1)))
+    assert {each["user_id"] for each in scene.report["presence"]} == {1, 2}
+    connection.drops()
+    connection = await scene.reopens()
+    await scene.says(connection, resumed())
+    await scene.passes(200_000)
+    assert "sync" not in connection.sent
+
+
+async def test_b61_a_snapshot_that_a_move_cuts_off_is_requested_again(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=["presence"])
+    await connection.hears("sync")
+    await scene.says(connection, message("reconnect", {"within_seconds": 1}))
+    await scene.passes(1_000)
+    young = await scene.server.connection(1)
+    await young.hears("ping")
+    await scene.says(young, SINCE)
+    await young.hears("sync")
+    await connection.ends()
+
+
+async def test_b61_a_snapshot_that_is_refused_for_good_is_not_requested_again(scene: Scene) -> None:
+    connection = await scene.opens(endpoints=None)
+    await connection.hears("sync")
+    await scene.says(connection, refusal("BAD_REQUEST"), SINCE)
+    connection.drops()
+    young = await scene.reopens()
+    await scene.says(young, resumed())
+    await scene.passes(100_000)
+    assert "sync" not in young.sent
 
 
 async def test_b50_the_higher_version_holds(scene: Scene) -> None:
@@ -184,7 +283,7 @@ async def test_b55_nothing_is_left_after_close(scene: Scene, doing: str) -> None
             connection.drops()
             await scene.sees(lambda report: report["state"] == "waiting")
         elif doing == "renewing":
-            await scene.passes(10_000)
+            await scene.passes(15_000)
             assert len(scene.report["asked"]) == 2
         elif doing == "probing":
             await scene.do("wake", why="online")
@@ -195,6 +294,35 @@ async def test_b55_nothing_is_left_after_close(scene: Scene, doing: str) -> None
     assert len(scene.report["opened"]) == attempts
     for connection in scene.server.connections:
         await connection.ends()
+
+
+async def test_b52_a_listener_that_listens_twice_hears_twice(scene: Scene) -> None:
+    connection = await scene.opens()
+    await scene.do("on_twice", type="call_started")
+    await scene.says(connection, event(1))
+    assert len(scene.report["on call_started"]) == 2
+    await scene.do("off", type="call_started")
+    await scene.says(connection, event(2))
+    assert len(scene.report["on call_started"]) == 3
+
+
+async def test_b56_who_closes_on_a_message_acknowledges_it(scene: Scene) -> None:
+    connection = await scene.opens(closeOn="call_started")
+    await scene.says(connection, SINCE, event(1, ack=True))
+    assert await connection.hears("ack") == {"id": event(1)["id"]}
+    await scene.sees(lambda report: report["state"] == "off" and report["sockets"] == 0)
+
+
+async def test_b56_who_closes_hears_nothing_that_waited(scene: Scene) -> None:
+    connection = await scene.opens(closeOn="call_ended")
+    await scene.says(connection, SINCE)
+    connection.drops()
+    young = await scene.reopens()
+    await young.hears("resume")
+    await scene.says(young, event(1), event(2, "call_ended"), event(3))
+    young.says(resumed())
+    await scene.sees(lambda report: report["state"] == "off" and report["sockets"] == 0)
+    assert scene.calls() == [1, 2]
 
 
 @pytest.mark.parametrize("where", ["connecting", "open", "waiting", "pong", "reconnect", "error", "stale"])
@@ -214,6 +342,7 @@ async def test_b56_a_listener_may_close(scene: Scene, where: str) -> None:
     await scene.passes(3_600_000)
     assert len(scene.report["opened"]) == attempts
     assert scene.states()[-1] == "off"
+    assert scene.report["syncing"] == (0 if where in {"connecting", "open"} else 1)
 
 
 async def test_b58_a_later_client_goes_on_where_an_earlier_one_ended(scene: Scene) -> None:

@@ -24,8 +24,8 @@ class BackOff:
 
     def after_failure(self) -> float:
         """Count a failure; return the pause after it (ms)."""
-        pause_ms = self._pause(FIRST_PAUSE_MS * 2**self._failures)
-        self._failures = min(self._failures + 1, MANY)
+        pause_ms = self._pause(FIRST_PAUSE_MS * 2 ** min(self._failures, MANY))
+        self._failures += 1
         return pause_ms
 
     def soon(self) -> float:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from listener_realtime import received
 from listener_realtime.link import Frame, Link
 
 REMEMBERED = 1_000  # ids
@@ -17,35 +18,44 @@ class Inbox:
     def __init__(self, heard: Callable[[Any], None], position: Mapping[str, str]) -> None:
         self._heard = heard
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._to_acknowledge: tuple[Link, str] | None = None
         self.position = dict(position)
 
     def take(self, link: Link, message: Any) -> None:
         """Report a message: at once, or after those that were missed if it is live and they are still to come."""
-        if link.held is not None and "id" in message and "position" in message:  # replayed ones bring no position
+        if link.held is not None and received.is_live(message):
             link.later.append(message)
         else:
             self._report(link, message)
 
     def learn(self, link: Link, message: Any) -> None:
         """Remember how far we are. Later messages must not move the position past missed ones that are to come."""
-        position = message.get("position") or {}
+        position = message.get("position", {})
         if message["type"] != "resumed":
             (self.position if link.held is None else link.held).update(position)
             return
         self.position |= position
-        if message["data"].get("complete") is False:
+        if received.data_of(message).get("complete") is False:
             return
         self.position |= link.held or {}
         link.held = None
         later, link.later = link.later, []
         for each in later:
-            self._report(link, each)
+            if not link.is_left:  # by who heard the one before
+                self._report(link, each)
 
     def _report(self, link: Link, message: Any) -> None:
+        self._to_acknowledge = (link, message.get("id")) if message.get("ack") else None
         if self._is_new(message.get("id")):
             self._heard(message)
-        if message.get("ack"):
-            link.say(Frame("ack", {"id": message.get("id")}))
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Acknowledge the message that is being reported, if it asks for that and is not acknowledged yet."""
+        if self._to_acknowledge is not None:
+            link, event_id = self._to_acknowledge
+            self._to_acknowledge = None
+            link.say(Frame("ack", {"id": event_id}))
 
     def _is_new(self, event_id: str | None) -> bool:
         """Delivery is at least once: a repeated message has the same id."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
-from listener_realtime import tokens
+from listener_realtime import received, tokens
 from listener_realtime.back_off import BackOff
 from listener_realtime.heartbeat import Heartbeat
 from listener_realtime.inbox import Inbox
@@ -24,6 +23,7 @@ LIVED_MS = 30_000  # that a connection must last to show that all is well
 SYNC_WITHIN_MS = 10_000  # after `stale`, at random
 SYNC_APART_MS = 60_000
 RESUME_AGAIN_SECONDS = 5  # where the service does not say
+RESUME_WITHIN_MS = 30_000  # for the next frame of the answer
 WATCH_IN_URL = 1_500  # characters; API Gateway takes URLs of 4,096
 
 
@@ -46,11 +46,11 @@ class Duties:
 class _Hearing:
     """What a socket tells its line."""
 
-    def __init__(self, line: Line, link: Link, token: str) -> None:
-        self._line, self._link, self._token = line, link, token
+    def __init__(self, line: Line, link: Link) -> None:
+        self._line, self._link = line, link
 
     def opened(self) -> None:
-        self._line.opened(self._link, self._token)
+        self._line.opened(self._link)
 
     def heard(self, text: str) -> None:
         self._line.received(self._link, text)
@@ -80,7 +80,9 @@ class Line:
         self._closing: set[Socket] = set()
         self._is_anew = False
         self._synced_ms = float("-inf")
+        self._is_behind = False  # presence is not known until a snapshot is complete
         self._watched: dict[str, Id] = {}
+        self._last: list[str] = []  # whom it unwatched last: if nobody is left, a URL that names nobody means everyone
         self._unlisten: Callable[[], None] = lambda: None
         self.state: State = "off"
 
@@ -98,6 +100,7 @@ class Line:
 
     def stop(self, state: State = "off", why: str = "") -> None:
         """Close, and do not come back."""
+        self._inbox.acknowledge()  # the message that is being heard, also if who hears it closes
         self._unlisten()
         self._unlisten = lambda: None
         self._timers.stop()
@@ -128,15 +131,18 @@ class Line:
         """Watch these users no more."""
         removed = list(ids)
         for each in removed:
-            self._watched.pop(str(each), None)
+            if self._watched.pop(str(each), None) is not None:
+                self._last = [str(each)]
         self._ask(Frame("unwatch", {"user_ids": removed}))
 
     def sync(self) -> None:
         """Request a snapshot of everyone."""
         self._timers.cancel("stale")
         self._synced_ms = self._world.now_ms()
+        self._is_behind = True
         self._of.syncing()
-        self._ask(Frame("sync", {}))
+        if self._link is not None:
+            self._link.tell(Frame("sync", {}))
 
     # ---- connecting ----
 
@@ -165,17 +171,17 @@ class Line:
                 token = await tokens.ask(self._of.token, anew=True)
         except Exception as problem:  # noqa: BLE001  # it is the application's, and may fail in any way
             return self.lost(None, str(problem) or type(problem).__name__)
-        ids = ",".join(quote(each, safe="") for each in self._watched)
+        named = list(self._watched) or self._last
+        ids = ",".join(quote(each, safe="") for each in named)
         if len(ids) > WATCH_IN_URL:
-            ids = ""
+            ids, named = "", []
         self._is_anew = False
-        self._next = link = Link(self._world, self._watched if ids else (), self._of.sent)
-        link.socket = self._world.open(self._of.address(ids), token, _Hearing(self, link, token))
+        self._next = link = Link(self._world, named, self._of.sent, tokens.expiry_of(token))
+        link.socket = self._world.open(self._of.address(ids), token, _Hearing(self, link))
         return None
 
-    def opened(self, link: Link, token: str) -> None:
+    def opened(self, link: Link) -> None:
         """Take a socket into use, or have it resume before it replaces the one in use."""
-        self._renewal.before(tokens.expiry_of(token))
         is_move = self._link is not None
         if not is_move:
             self._use(link)
@@ -197,6 +203,7 @@ class Line:
         self._timers.cancel("connect", "retry")
         self._drop(self._link)
         self._link, self._next = link, None
+        self._renewal.before(link.expiry_ms)
         self._become("open")
         self._heartbeat.heard()
         self._timers.set("lived", LIVED_MS, self._back_off.forget)
@@ -206,7 +213,7 @@ class Line:
         self._drop(link)
         if link is not None and link is self._link:
             self._link = None
-            self._timers.cancel("silence", "pong", "lived", "stale", "again", "renew")
+            self._timers.cancel("silence", "pong", "lived", "renew")
             if self._next is not None:  # a move is under way, and becomes the connection
                 return self._become("connecting", why)
         else:
@@ -215,7 +222,7 @@ class Line:
         pause_ms = self._back_off.after_failure()
         if self._link is None:
             self._become("waiting", why)
-        if self._world.is_online():  # else `online` wakes us
+        if self._link is not None or self._world.is_online():  # else `online` wakes us
             self._timers.set("retry", pause_ms, self._attempt)
         return None
 
@@ -230,19 +237,19 @@ class Line:
 
     def received(self, link: Link, text: str) -> None:
         """Take a frame: a message, or an array of them."""
-        try:
-            heard = json.loads(text)
-        except (ValueError, RecursionError):
+        messages = received.read(text)
+        if messages is None:
             return None  # an empty frame, or not of the service
         if link is self._link:
             self._heartbeat.heard()
-        for message in heard if isinstance(heard, list) else [heard]:
+        for message in messages:
             if not self._is_current(link):
                 return None  # closed by what an earlier message led to
-            if not isinstance(message, dict) or not message.get("type"):  # API Gateway's own refusal
+            if not received.is_message(message):  # API Gateway's own refusal
                 said = message.get("message") if isinstance(message, dict) else None
                 return self.lost(link, str(said or "no message"))
-            message["data"] = message.get("data") or {}
+            if link.held is not None and not received.is_live(message):
+                self._expect_more(link)
             self._inbox.take(link, message)
             if self._is_current(link):  # unless who heard the message has stopped the line
                 self._inbox.learn(link, message)
@@ -253,31 +260,39 @@ class Line:
         return link is self._link or link is self._next
 
     def _act(self, link: Link, message: Any) -> None:
-        kind, data = message["type"], message["data"]
+        kind, data = message["type"], received.data_of(message)
         if "id" not in message and message.get("timestamp"):
             self._renewal.learn(message["timestamp"])
         match kind:
             case "error":
                 return self.refused(link, data)
             case "reconnect":
-                return self._move(link, data.get("within_seconds") or 0)
+                return self._move(link, received.seconds(data.get("within_seconds")) or 0)
             case "stale":
                 return self._sync_soon()
-            case "resumed" if data.get("complete") is False:
-                return self._resume(link)
+            case "resumed":
+                self._is_behind |= not data.get("recovered")
+                if link.held is not None:  # more is to come
+                    return self._resume(link)
+                self._timers.cancel("resume")
             case "authenticated":
                 self._renewal.before(tokens.time_of(data.get("expires_at")))
-        if not link.take_answered(message):
-            return None
+        if (answered := link.take_answered(kind, data)) is not None:
+            self._answered(link, answered)
+        return None
+
+    def _answered(self, link: Link, frame: Frame) -> None:
+        if frame.type == "sync":
+            self._is_behind = False
         if link is self._next and link.held is None:
             self._use(link)
-        if kind == "resumed" and not data.get("recovered") and self._of.has_presence:
+        must_sync = self._is_behind and self._of.has_presence and link is self._link and link.held is None
+        if must_sync and not link.awaits("sync"):
             self.sync()
-        return None
 
     def refused(self, link: Link, refusal: Mapping[str, Any]) -> None:
         """Do what the code of an error asks."""
-        code, message = refusal.get("code"), str(refusal.get("message", ""))
+        code, message = str(refusal.get("code")), str(refusal.get("message", ""))
         ends = code in {"AUTH_FAILED", "PERMISSION_DENIED"}
         if ends and link.forget("authenticate"):  # this connection lives until its old token expires
             return self._renewal.again()
@@ -285,19 +300,25 @@ class Line:
             return self.stop("refused", f"{code}: {message}")
         if code == "AUTH_FAILED":
             self._is_anew = True
-        if code == "BAD_REQUEST" and not self._inbox.position:  # `sync`, with a token that is good for no presence
-            link.tell(Frame("ping", {}))
+        if code == "BAD_REQUEST":  # `sync`, with a token that is good for no presence
+            if link.forget("sync"):
+                self._is_behind = False
+            if not self._inbox.position:
+                link.tell(Frame("ping", {}))
         if ends or code == "CONNECTION_LIMIT":
             link.refusal = f"{code}: {message}"
         if message.startswith("Replaced"):  # this user is elsewhere: no hurry
             self._back_off.no_hurry()
-        seconds = refusal.get("retry_after")
+        return self._put_off(link, received.seconds(refusal.get("retry_after")))
+
+    def _put_off(self, link: Link, seconds: float | None) -> None:
         if seconds is None:
             seconds = RESUME_AGAIN_SECONDS if link.held is not None and not link.refusal else 0
         if seconds:
             self._back_off.wait(seconds)
+            if link.held is not None:
+                self._timers.cancel("resume")
             self._timers.set("again", seconds * 1000, lambda: self._ask_again(link))
-        return None
 
     def _move(self, link: Link, within_seconds: float) -> None:
         if within_seconds > 0:
@@ -312,6 +333,19 @@ class Line:
             link.held = {}
         link.forget("resume")
         link.tell(Frame("resume", {"position": dict(self._inbox.position)}))
+        self._expect_more(link)
+
+    def _expect_more(self, link: Link, *, is_last: bool = False) -> None:
+        """Until `resumed`, live events wait: for an answer that does not come, ask once more."""
+
+        def too_late() -> None:
+            if self._is_current(link) and is_last:
+                self.lost(link, "no answer to resume")
+            elif self._is_current(link):
+                self._resume(link)
+                self._expect_more(link, is_last=True)
+
+        self._timers.set("resume", RESUME_WITHIN_MS, too_late)
 
     def _ask(self, frame: Frame) -> None:
         if self._link is not None:
@@ -320,6 +354,8 @@ class Line:
             self._next.tell(frame)
 
     def _ask_again(self, link: Link) -> None:
+        if not self._is_current(link):
+            return
         asked, link.asked = link.asked, []
         for frame in asked:
             if frame.type == "resume":
@@ -339,7 +375,8 @@ class Line:
 
     def _renew(self) -> None:
         self._renewal.again()  # until it is answered
-        self._start("renew", self._authenticate())
+        if "renew" not in self._work:  # a slow provider is given the time it takes
+            self._start("renew", self._authenticate())
 
     async def _authenticate(self) -> None:
         link = self._link
@@ -363,6 +400,9 @@ class Line:
         if link is not None:
             self._closing = {socket for socket in self._closing if not socket.is_gone}
             self._closing.add(link.socket)
+            if link is self._link and "renew" in self._work:  # its token would come too late, and the next ask late
+                self._work["renew"].cancel()
+            link.is_left = True
             link.socket.close()
 
     def _become(self, state: State, why: str = "") -> None:

@@ -31,14 +31,17 @@ class Link:
 
     socket: Socket
 
-    def __init__(self, world: World, ids: Iterable[str], sent: Callable[[Frame], None]) -> None:
-        """Take the users whom the URL names."""
+    def __init__(
+        self, world: World, ids: Iterable[str], sent: Callable[[Frame], None], expiry_ms: float | None
+    ) -> None:
+        """Take the users whom the URL names, and when the token expires."""
         self._world, self._sent = world, sent
-        self.ids = frozenset(ids)
+        self.ids, self.expiry_ms = frozenset(ids), expiry_ms
         self.asked: list[Frame] = []  # not answered yet, and must be
         self.held: dict[str, str] | None = None  # positions that must wait until the missed messages are here
         self.later: list[Any] = []  # messages that came meanwhile
         self.refusal = ""
+        self.is_left = False  # closed by its owner
 
     def say(self, frame: Frame) -> bool:
         """Send a frame; false if the socket is not open."""
@@ -61,13 +64,16 @@ class Link:
         self.asked = [frame for frame in self.asked if frame.type != kind]
         return len(self.asked) < before
 
-    def take_answered(self, message: Mapping[str, Any]) -> bool:
-        """Return whether a message is the end of the answer to a frame, which is then awaited no more."""
-        if message["data"].get("complete") is False:  # more of it is to come
-            return False
-        kinds = _ANSWERED_BY.get(message["type"], ())
+    def awaits(self, kind: str) -> bool:
+        """Return whether a frame of a type is not answered yet."""
+        return any(frame.type == kind for frame in self.asked)
+
+    def take_answered(self, kind: str, data: Mapping[str, Any]) -> Frame | None:
+        """Return the frame to whose answer a message is the end, if there is one; it is then awaited no more."""
+        if data.get("complete") is False:  # more of it is to come
+            return None
+        kinds = _ANSWERED_BY.get(kind, ())
         found = next((frame for frame in self.asked if frame.type in kinds), None)
-        if found is None:
-            return False
-        self.asked.remove(found)
-        return True
+        if found is not None:
+            self.asked.remove(found)
+        return found

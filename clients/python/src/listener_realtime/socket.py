@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 if TYPE_CHECKING:
     from listener_realtime.world import Hearing
 
+INTERNAL_ERROR = 1011  # a close code
 CLOSE_SECONDS = 2.0
 """How long a closing handshake may take: a dead line never answers."""
 
@@ -96,6 +97,9 @@ class WebSocket:
                     await asyncio.wait({writer})
         except TimeoutError:
             connection.transport.abort()
+        except Exception as problem:  # noqa: BLE001  # a fault of the client's: its owner must learn that it is deaf
+            self._report(problem)
+            await connection.close(INTERNAL_ERROR)
         finally:
             self._connection = None
             writer.cancel()
@@ -109,6 +113,10 @@ class WebSocket:
                 if self._hearing is None:
                     return
                 self._hearing.heard(text if isinstance(text, str) else text.decode(errors="replace"))
+
+    def _report(self, problem: Exception) -> None:
+        context = {"message": "a frame could not be handled; its connection is closed", "exception": problem}
+        asyncio.get_running_loop().call_exception_handler(context)
 
     async def _write(self, connection: ClientConnection) -> None:
         with suppress(OSError, WebSocketException):  # the reader finds it closed

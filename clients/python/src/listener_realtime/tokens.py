@@ -67,7 +67,7 @@ class Renewal:
         if expiry_ms is None:
             return self._timers.cancel("renew")
         left = expiry_ms - self._world.now_ms() - self._skew_ms
-        ms = left - min(RENEW_BEFORE_MS, left / 2) * (1 + self._world.random())
+        ms = left - min(RENEW_BEFORE_MS, left / 4) * (1 + self._world.random())
         if ms > LONGEST_TIMER_MS:
             return self._timers.set("renew", LONGEST_TIMER_MS, lambda: self.before(expiry_ms))
         return self._timers.set("renew", max(RENEW_AGAIN_MS, ms), self._renew)
