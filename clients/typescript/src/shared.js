@@ -50,8 +50,8 @@ export class Shared extends Emitter {
   #realtime = null;
   /** @type {State} */
   #state = "off";
-  /** @type {Record<string, Record<string, string>>} */
-  #positions = {};
+  /** @type {Record<string, Record<string, string>>} how far the tab was that led last */
+  #positions;
   #seen = new Set();
   /** @type {Map<number, Set<number | string>>} whom each tab watches */
   #watched = new Map();
@@ -69,6 +69,7 @@ export class Shared extends Emitter {
   constructor(options, { name, browser }) {
     super();
     this.#options = options;
+    this.#positions = options.positions ?? {};
     this.#name = `listener-realtime ${name}`;
     this.#browser = { ...thisBrowser(), ...browser };
     this.#watched.set(this.#id, new Set(options.watch));
@@ -79,6 +80,9 @@ export class Shared extends Emitter {
 
   /** Whether this tab has the connection. */
   get leads() { return this.#realtime !== null; }
+
+  /** How far each socket is: what `positions` of a later client takes. */
+  get positions() { return this.#realtime?.positions ?? this.#positions; }
 
   /** Connect, or hear through the tab that is connected, until `close`. */
   open() {
@@ -156,7 +160,8 @@ export class Shared extends Emitter {
         if (realtime !== this.#realtime) return; // it ends, and another tab's goes on
         const said = { kind: "told", type, value, stage, ...this.#facts() };
         this.#hear(said);
-        this.#post(said);
+        // The line learns the position of a message once it has been heard. Later, it may be another tab that leads.
+        queueMicrotask(() => realtime === this.#realtime && this.#post({ ...said, positions: realtime.positions }));
       });
     }
     realtime.open();

@@ -167,13 +167,47 @@ test("when the leading tab is closed, the next one resumes from its position, an
   assert.equal(second.shared.leads, true);
   assert.equal(browser.sockets.length, 2);
   browser.sockets[1].opens();
-  assert.deepEqual(browser.sockets[1].of("resume"), [{ position: { since: "s" } }]); // before the last event, at worst
+  assert.deepEqual(browser.sockets[1].of("resume"), [{ position: { since: "s", "calls/1": "1" } }]);
   browser.sockets[1].says(event("1"), event("2"), message("resumed", { recovered: true, replayed: 2, complete: true }));
   await settled();
   for (const { heard } of [second, third]) {
     assert.deepEqual(heard.filter((type) => type === "call_started"), ["call_started", "call_started"]);
   }
   assert.equal(third.shared.state, "open");
+});
+
+test("the next leader resumes also if there was no event yet", async () => {
+  const { browser, all: [first, second], socket } = await tabs(2);
+  socket.says(since);
+  await settled();
+  assert.deepEqual(second.shared.positions, { live: { since: "s" } });
+  first.shared.close();
+  await settled();
+  browser.sockets[1].opens();
+  assert.deepEqual(browser.sockets[1].frames.map(({ type, data }) => [type, data]), [["resume", { position: { since: "s" } }]]);
+});
+
+test("what the leading tab closes on, the next leader asks for again", async () => {
+  const { browser, all: [first, second], socket } = await tabs(2);
+  socket.says(since);
+  await settled();
+  first.shared.on("call_started", () => first.shared.close());
+  socket.says(event("1"));
+  await settled();
+  browser.sockets[1].opens();
+  assert.deepEqual(browser.sockets[1].of("resume"), [{ position: { since: "s" } }]);
+  assert.deepEqual(second.heard, ["pong"]);
+});
+
+test("tabs go on from the positions of an earlier client, and tell theirs", async () => {
+  const positions = { live: { since: "kept" } };
+  const { browser, all: [first, second], socket } = await tabs(2, { positions });
+  assert.deepEqual(socket.of("resume"), [{ position: positions.live }]);
+  assert.deepEqual(first.shared.positions, positions);
+  assert.deepEqual(second.shared.positions, positions);
+  await browser.kill(first);
+  browser.sockets[1].opens();
+  assert.deepEqual(browser.sockets[1].of("resume"), [{ position: positions.live }]);
 });
 
 test("a tab that closes properly hands over, and says that it is off", async () => {
