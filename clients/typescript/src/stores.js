@@ -9,11 +9,8 @@
 /** @template T */
 class Store {
   #listeners = new Set();
-  /** @type {T} a new object with each change, as React wants it */
-  #shown;
-
-  /** @param {T} shown */
-  constructor(shown) { this.#shown = shown; }
+  /** @type {T | null} a new object after each change, as React wants it, made when somebody looks */
+  #shown = null;
 
   /** Call `listener` after each change; returns what ends it. */
   subscribe = (/** @type {() => void} */ listener) => {
@@ -21,12 +18,15 @@ class Store {
     return () => { this.#listeners.delete(listener); };
   };
 
-  /** What is known now. */
-  get = () => this.#shown;
+  /** What is known now. @returns {T} */
+  get = () => (this.#shown ??= this.make());
 
-  /** @protected @param {T} shown */
-  show(shown) {
-    this.#shown = shown;
+  /** @protected @abstract @returns {T} */
+  make() { throw new TypeError("a store makes what it shows"); }
+
+  /** @protected */
+  changed() {
+    this.#shown = null;
     this.#listeners.forEach((listener) => listener());
   }
 }
@@ -37,10 +37,12 @@ export class Presence extends Store {
   #known = new Map();
   /** @type {Map<string, Users>} users of snapshots that are not complete yet, with the events since their request */
   #next = new Map();
+  /** @type {Users} of all endpoints */
+  #all = new Map();
 
   /** @param {Pick<Realtime, "on">} realtime */
   constructor(realtime) {
-    super(new Map());
+    super();
     const offs = [
       realtime.on("syncing", ({ endpoint }) => { this.#next.set(endpoint, new Map()); }),
       realtime.on("message", (message, endpoint) => this.#take(message, endpoint)),
@@ -49,23 +51,28 @@ export class Presence extends Store {
     this.close = () => offs.forEach((off) => off());
   }
 
+  /** @protected @override */
+  make() { return new Map(this.#all); }
+
   /** @param {any} message @param {string} endpoint */
   #take({ type, data, version }, endpoint) {
     const known = this.#known.get(endpoint) ?? new Map();
+    this.#known.set(endpoint, known);
     const next = this.#next.get(endpoint);
-    if (type === "snapshot") { // without a request of everyone it answers `watch`, and adds users
-      for (const user of data.users) keepYounger(next ?? known, user);
-      this.#known.set(endpoint, data.complete && next ? next : known);
-      if (data.complete) this.#next.delete(endpoint);
-    } else if (version !== undefined && data.user_id !== undefined) {
-      const user = { ...data, version };
-      keepYounger(known, user);
-      if (next) keepYounger(next, user);
-      this.#known.set(endpoint, known);
+    if (type === "snapshot" && next) {
+      for (const user of data.users) keepYounger(next, user);
+      if (!data.complete) return;
+      this.#known.set(endpoint, next);
+      this.#next.delete(endpoint);
+      this.#all = new Map();
+      for (const users of this.#known.values()) users.forEach((user) => keepYounger(this.#all, user));
+    } else if (type === "snapshot" || version !== undefined && data.user_id !== undefined) {
+      // A snapshot without a request of everyone answers `watch`, and adds users.
+      for (const user of type === "snapshot" ? data.users : [{ ...data, version }]) {
+        for (const users of [known, this.#all, next]) if (users) keepYounger(users, user);
+      }
     } else return;
-    const all = new Map();
-    for (const users of this.#known.values()) users.forEach((user) => keepYounger(all, user));
-    this.show(all);
+    this.changed();
   }
 }
 
@@ -76,6 +83,8 @@ function keepYounger(users, user) {
   users.set(user.user_id, isYounger ? { ...known, ...user } : { ...user, ...known }); // add what the younger lacks
 }
 
+const MOST_CALLS = 1_000; // beyond which the oldest ended one is forgotten
+
 /** @extends {Store<Call[]>} Calls, the newest first; a late message does not reopen an ended call. */
 export class Calls extends Store {
   /** @type {Map<Id, Call>} */
@@ -83,14 +92,19 @@ export class Calls extends Store {
 
   /** @param {Pick<Realtime, "on">} realtime @param {Call[]} known  calls from before, such as those of your backend */
   constructor(realtime, known = []) {
-    super(known);
+    super();
     for (const call of [...known].reverse()) this.#calls.set(call.call_id, call);
     /** Hear no more. */
     this.close = realtime.on("message", ({ type, data }) => {
       if (type !== "call_started" && type !== "call_billing" && type !== "call_ended") return;
       const before = this.#calls.get(data.call_id);
       this.#calls.set(data.call_id, { ...before, ...data, ended: type === "call_ended" || before?.ended === true });
-      this.show([...this.#calls.values()].reverse());
+      const oldest = this.#calls.size > MOST_CALLS && [...this.#calls.values()].find(({ ended }) => ended);
+      if (oldest) this.#calls.delete(oldest.call_id);
+      this.changed();
     });
   }
+
+  /** @protected @override */
+  make() { return [...this.#calls.values()].reverse(); }
 }

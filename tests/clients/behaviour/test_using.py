@@ -222,6 +222,13 @@ async def test_b51_the_call_store_keeps_calls_and_their_end(scene: Scene) -> Non
     ]
 
 
+async def test_b51_the_call_store_forgets_the_oldest_ended_call_beyond_a_thousand(scene: Scene) -> None:
+    connection = await scene.opens()
+    ended = [message("call_ended", {"call_id": number}, id=f"e{number}") for number in range(2, 1003)]
+    await scene.says(connection, [event(1), *ended])
+    assert [call["call_id"] for call in scene.report["calls"]] == [*range(1002, 3, -1), 1]
+
+
 async def test_b52_a_listener_hears_one_type_until_it_is_removed(scene: Scene) -> None:
     connection = await scene.opens(failOn="call_started")
     await scene.do("on", type="call_started")

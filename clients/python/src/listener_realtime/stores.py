@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
@@ -20,17 +21,26 @@ class Call(of.Call):
     ended: bool
 
 
-class Store(Generic[T]):
+MOST_CALLS = 1_000  # beyond which the oldest ended one is forgotten
+
+
+class Store(ABC, Generic[T]):
     """Something that changes: `get` is its state, a new object after each change."""
 
-    def __init__(self, shown: T) -> None:
-        self._shown = shown
+    def __init__(self) -> None:
+        self._shown: T | None = None
         self._listeners: list[Callable[[], None]] = []
         self._ends: list[End] = []
 
     def get(self) -> T:
         """Return what is known now."""
+        if self._shown is None:
+            self._shown = self._make()
         return self._shown
+
+    @abstractmethod
+    def _make(self) -> T:
+        """Return what is known now, as a new object: it is made when somebody looks."""
 
     def subscribe(self, listener: Callable[[], object]) -> End:
         """Call `listener` after each change; returns what ends it."""
@@ -51,8 +61,8 @@ class Store(Generic[T]):
         for end in self._ends:
             end()
 
-    def _show(self, shown: T) -> None:
-        self._shown = shown
+    def _changed(self) -> None:
+        self._shown = None
         for listener in tuple(self._listeners):
             listener()
 
@@ -62,34 +72,40 @@ class Presence(Store[Mapping[Id, User]]):
 
     def __init__(self, realtime: Realtime) -> None:
         """Hear a client; make it before the client is opened."""
-        super().__init__(MappingProxyType({}))
+        super().__init__()
         self._known: dict[str, Users] = {}  # by endpoint
         self._next: dict[str, Users] = {}  # of snapshots that are not complete yet, with the events since their request
+        self._all: Users = {}  # of all endpoints
         self._ends = [realtime.hear("syncing", self._begin), realtime.hear("message", self._take)]
 
     def _begin(self, _value: None, stage: str) -> None:
         self._next[stage] = {}
 
+    def _make(self) -> Mapping[Id, User]:
+        return MappingProxyType(dict(self._all))
+
     def _take(self, message: Any, stage: str) -> None:
         data, version = message["data"], message.get("version")
         known, coming = self._known.setdefault(stage, {}), self._next.get(stage)
-        if message["type"] == "snapshot":  # without a request of everyone it answers `watch`, and adds users
-            for each in data.get("users", ()):
-                _keep_younger(known if coming is None else coming, each)
-            if data.get("complete") and coming is not None:
-                self._known[stage] = self._next.pop(stage)
-        elif version is not None and data.get("user_id") is not None:
-            user = cast("User", {**data, "version": version})
-            _keep_younger(known, user)
-            if coming is not None:
+        is_snapshot = message["type"] == "snapshot"
+        if is_snapshot and coming is not None:
+            for user in data["users"]:
                 _keep_younger(coming, user)
+            if not data["complete"]:
+                return
+            self._known[stage] = self._next.pop(stage)
+            self._all = {}
+            for each in self._known.values():
+                for user in each.values():
+                    _keep_younger(self._all, user)
+        elif is_snapshot or (version is not None and data.get("user_id") is not None):
+            # A snapshot without a request of everyone answers `watch`, and adds users.
+            for user in data["users"] if is_snapshot else [cast("User", {**data, "version": version})]:
+                for users in (known, self._all, *([] if coming is None else [coming])):
+                    _keep_younger(users, user)
         else:
             return
-        shown: Users = {}
-        for users in self._known.values():
-            for user in users.values():
-                _keep_younger(shown, user)
-        self._show(MappingProxyType(shown))
+        self._changed()
 
 
 def _keep_younger(users: Users, user: User) -> None:
@@ -104,9 +120,8 @@ class Calls(Store[list[Call]]):
 
     def __init__(self, realtime: Realtime, known: Iterable[Call] = ()) -> None:
         """Hear a client. `known` are calls from before, such as those of your backend, the newest first."""
-        calls = list(known)
-        super().__init__(calls)
-        self._calls = {call["call_id"]: call for call in reversed(calls)}
+        super().__init__()
+        self._calls = {call["call_id"]: call for call in reversed(list(known))}
         self._ends = [realtime.hear("message", self._take)]
 
     def _take(self, message: Any, _stage: str) -> None:
@@ -116,4 +131,11 @@ class Calls(Store[list[Call]]):
         before = self._calls.get(data.get("call_id"))
         has_ended = message["type"] == "call_ended" or (before is not None and before["ended"])
         self._calls[data.get("call_id")] = cast("Call", {**(before or {}), **data, "ended": has_ended})
-        self._show(list(reversed(self._calls.values())))
+        if len(self._calls) > MOST_CALLS:
+            oldest = next((key for key, call in self._calls.items() if call["ended"]), None)
+            if oldest is not None:
+                del self._calls[oldest]
+        self._changed()
+
+    def _make(self) -> list[Call]:
+        return list(reversed(self._calls.values()))
