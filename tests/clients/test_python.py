@@ -33,6 +33,25 @@ def test_the_guide_prints_the_examples_that_are_run(name: str) -> None:
     assert f"```python\n{example}```" in (ROOT / "docs" / "clients-python.md").read_text("utf-8")
 
 
+async def test_the_example_of_the_package_is_a_program() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (CLIENT / "README.md").read_text("utf-8"), re.DOTALL)
+    async with Server.run() as server:
+        program = example.replace("wss://api.example.com/ws", server.url).replace("…", "a-token")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        assert process.stdout
+        try:
+            connection = await server.connection(0)
+            connection.says(event(456))
+            said = await asyncio.wait_for(process.stdout.readline(), 30)
+        finally:
+            process.kill()
+            await process.wait()
+    assert said.decode() == "call_started {'call_id': 456}\n"
+    assert connection.token == "a-token"
+
+
 def test_the_client_has_one_dependency() -> None:
     project = (CLIENT / "pyproject.toml").read_text("utf-8")
     assert re.findall(r"^dependencies = (.*)$", project, re.MULTILINE) == ['["websockets>=15"]']

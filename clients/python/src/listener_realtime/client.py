@@ -1,6 +1,6 @@
 """The client: endpoints, listeners, and the lines that connect them.
 
-    async with connect("wss://api.example.com/ws", token=lambda anew: fetch_token()) as realtime:
+    async with connect("wss://api.example.com/ws", fetch_token) as realtime:  # async def fetch_token(anew)
         async for message in realtime:
             print(message["type"], message["data"])
 
