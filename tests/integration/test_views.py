@@ -108,3 +108,9 @@ def test_the_stream_shows_broadcast_nothing_of_a_view(cloud: Cloud, views: Views
     views.claim(NAME, "base", NOW, UNTIL)
     views.publish_base(NAME, 1, views.write(b"rows", NOW), None, "", UNTIL)
     assert all("reach" not in record["dynamodb"]["NewImage"] for record in cloud.stream("Events"))
+
+
+def test_rows_are_deleted_ten_minutes_after_their_making_began(views: Views, cloud: Cloud) -> None:
+    views.write(os.urandom(150_000), NOW)
+    expiries = {row["expires_at"] for row in cloud.rows("Events")}
+    assert expiries == {NOW // 1000 + 600}
