@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { age, groupsOf, isBad, kindOf, milliseconds, pretty, size, whatOf, whoOf } from "../../samsocket/src/samsocket/page/entries.mjs";
+import { age, countOf, groupsOf, isBad, kindOf, milliseconds, pretty, size, whatOf, whoOf } from "../../samsocket/src/samsocket/page/entries.mjs";
 
 test("a message says which route it took, what became of it, and in what time", () => {
   assert.equal(whatOf({ kind: "heard", route: "$default" }), "$default");
@@ -51,4 +51,9 @@ test("times and sizes are short", () => {
   assert.equal(age(0, 3_599_000), "59 min");
   assert.equal(age(0, 5_400_000), "1.5 h");
   assert.equal(age(1_000, 0), "0 s");
+});
+
+test("the count says what a pause holds back and what was not kept", () => {
+  assert.equal(countOf({ shown: 3, missed: 0 }), "3 shown");
+  assert.equal(countOf({ shown: 3, held: 0, missed: 20 }), "3 shown · 0 came since the pause · 20 not kept");
 });

@@ -14,7 +14,7 @@ from samsocket.connection import expired
 from samsocket.settings import FRAME_BYTES, MESSAGE_BYTES, Settings
 from samsocket.tls import Authority
 from tests.gateway.test_frames import frame
-from tests.support.gateways import DEADLINE, without
+from tests.support.gateways import DEADLINE, sample_api, without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,6 +258,40 @@ async def test_stopping_the_gateway_closes_every_connection_and_invokes_disconne
     await gateway.gateway.close()
     assert set(await asyncio.gather(*reading)) == {(1001, "Going away")}
     assert (await aws.event("DISCONNECT", count=3))["requestContext"]["disconnectStatusCode"] == 1001
+
+
+async def test_a_client_whose_connect_function_runs_while_the_gateway_stops_is_closed_as_the_others(
+    gateway: RunningGateway, aws: FakeAws
+) -> None:
+    answer = asyncio.Event()
+
+    async def connect(_: dict[str, Any]) -> dict[str, int]:
+        await answer.wait()
+        return {"statusCode": 200}
+
+    aws.functions["connect"] = connect
+    opening = asyncio.create_task(gateway.open())
+    await aws.event("CONNECT")
+    closing = asyncio.create_task(gateway.gateway.close())
+    await asyncio.sleep(0)
+    answer.set()
+    websocket = await opening
+    assert (await websocket.receive()).data == 1001
+    await closing
+    assert await disconnected(aws) == (1001, "Going away")
+
+
+@pytest.mark.parametrize("changed", [{"stages": {"calls": {}}}, {"api_id": "other"}])
+async def test_a_connection_of_a_stage_or_api_that_is_taken_out_of_the_template_is_closed(
+    gateway: RunningGateway, changed: dict[str, Any]
+) -> None:
+    leaving = await gateway.connect()
+    staying = await gateway.connect("/ws/calls")
+    gateway.gateway.adopt([sample_api(**changed)])
+    assert await leaving.closed() == (1001, "Going away")
+    if "stages" in changed:
+        await staying.send("hello")
+        assert await staying.receive() == "echo hello"
 
 
 async def test_a_client_that_never_reads_does_not_keep_a_closed_connection(start: Starter, aws: FakeAws) -> None:

@@ -14,7 +14,7 @@ from samsocket.events import NO_STATUS
 from samsocket.frames import PROTOCOL_ERROR
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from samsocket.events import Handshake
     from samsocket.settings import Settings
@@ -40,6 +40,12 @@ def expired(*, opened: float, last_active: float, now: float, settings: Settings
     return now - last_active >= settings.idle_timeout or now - opened >= settings.max_age
 
 
+async def go_away(connections: Iterable[Connection]) -> None:
+    """Close connections by the gateway's own decision."""
+    for connection in list(connections):
+        await connection.close(GOING_AWAY, "Going away")
+
+
 class Connection:
     """An open WebSocket, and the facts about its client.
 
@@ -60,6 +66,11 @@ class Connection:
     def id(self) -> str:
         """Return the connection id."""
         return self.handshake.connection_id
+
+    @property
+    def stage(self) -> tuple[str, str]:
+        """Return the id of the API and the stage that it belongs to."""
+        return self.handshake.api_id, self.handshake.stage
 
     @property
     def is_open(self) -> bool:

@@ -70,7 +70,7 @@ class Control:
             case "PATCH", ["settings"]:
                 answer = self._change(await request.read())
             case _:
-                answer = _problem(404, f"no {request.method} {path}")
+                answer = problem(404, f"no {request.method} {path}")
         return answer
 
     def _health(self) -> dict[str, Any]:
@@ -85,19 +85,19 @@ class Control:
     def _kill(self, connection_id: str) -> web.Response:
         connection = self._connections.get(connection_id)
         if connection is None:
-            return _problem(404, f"no connection {connection_id}")
+            return problem(404, f"no connection {connection_id}")
         connection.kill()
         return web.Response(status=204)
 
     async def _post(self, connection_id: str, body: bytes) -> web.Response:
         connection = self._connections.get(connection_id)
         if connection is None:
-            return _problem(404, f"no connection {connection_id}")
+            return problem(404, f"no connection {connection_id}")
         payload = body.decode(errors="replace").encode()
         try:
             await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
         except DeliveryError as error:
-            return _problem(410, type(error).__name__)
+            return problem(410, type(error).__name__)
         self._reports.sent(connection.handshake, payload, "control")
         return web.Response(status=204)
 
@@ -105,10 +105,10 @@ class Control:
         try:
             changes = json.loads(body)
             if not isinstance(changes, dict):
-                return _problem(400, "the settings must be a JSON object")
+                return problem(400, "the settings must be a JSON object")
             self._settings.update(changes)
         except ValueError as error:
-            return _problem(400, str(error))
+            return problem(400, str(error))
         self._settings_changed()
         return web.json_response(dataclasses.asdict(self._settings))
 
@@ -126,5 +126,6 @@ def row(connection: Connection) -> dict[str, Any]:
     }
 
 
-def _problem(status: int, message: str) -> web.Response:
+def problem(status: int, message: str) -> web.Response:
+    """Return an answer that says what is wrong."""
     return web.json_response({"message": message}, status=status)

@@ -42,8 +42,13 @@ def new_message_id() -> str:
 
 
 def new_id() -> str:
-    """Return an id of 16 characters that ends in `=`, as API Gateway makes them. In a URL it must be encoded."""
-    return base64.urlsafe_b64encode(os.urandom(11)).decode()
+    """Return an id of 16 characters that ends in `=`, as API Gateway makes them. In a URL it must be encoded.
+
+    It begins with no `-`: on a command line it would be an option.
+    """
+    while (made := base64.urlsafe_b64encode(os.urandom(11)).decode()).startswith("-"):
+        pass
+    return made
 
 
 def new_request_id() -> str:

@@ -34,7 +34,7 @@ from samsocket import control, management, page
 from samsocket.acceptor import Acceptor, listeners
 from samsocket.addresses import EXECUTE_API, Addresses
 from samsocket.clients import Clients
-from samsocket.connection import GOING_AWAY, Connection
+from samsocket.connection import Connection, go_away
 from samsocket.errors import AddressInUseError, StartError
 from samsocket.frames import GuardedProtocol
 from samsocket.origin_check import FORBIDDEN, MISDIRECTED, is_from_a_page, is_own_host
@@ -58,6 +58,7 @@ _BACKLOG: Final = 1024
 _EXPIRY_SECONDS: Final = (0.25, 2.0)
 """The shortest and the longest pause before the next look which connections have expired."""
 _SHUTDOWN_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.05
 
 
 class Gateway:
@@ -125,7 +126,7 @@ class Gateway:
         return bound
 
     def adopt(self, apis: Sequence[WebSocketApi]) -> None:
-        """Serve APIs as their template says now; connections stay, and take their next message by its routes."""
+        """Serve APIs as their template says now; connections stay, unless their API or stage is gone."""
         self.addresses.adopt(apis)
         self._rates.adopt(apis)
         self._control.adopt(apis)
@@ -138,6 +139,9 @@ class Gateway:
                 self._clients[api.api_id].adopt(api)
             else:
                 self._clients[api.api_id] = Clients(api, *shared, self._rates, self._spawn)
+        served = {(api.api_id, stage) for api in apis for stage in api.stages}
+        if orphaned := [each for each in self._connections.values() if each.stage not in served]:
+            self._spawn(go_away(orphaned))
 
     async def __aenter__(self) -> Self:
         """Do nothing yet: `listen` opens the port."""
@@ -152,10 +156,11 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         self._reports.end()
-        for connection in list(self._connections.values()):
-            await connection.close(GOING_AWAY, "Going away")
-        if self._serving:
-            await asyncio.wait(self._serving, timeout=_SHUTDOWN_SECONDS)
+        deadline = time.monotonic() + _SHUTDOWN_SECONDS
+        await go_away(self._connections.values())
+        while self._serving and time.monotonic() < deadline:
+            await asyncio.wait(self._serving, timeout=_LOOK_SECONDS)  # a $connect that runs may yet open a connection
+            await go_away(self._connections.values())
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -175,9 +180,7 @@ class Gateway:
             least, most = _EXPIRY_SECONDS  # a look at 10,000 connections takes 10 ms
             await asyncio.sleep(max(least, min(most, self._settings.idle_timeout / 100, self._settings.max_age / 100)))
             now = time.monotonic()
-            for connection in list(self._connections.values()):
-                if connection.expired(self._settings, now):
-                    await connection.close(GOING_AWAY, "Going away")
+            await go_away([each for each in self._connections.values() if each.expired(self._settings, now)])
 
     async def _handle(self, request: BaseRequest) -> web.StreamResponse:
         """Send a request where its path leads."""
@@ -186,7 +189,7 @@ class Gateway:
         if self._aws_names is not None and self._aws_names.takes(request):
             return await self._aws_names.handle(request)
         if not is_own_host(request.headers.getall("Host", []), names=self.addresses.names):
-            return _turned_away(MISDIRECTED, "not a name of this gateway; samsocket serve takes more: --allow-host")
+            return control.problem(MISDIRECTED, "not a name of this gateway; `serve` takes more: --allow-host NAME")
         path, _, query_string = request.raw_path.partition("?")
         if "%" in path:
             # Most are those of posts, whose connection id ends in the path's one escape.
@@ -197,7 +200,7 @@ class Gateway:
         if self._page is not None and path.startswith(page.PREFIX):
             return await self._page.handle(request, path.removeprefix(page.PREFIX), query_string)
         if is_from_a_page(request.headers):
-            return _turned_away(FORBIDDEN, "web pages may neither manage connections nor control the gateway")
+            return control.problem(FORBIDDEN, "web pages may neither manage connections nor control the gateway")
         return await (self._manage(request, head, connection_id) if found else self._control.handle(request, path))
 
     async def _serve(self, request: BaseRequest, path: str, query_string: str) -> web.StreamResponse:
@@ -212,7 +215,7 @@ class Gateway:
                 return await self._connect(request, having[0], stage, query_string, lower_case=lower_case)
             if having:
                 names = " or ".join(f"/{api.name or api.api_id}/{stage}" for api in having)
-                return _turned_away(FORBIDDEN, f"several APIs have the stage {stage}: connect to {names}")
+                return control.problem(FORBIDDEN, f"several APIs have the stage {stage}: connect to {names}")
         if self._fallback is not None:
             return await self._fallback.handle(request)
         is_of_no_api = path == "/" and self.addresses.api_of_host(host) is None
@@ -243,7 +246,3 @@ class Gateway:
         finally:
             self._serving.discard(served)
             served.set_result(None)
-
-
-def _turned_away(status: int, message: str) -> web.Response:
-    return web.json_response({"message": message}, status=status)

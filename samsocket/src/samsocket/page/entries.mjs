@@ -40,6 +40,14 @@ export function pretty(text) {
   }
 }
 
+/** How many entries are shown, held back by a pause, and were not kept until the page asked. */
+export function countOf({ shown, held, missed }) {
+  const parts = [`${shown} shown`];
+  if (held !== undefined) parts.push(`${held} came since the pause`);
+  if (missed) parts.push(`${missed} not kept`);
+  return parts.join(" · ");
+}
+
 export function milliseconds(took) {
   return took < 10 ? `${took.toFixed(1)} ms` : `${Math.round(took)} ms`;
 }

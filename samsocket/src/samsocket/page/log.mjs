@@ -1,7 +1,7 @@
 // The list of what happened, the youngest first, and the controls that choose what of it is shown.
 
 import { byId, element } from "./dom.mjs";
-import { clock, groupsOf, isBad, kindOf, pretty, whatOf, whoOf } from "./entries.mjs";
+import { clock, countOf, groupsOf, isBad, kindOf, pretty, whatOf, whoOf } from "./entries.mjs";
 
 const ROWS = 500;
 
@@ -11,6 +11,7 @@ export class Log {
   #rows = new Map(); // by an entry's number, the oldest first
   #held = []; // what came while the list is paused
   #isPaused = false;
+  #missed = 0; // what came and was not kept for us
 
   constructor() {
     this.#form.oninput = () => this.#filter();
@@ -27,6 +28,7 @@ export class Log {
   clear() {
     this.#rows.clear();
     this.#held = [];
+    this.#missed = 0;
     this.#list.replaceChildren();
     this.#count();
   }
@@ -39,7 +41,8 @@ export class Log {
 
   get searched() { return this.#form.elements.text.value; }
 
-  add(entries) {
+  add(entries, missed = 0) {
+    this.#missed += missed;
     if (this.#isPaused) {
       this.#held = [...this.#held, ...entries].slice(-ROWS);
       this.#count();
@@ -114,8 +117,8 @@ export class Log {
 
   #count() {
     const shown = [...this.#rows.values()].filter(({ item }) => !item.hidden).length;
-    const held = this.#isPaused ? ` · ${this.#held.length} came since the pause` : "";
-    byId("count").textContent = `${shown} shown${held}`;
+    const held = this.#isPaused ? this.#held.length : undefined;
+    byId("count").textContent = countOf({ shown, held, missed: this.#missed });
     byId("nothing").hidden = this.#rows.size > 0;
   }
 }

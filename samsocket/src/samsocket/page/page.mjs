@@ -50,8 +50,8 @@ async function follow() {
       const answer = await ask(`activity?after=${last}`);
       if (answer.run !== run) log.clear(); // what another run of the gateway told
       ({ last, run } = answer);
-      const { entries } = answer;
-      log.add(entries);
+      const { entries, missed } = answer;
+      log.add(entries, missed);
       const problem = entries.findLast(isBad);
       if (problem && !isLost) byId("announcer").textContent = problem.text ?? `${problem.route} answered ${problem.status}`;
       if (isLost || entries.some(({ kind }) => kind === "adopted")) showRoutes(await ask("apis"));
