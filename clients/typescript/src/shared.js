@@ -55,6 +55,8 @@ export class Shared extends Emitter {
   #seen = new Set();
   /** @type {Map<number, Set<number | string>>} whom each tab watches */
   #watched = new Map();
+  /** @type {Ids} whom this tab unwatched last */
+  #last = [];
   #giveUp = new AbortController();
   #release = () => {};
   #unlisten = () => {};
@@ -164,6 +166,10 @@ export class Shared extends Emitter {
         queueMicrotask(() => realtime === this.#realtime && this.#post({ ...said, positions: realtime.positions }));
       });
     }
+    if (!own.size) { // having watched, it hears nobody now, rather than everyone
+      realtime.watch(this.#last);
+      realtime.unwatch(this.#last);
+    }
     realtime.open();
     this.#post({ kind: "lead", ...this.#facts() });
     return new Promise((resolve) => { this.#release = resolve; });
@@ -212,7 +218,7 @@ export class Shared extends Emitter {
   #note({ kind, ids, from }) {
     const watched = this.#watched.get(from) ?? new Set();
     if (kind === "watch" || kind === "hello") for (const id of ids) watched.add(id);
-    if (kind === "unwatch") for (const id of ids) watched.delete(id);
+    if (kind === "unwatch") for (const id of ids) if (watched.delete(id) && from === this.#id) this.#last = [id];
     this.#watched.set(from, watched);
     if (kind === "bye") this.#watched.delete(from);
   }

@@ -283,6 +283,17 @@ test("the next leader watches for the other tabs too", async () => {
   assert.ok(asked.join().split(",").includes("9"), asked.join());
 });
 
+test("the next leader watches nobody if its tab watches nobody any more", async () => {
+  const { browser, all: [first, second] } = await tabs(2, { endpoints: ["presence"], watch: [1] });
+  first.shared.unwatch([1]);
+  second.shared.unwatch([1]);
+  await settled();
+  await browser.kill(first);
+  browser.sockets[1].opens();
+  assert.equal(browser.sockets[1].url.searchParams.get("watch"), "1"); // a URL that names nobody would mean everyone
+  assert.deepEqual(browser.sockets[1].of("unwatch"), [{ user_ids: ["1"] }]);
+});
+
 test("a new tab hears who is online, and any tab can send", async () => {
   const { browser, socket, all: [, second] } = await tabs(2, { endpoints: ["presence"] });
   const before = socket.of("sync").length;
