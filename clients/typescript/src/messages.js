@@ -245,7 +245,7 @@
  * @typedef {object} HistoryPageData
  * @property {Message[]} messages As you received them, or would have.
  * @property {EventId[]} left_out Messages that are too large for a page.
- * @property {EventId | null} next There are more: ask again with it in place of `before` or `after`.
+ * @property {EventId | null} next There may be more: ask again with it in place of `before` or `after`.
  */
 
 /**

@@ -286,7 +286,7 @@ class HistoryPageData(TypedDict):
     messages: Annotated[list[dict[str, Any]], Meta(description="As you received them, or would have.")]
     left_out: Annotated[list[EventId], Meta(description="Messages that are too large for a page.")]
     next: Annotated[
-        EventId | None, Meta(description="There are more: ask again with it in place of `before` or `after`.")
+        EventId | None, Meta(description="There may be more: ask again with it in place of `before` or `after`.")
     ]
 
 
