@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,12 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # Any, as its pack
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Decide which worker runs which tests. With pytest 9, xdist 3.8 does not see the marks of its own groups."""
     return Scheduling(config, log)
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a shell lets what it runs in the background ignore it, and so would each process of a test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
