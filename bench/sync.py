@@ -19,6 +19,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -45,6 +46,7 @@ LOG = "presence/*/0"
 PART_BYTES = 50_000
 _INDEX_ROW_BYTES, _ENTRY_BYTES = 192, 400  # as docs/cost.md's meter finds them
 _CALL_S, _PAGE_S = 0.005, 0.02
+_THROTTLED_S = 0.1  # until Lambda is asked again for an instance
 # `default` has 512 MB, and so this part of a core. docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 CORE = 512 / 1769
 # What work needs of a whole core, by `cpu_ms` and by reading pages of 1 MB through botocore. s
@@ -201,24 +203,53 @@ def _image(user_id: str) -> dict[str, Any]:
     return item({**values, "last_seen": user.last_seen_ms, "version": user.version})
 
 
+class Instances:
+    """The instances of `default`: each serves one client at a time, and a new one is started when all are busy."""
+
+    def __init__(self, most: int, store: Store) -> None:
+        self._most, self._virtual = most, store.virtual
+        self._tables = _Users(store), _Outbox(store), _Views(store)
+        self._free: list[Everyone] = []
+        self._started = 0
+
+    @contextmanager
+    def one(self) -> Iterator[Everyone]:
+        """Yield a free instance; wait for one if no more can be started now."""
+        while not self._free:
+            since = self._virtual.now - WARM_UP_SECONDS
+            if self._started < min(self._most, STARTED_A_SECOND * (since + 1)):
+                self._started += 1
+                self._free.append(Everyone(*self._tables, clock=self._time, pause=self._virtual.sleep))
+            else:
+                self._virtual.sleep(_THROTTLED_S)
+        instance = self._free.pop()
+        try:
+            yield instance
+        finally:
+            self._free.append(instance)
+
+    def _time(self) -> float:
+        return _START + self._virtual.now
+
+
 def simulate(instances: int, *, shared: bool, syncs_a_second: int = SYNCS_A_SECOND) -> dict[str, float]:
     """Let clients sync for some seconds; return read units a second, the longest answer (s) and what was missing."""
     chance = random.Random(7)
     random.seed(7)
     virtual = VirtualTime()
     store = Store(virtual)
-    tables = _Users(store), _Outbox(store), _Views(store)
-    pool = [Everyone(*tables, clock=lambda: _START + virtual.now, pause=virtual.sleep) for _ in range(instances)]
+    pool = Instances(instances, store)
     waits: list[float] = []
     missing = refused = 0
 
-    def sync(instance: Everyone) -> None:
+    def sync() -> None:
         nonlocal missing, refused
         asked = virtual.now
         while True:
-            before = len(store.entries)
             try:
-                rows: Rows = instance.read(LOG) if shared else instance.read_anew(LOG)
+                with pool.one() as instance:
+                    before = len(store.entries)
+                    rows: Rows = instance.read(LOG) if shared else instance.read_anew(LOG)
                 break
             except Unavailable as problem:
                 refused += 1
@@ -231,10 +262,7 @@ def simulate(instances: int, *, shared: bool, syncs_a_second: int = SYNCS_A_SECO
     for number in range((WARM_UP_SECONDS + SECONDS) * CHANGES_A_SECOND):
         virtual.start(number / CHANGES_A_SECOND, lambda: store.change(chance))
     for number in range(SECONDS * syncs_a_second):
-        second = number / syncs_a_second
-        instance = pool[number % min(instances, STARTED_A_SECOND * (int(second) + 1))]
-        at = WARM_UP_SECONDS + second
-        virtual.start(at, lambda instance=instance: sync(instance))  # type: ignore[misc]
+        virtual.start(WARM_UP_SECONDS + number / syncs_a_second, sync)
     virtual.run()
     first, last = WARM_UP_SECONDS, WARM_UP_SECONDS + SECONDS
     seconds = dict.fromkeys(range(first, last), 0.0)
@@ -299,7 +327,7 @@ def main() -> None:
         f"{'500 syncs/s, 20,000 online, 50 changes/s':<42}{'units/s':>9}{'peak':>9}{'a key':>9}{'p50 s':>8}{'max s':>8}"
         f"{'refused':>9}"
     )
-    for instances in (100, 700):
+    for instances in (700, 1_000):
         results.progress(f"{instances} instances")
         with mock.patch.object(everyone, "step", SharedRows()):
             found = simulate(instances, shared=True)

@@ -396,6 +396,22 @@ def test_an_instance_reads_a_base_once(world: World) -> None:
     assert world.views.reads.count(base.view_id) == 1
 
 
+def test_instances_that_learn_of_a_large_base_in_the_same_moment_read_it_at_different_times(world: World) -> None:
+    world.shared()
+    head = world.views.heads[LOG]
+    assert head.base is not None
+    world.views.heads[LOG] = replace(head, base=replace(head.base, parts=5))
+    pauses: list[float] = []
+    for _ in range(50):
+        instance = world.instance()
+        began_ms = world.now_ms
+        instance.read(LOG)
+        pauses.append(world.now_ms - began_ms)
+        world.now_ms = began_ms
+    assert len(set(pauses)) > 25
+    assert max(pauses) <= 2_000
+
+
 def test_an_instance_that_knows_the_base_before_reads_only_how_the_new_one_differs() -> None:
     world = World(FEW + 10)
     world.shared()

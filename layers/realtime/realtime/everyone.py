@@ -46,6 +46,9 @@ _SKEW_MS = 100
 _PAUSE_S = 0.2
 _WAIT_MS, _WAIT_FIRST_MS = 4000, 500
 _LATER_S = (2, 6)  # when a client that was refused is to ask again: not all at once
+# How much longer an instance may wait, at random, for each part of a base after the first that it reads: hundreds learn
+# of a base in the same moment.
+_SPREAD_S = 0.4
 
 
 class Shown(NamedTuple):
@@ -192,6 +195,8 @@ class Everyone:
         if packed is not None:
             rows = step(rows, packed)
         else:
+            if head.base.parts > 1:
+                self._pause(random.uniform(0, _SPREAD_S * (head.base.parts - 1)))
             packed = self._views.read(head.base)
             if packed is None:
                 return None
