@@ -62,7 +62,7 @@ class Rights:
             return False
         if signature.access_key == self._own.access_key or await self._is_told():
             return await self._signer(signature, method, raw_path, headers, body) is not None
-        asked = await self._asked(method, raw_path, headers, body)
+        asked = await _verdict(self._ask_emulator(method, raw_path, headers, body))
         if asked.status not in (400, 401, 403):
             return True
         return b"AccessDenied" in asked.body or "AccessDenied" in str(asked.headers)
@@ -97,7 +97,7 @@ class Rights:
 
         async def probe() -> Asked:
             """Have the caller itself ask: the emulator knows no connection of ours, and answers 403 or 410."""
-            return await self._asked(request.method, request.emulated_path, {}, b"", signed_by=signer)
+            return await _verdict(self._ask_emulator(request.method, request.emulated_path, {}, b"", signed_by=signer))
 
         key = signature.access_key, request.method, request.api_id, request.stage
         return await self._remembered(key, counts_for, probe)
@@ -111,7 +111,8 @@ class Rights:
 
     async def _told(self, access_key: str) -> Any:
         """Return what the emulator tells about a key; None if it tells nothing."""
-        asked = await self._asked("GET", KEYS + quote(access_key, safe=""), {}, b"", signed_by=self._own)
+        path = KEYS + quote(access_key, safe="")
+        asked = await _verdict(self._ask_emulator("GET", path, {}, b"", signed_by=self._own))
         try:
             known = json.loads(asked.body) if asked.status == 200 else None
         except ValueError:
@@ -151,7 +152,7 @@ class Rights:
         """
 
         async def probe() -> Asked:
-            return await self._asked(request.method, request.raw_path, request.headers, request.body)
+            return await _verdict(self._ask_emulator(request.method, request.raw_path, request.headers, request.body))
 
         if request.is_signed:
             return denial(await probe())
@@ -166,7 +167,7 @@ class Rights:
         """
 
         async def probe() -> Asked:
-            return await self._asked("GET", request.unknown_path, {}, b"")
+            return await _verdict(self._ask_emulator("GET", request.unknown_path, {}, b""))
 
         refusal = await self._remembered(("", "GET", request.api_id, request.stage), counts_for, probe)
         if refusal is None:
@@ -180,28 +181,6 @@ class Rights:
         served = request.unknown_path.partition("/@connections")[0]
         return Denial.of("ForbiddenException", f"the emulator enforces IAM, which it can do only under {served}")
 
-    async def _asked(
-        self,
-        method: str,
-        raw_path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        signed_by: Credentials | None = None,
-    ) -> Asked:
-        """Return the emulator's answer.
-
-        Raises:
-            NoVerdictError: it does not answer, or says that it fails, which is neither yes nor no.
-        """
-        try:
-            asked = await self._ask_emulator(method, raw_path, headers, body, signed_by=signed_by)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise NoVerdictError(str(error)) from error
-        if asked.status >= _SERVER_ERROR or asked.status == _THROTTLED:
-            raise NoVerdictError(f"it answered {asked.status}")
-        return asked
-
     async def _remembered(self, key: _Key, counts_for: float, probe: Callable[[], Awaitable[Asked]]) -> Denial | None:
         if self._allowed_at.get(key, -math.inf) + counts_for > time.monotonic():
             return None
@@ -212,6 +191,21 @@ class Rights:
             if refusal is None:
                 self._allowed_at[key] = time.monotonic()
             return refusal
+
+
+async def _verdict(answering: Awaitable[Asked]) -> Asked:
+    """Wait for the emulator's answer.
+
+    Raises:
+        NoVerdictError: it does not answer, or says that it fails, which is neither yes nor no.
+    """
+    try:
+        asked = await answering
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise NoVerdictError(str(error)) from error
+    if asked.status >= _SERVER_ERROR or asked.status == _THROTTLED:
+        raise NoVerdictError(f"it answered {asked.status}")
+    return asked
 
 
 def _current(headers: Mapping[str, str], raw_path: str) -> Signature | None:
