@@ -58,6 +58,8 @@ SETTINGS = {
     "MESSAGE_BURST": "1000",
     "USER_MESSAGE_RATE": "1000",
     "COUNT_ONE_FRAME_IN": "6",
+    "GRACE_PERIOD_SECONDS": "30",
+    "CALL_LEASE_SECONDS": "7200",
 }
 CONGESTED_SECONDS, LANE_SECONDS = 1.0, 0.1  # instead of 10 s and 0.25 s
 TOGETHER = 10  # messages of the late queue
@@ -153,6 +155,10 @@ class Runtime:
                 if self.is_calm or self.chance.random() < 0.97:  # else SQS delivers it again
                     del self.late[each]
             batches = None if batches is None else batches - 1
+
+    def sweep(self, now_ms: int) -> None:
+        """Let `sweep` run once, as if it were that time."""
+        bootstrap.sweeper().sweep(now_ms, time.monotonic() + 60)
 
     def calm_down(self) -> None:
         """Stop all failures from now on, and begin with a new environment."""

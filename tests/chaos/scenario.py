@@ -29,6 +29,7 @@ from tests.support.fake_sqs import FakeSqs
 
 CONNECTIONS, EVENTS, USERS = 500, 50, 60
 SHARDS = 4
+LEASE_SECONDS = 1800  # longer than a run
 TRANSIENT: tuple[Step, ...] = (429, 429, 429, 500, 503, *Trouble)
 ALWAYS: tuple[Step, ...] = (429, 429, 500, 503, Trouble.RESET, Trouble.SLOW_ERROR)
 
@@ -109,7 +110,7 @@ class Scenario:
     def _register(self, client: Client) -> None:
         connection, subscribed = client.connection, client.subscribed
         for write in self._connections.registration_writes(
-            connection, subscribed, lease_until_s=int(connection.connected_at_ms / 1000) + 7200
+            connection, subscribed, lease_until_s=int(time.time()) + LEASE_SECONDS
         ):
             self.runtime.put_item(**write.request)
         self._connections.subscribe_rest(connection, subscribed)
@@ -279,7 +280,8 @@ class Scenario:
     def run(self) -> None:
         """Run all events and failures, finish the work without failures, then post to the audiences of who is lost.
 
-        Whatever is left of the subscriptions of such a connection leads to it.
+        Whatever is left of the subscriptions of such a connection leads to it. If nothing but its session is left,
+        `sweep` finds it when its lease has run out.
         """
         chance = self._chance
         poisoned = set(chance.sample(range(EVENTS), 4))
@@ -321,6 +323,7 @@ class Scenario:
                 self.record([name], kind)
         self.runtime.drain()
         self.runtime.serve_late()
+        self.runtime.sweep(int((time.time() + 2 * LEASE_SECONDS) * 1000))
 
     @staticmethod
     def _heard(client: Client) -> Iterator[tuple[str, str]]:
