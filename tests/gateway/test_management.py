@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import time
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -208,6 +211,28 @@ async def test_a_client_that_waits_for_100_continue_gets_it(gateway: RunningGate
     async with gateway.client.post(url, data=b"x", expect100=True) as response:
         assert response.status == 200
     assert await client.receive() == "x"
+
+
+async def test_a_client_keeps_its_connection_from_post_to_post_until_it_wants_it_closed(
+    gateway: RunningGateway,
+) -> None:
+    client = await gateway.connect()
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    path = f"/feed/@connections/{quote(client.connection_id, safe='')}"
+    for number, wish in enumerate(["", "", "Connection: close\r\n"]):
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n{wish}Content-Length: 1\r\n\r\n"
+        writer.write(f"{head}{number}".encode())
+        async with asyncio.timeout(DEADLINE):
+            status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        assert status == "HTTP/1.1 200 OK"
+        assert abs(parsedate_to_datetime(headers.pop("Date")).timestamp() - time.time()) < 60
+        assert re.fullmatch(r"[\w-]{15}=", headers.pop("x-amzn-RequestId"))
+        assert headers == {"Content-Length": "0"} | ({"Connection": "close"} if wish else {})
+        assert await client.receive() == str(number)
+    async with asyncio.timeout(DEADLINE):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_the_sdk_reads_answers_and_errors_as_from_aws(gateway: RunningGateway) -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -21,6 +24,7 @@ from samsocket.frames import TOO_BIG
 from samsocket.questions import Request
 
 if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web import BaseRequest
 
     from samsocket.connection import Connection
@@ -55,6 +59,27 @@ def forbidden() -> web.Response:
     return error(403, "ForbiddenException", "Forbidden")
 
 
+class Accepted(web.StreamResponse):
+    """The answer to a post, in bytes: what aiohttp does for the headers of an answer takes a fifth of a post's time."""
+
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
+        """Write the answer."""
+        self._keep_alive = request.keep_alive
+        lines = [
+            "HTTP/1.1 200 OK",
+            f"Date: {_date(int(time.time()))}",
+            f"x-amzn-RequestId: {new_request_id()}",
+            *(() if request.keep_alive else ("Connection: close",)),
+            "Content-Length: 0\r\n\r\n",
+        ]
+        if request.transport is not None and not request.transport.is_closing():
+            request.transport.write("\r\n".join(lines).encode())
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: the answer has no body."""
+
+
 class Management:
     """Serves `@connections` for one API's open connections."""
 
@@ -70,7 +95,9 @@ class Management:
         self._api_id, self._connections, self._emulator, self._settings = api_id, connections, emulator, settings
         self._reports = reports
 
-    async def handle(self, request: BaseRequest, stage: str, connection_id: str, *, emulated: bool) -> web.Response:
+    async def handle(
+        self, request: BaseRequest, stage: str, connection_id: str, *, emulated: bool
+    ) -> web.StreamResponse:
         """Answer one request; `emulated` says that its path is one that the emulator serves too."""
         if request.method not in METHODS:
             return forbidden()
@@ -112,7 +139,7 @@ class Management:
             raise GoneError(connection_id)
         return connection
 
-    async def _act(self, method: str, connection: Connection, body: bytes) -> web.Response:
+    async def _act(self, method: str, connection: Connection, body: bytes) -> web.StreamResponse:
         if method == "GET":
             return web.json_response(_description(connection), headers={"x-amzn-RequestId": new_request_id()})
         if method == "DELETE":
@@ -124,7 +151,7 @@ class Management:
             payload = _text(body)
             await connection.send(payload, buffer_bytes=self._settings.buffer_bytes)
             self._reports.sent(connection.handshake, payload, "post")
-        return web.Response(status=200, headers={"x-amzn-RequestId": new_request_id()})
+        return Accepted()
 
     async def _refusal(
         self, request: BaseRequest, body: bytes, stage: str, connection_id: str, *, emulated: bool
@@ -146,6 +173,12 @@ class Management:
             _logger.exception("cannot ask %s for the caller's rights", self._emulator.address)
             return error(500, "InternalServerErrorException", "Internal server error")
         return None if denial is None else web.Response(status=403, body=denial.body, headers=denial.headers)
+
+
+@lru_cache(maxsize=1)
+def _date(now_s: int) -> str:
+    """The value of a `Date` header."""
+    return formatdate(now_s, usegmt=True)
 
 
 def _text(body: bytes) -> bytes:

@@ -223,7 +223,7 @@ class Gateway:
             return await self._page.handle(request, "")
         return management.forbidden()
 
-    async def _manage(self, request: BaseRequest, head: str, connection_id: str) -> web.Response:
+    async def _manage(self, request: BaseRequest, head: str, connection_id: str) -> web.StreamResponse:
         having, stage = self.addresses.managed(request.headers["Host"], head)
         if not having:
             return management.forbidden()
