@@ -11,7 +11,7 @@ import json
 import random
 from array import array
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -171,6 +171,10 @@ class Subscribers(Connections):
 
     def __init__(self, of_audience: dict[str, list[Subscriber]]) -> None:
         self._of_audience = of_audience
+
+    def about_user(self, audiences: Collection[str], now_s: int) -> dict[str, list[Subscriber]]:
+        """Return the subscribers of audiences about one user."""
+        return {each: self._of_audience.get(each, []) for each in audiences}
 
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         """Yield the subscribers of an audience in pages."""

@@ -286,6 +286,10 @@ class Table(Connections):
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def about_user(self, audiences: Collection[str], now_s: int) -> dict[str, list[Subscriber]]:
+        """Return the subscribers of audiences about one user; likewise."""
+        return {each: list(self._world.subscribers[each].values()) for each in audiences}
+
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         """Yield an audience; it is read while it is read who is behind, which takes as long."""
         yield list(self._world.subscribers[audience].values())

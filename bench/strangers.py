@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -118,6 +118,10 @@ class KnownSubscribers(Connections):
 
     def __init__(self, of_audience: Mapping[str, list[Subscriber]]) -> None:
         self._of_audience = of_audience
+
+    def about_user(self, audiences: Collection[str], now_s: int) -> dict[str, list[Subscriber]]:
+        """Return the subscribers of audiences about one user."""
+        return {each: self._of_audience.get(each, []) for each in audiences}
 
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         """Yield the one page of an audience."""

@@ -23,6 +23,7 @@ from operate.deployment import Deployment
 from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
 from operate.verify import client as verify_client
+from realtime.audiences import watched_user, watching
 
 WITHIN = 30.0
 """Seconds that any wait may take: enough for a function's cold start on a busy machine, which takes longest by far."""
@@ -203,8 +204,9 @@ class Stack:
         )
         items: dict[str, Item] = {}
         for item in (each for page in found for each in page["Items"]):
-            is_own = item["connection_id"]["S"] == connection_id
-            items[item["audience" if is_own else "connection_id"]["S"]] = item
+            listing, audience = item["connection_id"]["S"], item["audience"]["S"]
+            is_own = listing == connection_id
+            items[audience if is_own else watching(item["endpoint"]["S"], watched_user(listing))] = item
         return items
 
     def change_session(self, connection_id: str, **values: int) -> None:

@@ -209,7 +209,7 @@ class Runtime:
         is_index = "IndexName" in request
         partition, sort = ("indexed_audience", "connection_id") if is_index else ("connection_id", "audience")
         values = request["ExpressionAttributeValues"]
-        value = values.get(":audience") or values[":id"]
+        value = values.get(":listing") or values[":id"]
         after = request.get("ExclusiveStartKey", {}).get(sort, {}).get("S", "")
         rows = self._rows[partition, value["S"]]
         if request.get("Select") == "COUNT":

@@ -74,7 +74,7 @@ def test_a_connection_that_is_gone_is_forgotten_with_its_subscriptions(cloud: Cl
 
 
 def test_a_subscription_to_a_watched_user_that_a_forgotten_connection_left_is_deleted(cloud: Cloud) -> None:
-    row = cloud.row("Connections", connection_id="presence/123", audience=PRESENCE)
+    row = cloud.row("Connections", connection_id="watched/123", audience=PRESENCE)
     assert row is not None
     gone = sample("disconnect")
     gone["requestContext"] |= {"connectionId": PRESENCE, "stage": "presence"}

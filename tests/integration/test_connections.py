@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from realtime.audiences import stage_of
 from realtime.errors import ConfigurationError
+from realtime.messages import ENDPOINTS
 from realtime.tables.connections import CONNECTION_TTL_SECONDS, Connection, Connections, Session, Subscriber
 from realtime.tables.session_scan import SessionScan, SweepWindow
 from realtime.tables.subscriptions import Subscriptions
@@ -103,7 +106,31 @@ def test_the_index_holds_subscriptions_and_neither_sessions_nor_watched_users(
     assert {row["audience"]["S"] for row in indexed} == {"notifications/*/0", "notifications/123"}
     keys = {(row["connection_id"], row["audience"]) for row in cloud.rows("Connections")}
     own = {"connection/one=", "notifications/*/0", "notifications/123", "watched"}
-    assert keys == {*(("one=", audience) for audience in own), ("feed/7", "one="), ("feed/8", "one=")}
+    assert keys == {*(("one=", audience) for audience in own), ("watched/7", "one="), ("watched/8", "one=")}
+
+
+@pytest.mark.parametrize(
+    ("audiences", "of_another_stage"),
+    [(("calls/123", "live/123"), "notifications"), (("presence/123", "watched/123", "feed/123"), None)],
+)
+def test_one_read_finds_the_subscribers_of_all_audiences_about_a_user(
+    cloud: Cloud, connections: Connections, audiences: Sequence[str], of_another_stage: str | None
+) -> None:
+    for audience in audiences:
+        stage = stage_of(audience)
+        endpoints = frozenset(ENDPOINTS) if stage == "live" else frozenset()
+        made = Connection(f"{stage}=", stage, "123", NOW * 1000, NOW + 3600, chosen=endpoints)
+        store(cloud, connections, made, audience)
+    if of_another_stage:
+        other = Connection("other=", of_another_stage, "123", NOW * 1000, NOW + 3600)
+        store(cloud, connections, other, f"{of_another_stage}/123")
+    reads: list[str] = []
+    cloud.dynamodb.meta.events.register("before-call.dynamodb", lambda model, **_: reads.append(model.name))
+    found = connections.about_user(audiences, NOW)
+    assert {name: [each.connection_id for each in of_name] for name, of_name in found.items()} == {
+        audience: [f"{stage_of(audience)}="] for audience in audiences
+    }
+    assert reads == ["Query"]
 
 
 def test_who_watches_a_user_is_read_as_of_now(cloud: Cloud, connections: Connections) -> None:
@@ -112,7 +139,8 @@ def test_who_watches_a_user_is_read_as_of_now(cloud: Cloud, connections: Connect
         "provide-client-params.dynamodb.Query", lambda params, **_: asked.append(dict(params))
     )
     store(cloud, connections, ONE, "feed/7")
-    assert [each.connection_id for page in connections.subscribers("feed/7", NOW) for each in page] == ["one="]
+    (found,) = connections.about_user(["feed/7"], NOW)["feed/7"]
+    assert found.connection_id == "one="
     connections.wait_until_indexed(["feed/7"], "one=")  # which asks for nothing
     (query,) = asked
     assert query["ConsistentRead"] is True
@@ -203,7 +231,7 @@ def test_a_connection_subscribes_and_unsubscribes(cloud: Cloud, connections: Con
 def test_a_later_subscription_holds_as_much_as_an_initial_one(cloud: Cloud, connections: Connections) -> None:
     store(cloud, connections, ONE, "feed/6")
     connections.subscribe(ONE, ["feed/7"])
-    ((before,), (after,)) = (next(connections.subscribers(each, NOW)) for each in ("feed/6", "feed/7"))
+    ((before,), (after,)) = (connections.about_user([each], NOW)[each] for each in ("feed/6", "feed/7"))
     assert before == after
 
 

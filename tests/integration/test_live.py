@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 import pytest
 
-from realtime.audiences import is_watching
+from realtime.audiences import is_watching, listing_of
 from realtime.messages import ENDPOINTS, TYPES
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.sessions import read_session
@@ -34,7 +34,7 @@ def connect(cloud: Cloud, *, scope: str | None = None, **parameters: str) -> Any
 
 
 def heard(cloud: Cloud) -> set[str]:
-    """Return the audiences in which `broadcast` finds the connection."""
+    """Return the names of the lists in which `broadcast` finds the connection."""
     indexed = {row["indexed_audience"] for row in cloud.rows("Connections") if "indexed_audience" in row}
     return indexed | {each for each in cloud.audiences_of(LIVE) if is_watching(each)}
 
@@ -59,7 +59,7 @@ def test_registering_costs_what_one_connection_costs(cloud: Cloud) -> None:
     with meter.measuring() as cost:
         assert connect(cloud)["statusCode"] == 200
     assert cost.writes == 8
-    assert heard(cloud) == {"live/123", "live/*/0"}
+    assert heard(cloud) == {"user/123", "live/*/0"}
     assert session(cloud)["endpoints"] == set(ENDPOINTS)
     assert session(cloud)["wide"] == "presence/*/0"
     assert "types" not in session(cloud)
@@ -85,7 +85,7 @@ def test_the_scope_and_the_client_choose_the_endpoints(
 ) -> None:
     assert connect(cloud, scope=scope, **parameters)["statusCode"] == 200
     assert session(cloud)["endpoints"] == endpoints
-    assert heard(cloud) == audiences
+    assert heard(cloud) == set(map(listing_of, audiences))
     types = {kind for each in endpoints for kind in TYPES[each]} if len(endpoints) < len(ENDPOINTS) else None
     assert session(cloud).get("types") == types
 
@@ -116,9 +116,9 @@ def test_types_filter_over_all_endpoints(cloud: Cloud) -> None:
 def test_a_connection_that_begins_to_watch_still_hears_notifications_to_everyone(cloud: Cloud) -> None:
     connect(cloud)
     assert frame(cloud, "watch", user_ids=[5])["type"] == "snapshot"
-    assert heard(cloud) == {"live/123", "watched/5", "live-notifications/*/0"}
+    assert heard(cloud) == {"user/123", "watched/5", "live-notifications/*/0"}
     frame(cloud, "unwatch", user_ids=[5])
-    assert heard(cloud) == {"live/123", "live-notifications/*/0"}
+    assert heard(cloud) == {"user/123", "live-notifications/*/0"}
 
 
 def test_a_connection_without_presence_cannot_watch_or_sync(cloud: Cloud) -> None:

@@ -280,7 +280,7 @@ def test_a_connection_that_may_live_is_forgotten_though_its_user_does_not_have_i
 def test_a_subscription_to_a_watched_user_that_is_all_that_is_left_is_deleted(cloud: Cloud, may_live: bool) -> None:
     tables = Tables(cloud.dynamodb, NAMES)
     tables.connections.subscribe(connection("one"), ["feed/7"])
-    assert [row["connection_id"] for row in cloud.rows("Connections")] == ["feed/7"]
+    assert [row["connection_id"] for row in cloud.rows("Connections")] == ["watched/7"]
     assert tables.registry.forget_all([Gone("one", audiences=["feed/7"], may_live=may_live)], NOW) == {}
     assert cloud.rows("Connections") == []
 

@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 
 from realtime import bootstrap
+from realtime.audiences import watched_user, watching
 from realtime.tables.dynamodb import plain
 from samsocket.resolver import Resolver
 from samsocket.template import Stack, Template
@@ -133,9 +134,10 @@ class Cloud:
 
         `watched` and the audience of its session are among them.
         """
-        keys = [(row["connection_id"], row["audience"]) for row in self.rows("Connections")]
-        found = {audience for each, audience in keys if each == connection_id}
-        return found | {audience for audience, each in keys if each == connection_id}
+        rows = self.rows("Connections")
+        found = {row["audience"] for row in rows if row["connection_id"] == connection_id}
+        watchers = [row for row in rows if row["audience"] == connection_id]
+        return found | {watching(row["endpoint"], watched_user(row["connection_id"])) for row in watchers}
 
     def row(self, table: str, **key: str) -> dict[str, Any] | None:
         """Return the row with this key."""

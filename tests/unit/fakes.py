@@ -137,6 +137,9 @@ class FakeConnections(Connections):
     def __contains__(self, audience: str) -> bool:
         return audience in self._pages
 
+    def about_user(self, audiences: Collection[str], now_s: int) -> dict[str, list[Subscriber]]:
+        return {each: [one for page in self.subscribers(each, now_s) for one in page] for each in audiences}
+
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
         self.read.append(audience)
         if audience in self.errors:

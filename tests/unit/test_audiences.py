@@ -122,6 +122,24 @@ def test_some_subscriptions_are_to_a_watched_user(subscribed: str, watching: boo
     assert audiences.is_watching(subscribed) is watching
 
 
+@pytest.mark.parametrize(
+    ("subscribed", "listing"),
+    [
+        *((each, "user/7") for each in ("calls/7", "notifications/7", "live/7")),
+        *((each, "watched/7") for each in ("feed/7", "presence/7", "watched/7")),
+        *((each, each) for each in ("feed/*/0", "live/*/0", "notifications/*/0", "live-notifications/*/3")),
+    ],
+)
+def test_the_subscribers_of_all_audiences_about_one_user_are_listed_together(subscribed: str, listing: str) -> None:
+    assert audiences.listing_of(subscribed) == listing
+    assert audiences.listing_of(listing) == listing
+
+
+@given(st.sampled_from(ENDPOINTS))
+def test_one_read_finds_all_who_hear_of_an_event_about_one_user(endpoint: str) -> None:
+    assert len(set(map(audiences.listing_of, audiences.subscribed_for(f"{endpoint}/5")))) == 1
+
+
 @given(st.sampled_from(ENDPOINTS), st.integers(1, 64))
 def test_the_connections_of_one_endpoint_hear_what_they_subscribe_to(endpoint: str, shards: int) -> None:
     subscribed = audiences.initial_audiences(endpoint, "5", "one=", shards)

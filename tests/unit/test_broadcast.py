@@ -697,7 +697,7 @@ def test_an_audience_without_an_event_that_can_be_posted_is_not_read() -> None:
     service = Service()
     service.connections.failing["calls/1"] = 0
     service.broadcast(entry("calls/1", "A"), entry("feed/*/0", "B"))
-    assert service.connections.read == ["calls/1", "live/1"]
+    assert service.connections.read == ["calls/1"]
 
 
 def test_a_table_that_does_not_answer_in_time_is_not_waited_for() -> None:

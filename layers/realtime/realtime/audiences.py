@@ -28,6 +28,7 @@ _LIVE_NOTIFICATIONS = "live-notifications"
 _STANDS_FOR = {LIVE: _OF_USER, _WATCHED: ("presence", "feed")}
 _STANDS_FOR_EVERYONE = {LIVE: ("presence", "feed", "notifications"), _LIVE_NOTIFICATIONS: ("notifications",)}
 _OF_LIVE = frozenset({LIVE, _WATCHED, _LIVE_NOTIFICATIONS})
+_LISTED_IN = {**dict.fromkeys((*_OF_USER, LIVE), "user"), **dict.fromkeys(_OF_PRESENCE, _WATCHED)}
 
 
 def personal(endpoint: str, user_id: str) -> str:
@@ -131,6 +132,16 @@ def subscribed_for(audience: str) -> tuple[str, ...]:
         others = [wide(_LIVE_NOTIFICATIONS, shard)] if endpoint == "notifications" else []
         return audience, wide(LIVE, shard), *others
     return audience, personal(_WATCHED if endpoint in _OF_PRESENCE else LIVE, user_id)
+
+
+def listing_of(subscribed: str) -> str:
+    """Return the name under which the subscribers of an audience are listed.
+
+    It is `user/{user}` for a user's own connections and `watched/{user}` for those that watch a user, of all stages, so
+    that one read finds them; otherwise it is the audience itself.
+    """
+    kind, _, rest = subscribed.partition("/")
+    return subscribed if is_wide(subscribed) else f"{_LISTED_IN.get(kind, kind)}/{rest}"
 
 
 def heard_through(subscribed: Iterable[str], endpoints: Collection[str]) -> Iterator[str]:

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import chain
 
-from realtime.audiences import is_watching, is_wide, may_watch, stage_of
+from realtime.audiences import is_watching, is_wide, listing_of, may_watch, stage_of
 from realtime.backlog import Backlog, BatchDelivery
 from realtime.batch import NO_EVENTS, EventSet
 from realtime.errors import RealtimeError
@@ -59,13 +58,7 @@ class Recipients:
             stage = entry.stage or ""  # `read_record` checks that there is one
             connected_at_ms = entry.connected_at_ms or int(backlog.now_s * 1000)
             recipients[connection_id] = _Recipient(stage, Subscriber(connection_id, "", connected_at_ms), events)
-        readings = [(audience, submit(self._readers, self._read, audience)) for audience in backlog.narrow()]
-        for audience, reading in readings:
-            try:
-                subscribers = result_of(reading, until)
-            except RealtimeError as problem:
-                backlog.cut(backlog.batch.subscribed[audience], problem)
-                continue
+        for audience, subscribers in self._about_users():
             is_watched = is_watching(audience)
             for subscriber in subscribers:
                 recipient = recipients.setdefault(subscriber.connection_id, _Recipient(stage_of(audience), subscriber))
@@ -129,15 +122,24 @@ class Recipients:
             except RealtimeError as problem:
                 self._backlog.cut(about, problem)
 
-    def _read(self, audience: str) -> list[Subscriber]:
-        return list(chain.from_iterable(self._subscribers(audience)))
-
-    def _subscribers(self, audience: str) -> Iterator[list[Subscriber]]:
-        return self._connections.subscribers(audience, int(self._backlog.now_s))
+    def _about_users(self) -> Iterator[tuple[str, Sequence[Subscriber]]]:
+        """Yield the narrow audiences with their subscribers."""
+        backlog, now_s = self._backlog, int(self._backlog.now_s)
+        listed: defaultdict[str, list[str]] = defaultdict(list)
+        for audience in backlog.narrow():
+            listed[listing_of(audience)].append(audience)
+        about_user = self._connections.about_user
+        readings = [(group, submit(self._readers, about_user, group, now_s)) for group in listed.values()]
+        for audiences, reading in readings:
+            try:
+                yield from result_of(reading, self._until).items()
+            except RealtimeError as problem:
+                for audience in audiences:
+                    backlog.cut(backlog.batch.subscribed[audience], problem)
 
     def _pages(self, audience: str) -> Iterator[list[Subscriber]]:
         """Yield the subscribers of an audience, page by page; the next is read while the last is posted to."""
-        pages = self._subscribers(audience)
+        pages = self._connections.subscribers(audience, int(self._backlog.now_s))
         reading = submit(self._readers, next, pages, None)
         while (page := result_of(reading, self._until)) is not None:
             reading = submit(self._readers, next, pages, None)

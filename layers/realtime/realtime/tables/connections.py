@@ -7,7 +7,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from realtime.audiences import LIVE, direct, endpoint_of, heard_through, is_watching, is_wide, own_live, watched_user
+from realtime.audiences import (
+    LIVE,
+    direct,
+    endpoint_of,
+    heard_through,
+    is_watching,
+    is_wide,
+    listing_of,
+    own_live,
+    stage_of,
+    watched_user,
+)
 from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
@@ -49,7 +60,7 @@ class Connections:
         which is itself the subscription to what is for its user.
         """
         is_live = connection.stage == LIVE
-        own = next(iter(own_live(connection.user_id, connection.endpoints)), None) if is_live else None
+        own = own_live(connection.user_id, connection.endpoints) if is_live else []
         session = make_item(
             connection,
             direct(connection.connection_id),
@@ -59,7 +70,7 @@ class Connections:
                 "wide": _heard_whole(connection, audiences),
                 "endpoints": connection.chosen,
                 "may_set_status": connection.may_set_status or None,
-                "indexed_audience": own,
+                "indexed_audience": listing_of(own[0]) if own else None,
             },
         )
         within = () if is_live else [audience for audience in audiences if not is_watching(audience)]
@@ -88,8 +99,8 @@ class Connections:
             answer = self._client.query(
                 TableName=self._table,
                 IndexName=AUDIENCE_INDEX,
-                KeyConditionExpression="indexed_audience = :audience AND connection_id = :id",
-                ExpressionAttributeValues={":audience": attribute(audience), ":id": attribute(connection_id)},
+                KeyConditionExpression="indexed_audience = :listing AND connection_id = :id",
+                ExpressionAttributeValues=item({":listing": listing_of(audience), ":id": connection_id}),
                 Select="COUNT",
             )
         return bool(answer["Count"])
@@ -162,26 +173,42 @@ class Connections:
         update_if(self._client, "updating a connection", update)
 
     def subscribers(self, audience: str, now_s: int) -> Iterator[list[Subscriber]]:
-        """Yield the connections that subscribe to an audience, a page at a time, without those past their time.
+        """Yield the connections that subscribe to a wide audience, a page at a time, without those past their time."""
+        for page in self._listed(audience, now_s):
+            yield [read_subscriber(row, "connection_id") for row in page]
+
+    def about_user(self, audiences: Collection[str], now_s: int) -> dict[str, list[Subscriber]]:
+        """Return the connections that subscribe to each of these audiences, which are listed together.
 
         Those that watch a user are shown as of now, which costs twice as much: so a client is told that it watches as
         soon as that is written.
         """
-        is_by_user = is_watching(audience)
+        (listing,) = set(map(listing_of, audiences))
+        by_stage = {stage_of(audience): audience for audience in audiences}
+        found: dict[str, list[Subscriber]] = {audience: [] for audience in audiences}
+        id_name = "audience" if is_watching(listing) else "connection_id"
+        for row in chain.from_iterable(self._listed(listing, now_s, "endpoint")):
+            audience = by_stage.get(row["endpoint"]["S"])
+            if audience is not None:
+                found[audience].append(read_subscriber(row, id_name))
+        return found
+
+    def _listed(self, listing: str, now_s: int, *names: str) -> Iterator[list[dict[str, Any]]]:
+        """Yield the pages of a list of subscribers, with what `read_subscriber` reads and further attributes."""
+        is_by_user = is_watching(listing)
         partition, id_name = ("connection_id", "audience") if is_by_user else ("indexed_audience", "connection_id")
         source = {"ConsistentRead": True} if is_by_user else {"IndexName": AUDIENCE_INDEX}
-        for page in pages(
+        return pages(
             self._client,
             "reading an audience",
             TableName=self._table,
-            KeyConditionExpression=f"{partition} = :audience",
+            KeyConditionExpression=f"{partition} = :listing",
             FilterExpression="expires_at > :now",
-            ProjectionExpression=f"{id_name}, user_id, connected_at, #types, #batch",
+            ProjectionExpression=", ".join((id_name, "user_id", "connected_at", "#types", "#batch", *names)),
             ExpressionAttributeNames={"#types": "types", "#batch": "batch"},  # reserved now, or maybe later
-            ExpressionAttributeValues={":audience": attribute(audience), ":now": attribute(now_s)},
+            ExpressionAttributeValues={":listing": attribute(listing), ":now": attribute(now_s)},
             **source,
-        ):
-            yield [read_subscriber(row, id_name) for row in page]
+        )
 
     def subscriptions(self, connection_id: str) -> Subscriptions:
         """Return what is stored of a connection, as of now."""

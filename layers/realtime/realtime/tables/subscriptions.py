@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from realtime.audiences import is_watching, watching
+from realtime.audiences import is_watching, listing_of, watching
 from realtime.tables.dynamodb import Value, item, plain
 from realtime.tables.sessions import Connection
 from realtime.tables.watched import WATCHED
@@ -42,7 +42,7 @@ class Subscriptions:
 def item_key(connection_id: str, audience: str) -> dict[str, Any]:
     """Return the key of a connection's item for an audience."""
     if is_watching(audience):
-        connection_id, audience = audience, connection_id
+        connection_id, audience = listing_of(audience), connection_id
     return item({"connection_id": connection_id, "audience": audience})
 
 
@@ -61,7 +61,8 @@ def make_item(connection: Connection, audience: str, more: Mapping[str, Value | 
 
 def subscription(connection: Connection, audience: str) -> dict[str, Any]:
     """Return the item of a subscription."""
-    return make_item(connection, audience, {"indexed_audience": None if is_watching(audience) else audience})
+    listing = None if is_watching(audience) else listing_of(audience)
+    return make_item(connection, audience, {"indexed_audience": listing})
 
 
 def read_subscriber(row: Mapping[str, Any], id_name: str) -> Subscriber:
