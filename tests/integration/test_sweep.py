@@ -112,6 +112,18 @@ def test_a_suspect_that_is_gone_is_forgotten(cloud: Cloud, clock: Clock, logged:
     assert (line["suspects"], line["gone"], line["delivered"]) == (2, 1, 1)
 
 
+def test_a_session_that_is_all_that_forgetting_left_of_a_connection_is_deleted(cloud: Cloud, clock: Clock) -> None:
+    tables = Tables(clients.client("dynamodb"), TableNames("ConnectionsTable", "UsersTable", "EventsTable"))
+    tables.users.leave("123", FEED, int(clock.now * 1000))
+    session = f"connection/{FEED}"
+    tables.connections.delete((FEED, audience) for audience in cloud.audiences_of(FEED) - {session})
+    assert cloud.audiences_of(FEED) == {session}
+    clock.now = STORY_BEGINS + LEASE + 1
+    sweep(cloud, {FEED: Outcome.GONE})
+    assert {row["connection_id"] for row in cloud.rows("Connections")} == {CALLS}
+    assert cloud.user()["connection_ids"] == {CALLS}
+
+
 @pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.FAILED, Outcome.NOT_TRIED, Outcome.NOT_YET_OPEN])
 def test_a_suspect_without_a_clear_answer_stays_as_it_is(cloud: Cloud, clock: Clock, outcome: Outcome) -> None:
     before = cloud.rows("Connections"), cloud.rows("Users")
