@@ -100,6 +100,10 @@ class FailingPoster(Poster):
         )
         self._runtime = runtime
 
+    @property
+    def refusal(self) -> str:  # type: ignore[override]
+        return self._poster.refusal
+
     def deliver(self, deliveries: Iterable[D], *, until: float, in_lane: bool = False) -> Iterator[Result[D]]:
         last = self._runtime.plan.killed_after_posts
         for number, result in enumerate(self._poster.deliver(deliveries, until=until, in_lane=in_lane)):
