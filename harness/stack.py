@@ -23,7 +23,6 @@ from operate.deployment import Deployment
 from operate.logs import LogReader, log_groups
 from operate.state import Running, StateFolder
 from operate.verify import client as verify_client
-from realtime.audiences import watched_user, watching
 
 WITHIN = 30.0
 """Seconds that any wait may take: enough for a function's cold start on a busy machine, which takes longest by far."""
@@ -204,9 +203,10 @@ class Stack:
         )
         items: dict[str, Item] = {}
         for item in (each for page in found for each in page["Items"]):
-            listing, audience = item["connection_id"]["S"], item["audience"]["S"]
-            is_own = listing == connection_id
-            items[audience if is_own else watching(item["endpoint"]["S"], watched_user(listing))] = item
+            listing, audience, stage = (item[name]["S"] for name in ("connection_id", "audience", "endpoint"))
+            if listing != connection_id:  # `watched/{user}`, whatever the stage
+                audience = listing if stage == "live" else listing.replace("watched", stage)
+            items[audience] = item
         return items
 
     def change_session(self, connection_id: str, **values: int) -> None:
