@@ -205,7 +205,7 @@ class Stack:
         for item in (each for page in found for each in page["Items"]):
             listing, audience, stage = (item[name]["S"] for name in ("connection_id", "audience", "endpoint"))
             if listing != connection_id:  # `watched/{user}`, whatever the stage
-                audience = listing if stage == "live" else listing.replace("watched", stage)
+                audience = listing if stage == "live" else listing.replace("watched", stage, 1)
             items[audience] = item
         return items
 

@@ -693,6 +693,15 @@ def test_events_after_one_whose_page_cannot_be_read_are_left_to_the_next_try() -
     assert report.done == 1
 
 
+def test_if_a_users_subscribers_cannot_be_read_no_event_for_the_user_is_done() -> None:
+    service = Service().audience("calls/2", [subscriber("other")])
+    service.connections.failing["calls/1"] = 0
+    report = service.broadcast(entry("calls/2", "A"), entry("notifications/1", "B"), entry("calls/1", "C"))
+    assert service.posted() == {"other": ["A"]}
+    assert report.done == 1
+    assert "reading an audience" in str(report.problem)
+
+
 def test_an_audience_without_an_event_that_can_be_posted_is_not_read() -> None:
     service = Service()
     service.connections.failing["calls/1"] = 0
