@@ -26,8 +26,8 @@ from tests.unit.fakes import Clock, Sleeps
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_clients() -> Iterator[None]:
-    """Create new AWS clients, with credentials that are valid nowhere else."""
-    with pytest.MonkeyPatch.context() as environment:
+    """Create new AWS clients, with credentials that are valid nowhere else; moto answers them."""
+    with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_DEFAULT_REGION", REGION)
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -119,12 +119,11 @@ def as_promised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     """Return the tables, queues, bus and parameter that the template creates; what was posted is as promised, too."""
-    with mock_aws():
-        cloud = Cloud(monkeypatch)
-        yield cloud
-        for delivery in cloud.poster.deliveries:
-            for frame in delivery.frames:
-                contract.check_heard(frame.body.decode())
+    cloud = Cloud(monkeypatch)
+    yield cloud
+    for delivery in cloud.poster.deliveries:
+        for frame in delivery.frames:
+            contract.check_heard(frame.body.decode())
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import boto3
 import pytest
-from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
@@ -17,6 +15,7 @@ from samples.push import push
 from samsocket.template import parse_document
 from tests.cloudformation import ROOT
 from tests.support.cloud import REGION
+from tests.support.light_moto import empty_moto
 from tools.contract.examples import TO_BACKENDS, bus_event
 
 TEMPLATE: dict[str, Any] = parse_document((ROOT / "samples/push/template.yaml").read_text(encoding="utf-8"))
@@ -24,15 +23,14 @@ UNDELIVERED = TO_BACKENDS["message_undelivered"]
 
 
 @pytest.fixture(autouse=True)
-def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stack(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the table, and clients of its own."""
-    with mock_aws():
-        properties = TEMPLATE["Resources"]["DevicesTable"]["Properties"]
-        boto3.client("dynamodb", REGION).create_table(TableName="devices", **properties)
-        monkeypatch.setenv("DEVICES_TABLE", "devices")
-        push._devices.cache_clear()
-        push._sns.cache_clear()
-        yield
+    empty_moto()
+    properties = TEMPLATE["Resources"]["DevicesTable"]["Properties"]
+    boto3.client("dynamodb", REGION).create_table(TableName="devices", **properties)
+    monkeypatch.setenv("DEVICES_TABLE", "devices")
+    push._devices.cache_clear()
+    push._sns.cache_clear()
 
 
 def device(user_id: str, token: str, *, enabled: bool = True) -> str:

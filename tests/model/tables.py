@@ -14,13 +14,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 from moto.core.exceptions import JsonRESTError
 from moto.dynamodb.models import DynamoDBBackend
-from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.responses import DynamoHandler
 
 from tests.cloudformation import resources
-from tests.support.moto_transactions import back_up_little
-
-Item = dict[str, dict[str, Any]]
+from tests.support.light_moto import Item, image, lighten_moto, stored
 
 _ACCOUNT = "123456789012"
 _REGION = "us-east-1"
@@ -54,7 +51,7 @@ class Tables:
     """All tables, by their logical ids in the template."""
 
     def __init__(self) -> None:
-        back_up_little()
+        lighten_moto()
         self._handler = _Handler()
         self._backend = self._handler.own_backend
         self._tables = self._backend.tables
@@ -91,16 +88,11 @@ class Tables:
 
     def get(self, table: str, item: Item) -> Item | None:
         """Return an item, found by what stands in its key attributes."""
-        kept = self._tables[table]
-        hash_key, range_key = DynamoType(item[kept.hash_key_attr]), None
-        if kept.range_key_attr:
-            range_key = DynamoType(item[kept.range_key_attr])
-        found = kept.get_item(hash_key, range_key)
-        return _image(found.to_json()["Attributes"]) if found else None
+        return stored(self._tables[table], item)
 
     def all(self, table: str) -> list[Item]:
         """Return all items of a table."""
-        return [_image(item.to_json()["Attributes"]) for item in self._tables[table].all_items()]
+        return [image(item.to_json()["Attributes"]) for item in self._tables[table].all_items()]
 
     @property
     def is_lagging(self) -> bool:
@@ -126,7 +118,7 @@ class Tables:
             response: Any = {
                 "Error": {"Code": error.relative_error_type, "Message": told.get("message", "")},
                 "CancellationReasons": told.get("CancellationReasons", []),
-                **({"Item": _image(told["Item"])} if told.get("Item") else {}),
+                **({"Item": image(told["Item"])} if told.get("Item") else {}),
             }
             raise ClientError(response, operation) from error
         return answer
@@ -161,12 +153,3 @@ def _written(operation: str, request: dict[str, Any]) -> Iterator[tuple[str, Ite
                 yield write["TableName"], write.get("Item") or write["Key"]
         case _:
             return
-
-
-def _image(attributes: Item) -> Item:
-    """Return a copy in which equal sets are equal."""
-    return {
-        name: {kind: sorted(value) if kind == "SS" else value}
-        for name, typed in attributes.items()
-        for kind, value in typed.items()
-    }

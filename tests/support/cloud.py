@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
@@ -11,6 +12,9 @@ from typing import Any
 
 import botocore.session
 import pytest
+from moto.dynamodb.models import dynamodb_backends
+from moto.events.models import events_backends
+from moto.sqs.models import sqs_backends
 
 from realtime import bootstrap
 from realtime.audiences import watched_user, watching
@@ -19,7 +23,7 @@ from samsocket.resolver import Resolver
 from samsocket.template import Stack, Template
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
-from tests.support.moto_transactions import back_up_little
+from tests.support.light_moto import empty_moto, lighten_moto, stored
 from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
@@ -28,6 +32,8 @@ STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"  # botocore has a n
 TOKEN_KEYS = "/realtime/token-keys"
 TEMPLATE = Template.read(ROOT / "template.yaml")
 SAMPLE_LIFE = "3153600000"  # s; the tokens of the samples are good until 2100
+PROBE = "BusProbeQueue"  # gets all that is put on the bus
+QUEUES = (*(queue.logical_id for queue in TEMPLATE.of_type("AWS::SQS::Queue")), PROBE)
 STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are set
 
 
@@ -74,20 +80,10 @@ class Cloud:
     """The part of the stack that holds data, empty, and the functions that work on it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        back_up_little()
+        lighten_moto()
         self._monkeypatch = monkeypatch
         self.dynamodb, self.sqs, self.events = (operator(service) for service in ("dynamodb", "sqs", "events"))
-        self.stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
-        for table in TEMPLATE.of_type("AWS::DynamoDB::Table"):
-            self._create_table(table.logical_id, Resolver(TEMPLATE, self.stack).resolve(table.properties))
-        queues = {
-            queue.logical_id: self.sqs.create_queue(QueueName=queue.logical_id)["QueueUrl"]
-            for queue in TEMPLATE.of_type("AWS::SQS::Queue")
-        }
-        tables = {table.logical_id: table.logical_id for table in TEMPLATE.of_type("AWS::DynamoDB::Table")}
-        made = {"Bus": "realtime", "Configuration": "1"}
-        self.stack = replace(self.stack, physical={**self.stack.physical, **queues, **tables, **made})
-        self._create_bus()
+        self.stack = _begin_anew()
         keys = json.dumps({KEY_ID: SECRET})
         operator("ssm").put_parameter(Name=TOKEN_KEYS, Value=keys, Type="SecureString")
         self.poster = FakePoster()
@@ -116,10 +112,7 @@ class Cloud:
 
     def image(self, table: str, item: dict[str, Any]) -> dict[str, Any] | None:
         """Return an item as DynamoDB stores it, found by the values of its key attributes."""
-        names = [each["AttributeName"] for each in TEMPLATE.resources[table].properties["KeySchema"]]
-        answer = self.dynamodb.get_item(TableName=table, Key={name: item[name] for name in names}, ConsistentRead=True)
-        found: dict[str, Any] | None = answer.get("Item")
-        return found
+        return stored(dynamodb_backends[ACCOUNT][REGION].tables[table], item)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a table, sorted by key."""
@@ -181,23 +174,67 @@ class Cloud:
             if record["dynamodb"].get("NewImage") != record["dynamodb"]["Keys"]
         ]
 
-    def _create_table(self, name: str, properties: dict[str, Any]) -> None:
-        taken = {"BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"}
-        request = {key: value for key, value in properties.items() if key in taken}
-        if "StreamSpecification" in properties:
-            request["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
-        self.dynamodb.create_table(TableName=name, **request)
-
-    def _create_bus(self) -> None:
-        """Make the bus, and a queue that gets all that is put on it."""
-        self.events.create_event_bus(Name="realtime")
-        url = self.sqs.create_queue(QueueName="BusProbe")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        self.stack = replace(self.stack, physical={**self.stack.physical, "BusProbeQueue": url})
-        self.events.put_rule(Name="all", EventBusName="realtime", EventPattern=json.dumps({"account": [ACCOUNT]}))
-        self.events.put_targets(Rule="all", EventBusName="realtime", Targets=[{"Id": "probe", "Arn": arn}])
-
     def _poster(self, endpoint: str, posts_per_second: int, *_: object) -> FakePoster:
         assert endpoint == f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
         assert posts_per_second > 0
         return self.poster
+
+
+# ---- the stack in moto ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The stack, and the tables and buses that are in moto when it has been made, by name."""
+
+    stack: Stack
+    tables: dict[str, Any]
+    buses: dict[str, Any]
+
+
+def _begin_anew() -> Stack:
+    """Forget all that is in moto, and return the stack as it is when it has just been made, from copies of it."""
+    made = _made()
+    empty_moto()
+    dynamodb_backends[ACCOUNT][REGION].tables = copy.deepcopy(made.tables)
+    for name in QUEUES:  # a queue has a lock, and cannot be copied
+        sqs_backends[ACCOUNT][REGION].create_queue(name)
+    events_backends[ACCOUNT][REGION].event_buses = copy.deepcopy(made.buses)
+    return made.stack
+
+
+@cache
+def _made() -> _Made:
+    """Make the stack by calls of AWS, once for the process."""
+    stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
+    tables = {
+        table.logical_id: _create_table(table.logical_id, Resolver(TEMPLATE, stack).resolve(table.properties))
+        for table in TEMPLATE.of_type("AWS::DynamoDB::Table")
+    }
+    queues = {name: operator("sqs").create_queue(QueueName=name)["QueueUrl"] for name in QUEUES}
+    bus = _create_bus(queues[PROBE])
+    physical = {**stack.physical, **queues, **tables, "Bus": bus, "Configuration": "1"}
+    return _Made(
+        replace(stack, physical=physical),
+        copy.deepcopy(dynamodb_backends[ACCOUNT][REGION].tables),
+        copy.deepcopy(events_backends[ACCOUNT][REGION].event_buses),
+    )
+
+
+def _create_table(name: str, properties: dict[str, Any]) -> str:
+    taken = {"BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"}
+    request = {key: value for key, value in properties.items() if key in taken}
+    if "StreamSpecification" in properties:
+        request["StreamSpecification"] = {"StreamEnabled": True, **properties["StreamSpecification"]}
+    operator("dynamodb").create_table(TableName=name, **request)
+    return name
+
+
+def _create_bus(probe: str) -> str:
+    """Make the bus, and send all that is put on it to a queue."""
+    events, sqs, name = operator("events"), operator("sqs"), "realtime"
+    events.create_event_bus(Name=name)
+    arn = sqs.get_queue_attributes(QueueUrl=probe, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="all", EventBusName=name, EventPattern=json.dumps({"account": [ACCOUNT]}))
+    events.put_targets(Rule="all", EventBusName=name, Targets=[{"Id": "probe", "Arn": arn}])
+    return name

@@ -1,4 +1,4 @@
-"""What tests/support/moto_transactions.py changes in moto: a cancelled transaction still leaves no trace."""
+"""What tests/support/light_moto.py changes in moto has no other effect."""
 
 from __future__ import annotations
 
@@ -54,3 +54,26 @@ def test_outside_a_transaction_a_copy_of_a_table_shares_nothing_with_it(cloud: C
     copied = copy.deepcopy(table)
     cloud.dynamodb.delete_item(TableName=TABLE, Key=key("one"))
     assert (len(list(copied.all_items())), len(list(table.all_items()))) == (1, 0)
+
+
+def test_an_expression_that_moto_has_parsed_before_means_what_each_call_says(cloud: Cloud) -> None:
+    client = cloud.dynamodb
+    for name, value in (("first", "1"), ("second", "2"), ("first", "3")):
+        client.update_item(
+            TableName=TABLE,
+            Key=key(name),
+            UpdateExpression="SET #a = if_not_exists(#a, :none) + :n",
+            ConditionExpression="attribute_not_exists(#a) OR #a < :n",
+            ExpressionAttributeNames={"#a": "seen"},
+            ExpressionAttributeValues={":n": {"N": value}, ":none": {"N": "0"}},
+        )
+    assert {row["event_id"]: row["seen"] for row in cloud.rows("Events")} == {"first": 4, "second": 2}
+    with pytest.raises(client.exceptions.ConditionalCheckFailedException):
+        client.update_item(
+            TableName=TABLE,
+            Key=key("first"),
+            UpdateExpression="SET #a = if_not_exists(#a, :none) + :n",
+            ConditionExpression="attribute_not_exists(#a) OR #a < :n",
+            ExpressionAttributeNames={"#a": "seen"},
+            ExpressionAttributeValues={":n": {"N": "4"}, ":none": {"N": "0"}},
+        )
