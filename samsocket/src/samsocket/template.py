@@ -12,8 +12,11 @@ import yaml
 
 from samsocket.errors import GatewayError, TemplateError
 
+# libyaml takes an eighth of the time. PyYAML may have been built without it.
+_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_Safe):  # type: ignore[valid-type,misc]  # of two classes, which of them is known when it is imported
     """YAML with CloudFormation's short forms: `!Sub x` is read as `{"Fn::Sub": "x"}`."""
 
 
