@@ -28,7 +28,6 @@ from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
 REGION, ACCOUNT = "us-east-1", "123456789012"
-STREAMS = f"https://streams.dynamodb.{REGION}.amazonaws.com"  # botocore has a newer name, which moto does not know
 TOKEN_KEYS = "/realtime/token-keys"
 TEMPLATE = Template.read(ROOT / "template.yaml")
 SAMPLE_LIFE = "3153600000"  # s; the tokens of the samples are good until 2100
@@ -38,10 +37,10 @@ STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are se
 
 
 @cache
-def operator(service: str, endpoint_url: str | None = None) -> Any:
+def operator(service: str) -> Any:
     """Return a client for test code, with more rights than the functions' own."""
     session: Any = botocore.session.get_session()
-    return session.create_client(service, endpoint_url=endpoint_url)
+    return session.create_client(service)
 
 
 class Context:
@@ -158,17 +157,12 @@ class Cloud:
 
     def stream(self, table: str) -> list[dict[str, Any]]:
         """Return the records of a table's stream since the last call, in the form that Lambda gets."""
-        client = operator("dynamodbstreams", endpoint_url=STREAMS)
-        arn = self.dynamodb.describe_table(TableName=f"{table}Table")["Table"]["LatestStreamArn"]
-        (shard,) = client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-        iterator = client.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
-            "ShardIterator"
-        ]
-        records = client.get_records(ShardIterator=iterator)["Records"]
-        new = records[self._read.get(table, 0) :]
-        self._read[table] = len(records)
+        shard = dynamodb_backends[ACCOUNT][REGION].tables[f"{table}Table"].stream_shard
+        assert shard is not None
+        new = [entry.to_json() for entry in shard.items[self._read.get(table, 0) :]]
+        self._read[table] = len(shard.items)
         return [
-            {**record, "dynamodb": {**record["dynamodb"], "ApproximateCreationDateTime": 0}}
+            copy.deepcopy({**record, "dynamodb": {**record["dynamodb"], "ApproximateCreationDateTime": 0}})
             for record in new
             # for an update that creates an item, moto first puts one with the key alone
             if record["dynamodb"].get("NewImage") != record["dynamodb"]["Keys"]
