@@ -111,7 +111,7 @@ class Meter:
             self.cost.requests += 1
             transactional = model.name == "TransactWriteItems"
             for table, key, before in touched:
-                after = self._item(table, key)
+                after = self._cloud.image(table, key)
                 self.cost.writes += write_units(before, after, self._indexes[table], transactional=transactional)
             self.cost.reads += self._reads(model.name, params)
         self._lock.release()
@@ -131,19 +131,15 @@ class Meter:
         elif operation in {"PutItem", "UpdateItem"}:
             parts.append((params["TableName"], params.get("Key") or params["Item"]))
         keyed = [(table, {name: item[name] for name in self._keys[table]}) for table, item in parts]
-        return [(table, key, self._item(table, key)) for table, key in keyed]
-
-    def _item(self, table: str, key: Item) -> Item | None:
-        found: Item | None = self._cloud.dynamodb.get_item(TableName=table, Key=key).get("Item")
-        return found
+        return [(table, key, self._cloud.image(table, key)) for table, key in keyed]
 
     def _reads(self, operation: str, params: dict[str, Any]) -> float:
         consistent = params.get("ConsistentRead", False)
         if operation == "GetItem":
-            return read_units(size(self._item(params["TableName"], params["Key"])), consistent=consistent)
+            return read_units(size(self._cloud.image(params["TableName"], params["Key"])), consistent=consistent)
         if operation == "BatchGetItem":
             return sum(
-                read_units(size(self._item(table, key)), consistent=asked.get("ConsistentRead", False))
+                read_units(size(self._cloud.image(table, key)), consistent=asked.get("ConsistentRead", False))
                 for table, asked in params["RequestItems"].items()
                 for key in asked["Keys"]
             )
