@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.frames import with_room
+
 TESTS = Path(__file__).parent
 WITHOUT_SOCKETS = ("unit", "integration", "template", "aws_rules", "operate", "tools", "fuzz")
 LOOPBACK = ["127.0.0.1", "::1"]
 COMPUTING = ("aws_rules", "chaos", "model")  # minutes of one core, where cores are slow
+NESTED = (*COMPUTING, "integration")  # their calls are nested deeply
 # They wait for other processes, which a busy machine may hold up for longer than any deadline. What fails is tried once
 # more, and the summary counts it as rerun.
 TRIED_AGAIN = ("clients", "e2e", "engine", "gateway", "local", "samsocket")
@@ -42,9 +47,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C: a shell lets what it runs in the background ignore it, and so would each process of a test."""
+    """Heed Ctrl-C, and collect less garbage.
+
+    A shell lets what it runs in the background ignore Ctrl-C, and so would each process of a test.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.set_threshold(50_000, 20, 50)  # there is much that lives: to look through it took a sixth of the time
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,3 +71,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if folder == "e2e":
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(360))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Call the tests of some folders with room for many frames."""
+    if pyfuncitem.path.relative_to(TESTS).parts[0] not in NESTED:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in signature(pyfuncitem.obj).parameters}
+    with_room(lambda: pyfuncitem.obj(**arguments))
+    return True

@@ -110,7 +110,7 @@ class Tables:
         return tuple(next(iter(item[name].values())) for name in self._tables[table].table_key_attrs)
 
     def _run(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        self._handler.body = copy.deepcopy(request)
+        self._handler.body = json.loads(json.dumps(request))  # moto may change it
         try:
             answer: dict[str, Any] = getattr(self._handler, operation)().result or {}
         except JsonRESTError as error:
