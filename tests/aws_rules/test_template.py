@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aws_rules.documents import TEMPLATE, parsed
+from aws_rules.documents import TEMPLATE, packaged, parsed, translated
 from aws_rules.judge import by_linter, by_rules
-from aws_rules.parameters import CLOUDFRONT, SECRET, ParameterSet, longest, refused, sets
+from aws_rules.parameters import CLOUDFRONT, REGION, SECRET, ParameterSet, longest, refused, sets
 from aws_rules.stacks import Stack
 from local.stack import EmbeddedStack, Options, Tools
 from operate.state import StateFolder
@@ -57,6 +57,17 @@ def test_every_resource_and_every_branch_is_judged_in_one_set_at_least() -> None
 def _without_hash(name: str) -> str:
     """A logical id without the hash that SAM appends for versions and layers."""
     return re.sub("[0-9a-f]{10}$", "", name)
+
+
+def test_what_sam_makes_depends_on_the_values_that_it_reads_and_on_no_others() -> None:
+    template, values = packaged(DOCUMENT, "1", "1"), SETS[0].values(DOCUMENT)
+    made, read = translated(template, values, REGION)
+    others = {name: f"{value}1" for name, value in values.items() if name not in read}
+    assert others
+    assert translated(template, values | others, REGION) == (made, read)
+    preferred = {"DeploymentPreference": "Canary10Percent10Minutes"}
+    assert preferred.keys() <= read
+    assert translated(template, values | preferred, REGION)[0] != made
 
 
 def test_every_parameter_has_another_value_than_its_default_in_one_set_at_least() -> None:
