@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from samsocket.emulation.guarded import HEALTH, Admission, Request, allow_batches_of_sqs
+from samsocket.emulation.guarded import (
+    HEALTH,
+    Admission,
+    Request,
+    allow_batches_of_sqs,
+    ending_at_once,
+    share_layers,
+)
 
 PORT, GATEWAY_PORT = 4566, 8080
 KEY, ROLE, SECRET = "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP", "the secret of both keys"
@@ -239,14 +248,56 @@ async def test_health_needs_no_signature(caller: Caller) -> None:
     assert (await caller.send({"authorization": None}, method="GET", path=HEALTH))[0] == 200
 
 
+def emulators_module(monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+    """A module in the place of one of the emulator's."""
+    module = ModuleType(name)
+    for each, its in (("ministack", ModuleType("ministack")), ("ministack.core", ModuleType("ministack.core"))):
+        monkeypatch.setitem(sys.modules, each, its)
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
 def test_the_right_to_an_action_of_sqs_includes_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS has no right sqs:SendMessageBatch."""
-    actions: Any = ModuleType("ministack.core.iam_actions")
+    actions = emulators_module(monkeypatch, "ministack.core.iam_actions")
     actions._action_from_target = lambda headers: headers["x-amz-target"].rsplit(".", 1)[-1]
-    monkeypatch.setitem(sys.modules, "ministack", ModuleType("ministack"))
-    monkeypatch.setitem(sys.modules, "ministack.core", ModuleType("ministack.core"))
-    monkeypatch.setitem(sys.modules, "ministack.core.iam_actions", actions)
     allow_batches_of_sqs()
     targets = ("AmazonSQS.SendMessageBatch", "AmazonSQS.SendMessage", "DynamoDB_20120810.RunBatch")
     names = [actions._action_from_target({"x-amz-target": target}) for target in targets]
     assert names == ["SendMessage", "SendMessage", "RunBatch"]
+
+
+def test_the_processes_of_functions_share_a_layer_and_have_their_own_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Else each cold start unpacks and compiles it anew."""
+    runtime = emulators_module(monkeypatch, "ministack.core.lambda_runtime")
+    share_layers()
+
+    def unpack(text: str, process: str, name: str) -> Path:
+        archive, folder = tmp_path / process / f"{name}.zip", tmp_path / process / name
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(archive, "w") as written:
+            written.writestr(zipfile.ZipInfo("python/module.py"), text)
+        with runtime.zipfile.ZipFile(archive) as read:
+            read.extractall(folder)
+        return (folder / "python/module.py").resolve()
+
+    first, second = unpack("one", "a", "layer_0"), unpack("one", "b", "layer_1")
+    assert first == second
+    assert first.read_text() == "one"
+    assert unpack("another", "c", "layer_0").read_text() == "another"
+    assert unpack("one", "d", "code") == tmp_path / "d/code/python/module.py"
+    assert runtime.zipfile.BadZipFile is zipfile.BadZipFile
+
+
+async def test_it_ends_with_its_shutdown_and_waits_for_nothing() -> None:
+    done: list[str] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        done.append(scope["type"])
+
+    application = ending_at_once(inside, lambda: done.append("ended"))
+    for kind in ("http", "lifespan"):
+        await application({"type": kind}, None, None)  # type: ignore[arg-type]
+    assert done == ["http", "lifespan", "ended"]

@@ -13,13 +13,20 @@ AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import os
+import re
 import secrets
 import sys
+import tempfile
+import threading
+import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
@@ -32,7 +39,8 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 # Browsers send one of these with a page's requests. `Sec-Fetch-Mode` is not in the list: Node's `fetch` sends it.
 _BROWSERS: Final = ("origin", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "access-control-request-method")
 
-
+_LAYER: Final = re.compile(r"layer_\d+")
+"""The folder in which the emulator unpacks a layer for a function's process."""
 _AWS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 
@@ -285,6 +293,52 @@ def allow_batches_of_sqs() -> None:
     actions._action_from_target = action_from_target  # noqa: SLF001
 
 
+def share_layers() -> None:
+    """Unpack each layer once, for all functions' processes, which then also share what Python compiled of it.
+
+    The emulator unpacks a layer anew for each process, so that each cold start took a second longer. A function may not
+    write to its layers: on AWS it cannot.
+    """
+    runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
+    runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": layers_unpacked_once(tempfile.mkdtemp)})
+
+
+def layers_unpacked_once(new_folder: Callable[[], str]) -> type[zipfile.ZipFile]:
+    """A class of zip files: a layer becomes a link to where it was unpacked first, in a new folder."""
+    unpacked: dict[str, str] = {}
+    one_at_a_time = threading.Lock()
+
+    class Archive(zipfile.ZipFile):
+        def extractall(self, path: Any = None, *rest: Any) -> None:
+            if not _LAYER.fullmatch(os.path.basename(path or "")):  # noqa: PTH119  # a function's code is its own
+                super().extractall(path, *rest)
+                return
+            content = hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
+            with one_at_a_time:
+                if content not in unpacked:
+                    folder = new_folder()
+                    super().extractall(folder, *rest)
+                    unpacked[content] = folder
+            Path(path).rmdir()
+            Path(path).symlink_to(unpacked[content])
+
+    return Archive
+
+
+def ending_at_once(inside: Application, end: Callable[[], object]) -> Application:
+    """An ASGI application after whose shutdown the process ends.
+
+    The emulator would wait for its threads, which work for queues and streams, until it is killed. It keeps nothing.
+    """
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await inside(scope, receive, send)
+        if scope["type"] == "lifespan":
+            end()
+
+    return application
+
+
 def main() -> None:
     """Run the emulator until it is ended."""
     parser = argparse.ArgumentParser(description="Runs the AWS emulator behind a check of its callers.")
@@ -296,10 +350,13 @@ def main() -> None:
     keys = Keys(os.environ["AWS_ACCESS_KEY_ID"], secret)
     hide_role_credentials()
     allow_batches_of_sqs()
+    share_layers()
     server: Any = importlib.import_module("ministack.app")
     ports = {int(os.environ["GATEWAY_PORT"]), *options.gateway_port}
     vault = Vault(server.app, keys.is_own, keys.told, role_credentials)
-    server.app = Admission(vault, ports, keys.secret, keys.is_signed, has_aws_names=options.aws_names)
+    server.app = ending_at_once(
+        Admission(vault, ports, keys.secret, keys.is_signed, has_aws_names=options.aws_names), lambda: os._exit(0)
+    )
     sys.argv = ["ministack"]
     server.main()
 
