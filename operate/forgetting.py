@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from operate.errors import CommandError
 from operate.mentions import Mentions
-from operate.redrive import receive
+from operate.redrive import receive_all
 from realtime.audiences import is_watching
 from realtime.tables import TableNames, Tables
 from realtime.tables.calls import OpenCall
@@ -210,8 +210,9 @@ class Erasure:
                 yield self._taken_out("others' blocks", table, row, "user_ids", frozenset({self._user_id}))
 
     def _in_queues(self, *, count_only: bool = False) -> Iterator[Trace]:
-        for url in self._failures.values():
-            for receipt, body in list(receive(self._sqs, url)):
+        urls = list(self._failures.values())
+        for url, received in zip(urls, receive_all(self._sqs, *urls), strict=True):
+            for receipt, body in received:
                 is_named = self._mentions.in_json(body)
                 if count_only or not is_named:
                     self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)

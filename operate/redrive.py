@@ -14,7 +14,8 @@ A client that has received an event already receives it again under the same `id
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 HIDDEN_SECONDS = 300
 """Seconds for which the queue hides the messages in work; those that are left become visible again at once."""
+
+Received = tuple[str, str]
+"""The receipt and the body of a message."""
 
 # The stream, its shard or the record no longer exists.
 _FORGOTTEN = ("TrimmedDataAccessException", "ResourceNotFoundException", "ExpiredIteratorException")
@@ -89,13 +93,13 @@ class Redrive:
         self._sqs, self._streams, self._dynamodb, self._functions = sqs, streams, dynamodb, functions
         self._names = names
 
-    def run(self, *, dry_run: bool) -> Iterator[Step]:
-        """Process everything in the queue again, oldest first, and yield each step.
+    def run(self, received: Iterable[Received], *, dry_run: bool) -> Iterator[Step]:
+        """Process again all that was received from the queue, oldest first, and yield each step.
 
         `dry_run` changes nothing.
         """
         failures: list[Failure] = []
-        for receipt, body in list(receive(self._sqs, self._names.queue_url)):
+        for receipt, body in received:
             failure = parse(receipt, body)
             if failure is None:
                 self._show_again(receipt)
@@ -200,8 +204,17 @@ class Redrive:
         self._sqs.change_message_visibility(QueueUrl=self._names.queue_url, ReceiptHandle=receipt, VisibilityTimeout=0)
 
 
-def receive(sqs: SQSClient, queue_url: str, wait_seconds: int = 1) -> Iterator[tuple[str, str]]:
-    """Yield the receipt and the body of every message that a queue has available now."""
+def receive_all(sqs: SQSClient, *queue_urls: str) -> list[list[Received]]:
+    """Return, for each queue, every message that it has available now.
+
+    That a queue has no more takes a second to know, so all are asked at once.
+    """
+    with ThreadPoolExecutor(len(queue_urls)) as threads:
+        return list(threads.map(lambda url: list(receive(sqs, url)), queue_urls))
+
+
+def receive(sqs: SQSClient, queue_url: str, wait_seconds: int = 1) -> Iterator[Received]:
+    """Yield every message that a queue has available now."""
     while True:
         answer = sqs.receive_message(
             QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS, WaitTimeSeconds=wait_seconds

@@ -7,11 +7,11 @@ and those that break their schema. `ingest` refuses the last again unless the sc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from operate.redrive import Names, Redrive, Step, receive
+from operate.redrive import Names, Received, Redrive, Step, receive_all
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -24,7 +24,10 @@ def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Ite
     clients, outputs = deployment.clients, deployment.outputs
     sqs = clients.sqs()
     kept = ["FailedEventsQueueUrl", "UndeliveredEventsQueueUrl", *(["RejectedEventsQueueUrl"] if rejected else [])]
-    events = (requeue(sqs, outputs[each], outputs["BackendEventsQueueUrl"], dry_run=dry_run) for each in kept)
+    urls = [outputs[each] for each in kept]
+    *received, failures = receive_all(sqs, *urls, outputs["StreamFailuresQueueUrl"])
+    target = outputs["BackendEventsQueueUrl"]
+    events = (requeue(sqs, url, each, target, dry_run=dry_run) for url, each in zip(urls, received, strict=True))
     streams = Redrive(
         sqs,
         clients.dynamodb_streams(),
@@ -36,16 +39,18 @@ def put_through(deployment: Deployment, *, dry_run: bool, rejected: bool) -> Ite
             users_table=outputs["UsersTableName"],
             announce=outputs["AnnounceFunctionName"],
         ),
-    ).run(dry_run=dry_run)
+    ).run(failures, dry_run=dry_run)
     return chain(*events, streams)
 
 
-def requeue(sqs: SQSClient, source_url: str, target_url: str, *, dry_run: bool) -> Iterator[Step]:
-    """Move every available message from one queue to another, and yield a line for each; `dry_run` changes nothing.
+def requeue(
+    sqs: SQSClient, source_url: str, received: Iterable[Received], target_url: str, *, dry_run: bool
+) -> Iterator[Step]:
+    """Move what was received from one queue to another, and yield a line for each; `dry_run` changes nothing.
 
     A message is sent before it is deleted. If this stops in between, `ingest` still takes the event once, by its id.
     """
-    for receipt, body in list(receive(sqs, source_url)):  # all before the first is moved: it may come back at once
+    for receipt, body in received:
         name = _name(body)
         if dry_run:
             sqs.change_message_visibility(QueueUrl=source_url, ReceiptHandle=receipt, VisibilityTimeout=0)

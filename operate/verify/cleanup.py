@@ -83,7 +83,8 @@ async def _offline(run: VerifyRun, grace_seconds: float) -> None:
             if not item.get("is_online", {}).get("BOOL"):
                 break
             await asyncio.sleep(0.5)
-    await asyncio.sleep(_ANNOUNCED_SECONDS)
+    if run.users:
+        await asyncio.sleep(_ANNOUNCED_SECONDS)
 
 
 async def _remove_users(run: VerifyRun, users: list[str], connection_ids: list[str], since: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import default
-from operate.redrive import Names, Redrive
+from operate.redrive import Names, Redrive, receive_all
 from realtime import audiences
 from realtime.ids import make_event_id
 from realtime.messages import ENDPOINTS, TYPES, encode
@@ -341,7 +341,8 @@ class Scenario:
         self.redriven = set(keys_of(self.runtime.stream, before))
         sqs, dynamodb, functions = cast("tuple[Any, Any, Any]", (queue, self.runtime, None))
         names = Names("", events_table="EventsTable", users_table="UsersTable", announce="announce")
-        for step in Redrive(sqs, self.runtime.stream, dynamodb, functions, names).run(dry_run=False):
+        (failures,) = receive_all(sqs, names.queue_url)
+        for step in Redrive(sqs, self.runtime.stream, dynamodb, functions, names).run(failures, dry_run=False):
             assert not step.left, step
         self.runtime.drain()
         check_dead_letters(self, [failure for failure in self.runtime.discarded if failure not in before])

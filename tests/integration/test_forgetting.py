@@ -12,11 +12,10 @@ from typing import Any
 import jwt
 import pytest
 
-from operate import forgetting
+from operate import redrive
 from operate.errors import CommandError
 from operate.forgetting import FAILURES, MOST_SCANS, Erasure
 from operate.mentions import Mentions
-from operate.redrive import receive
 from realtime.audiences import direct
 from realtime.everyone import Shown, pack
 from realtime.tables import TableNames, Tables
@@ -131,7 +130,7 @@ def _as_text(row: dict[str, Any]) -> str:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for messages, of which moto shows all at once."""
-    monkeypatch.setattr(forgetting, "receive", partial(receive, wait_seconds=0))
+    monkeypatch.setattr(redrive, "receive", partial(redrive.receive, wait_seconds=0))
 
 
 def test_nothing_names_a_user_who_was_forgotten(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from operate.redrive import Names, Redrive, Step, parse
+from operate.redrive import Names, Redrive, Step, parse, receive_all
 from realtime.records import read_record
 from realtime.tables.entries import Change, Entry, Message
 from tests.model.tables import Change as TableChange
@@ -59,7 +59,8 @@ class RedriveFixture:
 
     def redrive(self, *, dry_run: bool = False) -> list[Step]:
         sqs, streams, dynamodb, functions = cast("tuple[Any, Any, Any, Any]", (self.sqs, self.stream, self, self))
-        return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(dry_run=dry_run))
+        (failures,) = receive_all(sqs, NAMES.queue_url)
+        return list(Redrive(sqs, streams, dynamodb, functions, NAMES).run(failures, dry_run=dry_run))
 
     def change_user(self, user_id: str, *versions: int) -> dict[str, Any]:
         """Put changes of a user into the Users stream, and return the message that `announce` gave up on them."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from operate.redrive import receive_all
 from operate.requeue import requeue
 from tests.samples import backend_event
 
@@ -40,7 +42,8 @@ class Queues:
 
 def move(queues: Queues, *, dry_run: bool = False) -> list[str]:
     client: Any = queues
-    return [step.text for step in requeue(client, "kept", "ingest", dry_run=dry_run)]
+    (received,) = receive_all(client, "kept")
+    return [step.text for step in requeue(client, "kept", received, "ingest", dry_run=dry_run)]
 
 
 STARTED = json.dumps(backend_event("call_started"))
@@ -78,3 +81,18 @@ def test_a_message_that_is_no_event_goes_back_too_and_is_reported_as_such(body: 
     queues = Queues(body)
     assert move(queues) == ["to be taken in again: a message that is no event of EventBridge"]
     assert queues.bodies["ingest"] == [body]
+
+
+def test_queues_are_read_at_once_for_each_empty_answer_takes_a_second() -> None:
+    class Slow(Queues):
+        """It answers when three receives wait for it."""
+
+        waiting = threading.Barrier(3, timeout=30)
+
+        def receive_message(self, **request: Any) -> dict[str, Any]:
+            assert request["WaitTimeSeconds"] == 1
+            self.waiting.wait()
+            return {}
+
+    client: Any = Slow()
+    assert receive_all(client, "one", "two", "three") == [[], [], []]
