@@ -1,4 +1,4 @@
-"""`realtime verify` on a stack of its own: it passes, and it gives the right advice after a part is removed."""
+"""`realtime verify`: it passes, and it gives the right advice after a part is removed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from harness.embedded_stack import embedded_stack
 from harness.stack import Stack, eventually
-from operate.state import StateFolder
 from operate.tokens import new_secret
+from operate.verify.operation import QUEUES
 from operate.verify.run import MAX_USERS, PREFIX, stack_mark
+from samsocket.settings import Settings
 from tests.e2e.roles import Role
 
 pytestmark = pytest.mark.timeout(300)
@@ -29,14 +29,11 @@ MOST_SECONDS = 90
 HOUR = 3600
 
 
-@pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with default parameters, in whose queues no other test leaves anything; or that of REALTIME_E2E_STATE."""
-    if given := os.environ.get("REALTIME_E2E_STATE"):
-        yield Stack(StateFolder(Path(given)), StateFolder(Path(given)).ready(), {})
-        return
-    with embedded_stack(tmp_path_factory.mktemp("verified"), {}) as (folder, running):
-        yield Stack(folder, running, {})
+@pytest.fixture(scope="module", autouse=True)
+def _emptied_queues(stack: Stack) -> None:
+    """Without what other tests left in the queues of failures, a complete stack has no fault."""
+    for output in QUEUES:
+        stack.aws("sqs").purge_queue(QueueUrl=stack.outputs[output])
 
 
 class Verified:
@@ -77,11 +74,14 @@ def everything_of_verify(stack: Stack) -> list[str]:
     return [*left, *(rule["Name"] for rule in rules), *queues]
 
 
-async def test_a_right_that_broadcast_lacks_is_named(own_stack: Stack, tmp_path: Path) -> None:
-    await own_stack.set_gateway(decision_seconds=0.001)
-    role = Role(own_stack, "Broadcast")
-    with role.without(role.rights()["execute-api:ManageConnections POST"]):
-        run = verify(own_stack, tmp_path, "--only", "tell.call", "--patience", "8")
+async def test_a_right_that_broadcast_lacks_is_named(stack: Stack, tmp_path: Path) -> None:
+    await stack.set_gateway(decision_seconds=0.001)
+    role = Role(stack, "Broadcast")
+    try:
+        with role.without(role.rights()["execute-api:ManageConnections POST"]):
+            run = verify(stack, tmp_path, "--only", "tell.call", "--patience", "8")
+    finally:
+        await stack.set_gateway(decision_seconds=Settings().decision_seconds)
     assert run.code == 1
     assert run.failed() == {"tell.call_started", "tell.call_billing", "tell.call_ended"}
     advice = run.lines["tell.call_started"]["advice"]
@@ -103,36 +103,36 @@ def other_keys(stack: Stack) -> Iterator[None]:
         secrets.put_secret_value(SecretId=place, SecretString=before)
 
 
-async def test_keys_that_connect_does_not_know_are_named(own_stack: Stack, tmp_path: Path) -> None:
-    own_stack.restart_function("Connect")
-    async with own_stack.connect("feed", own_stack.new_user()):
+async def test_keys_that_connect_does_not_know_are_named(stack: Stack, tmp_path: Path) -> None:
+    stack.restart_function("Connect")
+    async with stack.connect("feed", stack.new_user()):
         pass  # by which it has just read its keys, and keeps them for minutes
-    with other_keys(own_stack):
-        run = verify(own_stack, tmp_path, "--only", "door")
+    with other_keys(stack):
+        run = verify(stack, tmp_path, "--only", "door")
     assert run.failed() == {"door.open"}
     assert "AUTH_FAILED" in run.lines["door.open"]["says"]
     assert "within the last 5 minutes" in run.lines["door.open"]["advice"]
-    assert own_stack.outputs["TokenKeys"] in run.text  # which the report leaves out
+    assert stack.outputs["TokenKeys"] in run.text  # which the report leaves out
     assert run.lines["door.feed"]["verdict"] == "skipped"  # one reason is enough
 
 
-async def test_deleted_keys_are_named_with_the_way_to_restore_them(own_stack: Stack, tmp_path: Path) -> None:
-    secrets, place = own_stack.aws("secretsmanager"), own_stack.outputs["TokenKeys"]
+async def test_deleted_keys_are_named_with_the_way_to_restore_them(stack: Stack, tmp_path: Path) -> None:
+    secrets, place = stack.aws("secretsmanager"), stack.outputs["TokenKeys"]
     secrets.delete_secret(SecretId=place)
     try:
-        run = verify(own_stack, tmp_path, "--only", "door")
+        run = verify(stack, tmp_path, "--only", "door")
     finally:
         secrets.restore_secret(SecretId=place)
     assert run.failed() == {"setup.tokens"}
     assert "aws secretsmanager restore-secret" in run.lines["setup.tokens"]["advice"]
 
 
-async def test_a_route_response_that_is_missing_is_named(own_stack: Stack, tmp_path: Path) -> None:
-    await own_stack.set_gateway(withhold_route_response=True)
+async def test_a_route_response_that_is_missing_is_named(stack: Stack, tmp_path: Path) -> None:
+    await stack.set_gateway(withhold_route_response=True)
     try:
-        run = verify(own_stack, tmp_path, "--only", "door", "--only", "talk.sync")
+        run = verify(stack, tmp_path, "--only", "door", "--only", "talk.sync")
     finally:
-        await own_stack.set_gateway(withhold_route_response=False)
+        await stack.set_gateway(withhold_route_response=False)
     assert run.failed() == {"door.pong"}
     assert "route response" in run.lines["door.pong"]["advice"]
     assert "create-route-response" in run.lines["door.pong"]["advice"]
@@ -140,40 +140,40 @@ async def test_a_route_response_that_is_missing_is_named(own_stack: Stack, tmp_p
     assert run.lines["talk.sync"]["verdict"] == "skipped"
 
 
-async def test_a_run_removes_what_an_earlier_killed_run_left(own_stack: Stack, tmp_path: Path) -> None:
+async def test_a_run_removes_what_an_earlier_killed_run_left(stack: Stack, tmp_path: Path) -> None:
     run = f"{int(time.time()) - HOUR:08x}"
-    own_stack.aws("sqs").create_queue(QueueName=f"{PREFIX}{stack_mark(own_stack.running.stack)}-{run}")
-    own_stack.dynamodb.put_item(
-        TableName=own_stack.outputs["UsersTableName"], Item={"user_id": {"S": f"{PREFIX}{run}-{MAX_USERS - 1}"}}
+    stack.aws("sqs").create_queue(QueueName=f"{PREFIX}{stack_mark(stack.running.stack)}-{run}")
+    stack.dynamodb.put_item(
+        TableName=stack.outputs["UsersTableName"], Item={"user_id": {"S": f"{PREFIX}{run}-{MAX_USERS - 1}"}}
     )
-    own_stack.dynamodb.put_item(
-        TableName=own_stack.outputs["EventsTableName"],
+    stack.dynamodb.put_item(
+        TableName=stack.outputs["EventsTableName"],
         Item={"audience": {"S": f"calls/{PREFIX}{run}-0"}, "event_id": {"S": "0"}},
     )
-    said = verify(own_stack, tmp_path, "--only", "setup.outputs").text
+    said = verify(stack, tmp_path, "--only", "setup.outputs").text
     assert f"Removed what an earlier run left: {run}." in said
-    assert everything_of_verify(own_stack) == []
+    assert everything_of_verify(stack) == []
 
 
-async def test_an_interrupted_run_leaves_nothing(own_stack: Stack, tmp_path: Path) -> None:
-    line = command(own_stack, tmp_path / "report.json")
+async def test_an_interrupted_run_leaves_nothing(stack: Stack, tmp_path: Path) -> None:
+    line = command(stack, tmp_path / "report.json")
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as running:  # noqa: ASYNC220  # nothing else runs
-        await eventually(lambda: bool(everything_of_verify(own_stack)), "something was made")
+        await eventually(lambda: bool(everything_of_verify(stack)), "something was made")
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate(timeout=100)
     assert running.returncode == 130
     assert said.endswith("Removing what verify made …\nStopped.\n")
-    assert everything_of_verify(own_stack) == []
+    assert everything_of_verify(stack) == []
 
 
 # ---- last, so that it also shows that the removed parts are back ---------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def whole_run(own_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Verified:
+def whole_run(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Verified:
     """A run of everything, or a second one: when pytest repeats a failed test, it does not repeat this."""
-    run = verify(own_stack, tmp_path_factory.mktemp("whole"))
-    return verify(own_stack, tmp_path_factory.mktemp("again")) if run.failed() else run
+    run = verify(stack, tmp_path_factory.mktemp("whole"))
+    return verify(stack, tmp_path_factory.mktemp("again")) if run.failed() else run
 
 
 async def test_all_lines_pass_on_a_complete_stack(whole_run: Verified) -> None:
@@ -184,13 +184,13 @@ async def test_all_lines_pass_on_a_complete_stack(whole_run: Verified) -> None:
     assert whole_run.report["seconds"] < MOST_SECONDS
 
 
-async def test_a_run_leaves_nothing_in_the_account(own_stack: Stack, whole_run: Verified) -> None:
-    assert everything_of_verify(own_stack) == []
+async def test_a_run_leaves_nothing_in_the_account(stack: Stack, whole_run: Verified) -> None:
+    assert everything_of_verify(stack) == []
 
 
-async def test_the_report_holds_no_secret_no_token_and_no_account(own_stack: Stack, whole_run: Verified) -> None:
+async def test_the_report_holds_no_secret_no_token_and_no_account(stack: Stack, whole_run: Verified) -> None:
     text = json.dumps(whole_run.report)
-    secrets = own_stack.deployment.token_keys().values()
+    secrets = stack.deployment.token_keys().values()
     assert secrets
     assert not [secret for secret in secrets if secret in text]
     assert not re.search(r"eyJ|(?<!\d)\d{12}(?!\d)|arn:aws:iam", text)
