@@ -17,7 +17,7 @@ import pytest
 from harness.stack import Client, Message, Stack
 
 MANY = 5_000
-COMING_AND_GOING = 1_000
+COMING_AND_GOING = 600
 PAGE_BYTES = 32 * 1024
 ONLINE_SHARDS = 8
 WRITERS = 4
