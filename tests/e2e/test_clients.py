@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 RUNS = int(os.environ.get("CLIENT_RUNS", "1"))
 SECONDS = float(os.environ.get("CLIENT_SECONDS", "0"))  # how long each run lasts at least; they run at once
-LEAST_EVENTS = 30
+LEAST_EVENTS, LEAST_CONNECTIONS = 30, 5
 LATE_WITHIN = 4 * WITHIN  # several connections in a row may be refused, or cut before they have resumed
 REFUSED = 0.2  # of the connections, by the proxy
 HEAR = ROOT / "tests" / "e2e" / "clients" / "hear.mjs"
@@ -155,7 +155,7 @@ async def hear_through_broken_connections(stack: Stack, client: str, seed: int) 
         await eventually(lambda: any(each["type"] == "pong" for each in heard), "a position", LATE_WITHIN)
         until = time.monotonic() + SECONDS
         sent = 0
-        while sent < LEAST_EVENTS or time.monotonic() < until:
+        while sent < LEAST_EVENTS or proxy.connections < LEAST_CONNECTIONS or time.monotonic() < until:
             note = events.system_notification({"number": sent}, to=[user], ack_within=900)
             await asyncio.to_thread(bus.put, note)
             await eventually(lambda number=sent: number in numbers(heard), f"event {sent}", LATE_WITHIN)  # type: ignore[misc]
@@ -163,7 +163,6 @@ async def hear_through_broken_connections(stack: Stack, client: str, seed: int) 
         proxy.is_harmless = True
         await eventually(lambda: len(numbers(heard)) >= sent, "all events")
         assert numbers(heard) == list(range(sent)), f"seed {seed}: in order, and each once"
-        assert proxy.connections > 1, "it was cut"
         logger.info("%s, seed %d: %d events over %d connections", client, seed, sent, proxy.connections)
 
 
