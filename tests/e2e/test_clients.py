@@ -49,7 +49,7 @@ class Proxy:
             writer.transport.abort()
             return
         there, back = await asyncio.open_connection(self._host, self._port)
-        budget = self._random.randrange(400, 4000)
+        budget = self._random.randrange(400, 2000)
         delay = self._random.choice([0.0, 0.0, 0.1, 0.3])
 
         async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: int) -> None:
