@@ -23,7 +23,7 @@ NESTED = (*COMPUTING, "integration")  # their calls are nested deeply
 TRIED_AGAIN = ("clients", "e2e", "engine", "gateway", "local", "samsocket")
 
 
-TOGETHER = ("test_verify.py", "test_many_blocks.py")  # they share a stack of their own, or thousands of blocks
+TOGETHER = ("test_verify.py", "test_many_blocks.py")  # they share a run of `verify`, or thousands of blocks
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # Any, as its package has no types
@@ -35,9 +35,9 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # Any, as its pack
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file.endswith(TOGETHER):
-            return file
-        return "e2e" if "/e2e/" in file and self.numnodes <= 2 else nodeid
+        if "/e2e/" in file and self.numnodes <= 2:
+            return "e2e"
+        return file if file.endswith(TOGETHER) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

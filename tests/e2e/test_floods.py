@@ -11,7 +11,7 @@ from harness.reconfiguring import reconfigured
 from harness.stack import Client, Stack
 
 RATE, BURST = 10, 20  # the template's defaults
-ROUNDS = 50
+ROUNDS = 100
 
 
 async def flood(client: Client, frames: int) -> float:

@@ -94,17 +94,17 @@ async def test_resume_without_an_id_is_answered_with_what_to_send(stack: Stack) 
 
 
 async def test_a_client_with_many_drops_hears_every_numbered_event_and_few_of_them_twice(stack: Stack) -> None:
-    """75 numbered events for one user, as many for everyone, and 17 drops at any moment."""
+    """150 numbered events for one user, as many for everyone, and 17 drops at any moment."""
     chance = random.Random(17)
     user, me = stack.new_user(), Resuming()
-    numbers = range(75)
+    numbers = range(150)
 
     async def publish() -> None:
         for number in numbers:
             for to, name in ([user], user), ("everyone", "everyone"):
                 detail = {"number": f"{number} {name}"}
                 await asyncio.to_thread(stack.publish, "system_notification", detail, to=to)
-            await asyncio.sleep(0.15)  # so that they come between all drops
+            await asyncio.sleep(0.1)  # so that they come between all drops
 
     async def listen(seconds: float) -> None:
         async with stack.connect("notifications", user, settled=False) as client:

@@ -20,6 +20,7 @@ from samsocket.emulation.guarded import (
     share_layers,
 )
 
+EMULATOR = Path(__file__).parents[2] / ".tools" / "ministack"
 PORT, GATEWAY_PORT = 4566, 8080
 KEY, ROLE, SECRET = "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP", "the secret of both keys"
 HEADERS = {
@@ -289,6 +290,14 @@ def test_the_processes_of_functions_share_a_layer_and_have_their_own_code(
     assert unpack("another", "c", "layer_0").read_text() == "another"
     assert unpack("one", "d", "code") == tmp_path / "d/code/python/module.py"
     assert runtime.zipfile.BadZipFile is zipfile.BadZipFile
+
+
+def test_the_emulator_unpacks_layers_into_folders_of_the_name_that_is_looked_for() -> None:
+    """Otherwise each process would unpack its own again, and nothing else would tell."""
+    (runtime,) = EMULATOR.glob("lib/python*/site-packages/ministack/core/lambda_runtime.py")
+    text = runtime.read_text(encoding="utf-8")
+    assert 'f"layer_{len(layers_dirs)}"' in text
+    assert "lzf.extractall(layer_dir)" in text
 
 
 async def test_it_ends_with_its_shutdown_and_waits_for_nothing() -> None:
