@@ -103,7 +103,7 @@ def _query(request: dict[str, Any]) -> bytes:
         audiences = (f"connection/{connection}", "feed/*/0")
         rows = [{"audience": {"S": audience}, "user_id": {"S": "123"}} for audience in audiences]
         return _answer({"Items": rows, "Count": len(rows), "ScannedCount": len(rows)})
-    audience = values[":audience"]["S"]
+    audience = values[":listing"]["S"]
     if audience.startswith("live/"):  # nobody hears several endpoints
         return _answer({"Items": [], "Count": 0, "ScannedCount": 0})
     names = request.get("ExpressionAttributeNames", {})
