@@ -77,3 +77,24 @@ def test_an_expression_that_moto_has_parsed_before_means_what_each_call_says(clo
             ExpressionAttributeNames={"#a": "seen"},
             ExpressionAttributeValues={":n": {"N": "4"}, ":none": {"N": "0"}},
         )
+
+
+@pytest.mark.parametrize(
+    ("stored", "compared", "are_equal"),
+    [
+        ({"S": "1"}, {"S": "1"}, True),
+        ({"S": "1"}, {"S": "1.0"}, False),
+        ({"N": "1"}, {"N": "1.0"}, True),
+        ({"S": "1"}, {"N": "1"}, False),
+        ({"SS": ["a", "b"]}, {"SS": ["b", "a"]}, True),
+        ({"L": [{"S": "a"}]}, {"L": [{"S": "b"}]}, False),
+    ],
+)
+def test_values_are_compared_by_their_kind(
+    cloud: Cloud, stored: dict[str, Any], compared: dict[str, Any], are_equal: bool
+) -> None:
+    cloud.dynamodb.put_item(TableName=TABLE, Item={**key("one"), "seen": stored})
+    found = cloud.dynamodb.scan(
+        TableName=TABLE, FilterExpression="seen = :other", ExpressionAttributeValues={":other": compared}
+    )
+    assert found["Count"] == are_equal

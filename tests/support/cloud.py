@@ -200,6 +200,7 @@ def _begin_anew() -> Stack:
 @cache
 def _made() -> _Made:
     """Make the stack by calls of AWS, once for the process."""
+    empty_moto()
     stack = Stack(name="listener-realtime", region=REGION, account=ACCOUNT, physical={"Api": "a1b2c3d4e5"})
     tables = {
         table.logical_id: _create_table(table.logical_id, Resolver(TEMPLATE, stack).resolve(table.properties))

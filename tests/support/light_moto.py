@@ -1,8 +1,8 @@
 """moto's DynamoDB without what takes most of its time.
 
-For each write of a transaction, moto copies the whole of a table and all that its stream has shown. It parses the
-expression of an update three times, and looks up the pattern of each token. To compare two values it asks for each kind
-of value in turn, texts last.
+For each write of a transaction, moto copies the whole of a table and all that its stream has shown. It parses each
+expression twice, and looks up the patterns of tokens for each token. To compare two values it asks for each kind of
+value in turn, texts last.
 """
 
 from __future__ import annotations
