@@ -12,6 +12,7 @@ import pytest
 
 from realtime.aws import clients
 from realtime.tables import TableNames, Tables
+from realtime.tables.rates import Bucket
 from realtime.tables.registry import Gone
 from tests.cloudformation import ROOT
 
@@ -67,3 +68,9 @@ def test_all_that_a_fan_out_asks_is_answered(tables: Tables) -> None:
 
 def test_connections_that_are_gone_can_be_forgotten(tables: Tables) -> None:
     assert tables.registry.forget_all([Gone("a=", audiences=["feed/*/0"])], NOW_S * 1000) == {}
+
+
+def test_posts_are_granted_and_frames_are_counted(tables: Tables) -> None:
+    now_ms = NOW_S * 1000
+    assert tables.budget.claim(now_ms, 50, 100).granted == 50
+    assert tables.rates.take_of_connection("a=", 100, 1000, now_ms, seen_ms=0) == Bucket(0, now_ms + 100, True)
