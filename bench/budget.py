@@ -41,7 +41,7 @@ class Run:
     refused: int
     delivered: int
     late: int  # deliveries that left their lane, all of healthy clients
-    closed: int  # of these, the clients that the late lane cannot serve either
+    closed: int  # of these, the clients that the late lane would close
     latencies: list[float]  # of the calls' posts, s
     units: int  # write units of claims
 

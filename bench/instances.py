@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from bench.engine_clients import Frozen
 from harness.account import Account
+from realtime.late import PROBES, PROBING_S, RETRY_DELAYS_S
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.pacing import Quota
@@ -232,15 +233,38 @@ class Instance:
             yield result
 
     def serve_stragglers(self, until: float) -> None:
-        """Post what the others were late with; count whom `late` would close if it did not ask about the account."""
+        """Post what the others were late with; count whom `late` would close, because only they get 429s.
+
+        Whoever has to wait for the account is put off, for as long as `late` does after the first try.
+        """
+        put_off: list[tuple[float, Delivery]] = []
         while self._world.now < until:
-            batch, self._late[:] = self._late[:10], self._late[10:]
+            due = [each for at, each in put_off if at <= self._world.now]
+            put_off = [(at, each) for at, each in put_off if at > self._world.now]
+            batch, self._late[:] = [*due, *self._late[:10]], self._late[10:]
             if not batch:
                 self._world.sleep(0.2)
                 continue
+            throttled = []
             for result in self._poster.deliver(batch, until=until):
                 self.outcomes[result.outcome] += 1
-                self.closed += result.outcome is not Outcome.DELIVERED and self._world.now < until
+                if self._world.now >= until:
+                    continue
+                if result.outcome is Outcome.THROTTLED:
+                    throttled.append(result.delivery)
+                else:
+                    self.closed += result.outcome is not Outcome.DELIVERED
+            if throttled and self._is_congested(until):
+                put_off += [(self._world.now + RETRY_DELAYS_S[0], each) for each in throttled]
+            else:
+                self.closed += len(throttled)
+
+    def _is_congested(self, until: float) -> bool:
+        """Ask as `late` does: connections that do not exist get 429s as well."""
+        probes = [delivery(f"AAAAAAAAAAAAA{number:02}=") for number in range(PROBES)]
+        until = min(until, self._world.now + PROBING_S)
+        refused = sum(each.outcome is Outcome.THROTTLED for each in self._poster.deliver(probes, until=until))
+        return refused >= PROBES / 4
 
 
 def delivery(connection_id: str) -> Delivery:
