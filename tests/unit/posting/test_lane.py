@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 
@@ -208,6 +209,24 @@ def test_an_account_that_seems_not_to_be_throttled_is_probed_again_at_once(statu
     assert probes(found, 0.0, 0.01, waiting=Post()) == [True, False]
     found.probed(status, 0.01)
     assert probes(found, 0.01, waiting=Post()) == [again]
+
+
+def test_while_an_account_is_throttled_it_is_probed_more_and_more_rarely_until_it_answers() -> None:
+    found = lane(Account(throttled=True))
+    assert probes(found, 0.0, waiting=Post()) == [True]
+
+    def gap(asked_cs: int) -> int:
+        """Let a probe get a 429; return the time until the next one, in hundredths of a second."""
+        found.probed(429, asked_cs / 100)
+        return next(later for later in count(1) if found.stage_to_probe((asked_cs + later + 0.1) / 100, Post()))
+
+    gaps: list[int] = []
+    for _ in range(5):
+        gaps.append(gap(sum(gaps)))
+    assert gaps == [20, 40, 80, 80, 80]
+    found.probed(410, 3.0)
+    assert probes(found, 3.0, waiting=Post()) == [True], "one try follows the other"
+    assert gap(300) == 20
 
 
 def looked(found: Lane, post: Post, *times: float) -> list[bool]:

@@ -26,7 +26,8 @@ HANGING_S = 0.03
 CHECK_S = 0.01
 # How often it tries a connection that does not exist, if it waits only because the account seems to be throttled, or
 # because the API seems to answer nobody. If the account is not throttled after all, one try follows the other at once.
-PROBE_S = 0.1
+# If it is, the next try waits twice as long: the tries of all lanes take what others would get.
+PROBE_S, LONGEST_PROBE_S = 0.1, 0.8
 # Unless something was answered that was requested later than a delivery, and within this time, a missing answer is not
 # the connection's fault …
 SOUND_S = 0.1
@@ -98,7 +99,7 @@ class Lane:
         self._congestion = congestion
         self._latency = latency
         self._checked_at = now
-        self._probe_at = now
+        self._probe_at, self._probe_s = now, PROBE_S
         self._sound_since = -math.inf  # the latest `since` of a delivery that was answered
         self._silent_s = 0.0  # for how long deliveries have stayed because the API answered nobody
         self._is_silent = False
@@ -125,8 +126,11 @@ class Lane:
 
     def probed(self, status: int, now: float) -> None:
         """Note the answer of a connection that does not exist."""
-        if 0 < status < 500 and status != 429:
-            self._probe_at = now
+        if status == 429:
+            self._probe_s = min(2 * self._probe_s, LONGEST_PROBE_S)
+            self._probe_at = now + self._probe_s
+        elif 0 < status < 500:
+            self._probe_at, self._probe_s = now, PROBE_S
 
     def is_away(self, until: float) -> None:
         """Note that the Poster waits for answers, and means to be back by then."""
@@ -185,5 +189,5 @@ class Lane:
         stage = throttled.delivery.stage if throttled is not None and self._congestion.is_on else self._doubted
         if not stage or now < self._probe_at:
             return ""
-        self._probe_at = now + PROBE_S
+        self._probe_at = now + self._probe_s
         return stage
