@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from realtime.batch import NO_EVENTS, Batch, EventSet, before, events_of, first, only
 from realtime.messages import MAX_FRAME_BYTES
-from realtime.packing import pack
+from realtime.packing import Message, pack
 from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry
@@ -27,8 +28,12 @@ def test_recipients_share_the_frames_of_a_set_but_only_the_latest_sets_are_kept(
     assert [each.body for each in batch.frames(sets[0], packed=True)] == [each.body for each in first_frames]
 
 
-def frames(*sizes: int, not_after_s: float | None = None) -> list[Frame]:
-    return [Frame(b'"' + b"x" * (size - 2) + b'"', not_after_s) for size in sizes]
+def without_positions(*frames: Frame) -> list[Message]:
+    return [Message.without_position(frame) for frame in frames]
+
+
+def frames(*sizes: int, not_after_s: float | None = None) -> list[Message]:
+    return without_positions(*(Frame(b'"' + b"x" * (size - 2) + b'"', not_after_s) for size in sizes))
 
 
 def entry(audience: str, event_id: str) -> Entry:
@@ -67,11 +72,58 @@ def test_packing_keeps_every_message_in_order_with_its_time(messages: list[tuple
         Frame(json.dumps(f"{n}".ljust(max(size - 2, 2), "x")).encode(), end) for n, (size, end) in enumerate(messages)
     ]
     unpacked: list[tuple[str, float | None]] = []
-    for frame in pack(given_frames):
+    for frame in pack(without_positions(*given_frames)):
         content = json.loads(frame.body)
         assert isinstance(content, str) or len(frame.body) <= MAX_FRAME_BYTES
         unpacked += [(each, frame.not_after_s) for each in (content if isinstance(content, list) else [content])]
     assert unpacked == [(json.loads(frame.body), frame.not_after_s) for frame in given_frames]
+
+
+def positioned(size: int, name: str, number: int) -> Message:
+    """A message of a size, which grows by its position."""
+    bare = json.dumps({"n": number, "text": ""}).encode()
+    bare = bare.replace(b'""', b'"' + b"x" * (size - len(bare)) + b'"')
+    whole = bare[:-1] + b', "position": ' + json.dumps({name: f"{number:020}"}).encode() + b"}"
+    return Message(Frame(whole), bare, name)
+
+
+@given(st.lists(st.tuples(st.integers(30, MAX_FRAME_BYTES // 2), st.sampled_from(["a", "b"])), max_size=30))
+def test_an_array_brings_the_last_of_the_positions_of_each_name_and_is_as_full_as_it_can_be(
+    given_messages: list[tuple[int, str]],
+) -> None:
+    given_ones = [positioned(size, name, number) for number, (size, name) in enumerate(given_messages)]
+    heard: list[int] = []
+    packed = pack(given_ones)
+    for frame in packed:
+        assert len(frame.body) <= MAX_FRAME_BYTES
+        content = json.loads(frame.body)
+        array = content if isinstance(content, list) else [content]
+        brought = [(name, position) for each in array for name, position in each.get("position", {}).items()]
+        last = {given_messages[each["n"]][1]: f"{each['n']:020}" for each in array}
+        assert sorted(brought) == sorted(last.items())
+        heard += [each["n"] for each in array]
+    assert heard == list(range(len(given_messages)))
+    for one, other in pairwise(packed):  # the first message of the next did not fit
+        first_of_next = json.loads(other.body)
+        number = (first_of_next[0] if isinstance(first_of_next, list) else first_of_next)["n"]
+        assert len(pack([*(given_ones[each] for each in numbers_in(one)), given_ones[number]])) == 2
+
+
+def test_each_message_of_an_array_shows_by_its_position_that_it_is_live() -> None:
+    names = ["presence/*/0", "presence/*/0", "calls/7", "presence/*/0", "calls/7"]
+    entries = [replace(entry(name, str(number)), message='{"type":"x"}') for number, name in enumerate(names)]
+    batch = Batch(entries, [{name: str(number)} for number, name in enumerate(names)])
+    (packed,) = batch.frames(batch.every, packed=True, notice=Frame(b"{}"))
+    notice, *messages = json.loads(packed.body)
+    assert notice == {}
+    assert [each["position"] for each in messages] == [{}, {}, {}, {"presence/*/0": "3"}, {"calls/7": "4"}]
+    alone = [json.loads(frame.body) for frame in batch.frames(batch.every, packed=False)]
+    assert [each["position"] for each in alone] == [{name: str(number)} for number, name in enumerate(names)]
+
+
+def numbers_in(frame: Frame) -> list[int]:
+    content = json.loads(frame.body)
+    return [each["n"] for each in (content if isinstance(content, list) else [content])]
 
 
 def test_the_first_event_of_a_set_and_all_before_it() -> None:

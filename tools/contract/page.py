@@ -63,7 +63,8 @@ class _Page:
         yield "## What clients receive"
         yield _wrapped(
             "A text frame holds one message. With `batch=true`, and after `resume` with a position, it may hold an "
-            "array of messages."
+            "array of messages. Of the positions of one name, only the last of an array is in it: before it they are "
+            "empty."
         )
         yield self._envelope()
         for endpoint, kinds in TYPES.items():

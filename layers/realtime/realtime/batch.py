@@ -14,7 +14,7 @@ from typing import NewType, TypeVar
 from realtime import trace
 from realtime.audiences import connection_of, subscribed_for
 from realtime.messages import PART_OF, with_position
-from realtime.packing import pack
+from realtime.packing import Message, pack
 from realtime.posting.delivery import Frame
 from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry
@@ -77,10 +77,7 @@ class Batch:
         self.states: list[int] = []  # the numbers of the events that report a user's state
         # By subject: how often the list of their blocks was changed, and the events that those on it must not get.
         self.listed: dict[str, tuple[int, EventSet]]
-        self._frames = [
-            Frame(with_position(entry.message, position), entry.not_after_s)
-            for entry, position in zip_longest(entries, positions)
-        ]
+        self._messages = [_message(entry, position) for entry, position in zip_longest(entries, positions)]
         self._kinds: dict[str, EventSet]
         self._hidden: dict[str, EventSet]  # the events that each user must not get
         self._shown: dict[str, EventSet]  # of the reserved events, those that each user may get
@@ -211,13 +208,19 @@ class Batch:
         frames = self._framed.get(key)
         if frames is None:
             bits = f"{events:b}"[::-1]
-            frames = [frame for frame, bit in zip(self._frames, bits, strict=False) if bit == "1"]
+            chosen = [message for message, bit in zip(self._messages, bits, strict=False) if bit == "1"]
             if notice is not None:
-                frames.insert(0, notice)
-            if packed:
-                frames = pack(frames)
+                chosen.insert(0, Message.without_position(notice))
+            frames = pack(chosen) if packed else [message.frame for message in chosen]
             _keep(self._framed, key, frames)
         return frames
+
+
+def _message(entry: Entry, position: Mapping[str, str] | None) -> Message:
+    frame = Frame(with_position(entry.message, position), entry.not_after_s)
+    if position is None or len(frame.body) == len(entry.message.encode()):
+        return Message.without_position(frame)
+    return Message(frame, with_position(entry.message, {}), " ".join(position))
 
 
 def _keep(results: dict[K, V], key: K, result: V) -> None:
