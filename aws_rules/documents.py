@@ -112,5 +112,5 @@ def translated(template: str, values: Mapping[str, str], region: str) -> tuple[s
 
 @cache
 def _check_policy_templates_once() -> None:
-    """Let SAM check its own policy templates once. It would for each transform, which is a fifth of the time."""
+    """Let SAM check its own policy templates once. It would for each transform, which takes long."""
     setattr(sam, _POLICY_TEMPLATES, cache(getattr(sam, _POLICY_TEMPLATES)))

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from bench.engine_clients import Frozen
 from harness.account import Account
-from realtime.late import PROBES, PROBING_S, RETRY_DELAYS_S
+from realtime.late import PROBING_S, RETRY_DELAYS_S, is_throttled
 from realtime.posting.api import make_poster
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.pacing import Quota
@@ -254,17 +254,10 @@ class Instance:
                     throttled.append(result.delivery)
                 else:
                     self.closed += result.outcome is not Outcome.DELIVERED
-            if throttled and self._is_congested(until):
+            if throttled and is_throttled(self._poster, "presence", min(until, self._world.now + PROBING_S)):
                 put_off += [(self._world.now + RETRY_DELAYS_S[0], each) for each in throttled]
             else:
                 self.closed += len(throttled)
-
-    def _is_congested(self, until: float) -> bool:
-        """Ask as `late` does: connections that do not exist get 429s as well."""
-        probes = [delivery(f"AAAAAAAAAAAAA{number:02}=") for number in range(PROBES)]
-        until = min(until, self._world.now + PROBING_S)
-        refused = sum(each.outcome is Outcome.THROTTLED for each in self._poster.deliver(probes, until=until))
-        return refused >= PROBES / 4
 
 
 def delivery(connection_id: str) -> Delivery:

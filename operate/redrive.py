@@ -205,7 +205,7 @@ class Redrive:
 
 
 def receive_all(sqs: SQSClient, *queue_urls: str) -> list[list[Received]]:
-    """Return, for each queue, every message that it has available now.
+    """Return, for each queue, every message that it has available now, before any is moved: it may come back at once.
 
     That a queue has no more takes a second to know, so all are asked at once.
     """

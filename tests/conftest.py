@@ -53,7 +53,7 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.set_threshold(50_000, 20, 50)  # there is much that lives: to look through it took a sixth of the time
+    gc.set_threshold(50_000, 20, 50)  # there is much that lives, and each full collection looks through it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

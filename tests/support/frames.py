@@ -1,7 +1,7 @@
 """A call with room for many frames, for tests in which calls are nested deeply.
 
 CPython 3.11 keeps frames in pieces of 16 KB, and gives a piece back to the system as soon as its first frame ends.
-Where a border between pieces is crossed all the time, a third of the time is the system's. A frame of half a megabyte
+Where a border between pieces is crossed all the time, much of the time is the system's. A frame of half a megabyte
 gets a larger piece, and the frames of what it calls fit into the rest.
 """
 

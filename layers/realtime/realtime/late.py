@@ -138,11 +138,15 @@ class LateLane:
         stages = [result.delivery.stage for _, result in results if result.outcome is Outcome.THROTTLED]
         if not stages:
             return False
-        ids = (f"AAAAAAAAAAAAA{number:02}=" for number in range(PROBES))
-        probes = [Delivery(stages[0], connection_id, _PROBE, connected_at_s=0) for connection_id in ids]
-        until = min(until, time.monotonic() + PROBING_S)
-        throttled = sum(each.outcome is Outcome.THROTTLED for each in self._poster.deliver(probes, until=until))
-        return throttled >= PROBES / 4
+        return is_throttled(self._poster, stages[0], min(until, time.monotonic() + PROBING_S))
+
+
+def is_throttled(poster: Poster, stage: str, until: float) -> bool:
+    """Return whether the account is throttled: connections that do not exist get nothing but 429s until then."""
+    ids = (f"AAAAAAAAAAAAA{number:02}=" for number in range(PROBES))
+    probes = [Delivery(stage, connection_id, _PROBE, connected_at_s=0) for connection_id in ids]
+    throttled = sum(each.outcome is Outcome.THROTTLED for each in poster.deliver(probes, until=until))
+    return throttled >= PROBES / 4
 
 
 class _Batch:

@@ -12,7 +12,7 @@ import yaml
 
 from samsocket.errors import GatewayError, TemplateError
 
-# libyaml takes an eighth of the time. PyYAML may have been built without it.
+# libyaml is several times as fast. PyYAML may have been built without it.
 _Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

@@ -296,8 +296,8 @@ def allow_batches_of_sqs() -> None:
 def share_layers() -> None:
     """Unpack each layer once, for all functions' processes, which then also share what Python compiled of it.
 
-    The emulator unpacks a layer anew for each process, so that each cold start took a second longer. A function may not
-    write to its layers: on AWS it cannot.
+    The emulator would unpack a layer for each process, which would compile it. A function may not write to its layers:
+    on AWS it cannot.
     """
     runtime: Any = importlib.import_module("ministack.core.lambda_runtime")
     runtime.zipfile = SimpleNamespace(**{**vars(zipfile), "ZipFile": layers_unpacked_once(tempfile.mkdtemp)})
