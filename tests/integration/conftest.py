@@ -17,9 +17,8 @@ from realtime.aws import clients
 from realtime.aws.bus import Bus, BusEvent
 from realtime.default import FrameHandler
 from tests.logs import logged  # noqa: F401  # a fixture
-from tests.support import contract
-from tests.support.cloud import REGION, STORY_BEGINS, Cloud
-from tests.support.fake_sqs import check_message
+from tests.support import contract, data_model
+from tests.support.cloud import REGION, STORY_BEGINS, Cloud, refuse_what_aws_refuses
 from tests.support.strict_dynamodb import StrictDynamoDB, attach
 from tests.unit.fakes import Clock, Sleeps
 
@@ -35,15 +34,10 @@ def _own_clients() -> Iterator[None]:
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         clients.session.cache_clear()
         clients.client.cache_clear()
-        clients.session().register("provide-client-params.sqs.SendMessage", _as_strict_as_aws)
+        clients.session().register("provide-client-params", refuse_what_aws_refuses)
         yield
         clients.session.cache_clear()
         clients.client.cache_clear()
-
-
-def _as_strict_as_aws(**sent: Any) -> None:
-    """Refuse the characters that AWS refuses: moto accepts any."""
-    check_message(sent["params"])
 
 
 @pytest.fixture(autouse=True)
@@ -117,13 +111,20 @@ def as_promised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Return the tables, queues, bus and parameter that the template creates; what was posted is as promised, too."""
+def cloud(monkeypatch: pytest.MonkeyPatch, clock: Clock, request: pytest.FixtureRequest) -> Iterator[Cloud]:
+    """Return the tables, queues, bus and parameter that the template creates.
+
+    What was posted is as promised, too, and what is stored is as documented.
+    """
     cloud = Cloud(monkeypatch)
+    begin_s = clock.now
     yield cloud
     for delivery in cloud.poster.deliveries:
         for frame in delivery.frames:
             contract.check_heard(frame.body.decode())
+    if not request.node.get_closest_marker("unpromised"):
+        for table in ("Connections", "Users", "Blocks", "Events"):
+            data_model.check(table, cloud.held(table), begin_s, clock.now)
 
 
 @pytest.fixture

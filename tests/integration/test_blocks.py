@@ -11,9 +11,11 @@ from realtime.errors import Unavailable
 from realtime.tables import blocks as module
 from realtime.tables.blocks import Blocks
 from realtime.tables.outbox import Outbox
+from realtime.tables.transactions import Transaction
 from realtime.tables.users import FEW_BLOCKS
 from tests.samples import backend_event
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, Lagging
+from tests.unit.fakes import as_client
 
 BLOCKER = "123"
 MOST = 90  # recipients of one event
@@ -125,6 +127,21 @@ def test_who_has_blocked_a_user_is_found_among_few_and_many_candidates(
     asked = [str(number) for number in range(1, candidates + 1)]
     assert blocks.blockers("5", asked) == {"1", "2"} & set(asked)
     assert blocks.blockers("7", asked) == set()
+
+
+@pytest.mark.parametrize("read_at_once", [1, 1000])
+def test_a_block_of_this_very_moment_holds(
+    cloud: Cloud, blocks: Blocks, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+) -> None:
+    monkeypatch.setattr(module, "_BLOCKERS_READ", read_at_once)
+    for blocker in ("1", "2", "3"):
+        for writes in blocks.groups_of_writes(blocker, ["5", "6"], blocked=True):
+            Transaction(cloud.dynamodb).add(*writes).commit("a test")
+    now = Blocks(as_client(Lagging(cloud.dynamodb)), "BlocksTable")
+    assert now.blockers("5", ["1"]) == {"1"}
+    assert now.blockers("5", ["1", "2", "9"]) == {"1", "2"}
+    assert now.listed_among("1", ["5", "9"]) == {"5"}
+    assert now.listed("1") == {"5", "6"}
 
 
 def test_a_user_whom_more_have_blocked_than_are_read_at_once_is_still_hidden_from(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import ClientError, ParamValidationError
 
 from operate.cost import Workload, read
+from realtime.aws import clients
 from tests.support import costs
 from tests.support.cloud import Cloud
 from tests.support.costs import measure, tables
-from tests.support.meter import Index, Item, read_units, size, write_units
+from tests.support.meter import Index, Item, Meter, read_units, size, write_units
 from tests.unit.fakes import Clock
 from tools import marks
 
@@ -46,6 +48,17 @@ def test_a_write_is_metered_by_the_larger_image_and_twice_in_a_transaction() -> 
     assert write_units(None, small, []) == write_units(small, None, []) == 1
     assert write_units(large, small, []) == 2
     assert write_units(small, large, [], transactional=True) == 4
+
+
+def test_a_call_that_fails_does_not_hold_up_the_next(cloud: Cloud) -> None:
+    meter, client = Meter(cloud), clients.client("dynamodb")
+    with meter.measuring() as cost:
+        with pytest.raises(ParamValidationError):
+            client.get_item(TableName="UsersTable", Key="no key")
+        with pytest.raises(ClientError):
+            client.update_item(TableName="UsersTable", Key={"user_id": {"S": "1"}}, UpdateExpression="no update")
+        client.get_item(TableName="UsersTable", Key={"user_id": {"S": "1"}})
+    assert cost.reads == 0.5
 
 
 def test_an_index_is_written_only_if_its_projection_changes() -> None:

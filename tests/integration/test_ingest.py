@@ -383,6 +383,7 @@ def test_a_body_that_is_no_event_is_rejected_as_it_came(cloud: Cloud, body: str)
     assert message["MessageAttributes"]["reason"]["StringValue"].startswith("not ")
 
 
+@pytest.mark.unpromised
 def test_an_event_that_no_table_takes_is_rejected_with_the_reason(strict_cloud: Cloud) -> None:
     ingest = strict_cloud.function("ingest")
     almost_full = item({"user_id": "123", "filling": "x" * 400_000})

@@ -11,6 +11,8 @@ from moto.dynamodb.models.table import Table
 
 from tests.support.cloud import ACCOUNT, REGION, Cloud
 
+pytestmark = pytest.mark.unpromised
+
 TABLE, HASH = "EventsTable", "audience"
 
 

@@ -14,7 +14,7 @@ from realtime.tables.entries import Change, Entry, Message, read_entry
 from realtime.tables.outbox import Item, Outbox, Recorded
 from realtime.tables.session_scan import Pass, Progress, SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, Lagging
 from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600  # s
@@ -172,15 +172,13 @@ def test_the_place_where_a_sweep_stopped_is_kept_for_an_hour(cloud: Cloud) -> No
 
 
 def test_the_place_where_a_sweep_stopped_a_moment_ago_is_read(cloud: Cloud) -> None:
-    class Lagging:
-        def get_item(self, **request: Any) -> Any:
-            return cloud.dynamodb.get_item(**request) if request.get("ConsistentRead") else {}
-
     kept = Progress(asking=3)
     SessionScan(cloud.dynamodb, "ConnectionsTable", "EventsTable").keep(kept, NOW_MS)
-    assert SessionScan(as_client(Lagging()), "ConnectionsTable", "EventsTable").progress(8) == replace(kept, passes=())
+    lagging = SessionScan(as_client(Lagging(cloud.dynamodb)), "ConnectionsTable", "EventsTable")
+    assert lagging.progress(8) == replace(kept, passes=())
 
 
+@pytest.mark.unpromised
 def test_what_an_older_version_has_kept_is_ignored(cloud: Cloud) -> None:
     old = {"audience": {"S": "sweep"}, "event_id": {"S": "-"}, "cursors": {"S": "[null]"}}
     cloud.dynamodb.put_item(TableName="EventsTable", Item=old)
@@ -202,6 +200,7 @@ def test_the_newest_entries_are_read_over_the_pages_of_a_megabyte(outbox: Outbox
     ]
 
 
+@pytest.mark.unpromised
 def test_an_item_that_none_of_our_functions_wrote_is_no_part_of_the_history(cloud: Cloud, outbox: Outbox) -> None:
     outbox.put_all([PLAIN, replace(PLAIN, event_id="0003")])
     foreign = {"audience": {"S": "calls/123"}, "event_id": {"S": "0002"}, "message": {"S": "{}"}}
@@ -210,6 +209,7 @@ def test_an_item_that_none_of_our_functions_wrote_is_no_part_of_the_history(clou
     assert [each.event_id for each in entries_of(outbox.newest("calls/123", "0", 2))] == ["0003", "0001"]
 
 
+@pytest.mark.unpromised
 def test_who_changed_since_an_id_is_read_over_all_pages_and_without_the_messages(cloud: Cloud) -> None:
     class SmallPages:
         def query(self, **request: Any) -> Any:

@@ -7,11 +7,12 @@ import importlib
 import json
 import os
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import botocore.session
 import pytest
+from botocore import xform_name
 from moto.dynamodb.models import dynamodb_backends
 from moto.events.models import events_backends
 from moto.sqs.models import sqs_backends
@@ -23,7 +24,9 @@ from samsocket.resolver import Resolver
 from samsocket.template import Stack, Template
 from tests.cloudformation import ROOT
 from tests.samples import KEY_ID, SECRET, queued
-from tests.support.light_moto import empty_moto, lighten_moto, stored
+from tests.support import enumerations
+from tests.support.fake_sqs import check_message
+from tests.support.light_moto import all_stored, empty_moto, lighten_moto, stored
 from tests.support.strict_dynamodb import StrictDynamoDB
 from tests.unit.fakes import FakePoster
 
@@ -40,7 +43,17 @@ STORY_BEGINS = 1_705_314_600  # s; 2024-01-15T10:30:00Z, when the samples are se
 def operator(service: str) -> Any:
     """Return a client for test code, with more rights than the functions' own."""
     session: Any = botocore.session.get_session()
-    return session.create_client(service)
+    client = session.create_client(service)
+    client.meta.events.register("provide-client-params", refuse_what_aws_refuses)
+    return client
+
+
+def refuse_what_aws_refuses(**call: Any) -> None:
+    """Hear what a client is about to send, and refuse what moto would accept and AWS does not."""
+    model, params = call["model"], call["params"]
+    enumerations.check(model.service_model.service_name, xform_name(model.name), params)
+    if model.name == "SendMessage":
+        check_message(params)
 
 
 class Context:
@@ -113,6 +126,11 @@ class Cloud:
         """Return an item as DynamoDB stores it, found by the values of its key attributes."""
         return stored(dynamodb_backends[ACCOUNT][REGION].tables[table], item)
 
+    def held(self, table: str) -> list[dict[str, Any]]:
+        """Return all items of a table as DynamoDB stores them."""
+        found = dynamodb_backends[ACCOUNT][REGION].tables.get(f"{table}Table")  # a test may have deleted it
+        return [] if found is None else list(all_stored(found))
+
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Return all rows of a table, sorted by key."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=f"{table}Table", ConsistentRead=True)
@@ -172,6 +190,24 @@ class Cloud:
         assert endpoint == f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com"
         assert posts_per_second > 0
         return self.poster
+
+
+class Lagging:
+    """A client of a DynamoDB in which nothing is seen yet by reads that need not be consistent."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, operation: str) -> Any:
+        return partial(self._call, operation)
+
+    def _call(self, operation: str, **request: Any) -> Any:
+        asked = [request, *request.get("RequestItems", {}).values()]
+        if operation in {"get_item", "query", "scan", "batch_get_item"} and not any(
+            each.get("ConsistentRead") for each in asked
+        ):
+            return {"Items": [], "Responses": {table: [] for table in request.get("RequestItems", {})}}
+        return getattr(self._client, operation)(**request)
 
 
 # ---- the stack in moto ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
@@ -56,6 +56,12 @@ def stored(table: Table, item: Mapping[str, Any]) -> Item | None:
     range_key = DynamoType(item[table.range_key_attr]) if table.range_key_attr else None
     found = table.get_item(DynamoType(item[table.hash_key_attr]), range_key)
     return image(found.to_json()["Attributes"]) if found else None
+
+
+def all_stored(table: Table) -> Iterator[Item]:
+    """Yield the items that a table holds."""
+    for found in table.all_items():
+        yield image(found.to_json()["Attributes"])
 
 
 def image(attributes: Item) -> Item:

@@ -73,6 +73,10 @@ class Index:
         return {name: value for name, value in item.items() if name in self.attributes}
 
 
+def _keep(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
+    context["params"] = params
+
+
 def _units(item: Item | None) -> int:
     return math.ceil(size(item) / 1024)
 
@@ -87,8 +91,10 @@ class Meter:
         self.cost = Cost()
         for service in ("dynamodb", "sqs", "events"):
             events = clients.client(service).meta.events
-            events.register(f"provide-client-params.{service}", self._before)
+            events.register(f"provide-client-params.{service}", _keep)
+            events.register(f"before-call.{service}", self._before)
             events.register(f"after-call.{service}", self._after)
+            events.register(f"after-call-error.{service}", self._failed)
 
     @contextmanager
     def measuring(self) -> Iterator[Cost]:
@@ -96,12 +102,24 @@ class Meter:
         self.cost = Cost()
         yield self.cost
 
-    def _before(self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: object) -> None:
+    def _before(self, model: Any, context: dict[str, Any], **_: object) -> None:
         self._lock.acquire()  # one call at a time, so that what is between before and after is its own
-        context["cost"] = params, self._touched(model.name, params)
+        try:
+            context["touched"] = self._touched(model.name, context["params"])
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _failed(self, **_: object) -> None:
+        self._lock.release()
 
     def _after(self, model: Any, context: dict[str, Any], **_: object) -> None:
-        params, touched = context["cost"]
+        try:
+            self._count(model, context["params"], context["touched"])
+        finally:
+            self._lock.release()
+
+    def _count(self, model: Any, params: dict[str, Any], touched: Any) -> None:
         service = model.service_model.service_name
         if service == "sqs":
             self.cost.queue += 1
@@ -114,7 +132,6 @@ class Meter:
                 after = self._cloud.image(table, key)
                 self.cost.writes += write_units(before, after, self._indexes[table], transactional=transactional)
             self.cost.reads += self._reads(model.name, params)
-        self._lock.release()
 
     def _touched(self, operation: str, params: dict[str, Any]) -> list[tuple[str, Item, Item | None]]:
         """Return the items that a call writes to: table, key and how the item was before."""

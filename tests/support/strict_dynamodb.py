@@ -29,6 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from realtime.aws import retries
 from tests.cloudformation import resources
+from tests.support import enumerations
 
 Item = Mapping[str, Mapping[str, Any]]
 Key = tuple[str, ...]  # a table's or index's name, and key values
@@ -139,6 +140,7 @@ class StrictDynamoDB:
         Raises ClientError as botocore does, or ReadTimeoutError where the answer is lost.
         """
         _check_expressions(operation, request)
+        enumerations.check("dynamodb", operation, request)
         if self._happens(self.chances.failure):
             self._refuse(operation, "InternalServerError")
         match operation:

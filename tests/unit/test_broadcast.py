@@ -257,6 +257,13 @@ def test_those_on_a_list_of_blocks_hear_the_blocker_by_no_narrow_audience_either
     assert service.posted() == {"other": ["A"], "callee": ["B"]}
 
 
+def test_a_user_on_the_lists_of_several_blockers_hears_none_of_them() -> None:
+    service = Service().audience("presence/*/0", [subscriber("blocked", "666"), subscriber("other", "5")])
+    service.blocks.blocks = {("1", "666"), ("2", "666"), ("2", "5")}
+    service.broadcast(about_many("A"), about_many("B", subject="2"), about_many("C", subject="3"))
+    assert service.posted() == {"blocked": ["C"], "other": ["A", "C"]}
+
+
 def test_nobody_is_asked_about_unless_the_blocker_has_many_blocks() -> None:
     service = Service().audience("presence/*/0", [subscriber("other", "5")])
     unblocked = about_many("B", subject="2", shown_to=frozenset({"5"}))

@@ -50,7 +50,8 @@ class Tallies:
     def publish(self, tally: Tally) -> None:
         """Show a count, unless there is a later one; it ends the claim."""
         self._update(
-            "#users = :users, listeners = :listeners, busy = :busy, counted_at = :at, claimed_until = :none",
+            "#users = :users, listeners = :listeners, busy = :busy, counted_at = :at, claimed_until = :none, "
+            "expires_at = :ttl",
             "attribute_not_exists(counted_at) OR counted_at < :at",
             {
                 ":users": tally.users,
@@ -58,6 +59,7 @@ class Tallies:
                 ":busy": tally.busy,
                 ":at": tally.counted_at_ms,
                 ":none": 0,
+                ":ttl": tally.counted_at_ms // 1000 + TALLY_TTL_SECONDS,
             },
             {"#users": "users"},  # reserved
         )
