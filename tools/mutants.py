@@ -254,11 +254,15 @@ def main() -> int:
     chosen = choose(options.sample, options.seed) if options.sample else options.names
     run(chosen)
     codes = {name: code for name, code in results().items() if not options.sample or name in chosen}
-    good = report(codes, list(survivors(codes)), explanations, sampled=bool(options.sample))
+    found = list(survivors(codes))
+    good = report(codes, found, explanations, sampled=bool(options.sample))
     if options.sample:
         killed = sum(code not in _SURVIVED | _UNTRIED for code in codes.values())
+        explained = len(found) - len(unexplained(found, explanations))
         low, high = interval(killed, len(codes))
-        print(f"of all mutants, {low:.1%} to {high:.1%} are killed (95 % confidence)")
+        print(f"of all mutants, {low:.1%} to {high:.1%} are killed (95 % confidence),")
+        low, high = interval(killed + explained, len(codes))
+        print(f"and {low:.1%} to {high:.1%} are killed, or change nothing that a test could notice")
     return 0 if good else 1
 
 

@@ -1,4 +1,4 @@
-"""Five hundred connections at once: each receives all of its messages and nothing else."""
+"""Two hundred and fifty connections at once: each receives all of its messages and nothing else."""
 
 from __future__ import annotations
 
