@@ -145,7 +145,7 @@ policies: setup  ## show that each right of each function is needed (some minute
 	@$(RUN)/pytest tests/e2e/policies.py --verbose --timeout 300 $(ARGS)
 
 .PHONY: mutants
-mutants: setup  ## change the core in small ways; show what no unit, integration or engine test notices (over an hour)
+mutants: setup  ## change the core in small ways; show what no fast test notices (days; ARGS="--sample 260": an hour)
 	@$(UV) sync --quiet --locked --python $(PYTHON) --group mutants
 	@nice $(RUN)/python -m tools.mutants $(ARGS)
 

@@ -16,7 +16,7 @@ snapstart.prepare(bootstrap.frame_handler, logger)
 
 @invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Answer a frame; after any failure the answer is an `error` frame, and the connection stays open."""
+    """Answer a frame; after a failure the answer is an `error` frame. Only a long flood closes the connection."""
     context = event["requestContext"]
     now_ms = int(time.time() * 1000)
     connection_id, stage = context["connectionId"], context["stage"]

@@ -21,7 +21,7 @@ snapstart.prepare(bootstrap.ingestion, logger)
 
 @invoked
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Record each event of a batch; an event that cannot be recorded now comes again alone, later each time."""
+    """Record each event of a batch; one that cannot be recorded now comes again alone, after a random pause."""
     return answer_queue(event["Records"], _ingest_or_put_off)
 
 
@@ -55,7 +55,7 @@ def _ingest(record: Mapping[str, Any]) -> None:
 
 
 def _put_off(record: Mapping[str, Any], reason: str) -> None:
-    """Tell the queue to bring an event again after a while, longer each time, with full jitter."""
+    """Tell the queue to bring an event again after a random pause, whose limit is longer each time."""
     times = int(record["attributes"]["ApproximateReceiveCount"])
     longest = min(LONGEST_BACK_OFF_SECONDS, 2 ** min(times, 10))
     seconds = random.randint(1, longest)

@@ -143,7 +143,7 @@ class Redrive:
         keys = record["dynamodb"]["Keys"]
         name = " ".join(str(keys[key]["S"]) for key in ("audience", "event_id"))
         if dry_run:
-            return Step(f"would put through again: {name}")
+            return Step(f"would redrive: {name}")
         try:
             self._dynamodb.update_item(
                 TableName=self._names.events_table,
@@ -156,7 +156,7 @@ class Redrive:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
             return Step(f"no longer in the history: {name}")
-        return Step(f"put through again: {name}")
+        return Step(f"redriven: {name}")
 
     def _announce(self, record: dict[str, Any], *, dry_run: bool) -> Step:
         """Invoke `announce` again with a change of a user."""

@@ -95,7 +95,10 @@ def connections(deployment: Deployment, user_id: str, *, as_json: bool) -> None:
 def disconnect(
     deployment: Deployment, user_id: str | None, connection: str | None, reason: str | None, *, revoke: bool
 ) -> None:
-    """Close all connections of a USER, or one. The clients are told AUTH_FAILED, and need a new token to come back."""
+    """Close all connections of a USER, or one. The clients are told AUTH_FAILED.
+
+    Without --revoke, a token that they still have lets them in again.
+    """
     if (user_id is None) == (connection is None):
         raise click.UsageError("Give either USER or --connection.")
     if revoke and user_id is None:

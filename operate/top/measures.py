@@ -1,4 +1,4 @@
-"""What the functions count (realtime.metrics), in the last minute: from CloudWatch, or from the lines that they print.
+"""What the functions count (realtime.metrics), lately: from CloudWatch, or from the lines that they print.
 
 CloudWatch makes metrics of these lines. An emulator does not, so there the lines themselves are read.
 """
@@ -54,7 +54,7 @@ class Source(Protocol):
     """Where measures come from."""
 
     def read(self) -> Measures:
-        """Return what was counted in the last minutes."""
+        """Return what was counted in the last `seconds`."""
         ...
 
 

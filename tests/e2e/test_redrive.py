@@ -63,10 +63,10 @@ async def test_an_event_that_was_given_up_is_heard_when_it_is_put_through_again(
         first = await client.hears("call_started")
         give_up_on(stack, "EventsTableName", "audience", f"calls/{user}")
         name = f"calls/{user} {first['id']}"
-        assert f"would put through again: {name}" in realtime(stack, "redrive", "--dry-run")
-        assert f"put through again: {name}" in realtime(stack, "redrive")
+        assert f"would redrive: {name}" in realtime(stack, "redrive", "--dry-run")
+        assert f"redriven: {name}" in realtime(stack, "redrive")
         assert await client.hears("call_started") == first
-        assert f"put through again: {name}" not in realtime(stack, "redrive")
+        assert f"redriven: {name}" not in realtime(stack, "redrive")
 
 
 async def test_a_change_that_was_given_up_is_announced_when_it_is_put_through_again(stack: Stack) -> None:

@@ -88,7 +88,7 @@ async def test_resume_without_an_id_is_answered_with_what_to_send(stack: Stack) 
         error = await client.hears("error")
         assert error["data"] == {
             "code": "BAD_REQUEST",
-            "message": "last_id: must be the id of a message that you have heard",
+            "message": "last_id: must be the id of a message that you have received",
         }
         await client.pings()
 

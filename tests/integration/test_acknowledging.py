@@ -155,7 +155,7 @@ def test_a_client_may_acknowledge_a_message_that_does_not_ask_for_it(cloud: Clou
 
 def test_an_acknowledgement_without_a_messages_id_is_refused(cloud: Cloud) -> None:
     answer = cloud.function("default")(frame("ack", id="the last one"))
-    assert json.loads(answer["body"])["data"]["message"] == "id: must be the id of a message that you have heard"
+    assert json.loads(answer["body"])["data"]["message"] == "id: must be the id of a message that you have received"
 
 
 def test_a_retry_orders_the_checks_under_the_id_that_was_recorded_first(

@@ -462,7 +462,7 @@ def test_resume_with_an_invalid_id_is_refused(default: Function) -> None:
     reply = answer(default, frame({"type": "resume", "data": {"last_id": "yesterday"}}))
     assert reply["data"] == {
         "code": "BAD_REQUEST",
-        "message": "last_id: must be the id of a message that you have heard",
+        "message": "last_id: must be the id of a message that you have received",
     }
 
 

@@ -119,7 +119,7 @@ def test_events_that_were_given_up_are_heard_after_the_function_is_repaired(fixt
     fixture.record("c")
     fixture.settle()
     fixture.is_broken = False
-    assert texts(fixture.redrive()) == [f"put through again: calls/123 {name}" for name in "abc"]
+    assert texts(fixture.redrive()) == [f"redriven: calls/123 {name}" for name in "abc"]
     fixture.settle()
     assert fixture.heard == ["a", "b", "c"]
     assert len(fixture.sqs) == 0
@@ -131,7 +131,7 @@ def test_a_change_of_presence_that_was_given_up_is_heard_by_those_who_watch(fixt
     fixture.tables.call("put_item", {"TableName": "EventsTable", "Item": change.as_item()})
     fixture.settle()
     fixture.is_broken = False
-    assert texts(fixture.redrive()) == [f"put through again: presence/*/0 {message.event_id}"]
+    assert texts(fixture.redrive()) == [f"redriven: presence/*/0 {message.event_id}"]
     fixture.settle()
     assert fixture.heard == [message.event_id]
 
@@ -175,7 +175,7 @@ def test_a_dry_run_changes_nothing(fixture: RedriveFixture) -> None:
     fixture.record("a")
     fixture.settle()
     shown = sum(map(len, fixture.stream.shards.values()))
-    assert texts(fixture.redrive(dry_run=True)) == ["would put through again: calls/123 a"]
+    assert texts(fixture.redrive(dry_run=True)) == ["would redrive: calls/123 a"]
     assert sum(map(len, fixture.stream.shards.values())) == shown
     assert len(fixture.sqs) == 1
     assert not fixture.sqs.hidden

@@ -145,7 +145,7 @@ def test_events_about_presence_take_no_recipients(kind: str) -> None:
     detail = {"user_id": 123, "is_busy": True}
     assert read(kind, detail).to is None
     assert reason(kind, {**detail, "delivery": {"to": [1]}}) == (
-        f"detail.delivery.to: leave it out; the user decides who receives a {kind}"
+        f"detail.delivery.to: leave it out; `user_id` says already who receives a {kind}"
     )
 
 

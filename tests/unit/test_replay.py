@@ -333,7 +333,7 @@ def test_the_newest_messages_are_replayed_if_there_are_too_many() -> None:
 
 @pytest.mark.parametrize("last_id", [None, "", 5, "x" * 28, "018d0cabc5d06bba19c395fdaeb", LAST.upper() + "0", [LAST]])
 def test_an_invalid_last_id_is_refused(last_id: object) -> None:
-    with pytest.raises(BadRequest, match="last_id: must be the id of a message that you have heard"):
+    with pytest.raises(BadRequest, match="last_id: must be the id of a message that you have received"):
         replayed(last_id=last_id)
 
 

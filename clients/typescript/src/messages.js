@@ -346,7 +346,7 @@
  */
 
 /**
- * Ask for a sign of life. Send it when you have neither sent nor received anything for four minutes.
+ * Ask for a sign of life. Send it when you have received nothing for four minutes.
  *
  * @typedef {{ type: "ping", data?: Record<string, unknown>, timestamp?: unknown }} Ping
  */

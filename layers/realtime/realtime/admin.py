@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_USERS = 1000  # of one request: ten reads, and an answer of at most 0.3 MB
 MAX_CONNECTION_ID = 128
 DEFAULT_REASON = "Disconnected by the service's operator"
-_KEPT_SECONDS = 3600  # a last frame; broadcast gives a record up when it is so old
+_KEPT_SECONDS = 3600  # a last frame; the stream's mapping gives records up that are so old
 
 
 class Admin:

@@ -22,7 +22,7 @@ MAX_ACKNOWLEDGING = 45  # users who must acknowledge it: each takes one more par
 
 SchemaType = TypeVar("SchemaType", bound=Struct)
 
-# What only a reader of the schemas needs, because `parse_id` and `parse_name` check it, and more, in their own words.
+# For readers of the schemas alone: `parse_id` and `parse_name` check the same and more, with messages of their own.
 _ID_TEXT = {"minLength": 1, "maxLength": 128, "pattern": r"^[^\u0000-\u0020\u007f-\u009f/]*$"}
 _NAME_TEXT = {"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
 
@@ -212,7 +212,7 @@ def _recipients(
     kind: str, data: dict[str, Any], to: list[Id] | Literal["everyone"] | None, rules: EventType
 ) -> Recipients:
     if to is not None and rules.default == "presence":
-        raise InvalidEvent(f"detail.delivery.to: leave it out; the user decides who receives a {kind}")
+        raise InvalidEvent(f"detail.delivery.to: leave it out; `user_id` says already who receives a {kind}")
     if isinstance(to, list):
         if not 0 < len(to) <= MAX_RECIPIENTS:
             raise InvalidEvent(f"detail.delivery.to: must list 1 to {MAX_RECIPIENTS} users, or be 'everyone'")

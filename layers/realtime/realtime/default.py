@@ -100,8 +100,7 @@ class FrameHandler:
         """Return the last frame of the answer to a client's frame; post the frames before it, if there are any.
 
         Every frame gets an answer, because API Gateway would send an empty frame, which no client can read, for an
-        answer without a body. Raises ClientError if the client is to receive an `error` frame; its connection stays
-        open.
+        answer without a body. Raises ClientError if the client is to receive an `error` frame.
         """
         until = time.monotonic() + _ANSWER_SECONDS
         unreadable: BadRequest | None = None

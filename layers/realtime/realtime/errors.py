@@ -20,7 +20,7 @@ RealtimeError
 │   ├── OtherParticipants      (tables/calls) the call has participants who are not those that were expected
 │   ├── LimitReached           (tables/membership) the user has the maximum number of connections already
 │   └── NotConnected           (tables/membership) the user does not have this connection any more
-└── Unreadable             (tables/outbox) an item that none of our functions wrote: it goes to a dead-letter queue
+└── Unreadable             (tables/entries) an item that none of our functions wrote: it goes to a dead-letter queue
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ClientError(RealtimeError):
 
 
 class AuthFailed(ClientError):
-    """The token is missing, malformed, wrongly signed or expired; the client does not learn which."""
+    """The token is missing, malformed, wrongly signed, expired or revoked; the client learns only of the last."""
 
     code = "AUTH_FAILED"
     status = 401
@@ -68,7 +68,7 @@ class AuthFailed(ClientError):
 
 
 class PermissionDenied(ClientError):
-    """The token is valid, but not for this endpoint."""
+    """The client may not do this: by its token's scope, its user or the origin of its page."""
 
     code = "PERMISSION_DENIED"
     status = 403
@@ -92,7 +92,7 @@ class RateLimited(ClientError):
 
 
 class BadRequest(ClientError):
-    """The service cannot read what the client sent; the message says what is expected."""
+    """What the client sent cannot be read, or cannot be done here; the message says what is expected."""
 
     code = "BAD_REQUEST"
     status = 400

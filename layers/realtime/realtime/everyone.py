@@ -7,8 +7,8 @@ base in memory, and comes from there to the next base by a *step*, which is smal
 read the whole base in the same second. Tails are made while the next base is: `default` has a third of a core, and a
 base of tens of thousands takes it seconds.
 
-What a client may get: it hears every event that is posted after the index shows its connection. So what it gets must
-hold every change whose event was recorded before it asked: the log must have been read for it later than that.
+What a client may get: it hears every event that is posted after the index shows its connection. So the answer to its
+`sync` must have every change that was recorded before it asked: the log must have been read after that.
 
 With few online, everyone is read for each client: that is cheaper, and waits for nobody.
 """

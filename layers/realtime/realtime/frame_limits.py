@@ -8,7 +8,8 @@ Three lines, each behind the last (docs/decisions/0038):
    write. So a count is never too high, and too low by a handful of frames. With `counted` = 1 it is exact.
 3. The frames of a busy connection are counted for its user as well.
 
-Of refused frames one in six costs a write. A connection that goes on, refused for a hundred frames, is closed.
+Of refused frames one in six costs a write, and is counted for all six. Like a bucket, this count falls again, at the
+connection's rate. When it is at a hundred, the connection is closed.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class FrameLimits:
         return self._refuse(connection, wait_s, now_ms)
 
     def _refuse(self, connection: Addressee, wait_s: int, now_ms: int) -> ClientError:
-        """Return the refusal of a frame; a connection that has had a hundred of them is closed."""
+        """Return the refusal of a frame, and close a connection whose count of them is at a hundred."""
         if self._chance() * COUNTED_REFUSALS < 1:
             try:
                 self._count_refusal(connection, now_ms)
@@ -160,7 +161,7 @@ def make_frame_limits(
     counted: int,
     close: Callable[[Addressee, str, int], None],
 ) -> FrameLimits:
-    """Return the limits of connections and users; a user may send as many seconds' worth at once as a connection."""
+    """Return the limits of connections and users; a user's burst lasts as long as a connection's, each at its rate."""
     of_connection = Rate(per_second, burst)
     of_user = Rate(per_second_of_user, max(1, burst * per_second_of_user / per_second))
     here = RateLimit(of_connection, time.time)

@@ -27,7 +27,7 @@ def parse_id(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or _FORBIDDEN.search(value):
         raise ValueError(_RULE)
     if is_unstorable(value):
-        raise ValueError(f"{_RULE}; nor U+FFFE and its like, nor half of a character")
+        raise ValueError(f"{_RULE}, no noncharacter (such as U+FFFE) and no half of a character")
     return value
 
 
@@ -62,5 +62,5 @@ def event_time_ms(event_id: object) -> int:
     Raises ValueError if it is not the id of an event.
     """
     if not isinstance(event_id, str) or not is_event_id(event_id):
-        raise ValueError("must be the id of a message that you have heard")
+        raise ValueError("must be the id of a message that you have received")
     return int(event_id[:12], 16)

@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
 
     @property
     def newest_first(self) -> bool:
-        """Return the order of the page."""
+        """Return whether the newest messages come first."""
         return self.after is None or self.before is not None
 
 

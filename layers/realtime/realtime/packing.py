@@ -10,9 +10,9 @@ from realtime.posting.delivery import Frame
 
 
 class Message(NamedTuple):
-    """A message by itself, and as it is before a later one of an array that brings a position of the same name.
+    """A message in two forms: whole, and `bare`, for an array in which a later one has a position of the same name.
 
-    Then its position is empty, but there: by it our clients tell live messages from those that they missed.
+    The bare form has a position that is empty: by it, our clients tell live messages from those that they missed.
     """
 
     frame: Frame

@@ -37,7 +37,7 @@ SINCE = "since"
 
 _ID_BYTES = 14
 _SUM_BYTES = 6
-# Three of 512 ids have a wrong sum with a chance of 1 in 10 million, if four or more are missing.
+# If four or more ids are missing, some three of 512 have the same sum by chance: once in 10 million.
 _MAX_SEARCHED = 512
 _LONGEST_NAME = 200  # characters of an audience, whose user has an id of 128 at most; DynamoDB takes keys of 2 KB
 

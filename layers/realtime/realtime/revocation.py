@@ -16,8 +16,8 @@ _COMMIT_SECONDS = 0.1  # in which a transaction that has begun to show its write
 def revoke(tables: Tables, user_id: str, before_s: int) -> list[Session]:
     """Refuse the tokens of a user that were issued before a time; return the sessions of this moment.
 
-    The connections are read only after the tokens are revoked, so that no handshake comes in between: it is registered
-    before, and closed with the others, or it is refused.
+    The connections are read only after the tokens are revoked. So a handshake is either registered before, and closed
+    with the others, or refused.
     """
     tables.users.revoke(user_id, before_s)
     return sessions_of(tables, user_id)

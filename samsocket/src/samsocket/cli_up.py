@@ -1,4 +1,4 @@
-"""The commands that need no gateway yet: `samsocket up`, `samsocket setup` and `samsocket env`."""
+"""The commands `samsocket up`, `samsocket setup` and `samsocket env`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def up(
 
 @click.command()
 def setup() -> None:
-    """Install all that `up` would install when it is needed, such as in an image that later has no network."""
+    """Install now all that `up` would install later, for example in an image that will have no network."""
     environments = Environments(home(), click.echo)
     try:
         environments.ministack()

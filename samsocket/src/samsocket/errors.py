@@ -1,7 +1,7 @@
 """The errors of the gateway.
 
 GatewayError
-├── StartError                    ends the command; its text is the one line that is printed
+├── StartError                    ends the command; its text is what is printed
 │   ├── AddressInUseError
 │   ├── EmulatorUnreachableError
 │   ├── StackNotFoundError
@@ -18,7 +18,7 @@ GatewayError
 │   │   └── TemplateFailedError
 │   ├── UnsupportedMediaError     415
 │   └── IntegrationTimeoutError   504
-├── RefusedError                  the authorizer refuses a client; carries the handshake's status
+├── RefusedError                  a client may not connect; carries the handshake's status
 ├── NoVerdictError                the emulator does not say what a caller may do
 └── DeliveryError                 a management request cannot be carried out
     ├── GoneError
@@ -192,7 +192,7 @@ class IntegrationTimeoutError(IntegrationError):
 
 
 class RefusedError(GatewayError):
-    """The `$connect` route's authorizer refused the client."""
+    """The `$connect` route refused the client: by its authorizer, its signature or its API key."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -223,4 +223,4 @@ class BufferFullError(DeliveryError):
 
 
 class TooLargeError(DeliveryError):
-    """A post has more than 131,072 bytes."""
+    """A post has more bytes than a message may have: 131,072, unless --message-bytes says otherwise."""

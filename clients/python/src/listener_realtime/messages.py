@@ -476,7 +476,7 @@ class GatewayError(TypedDict):
 
 
 class Ping(TypedDict):
-    """Ask for a sign of life. Send it when you have neither sent nor received anything for four minutes."""
+    """Ask for a sign of life. Send it when you have received nothing for four minutes."""
 
     type: Literal["ping"]
     data: NotRequired[dict[str, Any]]

@@ -198,6 +198,6 @@ def aws_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError as error:  # half of a surrogate pair: botocore cannot encode the request
-        raise Rejected(f"{doing}: a text that no UTF-8 has") from error
+        raise Rejected(f"{doing}: a text that UTF-8 cannot encode") from error
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error

@@ -1,4 +1,4 @@
-"""SQS: the delay queue, and the dead-letter queues with the reason in an attribute.
+"""SQS: queues for work and for checks, and dead-letter queues with the reason in an attribute.
 
 SQS refuses a message that has a character that XML forbids (InvalidMessageContents) in its body or in an attribute.
 Such characters are escaped here; otherwise the very messages that a dead-letter queue is meant for would be lost.

@@ -29,7 +29,7 @@ T = TypeVar("T")
 # The longest wait for a connection, and for an answer. s
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
 ATTEMPT_SECONDS = CONNECT_SECONDS + ANSWER_SECONDS
-# The most attempts at one call, and the longest time between the begin of its first and its last. s
+# The most attempts at one call, and the longest time from the beginning of its first to that of its last. s
 ATTEMPTS, RETRY_SECONDS = 20, 3.5
 # The longest that a call takes. A function behind the API has 10 s, and API Gateway waits for 29 s. s
 LONGEST_CALL_SECONDS = RETRY_SECONDS + ATTEMPT_SECONDS
@@ -139,7 +139,7 @@ class Tries:
         return seconds if time.monotonic() + seconds <= self.latest else None
 
     def wait(self, why: Passing, *, progress: bool = False) -> bool:
-        """Wait before another attempt; return False if it is time to give up, which `progress` postpones."""
+        """Wait before another attempt; return False if it is time to give up. After `progress`, attempts count anew."""
         if progress:
             self._made = 0
         seconds = self.pause(why)

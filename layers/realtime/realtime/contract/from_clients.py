@@ -16,7 +16,7 @@ class Frame(TypedDict):
 
 
 class Ping(Frame):
-    """Ask for a sign of life. Send it when you have neither sent nor received anything for four minutes."""
+    """Ask for a sign of life. Send it when you have received nothing for four minutes."""
 
     type: Literal["ping"]
     data: NotRequired[Empty]

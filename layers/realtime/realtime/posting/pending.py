@@ -78,7 +78,7 @@ class Pending(Generic[D]):
         return Progress(delivery, self._patience, now if self.lane is None else now - self.lane.stalled_s)
 
     def withdraw(self, which: Callable[[Progress[D], float], bool]) -> list[Progress[D]]:
-        """Take out some of the deliveries in back-off; `which` is also given when that ends, or has ended."""
+        """Take out some of the deliveries in back-off; `which` gets each, and the time at which its back-off ends."""
         kept: list[tuple[float, int, Progress[D]]] = []
         withdrawn: list[Progress[D]] = []
         for each in self.waiting:

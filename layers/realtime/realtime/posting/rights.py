@@ -50,7 +50,7 @@ class Rights(Generic[D]):
         return refused if len(refused) < _CONSECUTIVE_REFUSALS else []
 
     def to_ask(self) -> Iterator[Right]:
-        """Yield each right in doubt as often as it has to be tried; none twice, for the second time it stays so."""
+        """Yield each right in doubt once for each try that it still needs; no right is asked about by a second call."""
         for right, refused in self.refused.items():
             if right not in self._asked:
                 self._asked.add(right)

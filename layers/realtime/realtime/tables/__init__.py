@@ -1,4 +1,4 @@
-"""The DynamoDB tables and how they are connected. Only this folder and `aws/` have clients of AWS."""
+"""The DynamoDB tables and how they are connected. Only this folder, `aws/` and `posting/` call AWS."""
 
 from __future__ import annotations
 

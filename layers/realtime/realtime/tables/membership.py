@@ -136,7 +136,8 @@ class Membership:
     ) -> Write:
         """Return the write that takes a connection from a user; it fails with NotConnected if they do not have it.
 
-        With `seen_ms` it also fails if they were last seen later, or, if `seen_elsewhere`, if they were not.
+        With `seen_ms` it also fails if they were last seen later. With `seen_elsewhere`, too, it fails if they were
+        not.
         """
         has_it = "contains(connection_ids, :id)"  # a late duplicate must not move left_at
         seen_then = "" if seen_ms is None else " AND last_seen " + (">" if seen_elsewhere else "<=") + " :seen"

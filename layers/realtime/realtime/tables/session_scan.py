@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class SweepWindow:
     """Which sessions a sweep must check; times since the epoch.
 
-    Of the leases that have run out, those of sessions without a heartbeat are shown only if `silent`, and only if the
-    session does not hear one of the audiences `heard`, having connected between these times.
+    A session whose lease has run out is shown if it has a heartbeat. Without one it is shown only if `silent`, and not
+    if it hears one of the audiences `heard` and connected from `heard_from_ms` to `heard_to_ms`.
     """
 
     lease_before_s: int

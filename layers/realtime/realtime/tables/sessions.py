@@ -1,4 +1,4 @@
-"""A connection and its session, which is its one item in the Connections table that is not a subscription."""
+"""A connection, and its session: the item that has its lease and the time when its token expires."""
 
 from __future__ import annotations
 

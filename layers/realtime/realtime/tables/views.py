@@ -24,13 +24,13 @@ _ROWS_TTL_SECONDS = 600
 _HEAD_TTL_SECONDS = 86_400
 
 Part = Literal["base", "tail"]
-# A version of before claims either by the name that now is the tail's: then both may be made twice at a time.
+# Older code claims both parts by the name that is the tail's now: beside it, two instances may make the same part.
 _CLAIMS: Mapping[Part, str] = {"base": "base_claimed_until", "tail": "claimed_until"}
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Rows that were made: where they are, and before when nothing was recorded that they lack (ms since the epoch)."""
+    """Rows that were made: where they are. They have all that was recorded before `begun_ms` (since the epoch)."""
 
     view_id: str
     begun_ms: int

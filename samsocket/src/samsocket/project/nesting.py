@@ -30,9 +30,9 @@ class Nested:
 
 
 def make_plain(document: dict[str, Any]) -> None:
-    """Make stacks of a document's applications, as SAM does.
+    """Turn a document's applications into nested stacks.
 
-    SAM's own way would ask AWS for those of its Serverless Application Repository, with this user's own key.
+    SAM does so, too, but would ask AWS for those of its Serverless Application Repository, with this user's own key.
     """
     for resource in document["Resources"].values():
         if resource.get("Type") == _APPLICATION:

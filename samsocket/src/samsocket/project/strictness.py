@@ -272,7 +272,7 @@ def _a_websocket_api_selects_routes(view: View) -> Iterator[tuple[str, str]]:
 
 @rule("https://github.com/aws/serverless-application-model/issues/2512")
 def _a_deployment_comes_after_a_route(view: View) -> Iterator[tuple[str, str]]:
-    """A deployment depends on a route: made before all of them, it fails, for an API without routes has nothing."""
+    """A deployment depends on a route: it fails before all routes, for an API without routes has nothing to deploy."""
     bodies = view.document["Resources"]
     routes = {route.logical_id for found in view.by_api("Route").values() for route in found}
 
