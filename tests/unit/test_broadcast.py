@@ -27,7 +27,7 @@ from realtime.records import Reading, read_record
 from realtime.tables.connections import Subscriber
 from realtime.tables.entries import Entry, Unreadable
 from realtime.tables.registry import FORGOTTEN_TOGETHER, Gone
-from realtime.tables.stragglers import CAPACITY
+from realtime.tables.stragglers import CAPACITY, SKIPPED_TOGETHER
 from tests.logs import LogLines
 from tests.samples import names, sample
 from tests.unit.fakes import (
@@ -553,6 +553,22 @@ def test_a_connection_that_is_healed_just_before_it_is_skipped_is_posted_to() ->
     report = service.broadcast(entry("calls/123", "A"))
     assert service.posted() == {"two": ["A"], "one": ["A"]}
     assert (report.done, report.skipped, service.stragglers.skipped) == (1, 1, {"behind"})
+
+
+def test_connections_of_any_group_may_be_healed_while_others_are_skipped() -> None:
+    names = [f"c{number:02}" for number in range(SKIPPED_TOGETHER + 10)]
+    service = Service().audience("calls/123", [subscriber(each) for each in names])
+    service.stragglers.late = {f"{each} a" for each in names}
+    healed = names[3], names[-5]
+
+    def heal() -> None:
+        service.stragglers.late -= {f"{each} a" for each in healed}
+
+    service.stragglers.before["skip"] = heal
+    report = service.broadcast(entry("calls/123", "A"))
+    assert service.posted() == {each: ["A"] for each in healed}
+    assert service.stragglers.skipped == {*names} - {*healed}
+    assert (report.done, report.problem) == (1, None)
 
 
 def test_a_connection_that_falls_behind_anew_while_it_is_skipped_stays_skipped() -> None:

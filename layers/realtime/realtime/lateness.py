@@ -102,13 +102,19 @@ class Lateness:
         self._queue().send_all(
             [Straggler.to_close(each, self._traces(each.events)).message() for each in news.values()]
         )
-        left, healed = iter(news), set()
+        left, healed = iter(news), set[str]()
         while group := list(islice(left, SKIPPED_TOGETHER)):
-            while group and not self._stragglers.skip({each: behind.marks[each] for each in group}):
+            while group := self._still_behind(group, behind, healed):
+                if self._stragglers.skip({each: behind.marks[each] for each in group}):
+                    break
                 behind = self._stragglers.read()
-                healed |= {each for each in group if each not in behind.connection_ids}
-                group = [each for each in group if each in behind.marks and each not in behind.skipped]
         return healed
+
+    @staticmethod
+    def _still_behind(group: Sequence[str], behind: Behind, healed: set[str]) -> list[str]:
+        """Return those of a group who are to be noted as skipped; add those who are not behind any more to `healed`."""
+        healed |= {each for each in group if each not in behind.connection_ids}
+        return [each for each in group if each in behind.marks and each not in behind.skipped]
 
     # ---- connections that fall behind ------------------------------------------------------------------------------
 

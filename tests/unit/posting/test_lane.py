@@ -229,6 +229,15 @@ def test_while_an_account_is_throttled_it_is_probed_more_and_more_rarely_until_i
     assert gap(300) == 20
 
 
+def test_an_api_that_may_answer_nobody_is_probed_as_often_as_ever_after_a_throttle() -> None:
+    found = lane(Account(throttled=True))
+    for at in (0.0, 1.0, 2.0):
+        assert probes(found, at, waiting=Post()) == [True]
+        found.probed(429, at + 0.01)
+    assert looked(found, Post(since=2.0), 2.2) == [False]
+    assert probes(found, 2.2, 2.25, 2.31) == [True, False, True]
+
+
 def looked(found: Lane, post: Post, *times: float) -> list[bool]:
     """Look at a delivery that has a request under way; return whether it leaves."""
     return [found.must_check(now) and found.lets_leave(post, now) for now in times]

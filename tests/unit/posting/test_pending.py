@@ -106,6 +106,16 @@ def test_a_probe_begins_now_and_waits_for_its_turn() -> None:
     assert not found.probe(4.0)
 
 
+def test_no_probe_is_begun_while_one_waits_for_its_turn() -> None:
+    lane = Lane(Congestion(), Latency(), 0.0)
+    found = pending("hangs", lane=lane)
+    assert lane.must_check(3.0)
+    assert not lane.lets_leave(take(found, 3.0 - 2 * HANGING_S), 3.0)
+    assert [found.probe(now) for now in (4.0, 5.0)] == [True, False]
+    take(found, 5.0)
+    assert found.probe(5.0)
+
+
 def test_without_a_lane_nothing_is_probed() -> None:
     assert not pending("a").probe(3.0)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,8 @@ from harness.account import Account
 from realtime.posting import pending
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.lane import PROBED_ID
-from realtime.posting.progress import CONGESTED_PATIENCE_S
+from realtime.posting.pacing import TokenBucket
+from realtime.posting.progress import CONGESTED_PATIENCE_S, Progress
 from tests.support.posters import Frozen
 from tests.unit.posting.simulated import EPOCH, Simulation, Step, Trouble, bodies, deliveries, delivery, frames
 
@@ -376,6 +378,17 @@ class TestClosing:
 HELD_MS = 300  # how long a lane may be held
 
 
+def throttled_until(simulation: Simulation, until_ms: float, then: Callable[[str], Step]) -> None:
+    """Let all requests meet a 429 until a time, and then what their path makes of them."""
+    send = simulation.api.send
+
+    def meet(task: Progress[Any], method: str, path: str, headers: list[str], body: bytes) -> None:
+        simulation.api.default = 429 if simulation.clock.now_ms < until_ms else then(path)
+        send(task, method, path, headers, body)
+
+    simulation.api.send = meet  # type: ignore[method-assign]
+
+
 class TestLane:
     @pytest.mark.parametrize("step", [Trouble.HANG, Trouble.RESET, 429, 500, 400], ids=str)
     @pytest.mark.parametrize("stragglers", [1, 50])
@@ -570,6 +583,24 @@ class TestLane:
         assert set(outcomes.values()) == {Outcome.LATE}
         assert len(outcomes) == 12
         assert simulation.clock.now_ms <= HELD_MS
+
+    @pytest.mark.parametrize("throttled_ms", range(6_000, 8_000, 100))
+    def test_a_connection_that_hangs_when_the_account_is_back_leaves_as_any_other(self, throttled_ms: int) -> None:
+        simulation = Simulation(jitter=0.5)
+        throttled_until(simulation, throttled_ms, lambda path: Trouble.HANG if "c0" in path else 200)
+        outcomes = simulation.outcomes(deliveries(6), in_lane=True)
+        assert outcomes.pop("c0=") is Outcome.LATE
+        assert set(outcomes.values()) == {Outcome.DELIVERED}
+        last_ms = max(each.at_ms for each in simulation.api.requests if each.step == 200)
+        began_ms = next(each.at_ms for each in simulation.api.requests if each.step is Trouble.HANG)
+        assert simulation.clock.now_ms - max(last_ms, began_ms) <= HELD_MS
+
+    def test_probes_that_wait_for_the_quota_do_not_pile_up_before_deliveries(self) -> None:
+        simulation = Simulation(jitter=0.5, quota=TokenBucket(2.0, 1.0))
+        throttled_until(simulation, 10_000, lambda _: 200)
+        outcomes = simulation.outcomes(deliveries(4), in_lane=True)
+        assert Outcome.DELIVERED in outcomes.values()
+        assert simulation.clock.now_ms <= 12_000
 
     def test_an_account_that_stays_throttled_is_tried_ten_times_a_second(self) -> None:
         simulation = Simulation()

@@ -100,6 +100,7 @@ class Lane:
         self._latency = latency
         self._checked_at = now
         self._probe_at, self._probe_s = now, PROBE_S
+        self._probed_at = -math.inf
         self._sound_since = -math.inf  # the latest `since` of a delivery that was answered
         self._silent_s = 0.0  # for how long deliveries have stayed because the API answered nobody
         self._is_silent = False
@@ -186,8 +187,9 @@ class Lane:
 
         `throttled` is a delivery that waits for the account, if nothing else is left to be done.
         """
-        stage = throttled.delivery.stage if throttled is not None and self._congestion.is_on else self._doubted
-        if not stage or now < self._probe_at:
+        is_throttled = throttled is not None and self._congestion.is_on
+        stage = throttled.delivery.stage if throttled is not None and is_throttled else self._doubted
+        if not stage or now < (self._probe_at if is_throttled else min(self._probe_at, self._probed_at + PROBE_S)):
             return ""
-        self._probe_at = now + self._probe_s
+        self._probed_at, self._probe_at = now, now + self._probe_s
         return stage

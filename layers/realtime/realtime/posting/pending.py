@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic
 
 from realtime.posting.delivery import D
-from realtime.posting.lane import probe_of
+from realtime.posting.lane import PROBED_ID, probe_of
 from realtime.posting.progress import AT_ONCE, Patience, Progress
 
 _MAX_WAITING = 10_000  # connections in back-off; at this limit no new delivery is begun, so that memory stays bounded
@@ -60,9 +60,10 @@ class Pending(Generic[D]):
 
     def probe(self, now: float) -> bool:
         """Begin to find out how the account or the API is, if the lane has to know; return whether that is so."""
-        if self.lane is None:
-            return False
-        stage = self.lane.stage_to_probe(now, self.waiting[0][2] if self.waiting and self.drawn is None else None)
+        if self.lane is None or any(each.delivery.connection_id is PROBED_ID for each in self.ready):
+            return False  # one that waits for the quota is enough: it goes before all deliveries
+        waits = bool(self.waiting) and self.drawn is None and not self.is_due(now)  # what is due shows as much itself
+        stage = self.lane.stage_to_probe(now, self.waiting[0][2] if waits else None)
         if stage:
             self.put(self._begin(probe_of(stage), now), AT_ONCE, now)
         return bool(stage)

@@ -133,6 +133,7 @@ class Progress(Generic[D]):
 
     def resume(self, now: float) -> None:
         """Go on after a back-off; `now` is monotonic."""
+        self.throttled = False  # of the request that is made now, nothing is known yet
         held_s = now - self._due_at  # by quota or window, which is not the connection's fault
         if self._patience.lane is None:
             held_s = min(held_s, self._may_be_held_s)
