@@ -116,7 +116,7 @@ def longest(document: Document) -> dict[str, str]:
         else:
             values[name] = start
     options = ("AccessLogs", "CloudFront", "DisableExecuteApiEndpoint", "EventSchemas", "Protect")
-    return values | dict.fromkeys(options, "true") | {"SnapStart": "all"}
+    return values | dict.fromkeys(options, "true") | {"SnapStart": "all", "LiveShare": "most"}
 
 
 def sets(document: Document) -> list[ParameterSet]:
@@ -135,7 +135,7 @@ def sets(document: Document) -> list[ParameterSet]:
             "CloudFront, both domains", {**DOMAIN, **CLOUDFRONT, "DisableExecuteApiEndpoint": "true"}, thorough=True
         ),
         ParameterSet("JWKS", JWKS | {"RejectionMode": "handshake", "LiveShare": "most"}, thorough=True),
-        ParameterSet("secret", SECRET),
+        ParameterSet("secret", SECRET | {"LiveShare": "most", "PostsShare": "nine-tenths"}),
         ParameterSet("SSM parameter", {"TokenKeys": "/listener/realtime/token-keys"}, thorough=True),
         ParameterSet("bus of another name", {"BusName": "marketplace", "EventSchemas": "true", "SnapStart": "clients"}),
         ParameterSet("SnapStart", {"SnapStart": "all", "Protect": "true"}),

@@ -35,7 +35,6 @@ EPOCH = 1_705_314_600.0  # s; when the clock shows 0
 LATENCY_S = 0.01  # of a post
 POLL_S = 0.25
 ACCOUNT_RATE, ACCOUNT_BURST = 10_000, 5_000
-WIDE_RATE = 9_500  # the rest is for calls and notifications
 LATENESS_S = 10.0  # the default of PresenceLatenessSeconds
 MOST_RECORDS = 3_000  # as many as 6 MB hold
 PAGE = 2_000  # subscribers that a page of the index has

@@ -74,7 +74,7 @@ def judge_connections(quota: float) -> Judgement:
     minutes = 100_000 / quota / 60
     return Judgement(
         f"{quota:,.0f} a second in the account: 100,000 clients take {minutes:,.1f} min, and longer where the stages "
-        "let in fewer (RequestsPerSecond, LiveShare)"
+        "let in fewer (RequestsPerSecond, LiveShare, PostsShare)"
     )
 
 

@@ -180,8 +180,9 @@ def test_posts_near_the_budget_raise_an_alarm(
     assert ("PostsNearBudgetAlarm" in cloudwatch.raised) is is_raised
 
 
-def test_the_budget_is_near_at_four_fifths_of_the_posts_of_a_minute() -> None:
-    shares = template()["Mappings"]["Shares"]
+@pytest.mark.parametrize("division", ["Shares", "SharesMostlyPosts"])
+def test_the_budget_is_near_at_four_fifths_of_the_posts_of_a_minute(division: str) -> None:
+    shares = template()["Mappings"][division]
     assert {rate: int(each["Near"]) for rate, each in shares.items()} == {
         rate: int(each["Posts"]) * 60 * 4 // 5 for rate, each in shares.items()
     }

@@ -25,9 +25,9 @@ def test_every_endpoint_and_live_is_a_stage_that_deploys_itself() -> None:
 
 def test_every_stage_throttles_what_clients_send_once_its_routes_exist() -> None:
     def throttles(share: str) -> dict[str, Any]:
-        divisions = ("SharesMostlyLive", "Shares")
-        each = [{"Fn::FindInMap": [name, {"Ref": "RequestsPerSecond"}, share]} for name in divisions]
-        limit = {"Fn::If": ["LiveHasMost", *each]}
+        divisions = ("SharesMostlyPosts", "SharesMostlyLive", "Shares")
+        posts, live, shares = [{"Fn::FindInMap": [name, {"Ref": "RequestsPerSecond"}, share]} for name in divisions]
+        limit = {"Fn::If": ["PostsHaveMost", posts, {"Fn::If": ["LiveHasMost", live, shares]}]}
         return {"ThrottlingRateLimit": limit, "ThrottlingBurstLimit": limit}
 
     for stage in resources("AWS::ApiGatewayV2::Stage").values():
@@ -60,6 +60,16 @@ def test_posts_and_what_all_stages_let_in_stay_within_the_requests_of_the_stack(
         assert 20 * mostly[each] <= mostly[f"Live{each}"], "live has at least 20 of 24 parts"
         together = len(ENDPOINTS) * mostly[each] + mostly[f"Live{each}"]
         assert together == len(ENDPOINTS) * int(parts[each]) + int(parts[f"Live{each}"])
+
+
+@pytest.mark.parametrize(("whole", "parts"), template()["Mappings"]["SharesMostlyPosts"].items())
+def test_posts_may_have_nine_tenths_and_the_stages_what_is_left(whole: str, parts: dict[str, str]) -> None:
+    part = {name: int(value) for name, value in parts.items()}
+    assert part["Posts"] * 10 == int(whole) * 9
+    for each in ("Connects", "Messages"):
+        assert part[f"Live{each}"] >= 8 * part[each] > 0, "live has at least two thirds"
+    stages = sum(len(ENDPOINTS) * part[each] + part[f"Live{each}"] for each in ("Connects", "Messages"))
+    assert 0.095 * int(whole) <= stages <= int(whole) - part["Posts"]
 
 
 @pytest.mark.parametrize(("key", "name"), ROUTES.items())

@@ -113,14 +113,17 @@ def test_a_stack_without_configured_secrets_makes_its_own() -> None:
 
 
 def test_there_is_a_division_of_each_number_of_requests_and_it_is_of_strings_as_an_environment_needs() -> None:
-    shares = template()["Mappings"]["Shares"]
-    assert [*shares] == PARAMETERS["RequestsPerSecond"]["AllowedValues"]
-    assert tuple(map(int, shares)) == REQUESTS_PER_SECOND
-    assert all(isinstance(value, str) for share in shares.values() for value in share.values())
+    for name in ("Shares", "SharesMostlyLive", "SharesMostlyPosts"):
+        shares = template()["Mappings"][name]
+        assert [*shares] == PARAMETERS["RequestsPerSecond"]["AllowedValues"]
+        assert tuple(map(int, shares)) == REQUESTS_PER_SECOND
+        assert all(isinstance(value, str) for share in shares.values() for value in share.values())
 
 
 def test_all_functions_that_post_share_one_budget_and_may_claim_from_it() -> None:
-    budget = {"Fn::FindInMap": ["Shares", {"Ref": "RequestsPerSecond"}, "Posts"]}
+    divisions = ("SharesMostlyPosts", "Shares")
+    budgets = [{"Fn::FindInMap": [name, {"Ref": "RequestsPerSecond"}, "Posts"]} for name in divisions]
+    budget = {"Fn::If": ["PostsHaveMost", *budgets]}
     functions = resources("AWS::Serverless::Function")
     posting = {name: body for name, body in functions.items() if "MANAGEMENT_ENDPOINT" in variables(body)}
     assert len(posting) >= 5
