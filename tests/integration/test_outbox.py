@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from realtime.tables.calls import CallEnded
-from realtime.tables.entries import Change, Entry, Message, read_entry
+from realtime.tables.entries import Change, Entry, LateMark, Message, read_entry
 from realtime.tables.outbox import Item, Outbox, Recorded
 from realtime.tables.session_scan import Pass, Progress, SessionScan
 from realtime.tables.transactions import TRANSACTION_LIMIT, Write
-from tests.support.cloud import Cloud, Lagging
+from tests.support.cloud import Cloud, Lagging, for_broadcast
 from tests.unit.fakes import as_client
 
 NOW = 1_705_314_600  # s
@@ -198,6 +198,15 @@ def test_the_newest_entries_are_read_over_the_pages_of_a_megabyte(outbox: Outbox
     assert [each.event_id for each in islice(outbox.newest("calls/123", "0000", 6), 6)] == [
         f"{n:04}" for n in range(7, 1, -1)
     ]
+
+
+def test_a_late_mark_is_read_with_the_log_but_is_no_entry_and_no_change(cloud: Cloud, outbox: Outbox) -> None:
+    mark = LateMark("presence/*/0", "0002", NOW + 60)
+    outbox.put_all([mark])
+    assert list(outbox.since("feed/*/0", "0001")) == [("0002", [], True)]
+    assert list(outbox.newest("presence/*/0", "0001", 10)) == [("0002", [], True)]
+    assert list(outbox.changed_since("presence/*/0", "0001")) == []
+    assert for_broadcast(cloud.stream("Events")) == {}
 
 
 @pytest.mark.unpromised

@@ -14,7 +14,7 @@ from realtime.posting.delivery import D, Delivery, Outcome, Result
 from realtime.posting.poster import Poster
 from realtime.tables.blocks import Blocks
 from realtime.tables.connections import Connections, Subscriber
-from realtime.tables.entries import Change, Entry, read_entries
+from realtime.tables.entries import Change, Entry, LateMark, read_entries
 from realtime.tables.outbox import Outbox
 from realtime.tables.posted import LastPosted, PostedPositions
 from realtime.tables.registry import Gone, Registry
@@ -67,6 +67,7 @@ class FakeOutbox(Outbox):
 
     def __init__(self, journal: list[str] | None = None) -> None:
         self.entries: list[Entry] = []
+        self.marks: list[LateMark] = []
         self.journal = journal if journal is not None else []
 
     def __len__(self) -> int:
@@ -82,9 +83,12 @@ class FakeOutbox(Outbox):
         self.entries.append(entry)
         self.journal.append("outbox")
 
-    def put_all(self, entries: Iterable[Entry | Change]) -> None:
+    def put_all(self, entries: Iterable[Entry | Change | LateMark]) -> None:
         for each in entries:
-            self.entries += [each] if isinstance(each, Entry) else entries_of(each)
+            if isinstance(each, LateMark):
+                self.marks.append(each)
+            else:
+                self.entries += [each] if isinstance(each, Entry) else entries_of(each)
         self.journal.append("outbox")
 
 

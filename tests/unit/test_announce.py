@@ -8,10 +8,11 @@ import pytest
 from realtime.announce import Announcer, read_change
 from realtime.aws.queues import Queue
 from realtime.errors import ConfigurationError, RealtimeError, Rejected, Unavailable
+from realtime.ids import make_event_id
 from realtime.presence import Rules
-from realtime.tables.entries import Entry
+from realtime.tables.entries import Entry, LateMark
 from tests.samples import sample
-from tests.unit.fakes import FakeBus, FakeOutbox, FakeQueue, as_client
+from tests.unit.fakes import Clock, FakeBus, FakeOutbox, FakeQueue, as_client
 
 CAME, LEFT, WENT, BUSY = (
     sample(f"announce.{name}")["Records"][0]
@@ -25,11 +26,14 @@ class AnnouncerFixture:
 
     def __init__(self, *, grace_seconds: int = 10) -> None:
         self.journal: list[str] = []
+        self.clock = Clock(1_705_314_600.0)  # when the samples are set
         self.outbox = FakeOutbox(self.journal)
         self.bus = FakeBus(self.journal)
         self.queue = FakeQueue(self.journal)
         rules = Rules(shards=1, feed_role="listener", history_seconds=3600)
-        self.announcer = Announcer(self.outbox, self.bus, self.queue, rules, grace_seconds=grace_seconds)
+        self.announcer = Announcer(
+            self.outbox, self.bus, self.queue, rules, grace_seconds=grace_seconds, clock=self.clock
+        )
 
 
 @pytest.fixture(name="fixture")
@@ -63,7 +67,7 @@ def test_the_checks_of_all_who_left_are_ordered_in_one_call(fixture: AnnouncerFi
 
     rules = Rules(shards=1, feed_role="listener", history_seconds=3600)
     queue = Queue(as_client(Sqs()), "https://sqs")
-    announcer = Announcer(fixture.outbox, fixture.bus, queue, rules, grace_seconds=10)
+    announcer = Announcer(fixture.outbox, fixture.bus, queue, rules, grace_seconds=10, clock=fixture.clock)
     left = [{**LEFT, "dynamodb": json.loads(json.dumps(LEFT["dynamodb"]).replace('"123"', f'"{n}"'))} for n in range(3)]
     announcer.announce([CAME, *left])
     assert calls == [[("0", 10), ("1", 10), ("2", 10)]]
@@ -114,6 +118,22 @@ def test_a_batch_that_is_tried_again_has_the_same_ids(fixture: AnnouncerFixture)
     half = len(fixture.outbox) // 2
     assert fixture.outbox.entries[:half] == fixture.outbox.entries[half:]
     assert fixture.bus.told[0] == fixture.bus.told[1]
+
+
+@pytest.mark.parametrize(("behind_s", "is_marked"), [(0.0, False), (9.9, False), (10.1, True), (7200.0, True)])
+def test_a_change_that_is_recorded_late_is_marked_first(
+    fixture: AnnouncerFixture, behind_s: float, is_marked: bool
+) -> None:
+    came = read_change(CAME).new
+    assert came is not None
+    fixture.clock.now = came.changed_at_ms / 1000
+    came_ms = came.changed_at_ms
+    fixture.clock.now += behind_s
+    fixture.announcer.announce([CAME, record_of("5")])
+    at_ms = came_ms + int(behind_s * 1000)
+    mark = LateMark("presence/*/0", make_event_id(at_ms, "late"), at_ms // 1000 + 3600)
+    assert fixture.outbox.marks == ([mark] if is_marked else [])
+    assert fixture.journal == ["outbox"] * (1 + is_marked) + ["bus"]
 
 
 def record_of(user_id: str, record: dict[str, Any] = CAME) -> dict[str, Any]:

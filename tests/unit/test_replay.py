@@ -16,7 +16,7 @@ from realtime.posted import Posted
 from realtime.presence import Rules, consequences, current_messages
 from realtime.replay import MAX_READ, MAX_REPLAYED, OVERLAP_OF_SEVERAL_MS, Replay
 from realtime.tables.connections import Connection, Connections
-from realtime.tables.entries import Entry
+from realtime.tables.entries import Entry, LateMark
 from realtime.tables.outbox import Item, Outbox
 from realtime.tables.users import User, Users
 from realtime.watched_states import WatchedStates
@@ -43,7 +43,7 @@ class VisibleIndex(Connections):
 class RecordedOutbox(Outbox):
     """An outbox with these entries, in the order in which they were recorded; it counts the items that are read."""
 
-    def __init__(self, *entries: Entry) -> None:
+    def __init__(self, *entries: Entry | LateMark) -> None:
         self._entries = entries
         self.read = 0
 
@@ -57,7 +57,12 @@ class RecordedOutbox(Outbox):
         log = log_of(audience)
         found = [each for each in self._entries if log_of(each.audience) == log and each.event_id > event_id]
         in_order = sorted(found, key=lambda each: each.event_id)
-        return [Item(each.event_id, [each] if each.audience == audience else []) for each in in_order]
+        return [
+            Item(each.event_id, [], is_late_mark=True)
+            if isinstance(each, LateMark)
+            else Item(each.event_id, [each] if each.audience == audience else [])
+            for each in in_order
+        ]
 
     def _counted(self, items: Iterable[Item]) -> Iterator[Item]:
         for each in items:
@@ -89,7 +94,7 @@ def recorded(name: str, at: int, audience: str = "calls/123", kind: str = "call_
 
 
 def replayed(
-    *entries: Entry,
+    *entries: Entry | LateMark,
     connection: Connection = CALLS,
     audiences: Collection[str] = ("calls/123",),
     last_id: object = LAST,
@@ -364,7 +369,7 @@ def after(*entries: Entry) -> str:
     return Posted.of(max(ids), ids).position().text
 
 
-def replay_of(*entries: Entry, blocks: Collection[tuple[str, str]] = ()) -> Replay:
+def replay_of(*entries: Entry | LateMark, blocks: Collection[tuple[str, str]] = ()) -> Replay:
     """Return the replay of these entries, where nobody watches."""
     states = WatchedStates(KnownUsers(), feed_role="listener", history_seconds=3600)
     hiding = HistoryHiding(FakeBlocks(*blocks), KnownUsers())
@@ -372,7 +377,7 @@ def replay_of(*entries: Entry, blocks: Collection[tuple[str, str]] = ()) -> Repl
 
 
 def resumed(
-    *entries: Entry,
+    *entries: Entry | LateMark,
     position: object,
     connection: Connection = CALLS,
     audiences: Collection[str] = ("calls/123",),
@@ -410,6 +415,42 @@ def test_the_position_of_resumed_says_that_nothing_is_missing_any_more() -> None
     assert position.keys() == {"calls/123", SINCE}
     assert position.items() >= floor(CALLS.connected_at_ms, NOW).items()
     assert resumed(*entries, position=given | position)[:2] == ([], ALL | {"replayed": 0})
+
+
+@pytest.mark.parametrize("endpoint", ["presence", "feed"])
+def test_a_client_that_was_away_when_changes_were_recorded_late_is_told_so_once(endpoint: str) -> None:
+    """Their ids may be older than all that is read for its position; only `sync` has them all."""
+    connection, audiences = replace(CALLS, stage=endpoint), [f"{endpoint}/*/0"]
+    heard, next_one = (recorded(name, at, audiences[0]) for name, at in (("heard", AWAY), ("next", AWAY + 9_000)))
+    late = recorded("late", AWAY - LATEST_MS - 60_000, audiences[0])
+    mark = LateMark("presence/*/0", make_event_id(AWAY + 5_000, "late"), NOW)
+    given = floor(AWAY - 3600_000, NOW) | {audiences[0]: after(heard)}
+    for more in ([], [next_one]):
+        names, data, position = resumed(
+            heard, late, mark, *more, position=given, connection=connection, audiences=audiences
+        )
+        assert (names, data["recovered"]) == ([each["name"] for each in map(_body, more)], False)
+        again = resumed(heard, late, mark, *more, position=given | position, connection=connection, audiences=audiences)
+        assert again[:2] == ([], ALL | {"replayed": 0})
+    after_it = {audiences[0]: after(heard, next_one)}
+    assert resumed(heard, mark, next_one, position=given | after_it, connection=connection, audiences=audiences)[1] == (
+        ALL | {"replayed": 0}
+    )
+
+
+@pytest.mark.parametrize(("marked_at", "recovered"), [(AWAY - 1, True), (AWAY + 1, False)])
+def test_by_last_id_a_client_is_told_of_changes_that_were_recorded_late(marked_at: int, *, recovered: bool) -> None:
+    mark = LateMark("presence/*/0", make_event_id(marked_at, "late"), NOW)
+    connection = replace(CALLS, stage="presence")
+    assert replayed(mark, connection=connection, audiences=["presence/*/0"])[1] == {
+        "recovered": recovered,
+        "replayed": 0,
+    }
+
+
+def _body(entry: Entry) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(entry.message)
+    return body
 
 
 def test_a_client_that_has_received_no_event_gets_what_came_since_its_connection_began() -> None:

@@ -321,7 +321,7 @@ def test_an_invalid_user_id_as_subject_is_refused(tokens: Tokens, sub: object) -
 
 @pytest.mark.parametrize("sub", ["\ud800", "a\udfff", "\ufffe", "a\uffff", "\ufdd0", "\U0010ffff"], ids=code_points)
 def test_a_subject_with_unstorable_characters_is_refused(tokens: Tokens, sub: str) -> None:
-    with pytest.raises(AuthFailed, match=r"sub must be .* nor half of a character"):
+    with pytest.raises(AuthFailed, match=r"sub must be .* no half of a character"):
         tokens.verify(signed(sub=sub))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from realtime import trace
 from realtime.aws.bus import Bus
@@ -12,9 +12,15 @@ from realtime.aws.queues import Queue
 from realtime.dead_letters import OF_EVERYTHING
 from realtime.deadlines import offline_check
 from realtime.errors import RealtimeError
+from realtime.ids import event_time_ms, make_event_id
 from realtime.presence import Consequences, Rules, consequences
+from realtime.tables.entries import LateMark
 from realtime.tables.outbox import Outbox
 from realtime.tables.users import User, read_user
+
+# A change that is recorded so much later than it was made is marked, for its id has the earlier time. It is less than
+# LATEST_MS of `realtime.positions`, for the write itself takes its time.
+LATE_MS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,18 @@ class _Work:
 class Announcer:
     """Announce changes of users."""
 
-    def __init__(self, outbox: Outbox, bus: Bus, deadlines: Queue, rules: Rules, *, grace_seconds: int) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        bus: Bus,
+        deadlines: Queue,
+        rules: Rules,
+        *,
+        grace_seconds: int,
+        clock: Callable[[], float],
+    ) -> None:
         self._outbox = outbox
+        self._clock = clock
         self._bus = bus
         self._deadlines = deadlines
         self._rules = rules
@@ -114,7 +130,15 @@ class Announcer:
         ]
 
     def _record_messages(self, batch: Sequence[_Work]) -> None:
-        self._outbox.put_all([change for each in batch for change in each.follows.changes])
+        changes = [change for each in batch for change in each.follows.changes]
+        now_ms = int(self._clock() * 1000)
+        late = {each.audience for each in changes if event_time_ms(each.event_id) < now_ms - LATE_MS}
+        if late:  # before the changes, so that whoever reads them late finds the mark as well
+            expires_at_s = now_ms // 1000 + self._rules.history_seconds
+            self._outbox.put_all(
+                [LateMark(audience, make_event_id(now_ms, "late"), expires_at_s) for audience in sorted(late)]
+            )
+        self._outbox.put_all(changes)
 
     def _order_offline_checks(self, batch: Sequence[_Work]) -> None:
         left = [each.user for each in batch if each.follows.may_have_left]

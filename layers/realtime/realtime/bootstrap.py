@@ -173,6 +173,7 @@ def announcer() -> Announcer:
         _queue(config.deadlines_queue_url),
         Rules(config.audience_shards, config.feed_role, config.presence_history_seconds),
         grace_seconds=config.grace_period_seconds,
+        clock=time.time,
     )
 
 

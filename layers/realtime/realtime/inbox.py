@@ -85,7 +85,7 @@ class Inbox:
             return [], None  # DynamoDB refuses to look between two ids in the wrong order
         items = self._outbox.between(audience, after, before, newest_first=wanted.newest_first, limit=wanted.limit + 1)
         found: list[Entry] = []
-        for number, (event_id, entries) in enumerate(items, start=1):
+        for number, (event_id, entries, _) in enumerate(items, start=1):
             found += (each for each in entries if each.is_worth_sending(now_ms // 1000))
             if len(found) > wanted.limit:
                 break

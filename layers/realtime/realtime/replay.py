@@ -42,6 +42,7 @@ class _Log:
     since: str  # the id before which nothing is missing, whatever the position says
     entries: list[Entry]  # those that may be missing, and those that tell which are, oldest first
     end: str | None  # the id up to which it was read; None: there is nothing later
+    late_mark: str = ""  # the id of the last LateMark: before it, something may have come too late to be found
     missing: set[str] = field(init=False)  # ids
 
     def __post_init__(self) -> None:
@@ -60,9 +61,15 @@ class _Log:
             for entry in self.entries
             if through is None or entry.event_id <= through or entry.event_id not in self.missing
         ]
-        if through is None and not received:
+        if through is None and not received and not self.late_mark:
             return self.known
-        return Posted.of(max(self.known.highest, through or "", *received), received).position()
+        reached = self.late_mark if through is None else through
+        return Posted.of(max(self.known.highest, reached, *received), received).position()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that the client may have missed is found: the history has it, and it was recorded in time."""
+        return self.known.highest >= self.oldest.highest and self.known.highest >= self.late_mark
 
 
 class Replay:
@@ -117,13 +124,13 @@ class Replay:
         frames = batch.frames(due, packed=True)
         metrics.count(metrics.REPLAYED, due.bit_count())
         resumed: ResumedData = {
-            "recovered": all(log.known.highest >= log.oldest.highest for log in logs),
+            "recovered": all(log.is_complete for log in logs),
             "replayed": due.bit_count(),
             "complete": through is None,
         }
         reached = {} if through else positions.floor(connection.connected_at_ms, now_ms)
         for log in logs:
-            if log.entries or through is not None:
+            if log.entries or log.late_mark or through is not None:
                 reached |= dict.fromkeys(log.names, log.position(through).text)
         for entry in states:
             if through is None or entry.event_id <= through:
@@ -172,25 +179,30 @@ class Replay:
         after = max(known, oldest, key=lambda each: each.highest)
         names = {audience, name or audience}
         read = [self._read(each, after) for each in names]
-        entries = {entry.event_id: entry for found, _ in read for entry in found}
+        entries = {entry.event_id: entry for found, _, _ in read for entry in found}
         # What is beyond the end of a history that was not read to its end may have gaps.
-        end = min((end for _, end in read if end is not None), default=None)
+        end = min((end for _, end, _ in read if end is not None), default=None)
         in_order = [entries[each] for each in sorted(entries) if end is None or each <= end]
-        return _Log(names, known, oldest, since.highest, in_order, end)
+        return _Log(names, known, oldest, since.highest, in_order, end, max(mark for _, _, mark in read))
 
-    def _read(self, audience: str, known: Position) -> tuple[list[Entry], str | None]:
-        """Return an audience's entries from the slices of a position on, and up to which id; None: to the end."""
+    def _read(self, audience: str, known: Position) -> tuple[list[Entry], str | None, str]:
+        """Return an audience's entries from the slices of a position on, and up to which id; None: to the end.
+
+        And the id of the last LateMark that was found.
+        """
         found: list[Entry] = []
         unknown = 0
         end: str | None = None
-        for event_id, entries in self._outbox.since(audience, known.begin):
+        late_mark = ""
+        for event_id, entries, is_late_mark in self._outbox.since(audience, known.begin):
             unknown += event_id > known.highest
             if unknown > MAX_READ:
-                return found, end
+                return found, end, late_mark
             if is_event_id(event_id):
                 end = event_id
                 found += entries
-        return found, None
+                late_mark = event_id if is_late_mark else late_mark
+        return found, None, late_mark
 
     def _changed(self, watched: Sequence[str], given: Mapping[str, Position]) -> list[Entry]:
         """Return the states of watched users that changed after a client's position, in the order of their ids.
@@ -220,7 +232,7 @@ class Replay:
 
     def _newest(self, audiences: Sequence[str], last_id: str, after: str, now_ms: int) -> tuple[list[Entry], bool]:
         """Return the newest entries after an id, oldest first, and whether they are complete."""
-        newest = [self._newest_of(audience, after) for audience in audiences if log_of(audience) is not None]
+        newest = [self._newest_of(audience, last_id, after) for audience in audiences if log_of(audience) is not None]
         watched = [audience for audience in audiences if log_of(audience) is None]
         states = self._states.since(watched, event_time_ms(after)) if watched else ()
         entries = {
@@ -232,16 +244,23 @@ class Replay:
         is_complete = len(in_order) <= MAX_REPLAYED and all(is_whole for _, is_whole in newest)
         return in_order[-MAX_REPLAYED:], is_complete
 
-    def _newest_of(self, audience: str, after: str) -> tuple[list[Entry], bool]:
-        """Return the newest entries of an audience after an id; False if too many items have none for it."""
+    def _newest_of(self, audience: str, last_id: str, after: str) -> tuple[list[Entry], bool]:
+        """Return the newest entries of an audience after an id, and whether nothing is missing after `last_id`.
+
+        Something may be if too many items have no entry for it, or if there is a LateMark.
+        """
         found: list[Entry] = []
-        for number, (_, entries) in enumerate(self._outbox.newest(audience, after, MAX_REPLAYED + 1)):
+        is_whole = True
+        for number, (event_id, entries, is_late_mark) in enumerate(
+            self._outbox.newest(audience, after, MAX_REPLAYED + 1)
+        ):
             if number == MAX_READ:
                 return found, False
+            is_whole = is_whole and not (is_late_mark and event_id > last_id)
             found += entries
             if len(found) > MAX_REPLAYED:
                 break
-        return found, True
+        return found, is_whole
 
 
 def _name(audience: str, given: Mapping[str, Position]) -> str | None:

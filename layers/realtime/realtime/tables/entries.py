@@ -141,6 +141,8 @@ def _check(entry: Entry) -> None:
     entry.message.encode()
 
 
+_LATE = "late"  # the kind of a LateMark
+
 # The attributes of a change's message, by its endpoint.
 _PARTS = {
     "presence": ("presence_id", "presence_kind", "presence_message"),
@@ -195,6 +197,29 @@ class Change:
             names = _PARTS[endpoint]
             values |= dict(zip(names, (message.event_id, message.kind, message.frame), strict=True))
         return item(values)
+
+
+@dataclass(frozen=True, slots=True)
+class LateMark:
+    """Notes in a log of presence that changes with older ids were recorded at the time of its own id.
+
+    Whoever reads what came after a client's position looks for no ids that are older than those around it.
+    """
+
+    audience: str
+    event_id: str
+    expires_at_s: int
+    subject: None = None  # it is no state of a user
+
+    def as_item(self) -> dict[str, Any]:
+        """Return the mark as it is stored; the stream shows it to nobody."""
+        keys = {"audience": self.audience, "event_id": self.event_id}
+        return item({**keys, "kind": _LATE, "expires_at": self.expires_at_s})
+
+
+def is_late_mark(image: Mapping[str, Any]) -> bool:
+    """Return whether an item is a LateMark."""
+    return bool(image.get("kind") == {"S": _LATE})
 
 
 def read_entries(image: Any, reach: Reach) -> list[Entry]:

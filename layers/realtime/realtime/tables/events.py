@@ -4,6 +4,7 @@ The table's partition key is called `audience`, its sort key `event_id`.
 
     audience                       event_id    item                     written by         read by            kept
     {endpoint}/… (audiences.py)    event's id  an entry                 ingest, announce   default (resume)   history
+    presence/*/{shard}             an id       a late mark (entries.py) announce           default            history
     connection/{connection id}     event's id  one connection's entry   ingest, sweep,     default            60 s to
                                                                         admin, connect                        history
     the same, not streamed         event's id  a last frame             connect, default   default            60 s

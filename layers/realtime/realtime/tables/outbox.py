@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from realtime.audiences import log_of
 from realtime.aws.clients import aws_errors, error_code
 from realtime.tables.dynamodb import attribute, item, pages, plain, write_all
-from realtime.tables.entries import Change, Entry, Unreadable, read_entries, read_entry
+from realtime.tables.entries import Change, Entry, LateMark, Unreadable, is_late_mark, read_entries, read_entry
 from realtime.tables.events import INGESTED_TTL_SECONDS, entry_key, first_key, ingested_key
 from realtime.tables.transactions import TRANSACTION_LIMIT, ConditionFailed, Transaction, Write
 
@@ -46,6 +46,7 @@ class Item(NamedTuple):
 
     event_id: str
     entries: Sequence[Entry]
+    is_late_mark: bool = False
 
 
 class Outbox:
@@ -64,14 +65,14 @@ class Outbox:
         with aws_errors("recording an event"):
             self._client.put_item(TableName=self._table, Item=entry.as_item())
 
-    def put_all(self, entries: Iterable[Entry | Change]) -> None:
+    def put_all(self, entries: Iterable[Entry | Change | LateMark]) -> None:
         """Record entries and changes, not in a transaction: after a failure the caller may record them all again.
 
         The states of a user are recorded in their order; a batch of DynamoDB has none, so each state has its own.
         """
         unique = {(entry.audience, entry.event_id): entry for entry in entries}  # a batch may not name a key twice
         earlier: Counter[tuple[str, str]] = Counter()
-        batches: defaultdict[int, list[Entry | Change]] = defaultdict(list)
+        batches: defaultdict[int, list[Entry | Change | LateMark]] = defaultdict(list)
         for entry in unique.values():
             number = 0
             if entry.subject is not None:
@@ -205,7 +206,7 @@ class Outbox:
             **options,
         )
         for each in found:
-            yield Item(each.event_id, [entry for entry in each.entries if entry.audience == audience])
+            yield each._replace(entries=[entry for entry in each.entries if entry.audience == audience])
 
     def _items(self, **query: Any) -> Iterator[Item]:
         found = pages(self._client, "reading the outbox", TableName=self._table, ConsistentRead=True, **query)
@@ -213,4 +214,4 @@ class Outbox:
             entries: list[Entry] = []
             with suppress(Unreadable):  # `broadcast` gave it up, and logged the reason
                 entries = read_entries(image, "wide")
-            yield Item(image["event_id"]["S"], entries)
+            yield Item(image["event_id"]["S"], entries, is_late_mark(image))
