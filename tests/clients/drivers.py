@@ -179,7 +179,7 @@ class PythonDriver:
     def __init__(self) -> None:
         self._seen: Report = {
             "states": [], "heard": [], "sent": [], "asked": [], "iterated": [], "iterationOver": False, "failures": [],
-            "told": [],
+            "told": [], "kept": [],
             "syncing": 0,
         }  # fmt: skip
         self._ends: dict[str, Callable[[], None]] = {}
@@ -259,6 +259,7 @@ class PythonDriver:
 
         def heard(message: Any) -> None:
             seen["heard"].append(message)
+            seen["kept"].append(realtime.positions)
             if message["type"] == closeOn:
                 realtime.close()
 

@@ -49,11 +49,11 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 
 /** A socket and what is specific to it. */
 class Link {
-  /** @type {Record<string, string> | null} positions that must wait until the missed messages are here */
+  /** @type {Record<string, string> | null} positions that wait until the missed messages are here */
   held = null;
   /** @type {{ type: string, data: any }[]} frames that are not answered yet and must be */
   asked = [];
-  /** @type {Message[]} live messages that wait likewise */
+  /** @type {Message[]} live messages that wait likewise, with their positions */
   later = [];
   refusal = "";
   /** @param {Socket} socket @param {string} token @param {string[]} ids  the users whom its URL names */
@@ -269,17 +269,21 @@ export class Line {
       if (link.held && message.id && message.position) link.later.push(message); // it is live; those missed come before
       else {
         if (link.held) this.#expect(link, false);
-        this.#report(link, message);
+        this.#take(link, message);
       }
-      if (!this.#isRunning) return; // who heard it has stopped the line
-      this.#learn(link, message);
-      this.#act(link, message);
+      if (this.#isCurrent(link)) this.#act(link, message); // unless who heard it has stopped the line
     }
   }
 
   /** @param {Link} link */
   #isCurrent(link) {
     return link === this.#link || link === this.#next;
+  }
+
+  /** Its position counts once it was heard. @param {Link} link @param {Message} message */
+  #take(link, message) {
+    this.#report(link, message);
+    if (this.#isCurrent(link)) this.#learn(link, message);
   }
 
   /** @param {Link} link @param {Message} message */
@@ -302,7 +306,7 @@ export class Line {
   }
 
   /**
-   * Remember how far we are. While missed messages are to come, later ones must not move the position past them.
+   * Remember how far we are: never past a message that is still to come, or waits to be reported.
    * @param {Link} link @param {Message} message
    */
   #learn(link, message) {
@@ -313,10 +317,11 @@ export class Line {
     Object.assign(this.#position, message.position);
     if (!message.data.recovered) this.#isBehind = true;
     if (message.data.complete === false) return this.#resume(link);
-    Object.assign(this.#position, link.held);
+    const { held } = link;
     link.held = null;
     this.#cancel("resume");
-    link.later.splice(0).forEach((each) => this.#isRunning && this.#report(link, each));
+    link.later.splice(0).forEach((each) => this.#isCurrent(link) && this.#take(link, each));
+    if (this.#isCurrent(link)) Object.assign(this.#position, held);
   }
 
   /** @param {Link} link @param {Message} message */

@@ -9,7 +9,7 @@ import { Calls, Presence } from "../src/stores.js";
 import { Clock, settled, tokenFor } from "./world.mjs";
 
 const clock = new Clock();
-const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [], told: [], syncing: 0 };
+const seen = { opened: [], received: [], states: [], heard: [], sent: [], asked: [], iterated: [], iterationOver: false, failures: [], told: [], kept: [], syncing: 0 };
 const sockets = [];
 let realtime, presence, calls, isOnline = true, wake = () => {}, isListening = false, offs = {}, give;
 
@@ -71,6 +71,7 @@ const commands = {
     });
     realtime.on("message", (message) => {
       seen.heard.push(message);
+      seen.kept.push(realtime.positions);
       if (message.type === closeOn) realtime.close();
     });
     realtime.on("syncing", () => { seen.syncing += 1; });

@@ -365,6 +365,49 @@ async def test_b58_a_later_client_goes_on_where_an_earlier_one_ended(scene: Scen
     assert second.sent == ["resume"]
 
 
+@pytest.mark.parametrize("is_resuming", [True, False])
+@pytest.mark.parametrize("is_array", [True, False])
+async def test_b58_the_positions_of_who_closes_cover_nothing_that_it_did_not_hear(
+    scene: Scene, *, is_array: bool, is_resuming: bool
+) -> None:
+    connection = await scene.opens(closeOn="call_ended")
+    await scene.says(connection, SINCE)
+    events = [event(1), event(2, "call_ended"), event(3)]
+    live: list[Any] = [[{**events[0], "position": {}}, {**events[1], "position": {}}, events[2]]]
+    if not is_array:
+        live = events
+    if is_resuming:
+        connection.drops()
+        connection = await scene.reopens()
+        await connection.hears("resume")
+        await scene.says(connection, *live, message("pong", position={"since": "later"}))
+        live = [resumed({"calls/1": "0"})]
+    connection.says(*live)
+    await scene.sees(lambda report: report["state"] == "off")
+    assert scene.calls() == [1, 2]
+    kept = scene.report["positions"]
+    before = {"calls/1": "0"} if is_resuming else {}
+    assert kept == {"live": {"since": "s"} | (before if is_array else {"calls/1": "1"})}
+    await scene.begins(positions=kept)
+    await scene.do("open")
+    later = await scene.server.connection(2 if is_resuming else 1)
+    assert await later.hears("resume") == {"position": kept["live"]}
+
+
+async def test_b58_positions_that_are_kept_at_a_message_cover_none_that_comes_after_it(scene: Scene) -> None:
+    connection = await scene.opens()
+    await scene.says(connection, SINCE)
+    connection.drops()
+    young = await scene.reopens()
+    await young.hears("resume")
+    await scene.says(young, event(2), [{**event(3), "position": {}}, event(4)], resumed({"calls/1": "1"}))
+    await scene.says(young, [{**event(5), "position": {}}, event(6)])
+    kept = [each["live"].get("calls/1") for each in scene.report["kept"]]
+    assert scene.calls() == [2, 3, 4, 5, 6]
+    assert kept == [None, None, "1", "2", "2", "4", "4"]  # at pong and resumed, and at each event
+    assert scene.report["positions"]["live"]["calls/1"] == "6"
+
+
 async def test_b57_a_token_that_comes_after_close_opens_nothing(scene: Scene) -> None:
     await scene.begins(tokens=[{"waits": True}])
     await scene.do("open")

@@ -25,11 +25,13 @@ class Inbox:
         """Report a message: at once, or after those that were missed if it is live and they are still to come."""
         if link.held is not None and received.is_live(message):
             link.later.append(message)
-        else:
-            self._report(link, message)
+            return
+        self._report(link, message)
+        if not link.is_left:  # by who heard it
+            self._learn(link, message)
 
-    def learn(self, link: Link, message: Any) -> None:
-        """Remember how far we are. Later messages must not move the position past missed ones that are to come."""
+    def _learn(self, link: Link, message: Any) -> None:
+        """Remember how far we are: never past a message that is still to come, or waits to be reported."""
         position = message.get("position", {})
         if message["type"] != "resumed":
             (self.position if link.held is None else link.held).update(position)
@@ -37,12 +39,13 @@ class Inbox:
         self.position |= position
         if received.data_of(message).get("complete") is False:
             return
-        self.position |= link.held or {}
-        link.held = None
+        held, link.held = link.held or {}, None
         later, link.later = link.later, []
         for each in later:
-            if not link.is_left:  # by who heard the one before
-                self._report(link, each)
+            if not link.is_left:
+                self.take(link, each)
+        if not link.is_left:
+            self.position |= held
 
     def _report(self, link: Link, message: Any) -> None:
         self._to_acknowledge = (link, message.get("id")) if message.get("ack") else None

@@ -252,7 +252,6 @@ class Line:
                 self._expect_more(link)
             self._inbox.take(link, message)
             if self._is_current(link):  # unless who heard the message has stopped the line
-                self._inbox.learn(link, message)
                 self._act(link, message)
         return None
 

@@ -38,8 +38,8 @@ class Link:
         self._world, self._sent = world, sent
         self.ids, self.expiry_ms = frozenset(ids), expiry_ms
         self.asked: list[Frame] = []  # not answered yet, and must be
-        self.held: dict[str, str] | None = None  # positions that must wait until the missed messages are here
-        self.later: list[Any] = []  # messages that came meanwhile
+        self.held: dict[str, str] | None = None  # positions that wait until the missed messages are here
+        self.later: list[Any] = []  # live messages that wait likewise, with their positions
         self.refusal = ""
         self.is_left = False  # closed by its owner
 
