@@ -157,13 +157,21 @@ export class Shared extends Emitter {
     const own = this.#watched.get(this.#id) ?? new Set();
     this.#watched = new Map([[this.#id, own]]);
     const realtime = this.#realtime = new Realtime({ ...this.#options, watch: [...own], positions: this.#positions });
+    /** @type {any} what the other tabs have not heard yet */
+    let news = null;
+    const pass = () => {
+      if (news && realtime === this.#realtime) this.#post({ ...news, positions: this.#positions = realtime.positions });
+      news = null;
+    };
     for (const type of /** @type {const} */ (["state", "syncing", "sent", "message"])) {
       realtime.on(type, (/** @type {any} */ value, /** @type {string} */ stage) => {
         if (realtime !== this.#realtime) return; // it ends, and another tab's goes on
-        const said = { kind: "told", type, value, stage, ...this.#facts() };
-        this.#hear(said);
-        // The line learns the position of a message once it has been heard. Later, it may be another tab that leads.
-        queueMicrotask(() => realtime === this.#realtime && this.#post({ ...said, positions: realtime.positions }));
+        // The line learns the position of a message once it has been heard, and before the next one is.
+        // Later, it may be another tab that leads.
+        pass();
+        news = { kind: "told", type, value, stage, ...this.#facts() };
+        this.#hear(news);
+        queueMicrotask(pass);
       });
     }
     if (!own.size) { // having watched, it hears nobody now, rather than everyone
@@ -228,11 +236,11 @@ export class Shared extends Emitter {
     const { kind, type, value, stage, state, positions } = said;
     if (kind === "told" || kind === "lead" || kind === "here") {
       this.#browser.clearTimeout(this.#timer);
-      this.#positions = positions;
       if (kind === "lead") this.#hello(false);
       if (type === "message") this.#tellOnce(value, stage);
       else if (type && type !== "state") this.tell(type, value, stage);
-      this.#become(state, type === "state" ? value : undefined);
+      this.#positions = positions;
+      if (this.#isOpen) this.#become(state, type === "state" ? value : undefined); // unless who heard it has closed
     } else if (this.#realtime) {
       const before = this.#watchedByAny();
       this.#note(said);

@@ -199,6 +199,45 @@ test("what the leading tab closes on, the next leader asks for again", async () 
   assert.deepEqual(second.heard, ["pong"]);
 });
 
+test("the positions of no tab cover an event that this tab has not heard", async () => {
+  const { all, socket } = await tabs(2);
+  const kept = all.map(({ shared }) => {
+    const known = [];
+    shared.on("call_started", ({ id }) => known.push([id, shared.positions.live["calls/1"]]));
+    return known;
+  });
+  socket.says(since);
+  await settled();
+  socket.says(JSON.stringify([event("1", { position: {} }), event("2"), event("3")]));
+  await settled();
+  for (const [index, known] of kept.entries()) {
+    assert.deepEqual(known.map(([id]) => id), ["1", "2", "3"]);
+    for (const [id, position] of known) assert.ok(!position || position <= id, `tab ${index} at ${id}: ${position}`);
+    assert.deepEqual(all[index].shared.positions, { live: { since: "s", "calls/1": "3" } });
+  }
+});
+
+test("a tab that is closed still tells how far it was", async () => {
+  const { all: [first, second], socket } = await tabs(2);
+  socket.says(since, event("1"));
+  await settled();
+  first.shared.close();
+  second.shared.close();
+  await settled();
+  for (const { shared } of [first, second]) assert.deepEqual(shared.positions, { live: { since: "s", "calls/1": "1" } });
+});
+
+for (const index of [0, 1]) {
+  test(`a tab that a listener of a message closes stays off, if it ${index ? "follows" : "leads"}`, async () => {
+    const { all, socket } = await tabs(2);
+    const { shared, states } = all[index];
+    shared.on("call_started", () => shared.close());
+    socket.says(since, event("1"));
+    await settled();
+    assert.deepEqual([shared.state, states.at(-1)], ["off", "off"]);
+  });
+}
+
 test("tabs go on from the positions of an earlier client, and tell theirs", async () => {
   const positions = { live: { since: "kept" } };
   const { browser, all: [first, second], socket } = await tabs(2, { positions });
