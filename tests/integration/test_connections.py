@@ -147,6 +147,20 @@ def test_who_watches_a_user_is_read_as_of_now(cloud: Cloud, connections: Connect
     assert "IndexName" not in query
 
 
+def test_the_index_is_waited_for_beside_watched_users(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def is_indexed(_: Connections, audience: str, _connection_id: str) -> bool:
+        asked.append(audience)
+        return True
+
+    monkeypatch.setattr(Connections, "is_indexed", is_indexed)
+    connections.wait_until_indexed(["feed/7", "calls/123", "feed/8", "notifications/123"], "one=")
+    assert asked == ["calls/123", "notifications/123"]
+
+
 def test_an_audience_of_several_pages_is_read_to_its_end(cloud: Cloud, connections: Connections) -> None:
     for n in range(7):
         store(cloud, connections, Connection(f"{n}=", "feed", "123", NOW * 1000, NOW), "feed/*/0")

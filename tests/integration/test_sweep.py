@@ -173,21 +173,24 @@ def test_a_sweep_ends_in_time_and_keeps_how_far_it_came_however_slow_the_tables_
     cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.now = STORY_BEGINS + LEASE + 1
-    answers, begun, kept = threading.Event(), [], []
+    has_begun, answers = threading.Event(), threading.Event()
+    ended: list[str] = []
+    kept: list[bool] = []
 
     def forget(_registry: Registry, connection_id: str, *_: object) -> None:
-        begun.append(connection_id)
+        has_begun.set()
         answers.wait(10)
+        ended.append(connection_id)
 
     monkeypatch.setattr(Registry, "forget", forget)
     monkeypatch.setattr(sweeping, "SEGMENTS", 1)
-    monkeypatch.setattr(SessionScan, "keep", lambda *_: kept.append(answers.is_set()))
+    monkeypatch.setattr(SessionScan, "keep", lambda *_: kept.append(has_begun.wait(10) and not answers.is_set()))
     poster = FakePoster({FEED: Outcome.GONE, CALLS: Outcome.GONE})
     end = sweeping.SETTLING_SECONDS  # on a clock that shows this time
     found = sweeper(poster, clock=lambda: end).sweep(int(clock.now * 1000), 0.0)
-    was_waited_for = len(begun) > 1
+    was_waited_for = bool(ended)
     answers.set()
-    assert (found["unsettled"], kept, was_waited_for) == (2, [False], False)
+    assert (found["unsettled"], kept, was_waited_for) == (2, [True], False)
 
 
 def test_a_missing_right_is_a_configuration_error(cloud: Cloud, clock: Clock) -> None:

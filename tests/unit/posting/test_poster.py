@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.account import Account
+from realtime import metrics
 from realtime.posting import pending
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
 from realtime.posting.lane import PROBED_ID
@@ -607,6 +608,17 @@ class TestLane:
         simulation.api.default = 429
         simulation.outcomes(deliveries(12), in_lane=True, within_ms=5_000)
         assert len(simulation.api.times_ms(PROBED_ID)) <= 50
+
+
+def test_all_requests_are_counted_and_those_that_met_a_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: Counter[object] = Counter()
+    monkeypatch.setattr(metrics, "count", lambda kind, number=1: counted.update({kind: number}))
+    simulation = Simulation()
+    for number in range(3):
+        simulation.api.script(f"c{number}=", [429, 500, 429])
+    simulation.outcomes(deliveries(10))
+    steps = [each.step for each in simulation.api.requests]
+    assert (counted[metrics.POSTS], counted[metrics.THROTTLED]) == (len(steps), steps.count(429)) == (19, 6)
 
 
 class TestTime:
