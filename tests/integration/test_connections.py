@@ -229,7 +229,21 @@ def test_a_lease_is_renewed(cloud: Cloud, connections: Connections) -> None:
 
 def test_a_connection_that_was_forgotten_does_not_come_back_as_a_ghost(cloud: Cloud, connections: Connections) -> None:
     connections.renew_lease("one=", NOW + 1800)
+    connections.note_left(ONE, [])
+    connections.note_left(ONE, ["live-notifications/*/0"])
     assert cloud.rows("Connections") == []
+
+
+def test_a_session_notes_that_its_connection_left_everyone(cloud: Cloud, connections: Connections) -> None:
+    one = replace(ONE, types=frozenset())
+    store(cloud, connections, one, "feed/*/0")
+    before = connections.session("one=")
+    assert before is not None
+    assert before.wide == "feed/*/0"
+    connections.note_left(one, [])
+    assert connections.session("one=") == replace(
+        before, wide=None, connection=replace(before.connection, has_left_everyone=True)
+    )
 
 
 def test_a_connection_subscribes_and_unsubscribes(cloud: Cloud, connections: Connections) -> None:

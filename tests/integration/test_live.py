@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from realtime.tables.transactions import Transaction
 from tests.samples import KEY_ID, SECRET, sample
 from tests.support.cloud import STORY_BEGINS, Cloud
 from tests.support.meter import Meter
-from tests.unit.fakes import FakePoster
+from tests.unit.fakes import Clock, FakePoster
 
 LIVE = "RfGx1dQAIAMCIhA="
 FAR = 4_102_444_800
@@ -31,6 +32,12 @@ def connect(cloud: Cloud, *, scope: str | None = None, **parameters: str) -> Any
     token = jwt.encode(claims, SECRET, "HS256", headers={"kid": KEY_ID})
     event["queryStringParameters"] = {"token": token, **parameters}
     return cloud.function("connect", RejectionMode="handshake")(event)
+
+
+def disconnect(cloud: Cloud) -> None:
+    event = sample("disconnect")
+    event["requestContext"] |= {"connectionId": LIVE, "stage": "live"}
+    cloud.function("disconnect")(event)
 
 
 def heard(cloud: Cloud) -> set[str]:
@@ -121,6 +128,79 @@ def test_a_connection_that_begins_to_watch_still_hears_notifications_to_everyone
     assert heard(cloud) == {"user/123", "live-notifications/*/0"}
 
 
+class FunctionDied(BaseException):
+    """The end of an instance: nothing catches it."""
+
+
+@pytest.fixture
+def die_at(strict_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what lets the function die in place of its call of this number to DynamoDB, from then on; 0: never."""
+    strict = strict_cloud.strict
+    assert strict is not None
+    call, left = strict.call, [0]
+
+    def call_or_die(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        left[0] -= 1
+        if left[0] == 0:
+            raise FunctionDied
+        return call(operation, request)
+
+    monkeypatch.setattr(strict, "call", call_or_die)
+    return lambda number: left.__setitem__(0, number)
+
+
+@pytest.mark.parametrize("user_id", [5, 6])
+def test_wherever_the_first_watch_fails_the_next_one_leaves_everyone(
+    strict_cloud: Cloud, clock: Clock, die_at: Callable[[int], None], user_id: int
+) -> None:
+    calls, has_failed = 0, True
+    while has_failed:
+        calls += 1
+        connect(strict_cloud)
+        die_at(calls)
+        try:
+            frame(strict_cloud, "watch", user_ids=[5])
+            has_failed = False
+        except FunctionDied:
+            clock.now += 16  # no revision of the first is kept any longer
+            frame(strict_cloud, "watch", user_ids=[user_id])
+        die_at(0)
+        assert heard(strict_cloud) - {"watched/5", "watched/6"} == {"user/123", "live-notifications/*/0"}, calls
+        assert session(strict_cloud)["wide"] == "notifications/*/0"
+        disconnect(strict_cloud)
+        assert strict_cloud.rows("Connections") == []
+    assert calls > 8  # of a session, the state, the subscriptions and the users
+
+
+@pytest.mark.parametrize(
+    ("parameters", "wide"),
+    [
+        ({}, "notifications/*/0"),
+        ({"endpoints": "presence,calls"}, None),
+        ({"types": "presence_update"}, None),
+        ({"types": ",".join(["presence_update", *TYPES["notifications"]])}, "notifications/*/0"),
+    ],
+)
+def test_the_session_says_the_same_of_a_connection_that_watches_from_its_beginning_or_since_a_frame(
+    cloud: Cloud, parameters: dict[str, str], wide: str | None
+) -> None:
+    connect(cloud, watch="5", **parameters)
+    assert session(cloud).get("wide") == wide
+    disconnect(cloud)
+    connect(cloud, **parameters)
+    frame(cloud, "watch", user_ids=[5])
+    assert session(cloud).get("wide") == wide
+
+
+def test_a_connection_that_left_everyone_pays_for_that_once(cloud: Cloud) -> None:
+    connect(cloud)
+    frame(cloud, "watch", user_ids=[5])
+    meter = Meter(cloud)
+    with meter.measuring() as cost:
+        frame(cloud, "watch", user_ids=[6])
+    assert cost.writes == 2  # the state, and the subscription
+
+
 def test_a_connection_without_presence_cannot_watch_or_sync(cloud: Cloud) -> None:
     connect(cloud, endpoints="calls,notifications")
     for kind, data in (("sync", {}), ("watch", {"user_ids": [5]})):
@@ -138,9 +218,7 @@ def test_another_token_must_allow_all_that_a_connection_hears(cloud: Cloud) -> N
 
 def test_nothing_is_left_of_a_connection_that_ended(cloud: Cloud) -> None:
     connect(cloud, watch="5,6")
-    event = sample("disconnect")
-    event["requestContext"] |= {"connectionId": LIVE, "stage": "live"}
-    cloud.function("disconnect")(event)
+    disconnect(cloud)
     assert cloud.rows("Connections") == []
 
 

@@ -562,6 +562,21 @@ def test_a_connection_that_hears_a_busy_audience_is_not_asked_about(cloud: Cloud
     assert asked(cloud) == {FEED}  # CALLS has a longer lease by now
 
 
+def test_a_connection_that_began_to_watch_is_asked_about_however_busy_everyones_audience_is(
+    cloud: Cloud, clock: Clock
+) -> None:
+    row = cloud.row("Connections", connection_id=FEED, audience=f"connection/{FEED}") or {}
+    watch = sample("default.watch")
+    watch["requestContext"] |= {"connectionId": FEED, "stage": "feed"}
+    cloud.function("default")(watch)
+    clock.now += LEASE + 1
+    Served(cloud.dynamodb, "EventsTable").mark([row["wide"]], int(clock.now) - 10)
+    sweep(cloud, {FEED: Outcome.GONE, CALLS: Outcome.GONE})
+    assert asked(cloud) == {FEED, CALLS}
+    assert cloud.rows("Connections") == []
+    assert cloud.user()["last_seen"] < (STORY_BEGINS + 1) * 1000
+
+
 def test_a_connection_older_than_any_can_be_is_asked_about_whatever_it_hears(cloud: Cloud, clock: Clock) -> None:
     row = cloud.row("Connections", connection_id=FEED, audience=f"connection/{FEED}") or {}
     clock.now += 2 * 3600 + 301

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from realtime.messages import ENDPOINTS
 from realtime.tables.connections import Connection, Connections
 from realtime.tables.subscriptions import Subscriptions
 from realtime.tables.watched import Watched
-from realtime.watch_state import MAX_WATCHED, WatchState, make_revision
+from realtime.watch_state import KEPT_MS, MAX_WATCHED, WatchState, make_revision
 from realtime.watching import Watching, check_watchable, parse_user_ids, read_watch_parameter
 from tests.unit.fakes import Clock
 
@@ -84,21 +85,33 @@ class FakeConnections(Connections):
         self.audiences = list(audiences)
         self.journal: list[str] = []
         self.is_registered = True
+        self.failing: str | None = None  # the first change that would write this into the journal fails
+
+    def _write(self, change: str) -> None:
+        if change == self.failing:
+            self.failing = None
+            raise Unavailable("writing: items stayed unprocessed")
+        self.journal.append(change)
 
     def subscriptions(self, connection_id: str) -> Subscriptions:
         found = [f"connection/{connection_id}", *self.audiences]
         return Subscriptions("5", found, found) if self.is_registered else Subscriptions()
 
     def subscribe(self, connection: Connection, audiences: Collection[str]) -> None:
-        self.audiences += [each for each in audiences if each not in self.audiences]
-        self.journal += [f"add {audience}" for audience in audiences]
+        for audience in audiences:
+            self._write(f"add {audience}")
+            if audience not in self.audiences:
+                self.audiences.append(audience)
 
     def delete(self, heard: Iterable[tuple[str, str]]) -> None:
         for connection_id, audience in heard:
             assert connection_id == "one="
-            self.journal.append(f"remove {audience}")
+            self._write(f"remove {audience}")
             if audience in self.audiences:
                 self.audiences.remove(audience)
+
+    def note_left(self, connection: Connection, audiences: Collection[str]) -> None:
+        self._write(f"note that it hears {audiences}")
 
 
 class FakeWatched(Watched):
@@ -138,7 +151,49 @@ def revision(number: int) -> str:
 def test_the_audiences_of_watched_users_are_added_before_everyone_is_removed() -> None:
     watching, connections, _ = make("presence/*/3")
     assert watching.watch(PRESENCE, ["7", "8"], revision(0), NOW) == ["7", "8"]
-    assert connections.journal == ["add presence/7", "add presence/8", "remove presence/*/3"]
+    assert connections.journal == ["add presence/7", "add presence/8", "remove presence/*/3", "note that it hears []"]
+
+
+@pytest.mark.parametrize("step", ["add presence/7", "remove presence/*/3", "note that it hears []"])
+@pytest.mark.parametrize("later_ms", [1, KEPT_MS + 1])
+@pytest.mark.parametrize("user_id", ["7", "8"])
+def test_the_first_watch_that_succeeds_leaves_everyone_wherever_one_before_failed(
+    step: str, later_ms: int, user_id: str
+) -> None:
+    watching, connections, _ = make("presence/*/3")
+    connections.failing = step
+    with pytest.raises(Unavailable):
+        watching.watch(PRESENCE, ["7"], revision(0), NOW)
+    watching.watch(PRESENCE, [user_id], revision(later_ms), NOW + later_ms)
+    assert "presence/*/3" not in connections.audiences
+    assert connections.journal[-1] == "note that it hears []"
+
+
+def test_on_live_what_is_beside_watched_users_takes_the_place_of_everyone() -> None:
+    live = replace(PRESENCE, stage="live", chosen=frozenset({"feed", "notifications"}))
+    watching, connections, _ = make("live/*/3")
+    connections.failing = "add live-notifications/*/3"
+    with pytest.raises(Unavailable):
+        watching.watch(live, ["7"], revision(0), NOW)
+    watching.watch(live, ["7"], revision(1), NOW)
+    assert connections.audiences == ["watched/7", "live-notifications/*/3"]
+    assert connections.journal[-1] == "note that it hears ['live-notifications/*/3']"
+
+
+def test_everyone_is_left_once() -> None:
+    watching, connections, _ = make("presence/*/3")
+    watching.watch(PRESENCE, ["7"], revision(0), NOW)
+    del connections.journal[:]
+    watching.watch(replace(PRESENCE, has_left_everyone=True), ["8"], revision(1), NOW)
+    assert connections.journal == ["add presence/8"]
+
+
+def test_unwatch_does_not_leave_everyone() -> None:
+    watching, connections, _ = make("presence/*/3")
+    watching.unwatch(PRESENCE, ["7"], revision(0), NOW)
+    assert connections.audiences == ["presence/*/3"]
+    watching.watch(PRESENCE, ["7"], revision(1), NOW)
+    assert connections.audiences == ["presence/7"]
 
 
 def test_a_user_who_is_watched_already_is_not_added_again() -> None:

@@ -45,7 +45,7 @@ class WatchState:
     settled: frozenset[str] = frozenset()
     recent: Mapping[str, tuple[str, bool]] = field(default_factory=dict)  # user: revision, whether watched
     floor: str = ""  # the newest revision that was dropped
-    wide: tuple[str, ...] = ()  # the audiences of everyone that it still subscribes to
+    wide: tuple[str, ...] = ()  # the audiences of everyone to which it subscribed until it watched
 
     @property
     def watched(self) -> frozenset[str]:
@@ -66,7 +66,7 @@ class WatchState:
             raise Unavailable("later frames of this connection were handled before this one")
         ours = {each for each in user_ids if self.recent.get(each, ("", False))[0] <= revision}
         recent = {**self.recent, **dict.fromkeys(ours, (revision, watch))}
-        state = WatchState(self.settled - ours, recent, self.floor, () if watch else self.wide)
+        state = WatchState(self.settled - ours, recent, self.floor, self.wide)
         if watch and len(state.watched) > MAX_WATCHED:
             had = len(self.watched)
             raise BadRequest(f"user_ids: a connection watches {MAX_WATCHED} users at most, and this one {had}")

@@ -84,12 +84,21 @@ class Watching:
         # What is settled needs no write; what changed lately does, in case that its own frame failed midway.
         changed = [each for each in user_ids if each in before.recent or (each in before.settled) is not watch]
         state = self._follow(connection, changed, state)
-        if watch:  # the new subscriptions first: in between the client may receive a message twice, but it misses none
-            if connection.stage == LIVE:
-                others = [each for audience in before.wide for each in beside_watched(audience, connection.endpoints)]
-                self._connections.subscribe(connection, others)
-            self._connections.delete((connection.connection_id, audience) for audience in before.wide)
+        if watch and before.wide and not connection.has_left_everyone:
+            self._leave(connection, before.wide)
         return state.watched
+
+    def _leave(self, connection: Connection, wide: Sequence[str]) -> None:
+        """Unsubscribe a connection from everyone, now that it is subscribed to those whom it watches.
+
+        The new subscriptions come first: in between the client may receive a message twice, but it misses none. The
+        note in the session comes last: if anything before it fails, the next `watch` does all of this again.
+        """
+        is_live = connection.stage == LIVE
+        others = [each for audience in wide if is_live for each in beside_watched(audience, connection.endpoints)]
+        self._connections.subscribe(connection, others)
+        self._connections.delete((connection.connection_id, audience) for audience in wide)
+        self._connections.note_left(connection, others)
 
     def _initial(self, connection: Connection) -> WatchState:
         """Return the state of a connection that has not watched anybody yet."""

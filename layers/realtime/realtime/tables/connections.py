@@ -23,7 +23,7 @@ from realtime.aws import retries
 from realtime.aws.clients import aws_errors
 from realtime.errors import Unavailable
 from realtime.messages import TYPES
-from realtime.tables.dynamodb import attribute, item, pages, read_all, update_if, write_all
+from realtime.tables.dynamodb import Value, attribute, item, pages, read_all, update_if, write_all
 from realtime.tables.sessions import CONNECTION_TTL_SECONDS, Connection, Session, read_session
 from realtime.tables.subscriptions import (
     Subscriber,
@@ -154,19 +154,30 @@ class Connections:
     ) -> None:
         """Extend a connection's lease, and keep what was learned of it, unless it was forgotten meanwhile."""
         learned = {"heard_at": heard_at_s, "pinged_at": pinged_at_s, "heartbeat": has_heartbeat or None}
-        self._update_session(connection_id, lease_until=lease_until_s, **learned)
+        self._update_session(connection_id, {"lease_until": lease_until_s, **learned})
 
     def extend_token(self, connection_id: str, token_expires_at_s: int, *, may_set_status: bool) -> None:
         """Keep a connection open until another token expires, with that token's right."""
-        self._update_session(connection_id, token_expires_at=token_expires_at_s, may_set_status=may_set_status)
+        learned = {"token_expires_at": token_expires_at_s, "may_set_status": may_set_status}
+        self._update_session(connection_id, learned)
 
-    def _update_session(self, connection_id: str, **values: int | None) -> None:
-        """Set values of a session if it still exists; doing it twice, after a lost answer, has the same effect."""
+    def note_left(self, connection: Connection, audiences: Collection[str]) -> None:
+        """Note that a connection has left everyone's presence, and hears of wide audiences these alone."""
+        wide = _heard_whole(connection, audiences)
+        removed = () if wide else ("wide",)
+        self._update_session(connection.connection_id, {"left_everyone": True, "wide": wide}, removed)
+
+    def _update_session(
+        self, connection_id: str, values: Mapping[str, Value | None], removed: Sequence[str] = ()
+    ) -> None:
+        """Change a session if it still exists; doing it twice, after a lost answer, has the same effect."""
         stored = item(values)
         update = {
             "TableName": self._table,
             "Key": _session_key(connection_id),
-            "UpdateExpression": "SET " + ", ".join(f"{name} = :{name}" for name in stored),
+            "UpdateExpression": "SET "
+            + ", ".join(f"{name} = :{name}" for name in stored)
+            + (f" REMOVE {', '.join(removed)}" if removed else ""),
             "ConditionExpression": "attribute_exists(connection_id)",  # otherwise the write would create a ghost
             "ExpressionAttributeValues": {f":{name}": value for name, value in stored.items()},
         }

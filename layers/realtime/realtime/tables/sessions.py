@@ -27,6 +27,7 @@ class Connection:
     batch: bool = False  # a frame may be a JSON array of messages
     chosen: frozenset[str] = frozenset()  # the endpoints that it hears, if its stage is `live`
     may_set_status: bool = False  # its user's own, as its token says
+    has_left_everyone: bool = False  # a frame `watch` has ended its subscription to everyone's presence
 
     @property
     def endpoints(self) -> frozenset[str]:
@@ -70,6 +71,7 @@ def read_session(row: Mapping[str, Any]) -> Session:
         batch=values.get("batch", False),
         chosen=values.get("endpoints", frozenset()),
         may_set_status=values.get("may_set_status", False),
+        has_left_everyone=values.get("left_everyone", False),
     )
     return Session(
         connection,
