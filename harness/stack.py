@@ -104,7 +104,8 @@ class Client:
 
     async def _receive(self, deadline: float, wanted: object) -> None:
         try:
-            frame = await self.socket.receive(timeout=max(0.0, deadline - time.monotonic()))
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):  # to aiohttp, 0 means for ever
+                frame = await self.socket.receive()
         except TimeoutError:
             raise AssertionError(f"never heard {wanted}; heard {json.dumps(self.heard, indent=2)}") from None
         if frame.type is not aiohttp.WSMsgType.TEXT:

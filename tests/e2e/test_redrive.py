@@ -90,7 +90,7 @@ def entries_about(stack: Stack, listener: int) -> list[dict[str, Any]]:
     return [
         {name: row[name] for name in ("audience", "event_id")}
         for row in answer["Items"]
-        if row["subject"] == {"S": str(listener)}
+        if row.get("subject") == {"S": str(listener)}  # a mark of what was late has none
     ]
 
 

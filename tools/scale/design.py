@@ -49,7 +49,7 @@ class Design:
     wide_share: float = 0.9
     """Of the posts, what events for everybody may take: calls and notifications come through beside them."""
     lease_s: float = 90
-    lane_hold_s: float = 0.3
+    lane_hold_s: float = 0.25
     """How long a connection that hangs may hold its place in a lane."""
     lateness_s: float = 10
     """Beyond which presence is no longer posted state by state."""
