@@ -37,9 +37,8 @@ def _unknown(table: str, item: Item) -> Iterator[str]:
     """Yield the attributes that the table should not have, or not of this type."""
     keys = [next(iter(item[key["AttributeName"]].values())) for key in TABLES[table]]
     is_entry = "reach" in item or str(keys[0]).startswith("connection/")  # the latter without it: a last frame
-    attributes = [*_attributes(table), *([] if is_entry else _of_kind(table, keys))]
-    if table == "Events" and not is_entry:
-        attributes = _of_kind(table, keys)
+    is_other_kind = table == "Events" and not is_entry  # the list of attributes is that of entries
+    attributes = [*([] if is_other_kind else _attributes(table)), *([] if is_entry else _of_kind(table, keys))]
     for name, value in item.items():
         (kind,) = value
         if not any(re.fullmatch(pattern, name) and kind in (kinds or kind) for pattern, kinds in attributes):

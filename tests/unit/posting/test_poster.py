@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from harness.account import Account
 from realtime import metrics
 from realtime.posting import pending
 from realtime.posting.delivery import Delivery, Frame, Outcome, Result
-from realtime.posting.lane import PROBED_ID
+from realtime.posting.lane import LONGEST_PROBE_S, PROBED_ID
 from realtime.posting.pacing import TokenBucket
 from realtime.posting.progress import CONGESTED_PATIENCE_S, Progress
 from tests.support.posters import Frozen
@@ -603,11 +604,15 @@ class TestLane:
         assert Outcome.DELIVERED in outcomes.values()
         assert simulation.clock.now_ms <= 12_000
 
-    def test_an_account_that_stays_throttled_is_tried_ten_times_a_second(self) -> None:
+    def test_an_account_that_stays_throttled_is_tried_more_and_more_rarely(self) -> None:
         simulation = Simulation()
         simulation.api.default = 429
         simulation.outcomes(deliveries(12), in_lane=True, within_ms=5_000)
-        assert len(simulation.api.times_ms(PROBED_ID)) <= 50
+        probed = simulation.api.times_ms(PROBED_ID)
+        gaps = [after - before for before, after in pairwise(probed)]
+        assert len(gaps) >= 5
+        assert gaps[0] < gaps[1] < gaps[2]
+        assert min(gaps[2:]) >= LONGEST_PROBE_S * 1000
 
 
 def test_all_requests_are_counted_and_those_that_met_a_429(monkeypatch: pytest.MonkeyPatch) -> None:
